@@ -1,0 +1,66 @@
+# Every command of the project: `make` lists them. Needs python3 and root (or sudo), no more.
+
+.DEFAULT_GOAL := help
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+setup = python3 requirements/install.py
+# Root needs no password, nor does a sudo that asks for none; else Ansible asks once.
+become = $(shell test $$(id -u) -eq 0 || sudo -n true 2>/dev/null || echo --ask-become-pass)
+play = .venv/bin/ansible-playbook $(become)
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: rehearse
+rehearse: setup setup-boards ## emulate two boards and run the paper's experiment on them
+	$(play) -i inventory/lab playbooks/rehearse.yml $(ARGS)
+
+.PHONY: test
+test: setup-dev setup-boards ## run every test (needs root), then every check of the sources
+	.venv/bin/pytest tests $(ARGS)
+	$(MAKE) --no-print-directory lint types
+
+.PHONY: check
+check: lint types ## run what takes under 90 s: lint, types, unit tests
+	.venv/bin/pytest tests/unit -m "not lab and not tensorflow and not slow" $(ARGS)
+
+.PHONY: lint lint-ansible lint-yaml lint-python
+lint: setup-dev ## check the style of playbooks, YAML and Python
+	@$(MAKE) --no-print-directory -j --output-sync lint-ansible lint-yaml lint-python
+lint-ansible:
+	PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint
+lint-yaml:
+	.venv/bin/yamllint --strict .
+lint-python:
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+.PHONY: types
+types: setup-dev ## check the types of what runs on the controller
+	.venv/bin/mypy
+
+.PHONY: lab-up lab-down
+lab-up: setup setup-boards ## start the emulated boards and leave them running
+	$(play) -i inventory/lab playbooks/lab_up.yml $(ARGS)
+lab-down: setup ## stop the emulated boards and remove every trace of them
+	$(play) -i inventory/lab playbooks/lab_down.yml $(ARGS)
+
+.PHONY: setup setup-dev setup-boards
+setup: ## make .venv: Ansible and the analysis
+	@$(setup) controller
+setup-dev: ## the same, with the tools of `make test`
+	@$(setup) dev
+setup-boards: ## make .board-venv: TensorFlow for the emulated boards
+	@$(setup) boards
+
+.PHONY: lock
+lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newest versions)
+	.venv/bin/uv pip compile -q --python-version 3.11 requirements/controller.in -o requirements/controller.txt $(ARGS)
+	.venv/bin/uv pip compile -q --python-version 3.11 requirements/dev.in -o requirements/dev.txt $(ARGS)
+	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
+
+.PHONY: clean
+clean: ## remove the environments and caches; runs/ stays
+	@test ! -e .lab || { echo "The emulated boards use these: run 'make lab-down' first."; exit 1; }
+	rm -rf --one-file-system .venv .board-venv .cache .ansible

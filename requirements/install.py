@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Make this project's environments from the locks in this folder.
+
+controller  .venv        Ansible and the analysis
+dev         .venv        the same, with the tools of `make test`
+boards      .board-venv  TensorFlow, for emulated boards
+
+It runs before anything is installed, on any Python from 3.8: standard library only. A finished
+environment carries a stamp. While the stamp fits, nothing is done; otherwise the environment is
+made anew, which is also how an interrupted set-up heals.
+"""
+
+import argparse
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "requirements"
+CACHE = ROOT / ".cache"
+LOG = CACHE / "setup.log"
+STAMP = "cluster_kit.json"
+
+CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # what ansible-core 2.19 runs on
+BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then what TensorFlow 2.12 also has
+FETCH_LIMIT_S = 180.0  # for an interpreter, a download of 30 MB
+HEARTBEAT_S = 10.0  # a long step says so this often
+LOG_TAIL_LINES = 15
+NETWORK = "Check the network (PIP_INDEX_URL and PIP_CERT are honoured), then repeat."
+VENV = "Check that the disk has room and that this Python is whole, then repeat."
+
+started = time.monotonic()
+
+
+class SetupError(Exception):
+    """What went wrong and, in the last line, what to do about it."""
+
+
+class Interpreter(NamedTuple):
+    path: str  # the real one, never pyenv's shim nor a virtual environment's link
+    version: str
+    ensurepip: bool  # Debian packs it apart, in python3-venv
+
+
+class Environment(NamedTuple):
+    folder: Path
+    lock: str
+    choose: Callable[[], Tuple[Interpreter, str]]
+    proof: str  # what must run in it
+    remedy: str  # where that does not
+    options: Sequence[str] = ()  # for uv pip sync
+
+
+def say(text: str) -> None:
+    print(f"setup {time.monotonic() - started:6.1f} s  {text}", flush=True)
+
+
+def run(step: str, command: Sequence[object], remedy: str, limit_s: float = float("inf")) -> None:
+    """Run a command, its output in the log, a sign of life here; raise when it fails."""
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    for pip_name, uv_name in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
+        if pip_name in env:
+            env.setdefault(uv_name, env[pip_name])
+    env["DEBIAN_FRONTEND"] = "noninteractive"
+
+    begun = time.monotonic()
+    argv = [str(part) for part in command]
+    with LOG.open("a+") as log:
+        print("\n$", *argv, file=log, flush=True)
+        process = subprocess.Popen(
+            argv,
+            cwd=str(ROOT),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            close_fds=False,  # even if this process is killed, the next set-up waits for the child
+        )
+        try:
+            while process.poll() is None and time.monotonic() - begun < limit_s:
+                try:
+                    process.wait(HEARTBEAT_S)
+                except subprocess.TimeoutExpired:
+                    say(f"{step}: {time.monotonic() - begun:.0f} s so far")
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            log.seek(0)
+            tail = "\n".join(f"  | {line}" for line in log.read().splitlines()[-LOG_TAIL_LINES:])
+            raise SetupError(f"{step}: failed. The end of {LOG}:\n{tail}\n{remedy}")
+
+
+def apt_install(package: str, why: str) -> None:
+    """Install a Debian package, as root or through sudo."""
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    remedy = f"Install {package} as root (Debian, Ubuntu: apt-get install {package}), then repeat."
+    if not all(map(shutil.which, [*sudo, "apt-get"])):
+        raise SetupError(f"{why}.\n{remedy}")
+    say(f"{why}: apt-get install {package}")
+    apt = [*sudo, "apt-get", "-o", "DPkg::Lock::Timeout=120", "-y"]
+    run("apt-get update", [*apt, "update"], remedy)
+    install = [*apt, "install", "--no-install-recommends", package]
+    run(f"apt-get install {package}", install, remedy)
+
+
+# ---- finding interpreters
+
+PROBE = """
+import bz2, ctypes, importlib.util, json, os, ssl, sys, zlib
+path = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+version = "%d.%d.%d" % sys.version_info[:3]
+print(json.dumps([path, version, importlib.util.find_spec("ensurepip") is not None]))
+"""
+
+
+@functools.lru_cache(maxsize=None)
+def probe(python: str) -> Optional[Interpreter]:
+    """What an interpreter says of itself; None where it doesn't run, like pyenv's idle shims."""
+    try:
+        answer = subprocess.run(
+            [python, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, check=True
+        )
+        return Interpreter(*json.loads(answer.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def find_python(*minors: str) -> Optional[Interpreter]:
+    """The first of these versions that runs: on PATH, else pyenv's, else uv's."""
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    names = [*(f"python{minor}" for minor in minors), "python3"]
+    places = [folder / name for name in names for folder in folders]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    fetched = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
+    for minor in minors:
+        places += sorted(pyenv.glob(f"versions/{minor}.*/bin/python3"))
+        places += sorted(fetched.glob(f"cpython-{minor}.*/bin/python3"))
+    for place in places:
+        found = probe(str(place)) if os.access(str(place), os.X_OK) else None
+        if found and found.version.rpartition(".")[0] in minors:
+            return found
+    return None
+
+
+def fetch_python(minor: str) -> Optional[Interpreter]:
+    """An interpreter from uv; None where its downloads are out of reach.
+
+    It stays where uv keeps them: emulated boards do not see this project's folder.
+    """
+    step = f"no Python {minor} here, asking uv for it"
+    say(step)
+    uv = find_uv()
+    try:
+        run(step, [uv, "python", "install", "--no-bin", minor], "", FETCH_LIMIT_S)
+    except SetupError:
+        say(f"uv could not fetch Python {minor}")
+    return find_python(minor)
+
+
+def controller_python() -> Tuple[Interpreter, str]:
+    """The interpreter for the controller, and why this one."""
+    found = find_python(*CONTROLLER_PYTHONS) or fetch_python("3.12")
+    if not found:
+        why = f"ansible-core 2.19 needs a Python of {', '.join(CONTROLLER_PYTHONS)}"
+        apt_install("python3.11", why)
+        found = find_python("3.11")
+        if not found:
+            raise SetupError(f"{why}; none was found.\nInstall one, for example with pyenv.")
+    return found, "ansible-core 2.19 runs on it"
+
+
+def board_python() -> Tuple[Interpreter, str]:
+    """The interpreter for emulated boards, and why this one."""
+    if (ROOT / ".lab").exists():
+        raise SetupError(
+            "Emulated boards run on the .board-venv of now.\nRepeat after make lab-down."
+        )
+    preferred, *others = BOARD_PYTHONS
+    found = find_python(preferred) or fetch_python(preferred)
+    if found:
+        return found, "the version on the boards"
+    found = find_python(*others)
+    if not found:
+        raise SetupError(
+            f"TensorFlow 2.12.1 needs a Python of {', '.join(BOARD_PYTHONS)}; none was found.\n"
+            f"Install one (for example: pyenv install {preferred}), then repeat."
+        )
+    return found, f"no Python {preferred} on PATH, in pyenv or from uv"
+
+
+# ---- making environments
+
+
+def find_uv() -> Path:
+    """The uv that the controller's lock pins; pip fetches it the first time, by its hash."""
+    lock = (LOCKS / "controller.txt").read_text()
+    pin, version = re.findall(r"^(uv==(\S+)(?:.*\\\n)+.*\n)", lock, re.MULTILINE)[0]
+    uv = CACHE / f"uv-{version}"
+    if uv.exists():
+        return uv
+    candidates = [probe(sys.executable), find_python(*CONTROLLER_PYTHONS)]
+    base = next((python.path for python in candidates if python and python.ensurepip), "")
+    if not base:
+        apt_install("python3-venv", "this Python cannot make a virtual environment with pip")
+        base = "/usr/bin/python3"
+    with tempfile.TemporaryDirectory(prefix="bootstrap-", dir=str(CACHE)) as name:
+        scratch = Path(name)
+        run("python -m venv", [base, "-m", "venv", scratch], VENV)
+        (scratch / "uv.txt").write_text(pin)
+        pip = [scratch / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
+        wheel = ["--require-hashes", "--only-binary", ":all:", "-r", scratch / "uv.txt"]
+        run(f"pip install uv {version}", [*pip, *wheel], NETWORK)
+        (scratch / "bin" / "uv").replace(uv)  # one binary: whole, or not there
+    say(f"uv {version}")
+    return uv
+
+
+def lock_hash(lock: str) -> str:
+    return hashlib.sha256((LOCKS / f"{lock}.txt").read_bytes()).hexdigest()
+
+
+def read_stamp(folder: Path) -> Dict[str, str]:
+    """The stamp of a finished environment; empty if there is none, it moved, or it can't run."""
+    try:
+        stamp: Dict[str, str] = json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return {}
+    runs = os.access(str(folder / "bin" / "python"), os.X_OK)
+    return stamp if runs and stamp.get("folder") == str(folder) else {}
+
+
+def install(env: Environment) -> str:
+    """Make an environment anew unless its stamp fits; returns a line on what it is."""
+    stamp = read_stamp(env.folder)
+    # The front door keeps the tools of `make test` where they are: dev.txt has all it wants.
+    lock = "dev" if (stamp.get("lock"), env.lock) == ("dev", "controller") else env.lock
+    label = env.folder.name
+    if stamp.get("sha256") != lock_hash(lock):
+        (env.folder / STAMP).unlink(missing_ok=True)
+        interpreter, why = env.choose()
+        say(f"{label}: Python {interpreter.version} ({why}), {interpreter.path}")
+        uv, python = find_uv(), env.folder / "bin" / "python"
+        make = [uv, "venv", "--clear", "--python", interpreter.path, env.folder]
+        run(f"{label}: uv venv", make, VENV)
+        sync = [uv, "pip", "sync", "--require-hashes", "--no-build", "--python", python]
+        step = f"{label}: installing what {lock}.txt locks"
+        say(step)
+        run(step, [*sync, *env.options, LOCKS / f"{lock}.txt"], NETWORK)
+        run(f"{label}: {env.proof}", [python, "-c", env.proof], env.remedy)
+        stamp = {"python": interpreter.version, "why": why, "interpreter": interpreter.path}
+        stamp.update(folder=str(env.folder), lock=lock, sha256=lock_hash(lock))
+        draft = env.folder / f"{STAMP}.draft"
+        draft.write_text(json.dumps(stamp, indent=2) + "\n")
+        draft.replace(env.folder / STAMP)
+    return f"{label} is ready: {lock}.txt, Python {stamp['python']} ({stamp['why']})"
+
+
+ENVIRONMENTS = {
+    "controller": Environment(
+        ROOT / ".venv", "controller", controller_python, "import ansible, pandas", NETWORK
+    ),
+    "dev": Environment(
+        ROOT / ".venv", "dev", controller_python, "import ansible, pandas, pytest", NETWORK
+    ),
+    "boards": Environment(
+        ROOT / ".board-venv",
+        "board",
+        board_python,
+        "import tensorflow",
+        "TensorFlow 2.12.1 needs an aarch64 CPU, or an x86_64 one with AVX.",
+        # Emulated boards each see these files through an overlay: compile them here, once.
+        ["--compile-bytecode"],
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("environments", nargs="+", choices=list(ENVIRONMENTS), metavar="NAME")
+    names = parser.parse_args().environments
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that run() ends its child
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "setup.lock").open("w") as turn:  # one set-up at a time
+        os.set_inheritable(turn.fileno(), True)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another set-up to end")
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        for name in names:
+            say(install(ENVIRONMENTS[name]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SetupError as error:
+        sys.exit(f"\n{error}")
+    except PermissionError as error:
+        sys.exit(f"\n{error}\nRoot made it: repeat as root, or chown this folder to yourself.")
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted: repeat, and what is unfinished is made anew.")
