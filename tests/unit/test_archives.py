@@ -1,0 +1,148 @@
+"""Image archives: the true format, the generated one, and what is wrong with others."""
+
+import gzip
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from trainer import archives, synthetic
+from trainer.archives import ArchiveError, load
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("archives") / "synthetic.tar.gz"
+    synthetic.write_archive(path, 400, 100)
+    return path
+
+
+def npz(path, **changes):
+    arrays = {
+        "x_train": np.zeros((4, 8, 8, 3), np.uint8),
+        "y_train": np.array([0, 1, 2, 0]),
+        "x_test": np.zeros((2, 8, 8, 3), np.uint8),
+        "y_test": np.array([[1], [2]]),
+    }
+    arrays.update(changes)
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+def test_the_generated_set_has_a_hundred_balanced_classes_and_says_so(generated):
+    images = load("synthetic", generated, None, None)
+    assert images.x_train.shape == (400, 32, 32, 3) and images.x_train.dtype == np.uint8
+    assert images.classes == 100 and images.synthetic
+    assert set(np.bincount(images.y_train)) == {4} and set(np.bincount(images.y_test)) == {1}
+
+
+def test_the_generated_set_is_the_same_every_time(generated, tmp_path):
+    synthetic.write_archive(tmp_path / "again.tar.gz", 400, 100)
+    assert archives.sha256(tmp_path / "again.tar.gz") == archives.sha256(generated)
+
+
+def test_a_nearest_mean_tells_the_generated_classes_apart(generated):
+    # learnable: mean colour and spectrum, each without its brightness, tell most classes apart
+    images = load("synthetic", generated, None, None)
+
+    def features(x):
+        colour = x.mean(axis=(1, 2))
+        spectrum = np.abs(np.fft.fft2(x.max(axis=3).astype(float)))[:, :12, :].reshape(len(x), -1)
+        spectrum[:, 0] = 0
+        parts = (colour - colour.mean(axis=1, keepdims=True), spectrum)
+        return np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in parts], axis=1)
+
+    train = features(images.x_train)
+    means = np.stack([train[images.y_train == label].mean(axis=0) for label in range(100)])
+    distances = ((features(images.x_test)[:, None] - means) ** 2).sum(axis=2)
+    assert (distances.argmin(axis=1) == images.y_test).mean() > 0.5  # chance: 0.01
+
+
+def test_the_generated_set_has_the_official_layout(generated):
+    with tarfile.open(generated) as archive:
+        assert archive.getnames() == [f"cifar-100-python/{name}" for name in ("meta", "test", "train")]
+        train = pickle.loads(archive.extractfile("cifar-100-python/train").read(), encoding="bytes")
+        raw = archive.extractfile("cifar-100-python/train").read()
+    assert set(train) == {b"batch_label", b"data", b"fine_labels", b"coarse_labels", b"filenames"}
+    assert train[b"data"].shape == (400, 3072)
+    assert b"numpy._core" not in raw  # older NumPy, such as the boards', could not load it
+
+
+def test_only_so_many_images_are_taken(generated):
+    images = load("cifar100", generated, 10, 5)
+    assert (len(images.x_train), len(images.y_train), len(images.x_test)) == (10, 10, 5)
+
+
+def test_more_images_than_there_are_is_an_error(generated):
+    with pytest.raises(ArchiveError, match=r"data\.train_images is 401, but .* has 400"):
+        load("cifar100", generated, 401, None)
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(ArchiveError, match=r"no\.npz does not exist: give the path"):
+        load("npz", tmp_path / "no.npz", None, None)
+
+
+@pytest.mark.parametrize("keep", [0, 50, 5000])
+def test_a_torn_archive_is_corrupt(generated, tmp_path, keep):
+    path = tmp_path / "torn.tar.gz"
+    path.write_bytes(generated.read_bytes()[:keep])
+    with pytest.raises(ArchiveError, match=r"torn\.tar\.gz is (corrupt|not CIFAR-100)"):
+        load("cifar100", path, None, None)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "other.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("README"), io.BytesIO())
+    with pytest.raises(ArchiveError, match=r"is not CIFAR-100's python archive: .*lacks"):
+        load("cifar100", path, None, None)
+
+
+def test_an_archive_that_wants_to_run_code_is_refused(generated, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("you should not read this",))
+
+    path = tmp_path / "evil.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        content = pickle.dumps(Evil(), protocol=2)
+        member = tarfile.TarInfo("cifar-100-python/train")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(ArchiveError, match="wants to call"):
+        load("cifar100", path, None, None)
+
+
+def test_a_numpy_archive_is_read(tmp_path):
+    images = load("npz", npz(tmp_path / "own.npz"), None, None)
+    assert images.classes == 3 and not images.synthetic
+    assert images.y_test.tolist() == [1, 2] and images.y_test.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"y_test": None}, "y_test"),
+        ({"x_train": np.zeros((4, 8, 8, 3), np.float32)}, "x_train is float32"),
+        ({"x_train": np.zeros((4, 8, 8), np.uint8)}, r"shape \(4, 8, 8\)"),
+        ({"y_train": np.array([0, 1])}, "wanted are 4 class numbers"),
+        ({"y_train": np.array([0, 1, 2, -1])}, "class numbers from 0"),
+        ({"x_test": np.zeros((2, 9, 9, 3), np.uint8)}, "differ in the size"),
+    ],
+)
+def test_a_numpy_archive_of_another_shape_is_refused(tmp_path, changes, says):
+    with pytest.raises(ArchiveError, match=says):
+        load("npz", npz(tmp_path / "own.npz", **changes), None, None)
+
+
+def test_a_damaged_numpy_archive_is_corrupt(tmp_path):
+    path = npz(tmp_path / "own.npz")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ArchiveError, match="corrupt"):
+        load("npz", path, None, None)
+    path.write_bytes(gzip.compress(b"x"))
+    with pytest.raises(ArchiveError, match=r"corrupt|is not"):
+        load("npz", path, None, None)

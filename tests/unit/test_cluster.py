@@ -1,0 +1,46 @@
+"""TF_CONFIG as a board reads it."""
+
+import json
+import os
+
+import pytest
+
+from trainer.cluster import load_cluster
+
+
+def written(tmp_path, value):
+    path = tmp_path / "tf_config.json"
+    path.write_text(json.dumps(value))
+    return path
+
+
+def tf_config(index: int = 1, kind: str = "worker") -> dict:
+    return {
+        "cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]},
+        "task": {"type": kind, "index": index},
+    }
+
+
+def test_a_board_knows_its_rank_and_address(tmp_path):
+    cluster = load_cluster(written(tmp_path, tf_config()))
+    assert (cluster.rank, cluster.workers, cluster.own_ip, cluster.is_chief) == (1, 2, "10.0.0.2", False)
+    assert load_cluster(written(tmp_path, tf_config(0))).is_chief
+
+
+def test_tensorflow_gets_what_was_rendered(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "")
+    load_cluster(written(tmp_path, tf_config())).export()
+    assert json.loads(os.environ["TF_CONFIG"]) == tf_config()
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"cluster": {}}, "is not a TF_CONFIG"),
+        (tf_config(index=2), "task index 2 is outside the cluster of 2 workers"),
+        (tf_config(kind="ps"), "task type is 'ps'"),
+    ],
+)
+def test_what_is_not_a_cluster_is_refused(tmp_path, value, says):
+    with pytest.raises(ValueError, match=says):
+        load_cluster(written(tmp_path, value))

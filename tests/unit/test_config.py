@@ -1,0 +1,128 @@
+"""What a user may write into an experiment, and what is said where it is wrong."""
+
+import pytest
+
+from trainer import config
+from trainer.config import Config, ConfigError, parse
+
+
+def problems(raw: dict) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    return caught.value.problems
+
+
+def test_nothing_said_is_the_papers_experiment():
+    paper = parse({})
+    assert (paper.epochs, paper.batch_size, paper.model.image_size) == (100, 64, 64)
+    assert (paper.model.dense_units, paper.model.dropout, paper.model.weights) == (512, 0.3, "imagenet")
+    assert (paper.schedule.constant_epochs, paper.sync.way, paper.sync.implementation) == (
+        10,
+        "keras",
+        "nccl",
+    )
+    assert (paper.data.source, paper.data.sharding) == ("cifar100", "whole")
+
+
+def test_a_configuration_survives_its_dictionary():
+    changed = parse({"epochs": 3, "data": {"train_images": 7}, "optimizer": {"name": "sgd"}})
+    assert parse(config.to_dict(changed)) == changed
+
+
+def test_a_mistyped_key_is_named_with_the_likely_one():
+    assert problems({"epohcs": 3}) == ["unknown key epohcs; did you mean epochs?"]
+
+
+def test_a_key_of_another_section_is_named_with_its_place():
+    assert problems({"weights": "none"}) == ["unknown key weights; did you mean model.weights?"]
+
+
+def test_an_unlike_key_gets_the_known_ones():
+    (problem,) = problems({"sync": {"bandwidth": 1}})
+    assert problem.startswith("unknown key sync.bandwidth; known here are sync.way, ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ({"epochs": "3"}, 'epochs is "3" (text); give a whole number'),
+        ({"epochs": True}, "epochs is true (a truth value); give a whole number"),
+        ({"epochs": 2.5}, "epochs is 2.5 (a number); give a whole number"),
+        ({"epochs": None}, "epochs is null; give a whole number"),
+        ({"model": {"dropout": "much"}}, 'model.dropout is "much" (text); give a number'),
+        ({"data": {"train_images": "all"}}, 'data.train_images is "all" (text); give a whole number or null'),
+        ({"data": 7}, "data is 7 (a whole number); give a mapping of its fields"),
+        ({"data": None}, "data is null; give a mapping of its fields"),
+    ],
+)
+def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
+    assert problems(raw) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ({"epochs": 0}, "epochs is 0; give 1 or more"),
+        ({"optimizer": {"learning_rate": 0}}, "optimizer.learning_rate is 0.0; give more than 0"),
+        (
+            {"optimizer": {"learning_rate": float("nan")}},
+            "optimizer.learning_rate is nan; give a finite number",
+        ),
+        ({"model": {"dropout": 1}}, "model.dropout is 1.0; give 0.99 or less"),
+        ({"sync": {"implementation": "mpi"}}, "sync.implementation is 'mpi'; give one of auto, ring, nccl"),
+        (
+            {"model": {"fine_tune": "last:0"}},
+            "model.fine_tune is 'last:0'; give all, head or last:N with N layers, such as last:20",
+        ),
+        (
+            {"data": {"sha256": "abc"}},
+            "data.sha256 is 'abc'; give 64 hexadecimal digits in lower case, or null",
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_the_range(raw, problem):
+    assert problems(raw) == [problem]
+
+
+def test_all_problems_are_told_at_once():
+    found = problems(
+        {"epohcs": 3, "batch_size": 0, "data": {"source": "mnist", "sharding": 3}, "model": {"dropout": 2}}
+    )
+    assert {problem.partition(" is ")[0].partition(";")[0] for problem in found} == {
+        "unknown key epohcs",
+        "batch_size",
+        "data.sharding",
+        "data.source",
+        "model.dropout",
+    }
+
+
+def test_a_source_and_its_path_must_fit():
+    assert "give the path of the NumPy archive" in problems({"data": {"source": "npz"}})[0]
+    assert "generates its images" in problems({"data": {"source": "synthetic", "path": "x"}})[0]
+
+
+def test_a_global_batch_is_shared_out():
+    shared = parse({"batch_size": 64, "batch_per": "global"})
+    assert (shared.board_batch(1), shared.board_batch(2), parse({}).board_batch(2)) == (64, 32, 64)
+    assert shared.problems_with(2) == []
+    (problem,) = shared.problems_with(3)
+    assert "batch_size is 64" in problem and "multiple of 3" in problem
+
+
+def test_every_field_has_a_place_in_the_known_keys():
+    assert {"epochs", "data.path", "sync.bytes_per_pack"} <= set(config.known_keys())
+    assert not {"data", "sync"} & set(config.known_keys())
+
+
+def test_a_run_file_that_lacks_fields_is_refused(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"run_id": "x", "config": {}}')
+    with pytest.raises(ConfigError, match="lacks task, experiment"):
+        config.load_run(path)
+
+
+def test_defaults_do_not_share_their_sections():
+    assert Config() == Config()
+    with pytest.raises(AttributeError):
+        Config().epochs = 3

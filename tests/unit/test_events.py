@@ -1,0 +1,63 @@
+"""Records: written whole, read as far as they are sound."""
+
+import json
+import math
+
+from trainer.events import End, EventLog, Probe, Window, read_records, write_json
+
+END = End(epochs=1, train_s=2.0, total_s=3.0)
+
+
+def log_of(tmp_path, *records):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    for record in records:
+        log.write(record)
+    log.close()
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    records, bad = read_records(log_of(tmp_path, Probe([1.0], [], 4), END))
+    assert bad == []
+    assert [record["event"] for record in records] == ["probe", "end"]
+    assert records[0]["step_s"] == [1.0] and records[1]["total_s"] == 3.0
+    assert all(record["time_s"] > 1.7e9 for record in records)
+
+
+def test_a_record_is_on_disk_before_the_next_begins(tmp_path):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.write(END)
+    assert json.loads(path.read_text())["event"] == "end"
+    log.close()
+
+
+def test_a_torn_line_loses_only_itself(tmp_path):
+    path = log_of(tmp_path, END, END)
+    path.write_text(path.read_text() + '{"event": "end", "epo')
+    records, bad = read_records(path)
+    assert len(records) == 2
+    assert len(bad) == 1 and "line 3" in bad[0]
+
+
+def test_unknown_records_and_missing_fields_are_told(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "party", "time_s": 1}\n{"event": "end", "time_s": 1, "epochs": 1}\n[]\n')
+    records, bad = read_records(path)
+    assert records == [] and len(bad) == 3
+    assert "lacks train_s, total_s" in bad[1]
+
+
+def test_a_loss_that_is_no_number_is_still_a_record(tmp_path):
+    window = Window(1, 0, 1, 64, 1.0, math.nan, 0.0, 0.1, None, None)
+    records, bad = read_records(log_of(tmp_path, window))
+    assert bad == [] and math.isnan(records[0]["loss"]) and records[0]["sent_bytes"] is None
+
+
+def test_a_json_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 2}
+    assert [item.name for item in tmp_path.iterdir()] == ["result.json"]

@@ -1,0 +1,111 @@
+"""The supervisor: whatever becomes of the trainer, a result is left and no process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer import supervisor
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tf_config.json").write_text(
+        json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}})
+    )
+    (tmp_path / "run.json").write_text("{}")
+    return tmp_path
+
+
+def result_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_trainer_leaves_a_result_that_says_so(folder):
+    code = supervisor.supervise(python("import os; print('hello', flush=True); os.kill(os.getpid(), 9)"), folder)
+    result = result_of(folder)
+    assert code != 0
+    assert (result["status"], result["exit_code"]) == ("failed", -9)
+    assert "SIGKILL" in result["cause"]
+    assert (folder / "trainer.log").read_text() == "hello\n"
+    assert result["facts"]["interface"] == "lo"
+
+
+def test_a_trainer_that_exits_without_a_result_has_failed(folder):
+    assert supervisor.supervise(python("raise SystemExit(3)"), folder) == 3
+    assert "exited with code 3" in result_of(folder)["cause"]
+
+
+def test_the_trainers_own_result_counts(folder):
+    path = folder / "result.json"
+    supervisor.supervise(python(f"open({str(path)!r}, 'w').write('{{\"status\": \"succeeded\"}}')"), folder)
+    assert result_of(folder) == {"status": "succeeded"}
+
+
+def test_a_trainer_that_hangs_after_its_result_is_ended(folder, monkeypatch):
+    monkeypatch.setattr(supervisor, "_EXIT_GRACE_S", 0.5)
+    path = folder / "result.json"
+    code = f"import time; open({str(path)!r}, 'w').write('{{}}'); time.sleep(100)"
+    began = time.monotonic()
+    assert supervisor.supervise(python(code), folder) == 0
+    assert time.monotonic() - began < 20
+
+
+def test_children_of_the_trainer_end_with_it(folder):
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '100']).pid)"
+    supervisor.supervise(python(code), folder)
+    assert not alive(int((folder / "trainer.log").read_text()))
+
+
+def test_stopping_ends_the_trainer_and_leaves_a_result(folder):
+    script = (
+        "import sys; from pathlib import Path; from trainer import supervisor; "
+        "sys.exit(supervisor.supervise([sys.executable, '-c', "
+        "'import os, time; print(os.getpid(), flush=True); time.sleep(100)'], Path(sys.argv[3]).parent))"
+    )
+    # its command line names the supervisor and the run, as that of the real one does
+    command = [sys.executable, "-c", script, "trainer.supervisor", "--config", str(folder / "run.json")]
+    with subprocess.Popen(command, cwd=PROJECT) as process:
+        log, deadline = folder / "trainer.log", time.monotonic() + 20
+        while not (log.exists() and log.read_text().endswith("\n")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        waiter = subprocess.Popen(
+            [sys.executable, "-m", "trainer.supervisor", "--config", str(folder / "run.json"), "--stop"],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        process.wait(timeout=20)
+        said, _ = waiter.communicate(timeout=20)
+    assert said == "stopped\n"
+    assert result_of(folder)["status"] == "interrupted"
+    assert not alive(int(log.read_text()))
+
+
+def test_stopping_spares_a_stranger_with_the_same_number(folder):
+    (folder / "supervisor.pid").write_text(f"{os.getpid()}\n")
+    assert supervisor.stop(folder) is False
+
+
+def test_stopping_what_does_not_run_is_no_error(folder):
+    assert supervisor.stop(folder) is False
+    assert signal.getsignal(signal.SIGTERM) is not None

@@ -1,0 +1,61 @@
+"""`python -m trainer --config run.json`: do the run's task as the worker that the tf_config.json beside it names.
+
+Writes events.jsonl, the chief's weights and, at last, result.json into the folder of run.json. With --check the
+files are only read and checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Optional
+
+from trainer import archives
+from trainer.cluster import Cluster, load_cluster
+from trainer.config import ConfigError, Run, load_run
+from trainer.result import write_result
+
+
+def main() -> int:
+    started, started_s = time.monotonic(), time.time()
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the run.json of this run")
+    parser.add_argument("--check", action="store_true", help="check the configuration and train nothing")
+    arguments = parser.parse_args()
+    folder: Path = arguments.config.resolve().parent
+    try:
+        run, cluster = load_run(arguments.config), load_cluster(folder / "tf_config.json")
+    except (ConfigError, ValueError) as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return 2
+    if arguments.check:
+        return 0
+    cause = _train(run, cluster, folder, started)
+    status, code = ("failed", 1) if cause else ("succeeded", 0)
+    write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
+    return code
+
+
+def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[str]:
+    """Train; returns why that failed, or None."""
+    try:
+        for kind, staged in run.assets.items():
+            found = archives.sha256(Path(staged["path"]))
+            if found != staged["sha256"]:
+                return f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}: run again"
+        from trainer import (
+            loop,
+        )  # TensorFlow takes seconds to import: after everything that can fail early
+
+        loop.perform(run, cluster, folder, started)
+    except Exception as error:  # whatever ends training must reach the result
+        traceback.print_exc()
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The large files of a run, on the controller: found, fetched or generated, and checked before a board is touched."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import struct
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from trainer import archives, synthetic
+from trainer.config import ConfigError, Data, Model
+
+CIFAR100_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+# the checksum in Keras' cifar100.load_data, and what is in that archive
+CIFAR100_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+# keras.applications' MobileNetV2 without top. Keras gives no checksum for it: the first download is pinned in a file
+# beside it, and model.weights_sha256 may name it
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SYNTHETIC_IMAGES = (50_000, 10_000)  # as many as CIFAR-100 has
+_DOWNLOAD_TIMEOUT_S = 15.0  # without an answer
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that every board needs."""
+
+    source: Path  # on the controller
+    sha256: str
+
+    def board_path(self, home: str) -> str:
+        """Where it lies on a board: under its checksum, so that runs share it."""
+        return f"{home}/assets/{self.sha256[:16]}-{self.source.name}"
+
+
+def prepare(data: Optional[Data], model: Optional[Model], project: Path) -> Dict[str, Asset]:
+    """The assets of a configuration by kind (dataset, weights), ready on the controller.
+
+    Raises ConfigError with a sentence and its remedy for each that is missing, torn or of another checksum.
+    """
+    problems: List[str] = []
+    found: Dict[str, Asset] = {}
+    cache = project / ".cache"
+    cache.mkdir(exist_ok=True)
+    kinds: Dict[str, Callable[[], Optional[Asset]]] = {
+        "dataset": lambda: None if data is None else _dataset(data, project, cache),
+        "weights": lambda: None if model is None else _weights(model, project, cache),
+    }
+    for kind, make in kinds.items():
+        try:
+            asset = make()
+        except archives.ArchiveError as error:
+            problems.append(str(error))
+            continue
+        if asset is not None:
+            found[kind] = asset
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _dataset(config: Data, project: Path, cache: Path) -> Asset:
+    if config.source == "synthetic":
+        counts = [
+            wanted or default
+            for wanted, default in zip((config.train_images, config.validation_images), _SYNTHETIC_IMAGES)
+        ]
+        path = cache / f"synthetic-{counts[0]}-{counts[1]}-v{synthetic.VERSION}.tar.gz"
+        if not path.exists():
+            synthetic.write_archive(path, *counts)
+        return Asset(path, archives.sha256(path))
+    if config.source == "cifar100" and config.path is None:
+        return _pinned("data.path", CIFAR100_URL, CIFAR100_SHA256, cache)
+    asset = _pinned("data.path", str(config.path), config.sha256, cache, project)
+    archives.load(config.source, asset.source, config.train_images, config.validation_images)
+    return asset
+
+
+def _weights(config: Model, project: Path, cache: Path) -> Optional[Asset]:
+    if config.weights == "none":
+        return None
+    if config.weights == "imagenet":
+        asset = _pinned("model.weights", IMAGENET_URL, config.weights_sha256, cache)
+    else:
+        asset = _pinned("model.weights", config.weights, config.weights_sha256, cache, project)
+    _check_hdf5(asset.source)
+    return asset
+
+
+def _pinned(key: str, place: str, sha256: Optional[str], cache: Path, project: Optional[Path] = None) -> Asset:
+    """The file at a path or an address, checked against its checksum; `key` is the field that names it."""
+    if re.match(r"(https|file)://", place):
+        path = _downloaded(key, place, cache)
+        pin = path.with_name(path.name + ".sha256")
+        if sha256 is None and pin.exists():
+            sha256 = pin.read_text(encoding="ascii").strip()
+    else:
+        path, pin = (project or Path()) / Path(place).expanduser(), None
+        if not path.is_file():
+            raise archives.ArchiveError(f"{key} is {place!r}, but there is no such file: give the path of one")
+    found = archives.sha256(path)
+    if sha256 is not None and found != sha256:
+        raise archives.ArchiveError(
+            f"{key}: {path} has the checksum {found}, wanted is {sha256}: it is torn or another file; "
+            "remove it and fetch it again, or give its own checksum"
+        )
+    if pin is not None and not pin.exists():
+        pin.write_text(found + "\n", encoding="ascii")
+    return Asset(path, found)
+
+
+def _downloaded(key: str, address: str, cache: Path) -> Path:
+    path = cache / address.rpartition("/")[2]
+    if path.exists():
+        return path
+    draft = path.with_name(path.name + ".part")
+    try:
+        with urllib.request.urlopen(address, timeout=_DOWNLOAD_TIMEOUT_S) as answer, draft.open("wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+        raise archives.ArchiveError(
+            f"{key}: {address} cannot be fetched ({error}): fetch it elsewhere and give its path in {key}"
+        ) from error
+    draft.replace(path)
+    return path
+
+
+def _check_hdf5(path: Path) -> None:
+    """Keras' weight files are HDF5; its superblock says how long the file must be."""
+    with path.open("rb") as file:
+        head = file.read(48)
+    if head[:8] != _HDF5:
+        raise archives.ArchiveError(f"model.weights: {path} is not a Keras weight file (HDF5): give a .h5 file")
+    # superblock version 0, the one that Keras writes, keeps the end of the file at byte 40
+    if head[8] == 0 and len(head) == 48 and path.stat().st_size < struct.unpack("<Q", head[40:48])[0]:
+        raise archives.ArchiveError(f"model.weights: {path} is cut off: fetch it again")

@@ -1,0 +1,343 @@
+"""What an experiment may say: every hyperparameter, its default (the paper's), its range and its error.
+
+Standard library only, Python 3.8 syntax: the controller checks a configuration with it before a board
+is touched, and the boards read the same file. "The paper" is Park, Lee, Hwang 2023; what it leaves
+unstated is marked so, with the reason for the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+    get_type_hints,
+)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run. `problems` has one sentence for each thing to mend."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems: List[str] = list(problems)
+
+
+def within(
+    default: Any,
+    *,
+    minimum: Optional[float] = None,
+    above: Optional[float] = None,
+    maximum: Optional[float] = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field with its allowed range: `minimum` and `maximum` included, `above` excluded."""
+    return field(
+        default=default,
+        metadata={
+            "minimum": minimum,
+            "above": above,
+            "maximum": maximum,
+            "choices": tuple(choices),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Base of every section: checks the declared ranges, then what a section adds in `sense`."""
+
+    def __post_init__(self) -> None:
+        problems = [*self._out_of_range(), *self.sense()]
+        if problems:
+            raise ConfigError(problems)
+
+    def _out_of_range(self) -> Iterator[str]:
+        for item in dataclasses.fields(self):
+            value, limits = getattr(self, item.name), item.metadata
+            name = _PREFIX.get(type(self).__name__, "") + item.name
+            if value is None or not limits:
+                continue
+            if limits["choices"]:
+                if value not in limits["choices"]:
+                    yield f"{name} is {value!r}; give one of {', '.join(limits['choices'])}"
+            elif not math.isfinite(value):
+                yield f"{name} is {value}; give a finite number"
+            elif limits["minimum"] is not None and value < limits["minimum"]:
+                yield f"{name} is {value}; give {limits['minimum']} or more"
+            elif limits["above"] is not None and value <= limits["above"]:
+                yield f"{name} is {value}; give more than {limits['above']}"
+            elif limits["maximum"] is not None and value > limits["maximum"]:
+                yield f"{name} is {value}; give {limits['maximum']} or less"
+
+    def sense(self) -> Iterator[str]:
+        """Problems that a range cannot express."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Data(_Section):
+    """Which images, and which of them a board sees."""
+
+    source: str = within("cifar100", choices=("cifar100", "synthetic", "npz"))
+    # archive on the controller: CIFAR-100's python archive, or a NumPy archive with x_train, y_train,
+    # x_test, y_test; null downloads CIFAR-100 once
+    path: Optional[str] = None
+    sha256: Optional[str] = None  # of the archive at `path`; null takes it as it is
+    train_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
+    validation_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
+    # whole: every board sees every image in an epoch ("the same data set", the paper);
+    # sharded: each board sees its part
+    sharding: str = within("whole", choices=("whole", "sharded"))
+
+    def sense(self) -> Iterator[str]:
+        if self.source == "npz" and not self.path:
+            yield "data.path is null, but data.source npz needs it: give the path of the NumPy archive"
+        if self.source == "synthetic" and self.path:
+            yield (
+                f"data.path is {self.path!r}, but data.source synthetic generates its images: "
+                "set data.source to cifar100 or npz, or leave data.path out"
+            )
+        yield from _checksum("data.sha256", self.sha256)
+
+
+@dataclass(frozen=True)
+class Model(_Section):
+    """Keras MobileNetV2 with the paper's head."""
+
+    image_size: int = within(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
+    # imagenet (the paper), none (random), or the path of a Keras weight file (.h5, without top)
+    weights: str = "imagenet"
+    weights_sha256: Optional[str] = None  # of a weight file given by path; null takes it as it is
+    # which layers train: all, head, or last:N layers of the backbone and the head. Unstated in the paper;
+    # its all-reduce time fits the gradient of all layers
+    fine_tune: str = "all"
+    dense_units: int = within(512, minimum=1)  # the paper
+    dropout: float = within(0.3, minimum=0, maximum=0.99)  # the paper
+    # of the moving statistics; Keras' MobileNetV2 has 0.999, which needs some thousand steps to settle
+    batch_norm_momentum: float = within(0.999, above=0, maximum=0.9999)
+
+    def sense(self) -> Iterator[str]:
+        if not self.weights:
+            yield "model.weights is empty; give imagenet, none or the path of a Keras weight file"
+        kind, _, count = self.fine_tune.partition(":")
+        if self.fine_tune not in ("all", "head") and not (kind == "last" and count.isdigit() and int(count) > 0):
+            yield f"model.fine_tune is {self.fine_tune!r}; give all, head or last:N with N layers, such as last:20"
+        yield from _checksum("model.weights_sha256", self.weights_sha256)
+
+
+@dataclass(frozen=True)
+class Optimizer(_Section):
+    """The paper names neither the optimizer nor its rate: these are Keras' defaults."""
+
+    name: str = within("adam", choices=("adam", "sgd"))
+    learning_rate: float = within(0.001, above=0)
+    momentum: float = within(0.9, minimum=0, maximum=0.9999)  # of sgd
+
+
+@dataclass(frozen=True)
+class Schedule(_Section):
+    """Constant, then exponential decay from epoch 10 (the paper)."""
+
+    constant_epochs: int = within(10, minimum=0)
+    # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
+    # LearningRateScheduler, whose shape the paper describes
+    decay: float = within(0.1, minimum=0)
+
+
+@dataclass(frozen=True)
+class Sync(_Section):
+    """How boards agree."""
+
+    way: str = within("keras", choices=("keras",))
+    # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
+    implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
+    bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
+    timeout_s: float = within(600.0, above=0)  # a collective that takes longer fails the run
+    # one board: plain trains without a distribution strategy, mwms under it with one worker
+    one_board: str = within("plain", choices=("plain", "mwms"))
+
+
+@dataclass(frozen=True)
+class Config(_Section):
+    """One experiment, complete. The defaults are the paper's."""
+
+    epochs: int = within(100, minimum=1)
+    batch_size: int = within(64, minimum=1)  # images a step
+    # board: batch_size images on each board; global: split over the boards. Unstated in the paper
+    batch_per: str = within("board", choices=("board", "global"))
+    window_steps: int = within(10, minimum=1)  # steps summed in one record
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    sync: Sync = field(default_factory=Sync)
+
+    def board_batch(self, workers: int) -> int:
+        """Images a step on one board."""
+        return self.batch_size if self.batch_per == "board" else self.batch_size // workers
+
+    def problems_with(self, workers: int) -> List[str]:
+        """What speaks against running this on `workers` boards, a sentence each."""
+        if self.batch_per == "global" and self.batch_size % workers:
+            return [
+                f"batch_size is {self.batch_size} for all boards together, which {workers} boards cannot "
+                f"share equally: give a multiple of {workers}, or set batch_per to board"
+            ]
+        return []
+
+
+# a section's name in front of its fields, as the user writes them
+_PREFIX = {
+    "Data": "data.",
+    "Model": "model.",
+    "Optimizer": "optimizer.",
+    "Schedule": "schedule.",
+    "Sync": "sync.",
+}
+_S = TypeVar("_S", bound=_Section)
+
+
+def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
+    if value is not None and (len(value) != 64 or set(value) - set("0123456789abcdef")):
+        yield f"{name} is {value!r}; give 64 hexadecimal digits in lower case, or null"
+
+
+def parse(raw: Mapping[str, Any]) -> Config:
+    """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
+
+    Raises ConfigError with every problem found, not only the first.
+    """
+    problems: List[str] = []
+    config = _build(Config, raw, "", problems)
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config
+
+
+def to_dict(config: Config) -> Dict[str, Any]:
+    """The nested dictionary that `parse` turns back into the same configuration."""
+    return dataclasses.asdict(config)
+
+
+def _build(kind: Type[_S], raw: Any, prefix: str, problems: List[str]) -> Optional[_S]:
+    if not isinstance(raw, Mapping):
+        problems.append(f"{prefix.rstrip('.') or 'the experiment'} is {_shown(raw)}; give a mapping of its fields")
+        return None
+    hints = get_type_hints(kind)
+    values: Dict[str, Any] = {}
+    before = len(problems)
+    for key, value in raw.items():
+        if key not in hints:
+            problems.append(f"unknown key {prefix}{key}; {_nearest(str(key), prefix)}")
+        elif isinstance(hints[key], type) and issubclass(hints[key], _Section):
+            values[key] = _build(hints[key], value, f"{prefix}{key}.", problems)
+        else:
+            values[key] = _typed(hints[key], value, prefix + key, problems)
+    if len(problems) > before:
+        # ranges of the fields that could be read: so that one look shows everything
+        values = {key: value for key, value in values.items() if value is not None}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _typed(hint: Any, value: Any, name: str, problems: List[str]) -> Any:
+    optional = getattr(hint, "__origin__", None) is Union
+    kind = next(arg for arg in hint.__args__ if arg is not type(None)) if optional else hint
+    if value is None and optional:
+        return None
+    fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not fits:
+        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+        problems.append(f"{name} is {_shown(value)}; give {wanted}{' or null' if optional else ''}")
+        return None
+    return value
+
+
+def _shown(value: Any) -> str:
+    kinds = {
+        str: "text",
+        bool: "a truth value",
+        int: "a whole number",
+        float: "a number",
+        list: "a list",
+        dict: "a mapping",
+    }
+    return (
+        "null"
+        if value is None
+        else f"{json.dumps(value, default=str)} ({kinds.get(type(value), type(value).__name__)})"
+    )
+
+
+def known_keys(kind: Type[_Section] = Config, prefix: str = "") -> List[str]:
+    """Every key a user may set, dotted: epochs, data.path, sync.way, ..."""
+    keys: List[str] = []
+    for name, hint in get_type_hints(kind).items():
+        if isinstance(hint, type) and issubclass(hint, _Section):
+            keys += known_keys(hint, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def _nearest(key: str, prefix: str) -> str:
+    known = known_keys()
+    same = [name for name in known if name.rpartition(".")[2] == key]
+    close = (
+        same
+        or difflib.get_close_matches(prefix + key, known, n=1)
+        or [name for name in known if difflib.SequenceMatcher(None, name.rpartition(".")[2], key).ratio() > 0.7][:1]
+    )
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    siblings = [name for name in known if name.startswith(prefix) and "." not in name[len(prefix) :]]
+    return f"known here are {', '.join(siblings)}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """run.json: one execution of a configuration on boards in rank order."""
+
+    run_id: str
+    task: str  # train, or probe: measure a step and an all-reduce, train nothing
+    experiment: str  # name of the preset in experiments/
+    workers: int
+    seed: int
+    boards: List[str]  # inventory names in rank order; the first is chief
+    config: Config
+    assets: Dict[str, Dict[str, Any]]  # dataset, weights: path on the board, sha256, bytes
+    trainer_sha256: str  # of the trainer's source as staged
+    git_commit: Optional[str]
+    git_dirty: Optional[bool]
+
+
+def load_run(path: Path) -> Run:
+    """The run described by a run.json. Raises ConfigError where the file does not describe one."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{path} cannot be read as a run: {error}"]) from error
+    names = [item.name for item in dataclasses.fields(Run)]
+    missing = [name for name in names if name not in raw]
+    if missing:
+        raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
+    return Run(**{**{name: raw[name] for name in names}, "config": parse(raw["config"])})

@@ -1,0 +1,72 @@
+"""The input pipeline: images stay in memory as bytes, each board draws its own batches.
+
+The order of an epoch is a function of seed, epoch and rank alone: the same run gives the same batches, and a
+resumed one goes on with the batches that the uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.archives import Images
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one board sees of the images in an epoch."""
+
+    rank: int
+    workers: int
+    sharded: bool  # its part, else all
+    batch: int  # images a step
+
+    def images(self, total: int) -> int:
+        """Images of this board in an epoch; every board has as many, a short part begins again."""
+        return -(-total // self.workers) if self.sharded else total
+
+    def steps(self, total: int) -> int:
+        """Steps of this board in an epoch; the last may have fewer images."""
+        return -(-self.images(total) // self.batch)
+
+
+def training_batches(images: Images, share: Share, seed: int, epochs: range) -> tf.data.Dataset:
+    """Batches of (uint8 images, int32 labels) of all `epochs` (counted from 0), one epoch after the other."""
+    total = len(images.y_train)
+
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        # boards that share an epoch must cut the same permutation; boards that each see all need their own
+        stream = epoch if share.sharded else epoch * share.workers + share.rank
+        permutation = tf.random.experimental.stateless_shuffle(
+            tf.range(total), seed=tf.stack([tf.constant(seed, tf.int64), stream])
+        )
+        if share.sharded:
+            mine = tf.range(share.images(total)) * share.workers + share.rank
+            permutation = tf.gather(permutation, mine % total)
+        return tf.data.Dataset.from_tensor_slices(permutation).batch(share.batch)
+
+    indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
+    return _batches(indices, images.x_train, images.y_train)
+
+
+def validation_batches(images: Images, share: Share) -> tf.data.Dataset:
+    """Batches of this board's part of the validation images, in their order."""
+    total = len(images.y_test)
+    mine = (np.arange(share.images(total)) * share.workers + share.rank) % total
+    indices = tf.data.Dataset.from_tensor_slices(mine.astype(np.int32)).batch(share.batch)
+    return _batches(indices, images.x_test, images.y_test)
+
+
+def _batches(indices: tf.data.Dataset, x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+    with tf.device("CPU:0"):
+        pixels, labels = tf.constant(x), tf.constant(y)
+    # gathering some hundred kilobytes takes microseconds: no parallel calls
+    batches = indices.map(lambda index: (tf.gather(pixels, index), tf.gather(labels, index)))
+    options = tf.data.Options()
+    # the kit deals out the images itself: TensorFlow must not shard them again
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # nothing here needs tuning, and its thread can take seconds to end with the run
+    options.autotune.enabled = False
+    return batches.prefetch(8).with_options(options)

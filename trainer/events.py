@@ -1,0 +1,186 @@
+"""The records of a run: names, fields and units, and the one way they are written and read.
+
+Standard library only, Python 3.8 syntax: the boards write with it, `analysis` and the tests read with it.
+
+`events.jsonl` holds one JSON object a line, written by one process: one `start`, then `window` and `epoch`
+records in order, at last `end`. What was not measured is null. Times are Unix seconds of the board's clock;
+durations come from its monotonic clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import (
+    IO,
+    Any,
+    ClassVar,
+    Dict,
+    List,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    get_type_hints,
+)
+
+SCHEMA = 1  # of the run's folder: run.json, events.jsonl, result.json, manifest.json
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trainer is ready for its first step."""
+
+    KIND: ClassVar[str] = "start"
+    board: str  # inventory name
+    rank: int
+    workers: int
+    trainable_parameters: int
+    total_parameters: int
+    gradient_bytes: int  # of one step, float32: 4 x trainable_parameters
+    steps_per_epoch: int  # on this board
+    board_batch: int  # images a step on this board
+    train_images: int  # in the data set, before sharding
+    validation_images: int
+    classes: int
+    synthetic: bool  # the images were generated
+    sync: str  # what ran: none (one board without a strategy) or the way of synchronising
+    collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
+    interface: Optional[str]  # whose counters sent_bytes and received_bytes are
+    startup_s: float  # from the start of the process to this record
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive steps of one epoch; `sync.window_steps` of them, fewer at the epoch's end."""
+
+    KIND: ClassVar[str] = "window"
+    epoch: int  # from 1
+    first_step: int  # in the epoch, from 0
+    steps: int
+    images: int  # on this board
+    elapsed_s: float  # all of the window's time
+    loss: float  # mean over the epoch so far, as Keras shows it
+    accuracy: float  # the same
+    learning_rate: float
+    sent_bytes: Optional[int]
+    received_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the board's images, and its validation."""
+
+    KIND: ClassVar[str] = "epoch"
+    epoch: int  # from 1
+    steps: int
+    images: int  # on this board
+    train_s: float  # the steps
+    validation_s: float
+    epoch_s: float  # train_s + validation_s + what lies between
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float  # of the last step
+    sent_bytes: Optional[int]  # during the steps
+    received_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a board measured instead of training."""
+
+    KIND: ClassVar[str] = "probe"
+    step_s: List[float]  # steps on this board alone
+    all_reduce_s: List[float]  # of the gradient, with all boards; empty on one board
+    payload_bytes: int  # of the gradient
+
+
+@dataclass(frozen=True)
+class End:
+    """Training is over and its outcome is known."""
+
+    KIND: ClassVar[str] = "end"
+    epochs: int  # completed
+    train_s: float  # sum over the epochs
+    total_s: float  # from the start of the process
+
+
+Record = Union[Start, Window, Epoch, Probe, End]
+KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in (Start, Window, Epoch, Probe, End)}
+
+
+class EventLog:
+    """Appends records to one file, each line complete on disk before the next begins."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, record: Record) -> None:
+        line = {"event": record.KIND, "time_s": round(time.time(), 6), **dataclasses.asdict(record)}
+        self._file.write(json.dumps(line, allow_nan=True) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """The records of a JSON-lines file, and a sentence for each line that is not one.
+
+    A line that was cut, or is not a known record with all its fields, is passed over; later fields that this
+    version does not know are kept.
+    """
+    records: List[Dict[str, Any]] = []
+    bad: List[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            kind = KINDS[record["event"]]
+            missing = [item.name for item in dataclasses.fields(kind) if item.name not in record]
+            if missing or "time_s" not in record:
+                raise ValueError(f"lacks {', '.join(missing) or 'time_s'}")
+        except (ValueError, KeyError, TypeError) as error:
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record ({error})")
+            continue
+        records.append(record)
+    return records, bad
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json: how the worker on one board ended. Written last, and whole or not at all."""
+
+    status: str  # succeeded, failed or interrupted
+    cause: Optional[str]  # of a failure, one sentence
+    exit_code: Optional[int]
+    started_s: float  # Unix time
+    ended_s: float
+    epochs_completed: int
+    facts: Dict[str, Any]  # of the board: see facts.py
+    schema: int = SCHEMA
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically: a reader sees the old file or the new one, never half of it."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+_R = TypeVar("_R")
+
+
+def fields_of(kind: Type[_R]) -> List[str]:
+    """Names of a record's fields, for readers that make tables of them."""
+    return [name for name in get_type_hints(kind) if name != "KIND"]

@@ -1,0 +1,71 @@
+"""What this board is: the facts that go into its result. Standard library only; what cannot be read is null."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import socket
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
+_RELEASE = Path("/etc/nv_tegra_release")
+_MODULE = Path("/proc/device-tree/compatible")
+_JETPACK = {("35", "3.1"): "5.1.1"}
+
+
+def gather(interface: Optional[str]) -> Dict[str, Any]:
+    """Facts of this board by name."""
+    emulated = _json(EMULATED)
+    return {
+        "hostname": socket.gethostname(),
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+        "tensorflow": tensorflow_version(),
+        "jetpack": jetpack(_text(_RELEASE)),
+        "module": (_text(_MODULE) or "").partition("\0")[0] or None,
+        "interface": interface,
+        "emulated": bool(emulated.get("emulated")),
+        "link_rate_bit_per_s": emulated.get("link_rate_bit_per_s", _link_rate(interface)),
+    }
+
+
+def tensorflow_version() -> Optional[str]:
+    """Version of the installed TensorFlow, whichever of its distributions it is."""
+    for name in ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def jetpack(release: Optional[str]) -> Optional[str]:
+    """JetPack's version, or L4T's where that is not known, from the first line of /etc/nv_tegra_release."""
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", release or "")
+    return _JETPACK.get((found[1], found[2]), f"L4T {found[1]}.{found[2]}") if found else None
+
+
+def _link_rate(interface: Optional[str]) -> Optional[int]:
+    speed = _text(Path(f"/sys/class/net/{interface}/speed"))  # Mbit/s, -1 where the driver does not know
+    return int(speed) * 1_000_000 if speed and int(speed) > 0 else None
+
+
+def _text(path: Path) -> Optional[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _json(path: Path) -> Dict[str, Any]:
+    try:
+        value = json.loads(_text(path) or "{}")
+    except ValueError:
+        value = {}
+    return value if isinstance(value, dict) else {}

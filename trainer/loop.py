@@ -1,0 +1,150 @@
+"""From a run.json to its records: sets up what a way of synchronising needs, and lets it train."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from trainer import archives, data, model, network, probe, schedule, sync
+from trainer.callbacks import Recorder
+from trainer.cluster import Cluster
+from trainer.config import Run
+from trainer.events import End, EventLog, Start
+
+_IMPLEMENTATIONS = {
+    "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
+    "ring": tf.distribute.experimental.CommunicationImplementation.RING,
+    "nccl": tf.distribute.experimental.CommunicationImplementation.NCCL,
+}
+
+
+class Session:
+    """One worker's training: what a way of synchronising is given to work with."""
+
+    def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+        self.config, self.seed, self.cluster = run.config, run.seed, cluster
+        self._run, self._folder, self._started = run, folder, started
+        # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
+        self.strategy = self._build_strategy()
+        tf.keras.utils.set_random_seed(run.seed)
+        self.images = self._load_images()
+        self.share = data.Share(
+            rank=cluster.rank,
+            workers=cluster.workers,
+            sharded=run.config.data.sharding == "sharded",
+            batch=run.config.board_batch(cluster.workers),
+        )
+        self.epochs = range(run.config.epochs)
+        self._rate = schedule.ConstantThenDecay(
+            run.config.optimizer.learning_rate,
+            self.share.steps(len(self.images.y_train)),
+            run.config.schedule,
+        )
+        self.interface = network.interface_with(cluster.own_ip)
+        self.log = EventLog(folder / "events.jsonl")
+        self.recorder = Recorder(
+            self.log,
+            self.interface,
+            self.share,
+            len(self.images.y_train),
+            run.config.window_steps,
+            self._rate,
+        )
+
+    @property
+    def distributed(self) -> bool:
+        """Whether training runs under MultiWorkerMirroredStrategy."""
+        return self.cluster.workers > 1 or self.config.sync.one_board == "mwms"
+
+    @property
+    def validation_share(self) -> data.Share:
+        """Validation is always shared out: every board would find the same."""
+        return data.Share(self.cluster.rank, self.cluster.workers, sharded=True, batch=self.share.batch)
+
+    def build_model(self) -> tf.keras.Model:
+        """The model in its initial state; boards under a strategy take over the chief's."""
+        weights = self._run.assets.get("weights")
+        return model.build(
+            self.config.model,
+            self.images.x_train.shape[1:],
+            self.images.classes,
+            weights=None if weights is None else Path(weights["path"]),
+            seed=self.seed + self.cluster.rank,
+        )
+
+    def build_optimizer(self) -> tf.keras.optimizers.Optimizer:
+        """The configured optimizer under the paper's schedule."""
+        return schedule.optimizer(self.config.optimizer, self._rate)
+
+    def ready(self, built: tf.keras.Model) -> None:
+        """Say in the records that training begins."""
+        trainable, total = model.parameter_counts(built)
+        self.log.write(
+            Start(
+                board=self._run.boards[self.cluster.rank],
+                rank=self.cluster.rank,
+                workers=self.cluster.workers,
+                trainable_parameters=trainable,
+                total_parameters=total,
+                gradient_bytes=4 * trainable,
+                steps_per_epoch=self.share.steps(len(self.images.y_train)),
+                board_batch=self.share.batch,
+                train_images=len(self.images.y_train),
+                validation_images=len(self.images.y_test),
+                classes=self.images.classes,
+                synthetic=self.images.synthetic,
+                sync=self.config.sync.way if self.distributed else "none",
+                collective_asked=self.config.sync.implementation if self.distributed else None,
+                interface=self.interface,
+                startup_s=time.monotonic() - self._started,
+            )
+        )
+
+    def finish(self, trained: tf.keras.Model) -> None:
+        """Save the weights and close the records."""
+        # reading a variable that boards keep apart is a collective: every worker saves, the chief's file counts
+        weights = self._folder / "weights" / "final.h5"
+        weights.parent.mkdir()
+        trained.save_weights(str(weights), save_format="h5")
+        if not self.cluster.is_chief:
+            weights.unlink()
+            weights.parent.rmdir()
+        self.log.write(
+            End(
+                epochs=self.recorder.epochs_completed,
+                train_s=self.recorder.train_s,
+                total_s=time.monotonic() - self._started,
+            )
+        )
+        self.log.close()
+
+    def _build_strategy(self) -> tf.distribute.Strategy:
+        if not self.distributed:
+            return tf.distribute.get_strategy()  # the default one, which does nothing
+        self.cluster.export()
+        sync_config = self.config.sync
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                implementation=_IMPLEMENTATIONS[sync_config.implementation],
+                bytes_per_pack=sync_config.bytes_per_pack,
+                timeout_seconds=sync_config.timeout_s,
+            )
+        )
+
+    def _load_images(self) -> archives.Images:
+        config, staged = self.config.data, self._run.assets["dataset"]
+        return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
+
+
+def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+    """Do the run's task on this board as one worker of the cluster.
+
+    `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
+    """
+    session = Session(run, cluster, folder, started)
+    if run.task == "probe":
+        probe.measure(session)
+    else:
+        session.finish(sync.WAYS[run.config.sync.way](session))

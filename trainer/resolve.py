@@ -1,0 +1,181 @@
+"""`python -m trainer.resolve`: from an experiment and what the user overrides to a complete run, on the controller.
+
+Reads a request as JSON on standard input and prints JSON: the run that it made, or every problem that it found.
+Nothing here reaches a board. What the boards need (the trainer's source, the data set, weights) lies ready on the
+controller afterwards.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import yaml
+
+from trainer import assets
+from trainer.config import Config, ConfigError, Run, parse, to_dict
+from trainer.events import SCHEMA
+
+
+def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
+    """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
+
+    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), project
+    (the checkout) and board_home (the kit's folder on the boards). Raises ConfigError with every problem found.
+    """
+    project, home = Path(request["project"]), str(request["board_home"])
+    problems: List[str] = []
+    boards = [str(name) for name in request["boards"]]
+    workers = _whole_number(request, "workers", problems)
+    seed = _whole_number(request, "seed", problems)
+    if workers is not None and not 1 <= workers <= len(boards):
+        problems.append(
+            f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
+            "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
+        )
+    raw = _configuration(request, project, problems)
+    config = _section(raw, "", problems)
+    if config is not None and workers is not None and workers > 0:
+        problems += config.problems_with(workers)
+    staged: Dict[str, assets.Asset] = {}
+    try:
+        # files are looked for even where other fields are wrong: one look shows everything
+        if str(request["experiment"]) in _presets(project):
+            data, model = _section(raw, "data", []), _section(raw, "model", [])
+            staged = assets.prepare(data.data if data else None, model.model if model else None, project)
+    except ConfigError as error:
+        problems += error.problems
+    if problems or config is None or workers is None or seed is None:
+        raise ConfigError(problems)
+    source, trainer_sha256 = _pack_trainer(project)
+    commit, dirty = _git_state(project)
+    task, experiment = str(request["task"]), str(request["experiment"])
+    started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    run = Run(
+        run_id=f"{started}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
+        task=task,
+        experiment=experiment,
+        workers=workers,
+        seed=seed,
+        boards=boards[:workers],
+        config=config,
+        assets={kind: {"path": asset.board_path(home), "sha256": asset.sha256} for kind, asset in staged.items()},
+        trainer_sha256=trainer_sha256,
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+    return {
+        "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},
+        "run_dir": str(project / "runs" / run.run_id),
+        "board_dir": f"{home}/runs/{run.run_id}",
+        "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
+        "assets": [{"source": str(asset.source), "path": asset.board_path(home)} for asset in staged.values()],
+    }
+
+
+def _whole_number(request: Mapping[str, Any], name: str, problems: List[str]) -> Optional[int]:
+    try:
+        return int(str(request[name]))  # Ansible hands over -e workers=2 as text
+    except ValueError:
+        problems.append(f"{name} is {request[name]!r}; give a whole number, such as -e {name}=1")
+        return None
+
+
+def _presets(project: Path) -> Dict[str, Path]:
+    return {path.stem: path for path in sorted((project / "experiments").glob("*.yml"))}
+
+
+def _configuration(request: Mapping[str, Any], project: Path, problems: List[str]) -> Dict[str, Any]:
+    """The preset with the override on top, not yet checked."""
+    name = str(request["experiment"])
+    known = _presets(project)
+    preset: Any = {}
+    if name not in known:
+        problems.append(f"experiment is {name!r}; known in experiments/ are {', '.join(known)}")
+    else:
+        try:
+            preset = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            problems.append(f"experiments/{name}.yml is not YAML: {' '.join(str(error).split())}")
+    parts = []
+    for what, part in ((f"experiments/{name}.yml", preset), ("override", request["override"])):
+        if isinstance(part, dict):
+            parts.append(part)
+        else:
+            example = '-e \'{"override": {"epochs": 3}}\''
+            problems.append(f"{what} is {part!r}; give a mapping of fields, such as {example}")
+    return functools.reduce(_merged, parts, {})
+
+
+def _section(raw: Dict[str, Any], name: str, problems: List[str]) -> Optional[Config]:
+    """The configuration, or one with a single section of it; None, and its problems, where it is wrong."""
+    try:
+        return parse({name: raw[name]} if name and name in raw else {} if name else raw)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merged(below[key], value) if both else value
+    return merged
+
+
+def _pack_trainer(project: Path) -> Tuple[Path, str]:
+    """An archive of the trainer's source, and the checksum of what is in it."""
+    packed, digest = io.BytesIO(), hashlib.sha256()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted((project / "trainer").rglob("*.py")):
+            member = tarfile.TarInfo(str(path.relative_to(project)))
+            content = path.read_bytes()
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+            digest.update(f"{member.name} {member.size}\n".encode() + content)
+    target = project / ".cache" / f"trainer-{digest.hexdigest()[:16]}.tar.gz"
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        draft = target.with_suffix(".part")
+        draft.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+        draft.replace(target)
+    return target, digest.hexdigest()
+
+
+def _git_state(project: Path) -> Tuple[Optional[str], Optional[bool]]:
+    """The checkout's commit and whether it was changed since; nothing where git or the checkout is missing."""
+
+    def git(*arguments: str) -> Optional[str]:
+        try:
+            command = ["git", "-C", str(project), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return commit, None if changes is None else bool(changes)
+
+
+def main() -> int:
+    try:
+        answer: Dict[str, Any] = resolve(json.load(sys.stdin))
+    except ConfigError as error:
+        answer = {"problems": error.problems}
+    print(json.dumps(answer))
+    return 2 if "problems" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""result.json, the last thing that a worker leaves. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Optional
+
+from trainer import facts, network
+from trainer.cluster import load_cluster
+from trainer.events import Epoch, Result, read_records, write_json
+
+
+def write_result(
+    folder: Path, *, status: str, cause: Optional[str], exit_code: Optional[int], started_s: float
+) -> None:
+    """Write the result of the worker whose run's folder this is, with the board's facts."""
+    interface = network.interface_with(load_cluster(folder / "tf_config.json").own_ip)
+    events = folder / "events.jsonl"
+    records = read_records(events)[0] if events.exists() else []
+    result = Result(
+        status=status,
+        cause=cause,
+        exit_code=exit_code,
+        started_s=started_s,
+        ended_s=time.time(),
+        epochs_completed=sum(record["event"] == Epoch.KIND for record in records),
+        facts=facts.gather(interface),
+    )
+    write_json(folder / "result.json", dataclasses.asdict(result))
