@@ -336,8 +336,16 @@ def load_run(path: Path) -> Run:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError([f"{path} cannot be read as a run: {error}"]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path} is {_shown(raw)}, not a run: write it with playbooks/run_experiment.yml"])
     names = [item.name for item in dataclasses.fields(Run)]
     missing = [name for name in names if name not in raw]
     if missing:
         raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
+    kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
+    problems = [f"{path}: {name} is {_shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
+    if not problems and len(raw["boards"]) != raw["workers"]:
+        problems.append(f"{path}: workers is {raw['workers']}, but boards lists {len(raw['boards'])}")
+    if problems:
+        raise ConfigError(problems)
     return Run(**{**{name: raw[name] for name in names}, "config": parse(raw["config"])})

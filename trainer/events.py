@@ -114,6 +114,7 @@ class End:
 
 Record = Union[Start, Window, Epoch, Probe, End]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in (Start, Window, Epoch, Probe, End)}
+_FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 
 
 class EventLog:
@@ -142,14 +143,17 @@ def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             record = json.loads(line)
-            kind = KINDS[record["event"]]
-            missing = [item.name for item in dataclasses.fields(kind) if item.name not in record]
-            if missing or "time_s" not in record:
-                raise ValueError(f"lacks {', '.join(missing) or 'time_s'}")
-        except (ValueError, KeyError, TypeError) as error:
-            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record ({error})")
+            event = record["event"]
+        except (ValueError, KeyError, TypeError):
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record")
             continue
-        records.append(record)
+        if event not in _FIELDS:
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record of {', '.join(KINDS)}: {event}")
+        elif not _FIELDS[event] <= record.keys():
+            missing = ", ".join(sorted(_FIELDS[event] - record.keys()))
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: lacks {missing}")
+        else:
+            records.append(record)
     return records, bad
 
 
@@ -171,7 +175,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically: a reader sees the old file or the new one, never half of it."""
     draft = path.with_name(path.name + ".part")
     with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
+        json.dump(value, file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

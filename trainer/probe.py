@@ -17,57 +17,56 @@ from trainer.model import parameter_counts
 if TYPE_CHECKING:
     from trainer.loop import Session
 
-_WARM_UP = 2  # calls that trace and fill caches
-_STEPS = 10
-_ALL_REDUCES = 5
+_WARM_UP = 2  # rounds that trace and fill caches
+_ROUNDS = 10
 
 
 def measure(session: Session) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
     # outside the strategy's scope: a model of this board alone, as one board would train it
     model = session.build_model()
-    model.compile(
-        optimizer=session.build_optimizer(),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    model.compile(optimizer=session.build_optimizer(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     session.ready(model)
-    images, labels = next(iter(data.training_batches(session.images, session.share, session.seed, range(1))))
-    steps = _timed(lambda: float(model.train_on_batch(images, labels)[0]), _STEPS)
-    all_reduces: List[float] = []
-    if session.distributed:
-        shapes = [weight.shape for weight in model.trainable_weights]
-
-        @tf.function
-        def all_reduce() -> tf.Tensor:
-            def on_each() -> tf.Tensor:
-                # one tensor a variable, as Keras' optimizer hands them over
-                gradient = [tf.zeros(shape) for shape in shapes]
-                context = tf.distribute.get_replica_context()
-                return tf.add_n([tf.reduce_sum(part) for part in context.all_reduce("SUM", gradient)])
-
-            return session.strategy.run(on_each)
-
-        all_reduces = _timed(
-            lambda: float(session.strategy.experimental_local_results(all_reduce())[0]),
-            _ALL_REDUCES,
-        )
+    # what fit runs for a step; train_on_batch makes and ends an input pipeline each time, which can take as long
+    step = model.make_train_function()
+    images, share = session.images, session.share
+    epochs = range(-(-(_WARM_UP + _ROUNDS) // share.steps(len(images.y_train))))
+    batches = iter(data.training_batches(images, share, session.seed, epochs))
+    all_reduce = _all_reduce(session, model)
+    steps, all_reduces = [], []
+    for _ in range(_WARM_UP + _ROUNDS):
+        # in turns, as in training: a link that was idle for a step is slower than one in use (TCP starts slowly
+        # again), and boards wait for each other
+        steps.append(_seconds(lambda: float(step(batches)["loss"])))
+        if session.distributed:
+            all_reduces.append(_seconds(all_reduce))
     session.log.write(
         Probe(
-            step_s=steps,
-            all_reduce_s=all_reduces,
+            step_s=steps[_WARM_UP:],
+            all_reduce_s=all_reduces[_WARM_UP:],
             payload_bytes=4 * parameter_counts(model)[0],
         )
     )
     session.log.close()
 
 
-def _timed(call: Callable[[], float], times: int) -> List[float]:
-    """Seconds of each call, after some that are not counted."""
-    seconds = []
-    for number in range(_WARM_UP + times):
-        before = time.monotonic()
-        call()
-        if number >= _WARM_UP:
-            seconds.append(time.monotonic() - before)
-    return seconds
+def _all_reduce(session: Session, model: tf.keras.Model) -> Callable[[], float]:
+    """A call that sums tensors of the gradient's shapes over all boards, as Keras' optimizer does."""
+    shapes = [weight.shape for weight in model.trainable_weights]
+
+    @tf.function
+    def on_all() -> tf.Tensor:
+        def on_each() -> tf.Tensor:
+            gradient: List[tf.Tensor] = [tf.zeros(shape) for shape in shapes]
+            summed = tf.distribute.get_replica_context().all_reduce("SUM", gradient)
+            return tf.add_n([tf.reduce_sum(part) for part in summed])
+
+        return session.strategy.run(on_each)
+
+    return lambda: float(session.strategy.experimental_local_results(on_all())[0])
+
+
+def _seconds(call: Callable[[], float]) -> float:
+    before = time.monotonic()
+    call()
+    return time.monotonic() - before

@@ -31,7 +31,8 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
     `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), project
-    (the checkout) and board_home (the kit's folder on the boards). Raises ConfigError with every problem found.
+    (the checkout), runs_dir, and board_home (the kit's folder on the boards). Raises ConfigError with
+    every problem found.
     """
     project, home = Path(request["project"]), str(request["board_home"])
     problems: List[str] = []
@@ -76,7 +77,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     )
     return {
         "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},
-        "run_dir": str(project / "runs" / run.run_id),
+        "run_dir": str(Path(request["runs_dir"]) / run.run_id),
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
         "assets": [{"source": str(asset.source), "path": asset.board_path(home)} for asset in staged.values()],

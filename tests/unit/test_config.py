@@ -1,5 +1,7 @@
 """What a user may write into an experiment, and what is said where it is wrong."""
 
+import json
+
 import pytest
 
 from trainer import config
@@ -119,6 +121,33 @@ def test_a_run_file_that_lacks_fields_is_refused(tmp_path):
     path = tmp_path / "run.json"
     path.write_text('{"run_id": "x", "config": {}}')
     with pytest.raises(ConfigError, match="lacks task, experiment"):
+        config.load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"boards": ["a"]}, "workers is 2, but boards lists 1"),
+        ({"workers": "2"}, 'workers is "2" \\(text\\)'),
+        ({"assets": None}, "assets is null"),
+    ],
+)
+def test_a_run_file_that_contradicts_itself_is_refused(tmp_path, changes, says):
+    run = dict.fromkeys(["run_id", "task", "experiment", "trainer_sha256", "git_commit", "git_dirty"], "x")
+    run |= {"workers": 2, "seed": 1, "boards": ["a", "b"], "assets": {}, "config": {}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run))
+    assert config.load_run(path).boards == ["a", "b"]
+    path.write_text(json.dumps({**run, **changes}))
+    with pytest.raises(ConfigError, match=says):
+        config.load_run(path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", "{"])
+def test_a_file_that_is_no_run_is_refused(tmp_path, text):
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="run"):
         config.load_run(path)
 
 

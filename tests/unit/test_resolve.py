@@ -37,6 +37,7 @@ def request(project, **changes):
         "seed": "1",
         "boards": ["a", "b"],
         "project": str(project),
+        "runs_dir": str(project / "runs"),
         "board_home": "/opt/kit",
         **changes,
     }

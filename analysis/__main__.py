@@ -1,0 +1,106 @@
+"""python -m analysis compare | report | manifest | calibrate: the only place that prints and exits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.calibrate import calibrate
+from analysis.compare import Comparison, compare
+from analysis.load import AnalysisError, load
+from analysis.manifest import write_manifest
+from analysis.table import as_text, notes
+from trainer.config import ConfigError
+from trainer.events import write_json
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, or 2 with the reason on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "manifest":
+            _manifest(options.run, options.interrupted)
+        elif options.command == "calibrate":
+            _calibrate(options.run, options.rate, options.out)
+        elif options.command == "report":
+            _report(compare(load(options.runs)), options.out)
+        else:
+            _compare(compare(load(options.runs)), options.json, options.report)
+    except (AnalysisError, ConfigError, OSError) as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="What runs measured.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = argparse.ArgumentParser(add_help=False)
+    runs.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs; others are skipped")
+    beside = commands.add_parser("compare", parents=[runs], help="arms beside each other")
+    beside.add_argument("--json", action="store_true", help="print JSON, not a table")
+    beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
+    page = commands.add_parser("report", parents=[runs], help="write the HTML report")
+    page.add_argument("--out", type=Path, metavar="FILE", required=True)
+    ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
+    ended.add_argument("run", type=Path, metavar="RUN_DIR")
+    ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
+    rate = commands.add_parser("calibrate", help="the link rate of emulated boards, from a probe")
+    rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
+    rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
+    rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
+    return parser
+
+
+def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None:
+    if as_json:
+        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
+    else:
+        sections = [as_text(comparison), _wrapped(" ".join(notes(comparison)))]
+        if len(comparison.excluded):
+            rows = comparison.excluded.itertuples()
+            listed = "".join(f"\n  {row.run_id} {row.status}: {row.cause}" for row in rows)
+            sections.append(f"Not used:{listed}")
+        if comparison.problems:
+            sections.append("Problems:" + "".join(f"\n  {it}" for it in comparison.problems))
+        print("\n\n".join([*sections, _wrapped(comparison.verdict)]))
+    if report:
+        _report(comparison, report)
+
+
+def _wrapped(sentences: str) -> str:
+    return textwrap.fill(sentences, 100)
+
+
+def _report(comparison: Comparison, out: Path) -> None:
+    from analysis.report import write_report  # matplotlib takes a second to import
+
+    try:
+        write_report(comparison, out)
+    except OSError as error:
+        raise AnalysisError(f"{out} cannot be written ({error}): give another file") from error
+    print(f"report: {out}", file=sys.stderr)
+
+
+def _calibrate(folder: Path, rate_bit_per_s: int, out: Path) -> None:
+    found = calibrate(folder, rate_bit_per_s)
+    write_json(out, found.to_dict())
+    print(
+        f"A step takes {1000 * found.step_s:.0f} ms; an all-reduce at {rate_bit_per_s / 1e6:.0f} Mbit/s "
+        f"{1000 * found.all_reduce_s:.0f} ms, {1000 * found.overhead_s:.0f} ms of it not the link's. "
+        f"The paper's ratio, {found.ratio:.2f}, is at {found.link_rate_bit_per_s / 1e6:.0f} Mbit/s."
+    )
+
+
+def _manifest(folder: Path, interrupted: bool) -> None:
+    manifest = write_manifest(folder, interrupted=interrupted)
+    cause = f": {manifest['cause']}" if manifest["cause"] else ""
+    print(f"{manifest['run_id']} {manifest['status']}{cause}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

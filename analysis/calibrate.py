@@ -1,0 +1,81 @@
+"""The link rate at which emulated boards have the paper's ratio of communication to computation.
+
+An all-reduce takes the time of its bytes on the wire and some more (copies, the network stack) that does not
+depend on the rate:
+
+    all_reduce_s(rate) = 8 * wire_bytes / rate + overhead_s
+
+A probe measures the left side at one rate; a ring moves 2 (N - 1) / N times the payload each way (Patarasuk and
+Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009). That gives the overhead, and
+with it the rate at which the left side is the paper's ratio times a board's step.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.load import AnalysisError
+from analysis.paper import PAPER
+from trainer.config import load_run
+from trainer.events import Probe, read_records
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured on emulated boards, and the rate that follows."""
+
+    run_id: str  # of the probe
+    probed_rate_bit_per_s: int
+    step_s: float  # median over boards and steps
+    all_reduce_s: float  # median over boards and calls, at the probed rate
+    overhead_s: float
+    ratio: float  # wanted: all-reduce over step
+    link_rate_bit_per_s: int  # at which the ratio holds
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the lab: its fields, and the rate as `tc` takes it."""
+        return {**asdict(self), "link_rate": f"{self.link_rate_bit_per_s // 1000}kbit"}
+
+
+def wire_bytes(payload_bytes: int, workers: int) -> float:
+    """Bytes that a board sends in a ring all-reduce of the payload."""
+    return 2 * (workers - 1) / workers * payload_bytes
+
+
+def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
+    """The calibration from a probe's collected folder.
+
+    Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
+    at any rate, because the all-reduce takes longer than that without any wire.
+    """
+    run = load_run(folder / "run.json")
+    probes = [
+        record
+        for board in run.boards
+        for record in read_records(folder / "boards" / board / "events.jsonl")[0]
+        if record["event"] == Probe.KIND
+    ]
+    if len(probes) < max(run.workers, 2):
+        raise AnalysisError(f"{folder} has {len(probes)} probes of boards; give the folder of a probe of two or more")
+    step_s = statistics.median(second for probe in probes for second in probe["step_s"])
+    all_reduce_s = statistics.median(second for probe in probes for second in probe["all_reduce_s"])
+    bits = 8 * wire_bytes(probes[0]["payload_bytes"], run.workers)
+    overhead_s = max(0.0, all_reduce_s - bits / probed_rate_bit_per_s)
+    wanted_s = PAPER.communication_ratio * step_s
+    if wanted_s <= overhead_s:
+        raise AnalysisError(
+            f"an all-reduce takes {overhead_s:.3f} s here even without a link, more than {wanted_s:.3f} s, the paper's "
+            "ratio: give a rate with -e lab_link_rate=120mbit"
+        )
+    return Calibration(
+        run_id=run.run_id,
+        probed_rate_bit_per_s=probed_rate_bit_per_s,
+        step_s=step_s,
+        all_reduce_s=all_reduce_s,
+        overhead_s=overhead_s,
+        ratio=PAPER.communication_ratio,
+        link_rate_bit_per_s=round(bits / (wanted_s - overhead_s)),
+    )

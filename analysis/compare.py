@@ -1,0 +1,211 @@
+"""Runs -> arms beside each other, or the reasons why the runs cannot be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.arms import records, shown, summarise, with_arms
+from analysis.load import AnalysisError, Runs
+from analysis.metrics import measure
+from analysis.paper import PAPER
+from analysis.verdict import verdict
+
+# fields of the configuration that runs being compared may differ in: what is compared, and where
+# files lie (their checksums, in `assets`, must agree). A name that ends with a dot stands for its
+# section.
+MAY_DIFFER = (
+    "config.sync.",
+    "config.data.sharding",
+    "config.data.path",
+    "config.data.sha256",
+    "config.model.weights_sha256",
+)
+# facts of the boards that decide how fast and how well they train
+_FACTS = ["machine", "module", "cores", "jetpack", "tensorflow"]
+_LINK = "link_rate_bit_per_s"
+_NAMED = 3  # run ids that a message lists before it counts the others
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which runs must agree and do not: run ids by value."""
+
+    field: str
+    values: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        groups = (f"{value} in {_some(run_ids)}" for value, run_ids in self.values.items())
+        return f"{self.field}: {'; '.join(groups)}"
+
+
+class NotComparable(AnalysisError):
+    """The runs differ in more than what is compared; `differences` has all of it."""
+
+    def __init__(self, differences: list[Difference]) -> None:
+        self.differences = differences
+        listed = "".join(f"\n  {difference}" for difference in differences)
+        super().__init__(
+            "not comparable: the runs differ in more than boards, seed and synchronisation"
+            f"{listed}\nGive only runs that agree in these, or repeat the odd ones to match."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms beside each other.
+
+    arms: a row per arm, see `analysis.arms.summarise`.
+    runs: a row per run that is used: the columns of `Runs.runs`, of `analysis.metrics.measure` and
+        of `analysis.arms.with_arms`.
+    excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
+    boards, epochs: those of the runs that are used; epochs with workers and label of their arm.
+    rehearsal, synthetic: whether any board was emulated, any image generated; None where nobody
+        knows.
+    problems: those of `Runs`, and what may spoil the comparison.
+    """
+
+    arms: pd.DataFrame
+    runs: pd.DataFrame
+    excluded: pd.DataFrame
+    boards: pd.DataFrame
+    epochs: pd.DataFrame
+    rehearsal: bool | None
+    synthetic: bool | None
+    problems: list[str]
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words."""
+        return verdict(self.arms, rehearsal=self.rehearsal, synthetic=self.synthetic)
+
+    @property
+    def marks(self) -> list[str]:
+        """What every figure of this comparison must say: emulated boards, synthetic images."""
+        words = (("emulated boards", self.rehearsal), ("synthetic images", self.synthetic))
+        return [word for word, true in words if true]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the tables say, ready for strict JSON: what is not known is None."""
+        known: dict[str, Any] = _known(
+            {
+                "arms": records(self.arms),
+                "rehearsal": self.rehearsal,
+                "synthetic": self.synthetic,
+                "paper": PAPER.to_dict(),
+                "verdict": self.verdict,
+                "excluded": records(self.excluded.drop(columns="folder")),
+                "problems": self.problems,
+            }
+        )
+        return known
+
+
+def compare(loaded: Runs) -> Comparison:
+    """Group the succeeded runs into arms, average repeats, and set the arms against one board.
+
+    Raises NotComparable where the runs differ in more than workers, boards, seed and
+    synchronisation, and AnalysisError where there is no run to use.
+    """
+    if loaded.runs.empty:
+        remedy = "no run found: give the folders of runs that trained, such as runs/*"
+        raise AnalysisError("\n".join([*loaded.problems, remedy]))
+    runs = with_arms(loaded.runs)
+    excluded = _excluded(runs, loaded.epochs)
+    used = runs[~runs["run_id"].isin(excluded["run_id"])]
+    if used.empty:
+        causes = [f"{row.run_id} {row.status}: {row.cause}" for row in excluded.itertuples()]
+        raise AnalysisError("\n".join([*causes, "no run to use: mend the cause and run again"]))
+    boards = loaded.boards[loaded.boards["run_id"].isin(used["run_id"])]
+    differences = list(_differences(used, boards))
+    if differences:
+        raise NotComparable(differences)
+    # labels name what sets the arms apart, so only runs that are used count
+    used = with_arms(used).merge(measure(used, loaded.epochs, loaded.windows), on="run_id")
+    return Comparison(
+        arms=summarise(used),
+        runs=used,
+        excluded=excluded,
+        boards=boards,
+        epochs=loaded.epochs.merge(used[["run_id", "workers", "label"]], on="run_id"),
+        rehearsal=_any(used["rehearsal"]),
+        synthetic=_any(used["synthetic"]),
+        problems=[*loaded.problems, *_warnings(used, boards)],
+    )
+
+
+def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Runs that did not succeed, and those of which no epoch of the chief can be read."""
+    failed = runs["status"] != "succeeded"
+    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"])
+    table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
+    table.loc[unread, "cause"] = "no epoch of the chief could be read"
+    return table[failed | unread].reset_index(drop=True)
+
+
+def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Difference]:
+    by_run = runs.set_index("run_id")
+    for name in by_run.columns:
+        configured = name.startswith("config.") and not name.startswith(MAY_DIFFER)
+        content = name.startswith("assets.") and name.endswith(".sha256")
+        if configured or content or name == "rehearsal":
+            yield from _difference(name.removeprefix("config."), by_run[name])
+    for fact in _FACTS:
+        yield from _difference(fact, _fact(boards, fact), unknown_passes=True)
+    # one board alone sends nothing over its link
+    several = boards["run_id"].isin(runs.loc[runs["workers"] > 1, "run_id"])
+    yield from _difference(_LINK, _fact(boards[several], _LINK), unknown_passes=True)
+
+
+def _difference(field: str, values: pd.Series[Any], *, unknown_passes: bool = False) -> Iterator[Difference]:
+    """The difference in `values` (by run id), if there is one."""
+    by_value: dict[str, list[str]] = {}
+    for run_id, value in values.items():
+        by_value.setdefault(shown(value), []).append(str(run_id))
+    if unknown_passes:
+        by_value.pop("null", None)
+    if len(by_value) > 1:
+        yield Difference(field, by_value)
+
+
+def _fact(boards: pd.DataFrame, fact: str) -> pd.Series[Any]:
+    """A fact by run id; where the boards of a run differ in it, all its values."""
+    known = boards[["run_id"]].assign(value=boards[f"facts.{fact}"].map(shown, na_action=None))
+    return known.groupby("run_id")["value"].agg(lambda values: " and ".join(sorted(set(values) - {"null"})) or "null")
+
+
+def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
+    """What may spoil the comparison, but need not."""
+    for difference in _difference("trainer_sha256", runs.set_index("run_id")["trainer_sha256"]):
+        yield f"the runs were made with different versions of trainer/, {difference}"
+    for fact in _FACTS:
+        values = _fact(boards, fact)
+        unknown = [str(run_id) for run_id in values.index[values == "null"]]
+        if 0 < len(unknown) < len(values):
+            yield f"{fact} of {_some(unknown)} is not known; taken to be that of the other runs"
+
+
+def _some(run_ids: list[str]) -> str:
+    if len(run_ids) <= _NAMED + 1:
+        return ", ".join(run_ids)
+    return f"{', '.join(run_ids[:_NAMED])} and {len(run_ids) - _NAMED} more"
+
+
+def _any(flags: pd.Series[Any]) -> bool | None:
+    known = flags.dropna()
+    return None if known.empty else bool(known.any())
+
+
+def _known(value: Any) -> Any:
+    """`value` with None for every number that is none, down to the leaves."""
+    if isinstance(value, dict):
+        return {name: _known(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value

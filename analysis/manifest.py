@@ -1,0 +1,187 @@
+"""manifest.json: how a run ended, on which boards, and the checksum of every file it left.
+
+Ansible's collect stage writes it into the run's folder; `load` reads it, and derives the same from
+the boards' files where it is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainer.config import Run, load_run
+from trainer.events import SCHEMA, Result, fields_of, read_records, write_json
+
+NAME = "manifest.json"
+_RESULT = [name for name in fields_of(Result) if name != "schema"]
+_MANIFEST = (
+    "schema",
+    "status",
+    "cause",
+    "boards",
+    "rehearsal",
+    "synthetic",
+    "started_s",
+    "ended_s",
+)
+
+
+def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]:
+    """Write the manifest of a collected run and return it.
+
+    `interrupted`: the controller stopped the run. Raises ConfigError where run.json does not
+    describe a run, OSError where the folder cannot be read or written.
+    """
+    run = load_run(folder / "run.json")
+    results: dict[str, dict[str, Any] | None] = {}
+    starts: dict[str, dict[str, Any]] = {}
+    for board in run.boards:
+        home = folder / "boards" / board
+        results[board], _ = read_result(home / "result.json")
+        events = home / "events.jsonl"
+        for record in read_records(events)[0] if events.is_file() else []:
+            if record["event"] == "start":
+                starts[board] = record
+    manifest = {**describe(run, results, starts, interrupted), "sha256": _checksums(folder)}
+    write_json(folder / NAME, manifest)
+    return manifest
+
+
+def describe(
+    run: Run,
+    results: Mapping[str, Mapping[str, Any] | None],
+    starts: Mapping[str, Mapping[str, Any]],
+    interrupted: bool = False,
+) -> dict[str, Any]:
+    """The manifest's fields but the checksums, from what each board left.
+
+    `results`: result.json by board, None where there is none; `starts`: the start record by board.
+    """
+    status, cause = _outcome(run.boards, results, interrupted)
+    ended = [result for result in results.values() if result]
+    emulated = [_facts(result).get("emulated") for result in ended]
+    synthetic = [bool(start["synthetic"]) for start in starts.values()]
+    started_s = min((result["started_s"] for result in ended), default=None)
+    ended_s = max((result["ended_s"] for result in ended), default=None)
+    return {
+        "schema": SCHEMA,
+        "run_id": run.run_id,
+        "experiment": run.experiment,
+        "workers": run.workers,
+        "seed": run.seed,
+        "status": status,
+        "cause": cause,
+        "boards": [_board(name, rank, results[name]) for rank, name in enumerate(run.boards)],
+        # null: no board told
+        "rehearsal": None if set(emulated) <= {None} else any(emulated),
+        "synthetic": any(synthetic) if synthetic else None,
+        "git_commit": run.git_commit,
+        "git_dirty": run.git_dirty,
+        "started": _utc(started_s),
+        "ended": _utc(ended_s),
+        "started_s": started_s,
+        "ended_s": ended_s,
+    }
+
+
+def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """A board's result.json, or None and what is wrong with it."""
+    result, problem = _read_object(path, _RESULT)
+    if result and not all(isinstance(result[name], int | float) for name in ("started_s", "ended_s")):
+        return None, "has times that are not numbers"
+    return result, problem
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """A run's manifest.json, or None and what is wrong with it."""
+    manifest, problem = _read_object(folder / NAME, _MANIFEST)
+    if manifest and manifest["schema"] != SCHEMA:
+        return None, f"has schema {manifest['schema']}, this version reads {SCHEMA}"
+    return manifest, problem
+
+
+def _read_object(path: Path, names: Sequence[str]) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None, "is missing"
+    except (OSError, ValueError) as error:
+        return None, f"cannot be read ({error})"
+    if not isinstance(value, dict):
+        return None, "is not a JSON object"
+    missing = [name for name in names if name not in value]
+    if missing:
+        return None, f"lacks {', '.join(missing)}"
+    return value, None
+
+
+def _outcome(
+    boards: Sequence[str], results: Mapping[str, Mapping[str, Any] | None], interrupted: bool
+) -> tuple[str, str | None]:
+    """Status and cause of a run.
+
+    Boards abort when another one does, so the board whose failure ended first is the cause (by the
+    boards' own clocks). A board without a result may have been killed before the others noticed: it
+    is named too. A run that every board finished has succeeded, even if it was interrupted while
+    being collected.
+    """
+    ended = [(name, result) for name in boards if (result := results[name])]
+    silent = [name for name in boards if not results[name]]
+    unfinished = [(name, result) for name, result in ended if result["status"] != "succeeded"]
+    if not unfinished and not silent:
+        return "succeeded", None
+    status, causes = "failed", []
+    if unfinished:
+        name, first = min(unfinished, key=lambda item: float(item[1]["ended_s"]))
+        status = first["status"]
+        why = first["cause"] or f"exit code {first['exit_code']}"
+        causes.append(f"{name} {'was interrupted' if status == 'interrupted' else status}: {why}")
+    if silent:
+        causes.append(f"{', '.join(silent)} left no result")
+    if interrupted:
+        return "interrupted", "; ".join(["stopped from the controller", *causes])
+    return status, "; ".join(causes)
+
+
+def _board(name: str, rank: int, result: Mapping[str, Any] | None) -> dict[str, Any]:
+    if result is None:
+        return {
+            "name": name,
+            "rank": rank,
+            "status": None,
+            "cause": "left no result",
+            "facts": {},
+        }
+    return {
+        "name": name,
+        "rank": rank,
+        "status": result["status"],
+        "cause": result["cause"],
+        "facts": _facts(result),
+    }
+
+
+def _facts(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = result["facts"]
+    return facts if isinstance(facts, dict) else {}
+
+
+def _utc(unix_s: float | None) -> str | None:
+    if unix_s is None:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 by path relative to the folder, of every file but the manifest."""
+    checksums = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in (NAME, NAME + ".part"):
+            with path.open("rb") as file:
+                checksums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return checksums

@@ -1,0 +1,88 @@
+"""The numbers of the paper that is being reproduced, and what follows from them.
+
+Park, Lee, Hwang, "Performance Evaluation of Deep Learning Distributed Training on Edge Devices",
+2023: MobileNetV2 on CIFAR-100, one against two NVIDIA Jetson AGX Orin, 1 Gbit/s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the paper prints (fields) and what follows from it (properties).
+
+    Arithmetic of the properties, for one and for two boards:
+
+    - steps an epoch: 50,000 images / 64 images a step, rounded up = 782. "The same data set" on
+      every
+      device: each of two boards makes all 782 (an inference; the paper does not say it).
+    - time per epoch: 9,310 s / 100 = 93.1 s and 28,248 s / 100 = 282.5 s, validation included.
+    - epoch ratio: 28,248 / 9,310 = 3.03.
+    - time per step: 93.1 s / 782 = 119 ms and 282.5 s / 782 = 361 ms.
+    - communication over computation: (361 ms - 119 ms) / 119 ms = 2.03, "the paper's ratio".
+    - images per second: 50,000 / 93.1 s = 537 and 2 x 50,000 / 282.5 s = 354, a speed-up of 0.66.
+    """
+
+    citation: str = (
+        "Park, Lee, Hwang: Performance Evaluation of Deep Learning Distributed Training on Edge Devices, 2023"
+    )
+    train_images: int = 50_000
+    batch_size: int = 64  # images a step and board
+    epochs: int = 100
+    one_board_s: float = 9_310.0  # the whole training
+    two_boards_s: float = 28_248.0
+    one_board_val_accuracy_first: float = 0.08  # after epoch 1
+    two_boards_val_accuracy_first: float = 0.12
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.train_images / self.batch_size)
+
+    @property
+    def epoch_ratio(self) -> float:
+        """Time of two boards over time of one."""
+        return self.two_boards_s / self.one_board_s
+
+    @property
+    def communication_ratio(self) -> float:
+        """Communication over computation in a step of two boards."""
+        return (self.two_boards_s - self.one_board_s) / self.one_board_s
+
+    def arms(self) -> list[dict[str, Any]]:
+        """The paper's two arms, in the fields of a compared arm; what it does not state is None."""
+        return [
+            self._arm(1, "none", self.one_board_s, self.one_board_val_accuracy_first),
+            self._arm(2, "keras", self.two_boards_s, self.two_boards_val_accuracy_first),
+        ]
+
+    def _arm(self, workers: int, sync: str, total_s: float, val_accuracy: float) -> dict[str, Any]:
+        epoch_s = total_s / self.epochs
+        images_per_s = workers * self.train_images / epoch_s
+        return {
+            "workers": workers,
+            "sync": sync,
+            "step_s": epoch_s / self.steps_per_epoch,
+            "epoch_s": epoch_s,
+            "epoch_ratio": total_s / self.one_board_s,
+            "images_per_s": images_per_s,
+            "speedup": images_per_s * self.one_board_s / (self.train_images * self.epochs),
+            "val_accuracy_first": val_accuracy,
+            "val_accuracy_final": None,
+            "sent_bytes_per_step": None,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "citation": self.citation,
+            "epoch_ratio": self.epoch_ratio,
+            "communication_ratio": self.communication_ratio,
+            "arms": self.arms(),
+        }
+
+
+PAPER = Paper()

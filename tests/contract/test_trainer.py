@@ -1,0 +1,167 @@
+"""The trainer's TensorFlow parts, run with the boards' own Python."""
+
+import math
+
+import pytest
+
+from trainer import synthetic
+from trainer.config import parse
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def orders(on_board):
+    """Labels are image numbers: what each board sees in each epoch, for some shares."""
+    return on_board(
+        """
+        import numpy as np
+        from trainer import data
+        from trainer.archives import Images
+        count = 23
+        images = Images(np.zeros((count, 2, 2, 3), np.uint8), np.arange(count, dtype=np.int32),
+                        np.zeros((9, 2, 2, 3), np.uint8), np.arange(9, dtype=np.int32), 23, True)
+        def seen(rank, workers, sharded, seed, epochs):
+            share = data.Share(rank, workers, sharded, 5)
+            batches = [y.numpy().tolist() for _, y in data.training_batches(images, share, seed, epochs)]
+            assert len(batches) == share.steps(count) * len(epochs)
+            return batches
+        def validated(rank, workers):
+            share = data.Share(rank, workers, True, 4)
+            return [y.numpy().tolist() for _, y in data.validation_batches(images, share)]
+        answer({
+            "alone": seen(0, 1, False, 1, range(3)),
+            "again": seen(0, 1, False, 1, range(3)),
+            "resumed": seen(0, 1, False, 1, range(2, 3)),
+            "other seed": seen(0, 1, False, 2, range(3)),
+            "sharded": [seen(rank, 2, True, 1, range(1)) for rank in range(2)],
+            "whole": [seen(rank, 2, False, 1, range(1)) for rank in range(2)],
+            "validation": [validated(rank, 2) for rank in range(2)],
+        })
+        """
+    )
+
+
+def flat(batches):
+    return [label for batch in batches for label in batch]
+
+
+def test_an_epoch_shows_every_image_once_in_another_order(orders):
+    epochs = [flat(orders["alone"][5 * number : 5 * number + 5]) for number in range(3)]
+    assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert [len(batch) for batch in orders["alone"][:5]] == [5, 5, 5, 5, 3]
+
+
+def test_the_order_depends_on_the_seed_alone(orders):
+    assert orders["again"] == orders["alone"] != orders["other seed"]
+
+
+def test_a_resumed_run_sees_what_the_uninterrupted_one_would_have(orders):
+    assert orders["resumed"] == orders["alone"][10:]
+
+
+def test_sharded_boards_share_the_images_out_in_equal_parts(orders):
+    first, second = map(flat, orders["sharded"])
+    assert len(first) == len(second) == 12  # 23 images: one board begins again with the first
+    assert set(first) | set(second) == set(range(23))
+    assert len(set(first) & set(second)) == 1
+
+
+def test_whole_boards_each_see_all_in_an_order_of_their_own(orders):
+    first, second = map(flat, orders["whole"])
+    assert sorted(first) == sorted(second) == list(range(23))
+    assert first != second
+
+
+def test_validation_is_shared_out(orders):
+    first, second = map(flat, orders["validation"])
+    assert set(first) | set(second) == set(range(9)) and len(first) == len(second) == 5
+
+
+def test_the_learning_rate_is_constant_then_falls_exponentially_from_epoch_10(on_board):
+    found = on_board(
+        """
+        from trainer.config import parse
+        from trainer.schedule import ConstantThenDecay
+        rate = ConstantThenDecay(0.5, 7, parse({}).schedule)
+        answer([[float(rate(7 * epoch)), float(rate(7 * epoch + 6)), rate.at_epoch(epoch)] for epoch in range(13)])
+        """
+    )
+    for epoch, (first, last, recorded) in enumerate(found):
+        assert first == last == pytest.approx(recorded)
+        assert first == pytest.approx(0.5 * math.exp(-0.1 * max(0, epoch - 9)))
+
+
+def test_the_model_is_the_papers(on_board):
+    found = on_board(
+        """
+        from trainer.config import parse
+        from trainer.model import build, parameter_counts
+        def facts(**fields):
+            model = build(parse({"model": fields}).model, (32, 32, 3), 100, None, 1)
+            momenta = {layer.momentum for layer in model.get_layer(index=3).layers if hasattr(layer, "momentum")}
+            return {"counts": parameter_counts(model), "layers": [layer.name for layer in model.layers],
+                    "input": model.input_shape, "backbone": model.get_layer(index=3).input_shape,
+                    "output": model.output_shape, "momenta": list(momenta)}
+        answer({"all": facts(), "head": facts(fine_tune="head"), "last": facts(fine_tune="last:3"),
+                "momentum": facts(batch_norm_momentum=0.5)})
+        """
+    )
+    paper = found["all"]
+    assert paper["counts"] == [2_931_044, 2_965_156]
+    assert paper["layers"][-4:] == ["pool", "dense", "dropout", "classes"]
+    assert (paper["input"], paper["backbone"][1:3], paper["output"]) == ([None, 32, 32, 3], [64, 64], [None, 100])
+    assert paper["momenta"] == [0.999] and found["momentum"]["momenta"] == [0.5]
+    head = 1280 * 512 + 512 + 512 * 100 + 100
+    assert found["head"]["counts"][0] == head
+    # the last three layers of the backbone: a 1x1 convolution to 1,280 channels, its batch norm and its ReLU
+    assert found["last"]["counts"][0] == head + 320 * 1280 + 2 * 1280
+
+
+def test_weights_of_a_file_are_taken(on_board, tmp_path):
+    same = on_board(
+        """
+        import numpy as np, tensorflow as tf
+        from pathlib import Path
+        from trainer.config import parse
+        from trainer.model import build
+        path = Path(sys.argv[1])
+        given = tf.keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
+        given.save_weights(str(path))
+        taken = build(parse({}).model, (32, 32, 3), 100, path, 1).get_layer(index=3)
+        answer(all(np.array_equal(a, b) for a, b in zip(given.get_weights(), taken.get_weights())))
+        """,
+        tmp_path / "backbone.h5",
+    )
+    assert same is True
+
+
+def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
+    import tarfile
+
+    path = tmp_path / "synthetic.tar.gz"
+    synthetic.write_archive(path, 200, 100)
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    keras, own = on_board(
+        """
+        from pathlib import Path
+        import numpy as np
+        from keras.datasets.cifar import load_batch
+        from trainer import archives
+        x, y = load_batch(sys.argv[1] + "/cifar-100-python/train", label_key="fine_labels")
+        images = archives.load("cifar100", Path(sys.argv[1]) / "synthetic.tar.gz", None, None)
+        answer([[x.transpose(0, 2, 3, 1).tolist(), list(y)], [images.x_train.tolist(), images.y_train.tolist()]])
+        """,
+        tmp_path,
+    )
+    assert keras == own
+
+
+def test_every_way_of_the_configuration_has_a_module(on_board):
+    ways = on_board("from trainer.sync import WAYS; answer(sorted(WAYS))")
+    for way in ways:
+        parse({"sync": {"way": way}})
+    with pytest.raises(ValueError, match="give one of " + ", ".join(ways)):
+        parse({"sync": {"way": "telepathy"}})

@@ -1,0 +1,163 @@
+"""Run folders as the kit leaves them, written through trainer's own records: they cannot drift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.manifest import write_manifest
+from trainer.config import Run, parse, to_dict
+from trainer.events import End, Epoch, EventLog, Result, Start, Window, write_json
+
+PARAMETERS = 2_931_044  # trainable, of the paper's model
+FACTS: dict[str, Any] = {
+    "hostname": "board",
+    "machine": "x86_64",
+    "cores": 1,
+    "memory_bytes": 8 * 2**30,
+    "python": "3.8.18",
+    "tensorflow": "2.12.1",
+    "jetpack": None,
+    "module": None,
+    "interface": "eth0",
+    "emulated": True,
+    "link_rate_bit_per_s": 120_000_000,
+}
+STEPS = 8  # of an epoch; two windows
+BATCH = 64
+
+
+def build_run(
+    parent: Path,
+    run_id: str = "",
+    *,
+    workers: int = 1,
+    seed: int = 1,
+    step_s: float = 0.4,
+    epochs: int = 3,
+    accuracy: Sequence[float] = (0.1, 0.2, 0.3),
+    loss: Sequence[float] = (4.0, 3.0, 2.0),
+    boards: Sequence[str] = (),
+    override: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    dataset_sha256: str = "d" * 64,
+    trainer_sha256: str = "a" * 64,
+    synthetic: bool = True,
+    failed: Mapping[int, str] | None = None,
+    manifest: bool = True,
+    task: str = "train",
+) -> Path:
+    """One run's folder. Steps of the first epoch take three times as long, as tracing makes them.
+
+    `failed`: cause by rank of the boards whose worker failed; rank 0 ends first.
+    """
+    run_id = run_id or f"20250101T000000Z-test-w{workers}-s{seed}"
+    names = list(boards) or [f"board-{rank + 1}" for rank in range(workers)]
+    data = {"source": "synthetic", **(override or {}).get("data", {})}
+    config = parse({"epochs": epochs, **(override or {}), "data": data})
+    run = Run(
+        run_id=run_id,
+        task=task,
+        experiment="test",
+        workers=workers,
+        seed=seed,
+        boards=names,
+        config=config,
+        assets={"dataset": {"path": "/data", "sha256": dataset_sha256, "bytes": 1}},
+        trainer_sha256=trainer_sha256,
+        git_commit="c" * 40,
+        git_dirty=False,
+    )
+    folder = parent / run_id
+    folder.mkdir(parents=True)
+    write_json(folder / "run.json", {**vars(run), "config": to_dict(config)})
+    for rank, name in enumerate(names):
+        home = folder / "boards" / name
+        home.mkdir(parents=True)
+        log = EventLog(home / "events.jsonl")
+        log.write(_start(run, rank, synthetic))
+        for epoch in range(1, epochs + 1):
+            seconds = step_s * (3 if epoch == 1 else 1)
+            at = epoch - 1
+            shown = (loss[at % len(loss)], accuracy[at % len(accuracy)])
+            for window in (0, 1):
+                log.write(_window(workers, epoch, window, seconds, shown))
+            log.write(_epoch(workers, epoch, seconds, shown))
+        log.write(End(epochs=epochs, train_s=STEPS * step_s * epochs, total_s=1 + STEPS * step_s))
+        log.close()
+        cause = (failed or {}).get(rank)
+        result = Result(
+            status="failed" if cause else "succeeded",
+            cause=cause,
+            exit_code=1 if cause else 0,
+            started_s=1_735_689_600.0 + rank,
+            ended_s=1_735_689_700.0 + rank,
+            epochs_completed=epochs,
+            facts={**FACTS, "hostname": name, **(facts or {})},
+        )
+        write_json(home / "result.json", vars(result))
+    if manifest:
+        write_manifest(folder)
+    return folder
+
+
+def _start(run: Run, rank: int, synthetic: bool) -> Start:
+    return Start(
+        board=run.boards[rank],
+        rank=rank,
+        workers=run.workers,
+        trainable_parameters=PARAMETERS,
+        total_parameters=PARAMETERS + 34_112,
+        gradient_bytes=4 * PARAMETERS,
+        steps_per_epoch=STEPS,
+        board_batch=BATCH,
+        train_images=STEPS * BATCH,
+        validation_images=BATCH,
+        classes=100,
+        synthetic=synthetic,
+        sync="none" if run.workers == 1 else "keras",
+        collective_asked=None if run.workers == 1 else "nccl",
+        interface="eth0",
+        startup_s=5.0,
+    )
+
+
+def _sent(workers: int, steps: int) -> int:
+    return 0 if workers == 1 else 4 * PARAMETERS * steps
+
+
+def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[float, float]) -> Window:
+    steps = STEPS // 2
+    return Window(
+        epoch=epoch,
+        first_step=window * steps,
+        steps=steps,
+        images=steps * BATCH,
+        elapsed_s=steps * step_s,
+        loss=shown[0],
+        accuracy=shown[1],
+        learning_rate=0.001,
+        sent_bytes=_sent(workers, steps),
+        received_bytes=_sent(workers, steps),
+    )
+
+
+def _epoch(workers: int, epoch: int, step_s: float, shown: tuple[float, float]) -> Epoch:
+    loss, accuracy = shown
+    return Epoch(
+        epoch=epoch,
+        steps=STEPS,
+        images=STEPS * BATCH,
+        train_s=STEPS * step_s,
+        validation_s=0.5,
+        epoch_s=STEPS * step_s + 0.5,
+        loss=loss,
+        accuracy=accuracy,
+        val_loss=math.nan if math.isnan(loss) else loss + 0.5,
+        val_accuracy=accuracy,
+        learning_rate=0.001,
+        sent_bytes=_sent(workers, STEPS),
+        received_bytes=_sent(workers, STEPS),
+    )

@@ -1,0 +1,234 @@
+"""Arms, repeats, and what is not comparable."""
+
+import json
+import math
+
+import pytest
+
+from analysis import AnalysisError, NotComparable, compare, load
+from tests.data.build_runs import PARAMETERS, build_run
+
+
+def compared(parent):
+    return compare(load(parent.iterdir()))
+
+
+def arm(comparison, workers, label=None):
+    arms = comparison.arms[comparison.arms["workers"] == workers]
+    return (arms if label is None else arms[arms["label"] == label]).squeeze()
+
+
+def not_comparable(parent):
+    with pytest.raises(NotComparable) as raised:
+        compared(parent)
+    return {difference.field: difference.values for difference in raised.value.differences}
+
+
+def test_two_boards_against_one(tmp_path):
+    build_run(tmp_path, workers=1, step_s=0.4)
+    build_run(tmp_path, workers=2, step_s=1.2)
+    comparison = compared(tmp_path)
+    one, two = arm(comparison, 1), arm(comparison, 2)
+    assert (one["sync"], two["sync"]) == ("none", "keras")
+    assert one["speedup"] == 1.0
+    assert two["speedup"] == pytest.approx(2 / 3)
+    assert two["step_ratio"] == pytest.approx(3.0)
+    assert two["epoch_ratio"] == pytest.approx((8 * 1.2 + 0.5) / (8 * 0.4 + 0.5))
+    assert two["sent_bytes_per_step"] == pytest.approx(4 * PARAMETERS)
+    assert comparison.rehearsal is True
+    assert comparison.synthetic is True
+    assert comparison.problems == []
+
+
+def test_repeats_are_averaged_and_one_run_has_no_spread(tmp_path):
+    build_run(tmp_path, workers=1)
+    build_run(tmp_path, workers=2, seed=1, step_s=1.0, accuracy=(0.1, 0.2, 0.3))
+    build_run(tmp_path, workers=2, seed=2, step_s=1.2, accuracy=(0.1, 0.2, 0.5))
+    comparison = compared(tmp_path)
+    one, two = arm(comparison, 1), arm(comparison, 2)
+    assert (one["runs"], two["runs"]) == (1, 2)
+    assert two["step_s"] == pytest.approx(1.1)
+    assert two["step_s_std"] == pytest.approx(0.1 * math.sqrt(2))
+    assert two["val_accuracy_final"] == pytest.approx(0.4)
+    assert math.isnan(one["step_s_std"])
+
+
+def test_without_one_board_there_is_no_speedup(tmp_path):
+    build_run(tmp_path, workers=2)
+    two = arm(compared(tmp_path), 2)
+    assert math.isnan(two["speedup"])
+    assert math.isnan(two["epoch_ratio"])
+    assert two["images_per_s"] > 0
+
+
+def test_a_repeat_whose_loss_is_no_number_is_not_averaged_away(tmp_path):
+    build_run(tmp_path, seed=1)
+    build_run(tmp_path, seed=2, loss=(4.0, math.nan, math.nan))
+    comparison = compared(tmp_path)
+    assert math.isnan(arm(comparison, 1)["loss_final"])
+    assert "not a finite number" in comparison.problems[0]
+
+
+def test_failed_and_half_runs_are_shown_and_not_averaged(tmp_path):
+    build_run(tmp_path, "good", step_s=0.4)
+    build_run(tmp_path, "bad", step_s=9.0, failed={0: "out of memory"})
+    unread = build_run(tmp_path, "unread")
+    (unread / "boards/board-1/events.jsonl").write_text('{"event": "epo')
+    comparison = compared(tmp_path)
+    assert arm(comparison, 1)["run_ids"] == ["good"]
+    assert arm(comparison, 1)["step_s"] == pytest.approx(0.4)
+    assert comparison.excluded.set_index("run_id")["cause"].to_dict() == {
+        "bad": "board-1 failed: out of memory",
+        "unread": "no epoch of the chief could be read",
+    }
+
+
+def test_a_failed_run_of_another_configuration_does_not_matter(tmp_path):
+    build_run(tmp_path, "good")
+    build_run(tmp_path, "bad", override={"batch_size": 8}, failed={0: "out of memory"})
+    assert len(compared(tmp_path).arms) == 1
+
+
+def test_nor_does_it_change_the_names_of_the_arms(tmp_path):
+    build_run(tmp_path, "good", workers=2, override={"sync": {"implementation": "ring"}})
+    build_run(tmp_path, "bad", workers=2, failed={0: "out of memory"})
+    assert compared(tmp_path).arms["label"].tolist() == ["keras"]
+
+
+def test_only_failed_runs_leave_nothing_to_compare(tmp_path):
+    build_run(tmp_path, "bad", failed={0: "out of memory"})
+    with pytest.raises(AnalysisError, match="bad failed: board-1 failed: out of memory"):
+        compared(tmp_path)
+
+
+def test_no_run_at_all_is_an_error_with_its_reasons(tmp_path):
+    (build_run(tmp_path, "bad") / "run.json").write_text("{")
+    with pytest.raises(AnalysisError, match=r"(?s)bad: skipped.*no run found: give the folders"):
+        compared(tmp_path)
+
+
+def test_what_is_compared_may_differ(tmp_path):
+    build_run(tmp_path, "a", workers=1, boards=["left"])
+    build_run(tmp_path, "b", workers=1, boards=["right"], seed=2)
+    build_run(tmp_path, "c", workers=2, override={"data": {"sharding": "sharded"}})
+    build_run(tmp_path, "d", workers=2, override={"sync": {"bytes_per_pack": 1_000_000}})
+    build_run(tmp_path, "e", workers=2, override={"sync": {"timeout_s": 60.0}})
+    build_run(tmp_path, "f", workers=1, override={"sync": {"one_board": "mwms"}})
+    build_run(tmp_path, "g", workers=1, override={"data": {"sharding": "sharded"}})
+    comparison = compared(tmp_path)
+    arms = comparison.arms
+    assert list(zip(arms["workers"], arms["label"], arms["runs"], strict=True)) == [
+        (1, "keras", 1),
+        (1, "none", 3),
+        (2, "keras", 1),
+        (2, "keras, bytes_per_pack=1000000", 1),
+        (2, "keras, sharded", 1),
+    ]
+    assert set(arms["sync"]) == {"none", "keras"}
+    assert arm(comparison, 1, "none")["speedup"] == 1.0
+
+
+def test_an_implementation_is_named_where_arms_differ_in_it(tmp_path):
+    ring = {"sync": {"implementation": "ring"}}
+    build_run(tmp_path, "a", workers=2, override=ring)
+    assert compared(tmp_path).arms["label"].tolist() == ["keras"]
+    build_run(tmp_path, "b", workers=2)
+    assert compared(tmp_path).arms["label"].tolist() == ["keras", "keras, implementation=ring"]
+
+
+def test_another_batch_size_is_not_comparable(tmp_path):
+    build_run(tmp_path, "a", workers=1)
+    build_run(tmp_path, "b", workers=2, override={"batch_size": 128})
+    assert not_comparable(tmp_path) == {"batch_size": {"64": ["a"], "128": ["b"]}}
+
+
+def test_every_difference_is_listed_at_once(tmp_path):
+    build_run(tmp_path, "a", override={"data": {"train_images": 500}})
+    build_run(tmp_path, "b", override={"optimizer": {"name": "sgd"}}, dataset_sha256="e" * 64)
+    assert not_comparable(tmp_path) == {
+        "data.train_images": {"500": ["a"], "null": ["b"]},
+        "optimizer.name": {"adam": ["a"], "sgd": ["b"]},
+        "assets.dataset.sha256": {"d" * 64: ["a"], "e" * 64: ["b"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("tensorflow", "2.13.0"),
+        ("module", "nvidia,p3701-0005"),
+        ("jetpack", "5.1.1"),
+        ("cores", 2),
+    ],
+)
+def test_boards_that_differ_are_not_comparable(tmp_path, fact, value):
+    known = {"module": "nvidia,p3701-0000", "jetpack": "5.1"}
+    build_run(tmp_path, "a", facts=known)
+    build_run(tmp_path, "b", facts={**known, fact: value})
+    assert list(not_comparable(tmp_path)) == [fact]
+
+
+def test_a_rehearsal_is_not_comparable_with_boards(tmp_path):
+    build_run(tmp_path, "a")
+    build_run(tmp_path, "b", facts={"emulated": False})
+    assert not_comparable(tmp_path) == {"rehearsal": {"true": ["a"], "false": ["b"]}}
+
+
+def test_another_link_is_not_comparable_among_several_boards_only(tmp_path):
+    build_run(tmp_path, "a", workers=1, facts={"link_rate_bit_per_s": 10_000_000})
+    build_run(tmp_path, "b", workers=2)
+    assert len(compared(tmp_path).arms) == 2
+    build_run(tmp_path, "c", workers=2, facts={"link_rate_bit_per_s": 1_000_000_000})
+    assert not_comparable(tmp_path) == {"link_rate_bit_per_s": {"120000000": ["b"], "1000000000": ["c"]}}
+
+
+def test_a_fact_that_nobody_read_is_a_warning(tmp_path):
+    build_run(tmp_path, "a")
+    build_run(tmp_path, "b", facts={"tensorflow": None})
+    assert compared(tmp_path).problems == ["tensorflow of b is not known; taken to be that of the other runs"]
+
+
+def test_another_version_of_the_trainer_is_a_warning(tmp_path):
+    build_run(tmp_path, "a")
+    build_run(tmp_path, "b", trainer_sha256="b" * 64)
+    (problem,) = compared(tmp_path).problems
+    assert "different versions of trainer/" in problem
+    assert f"{'b' * 64} in b" in problem
+
+
+def test_many_runs_of_one_value_are_counted_in_the_message(tmp_path):
+    for seed in range(6):
+        build_run(tmp_path, f"run-{seed}", seed=seed)
+    build_run(tmp_path, "odd", override={"batch_size": 32})
+    with pytest.raises(NotComparable, match="64 in run-0, run-1, run-2 and 3 more"):
+        compared(tmp_path)
+
+
+def strict(text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_the_dictionary_is_strict_json_with_null_for_what_is_not_known(tmp_path):
+    build_run(tmp_path, "nan", epochs=1, loss=(math.nan,), accuracy=(math.inf,))
+    build_run(tmp_path, "bad", workers=2, failed={1: "out of memory"})
+    known = strict(json.dumps(compared(tmp_path).to_dict(), allow_nan=False))
+    (one,) = known["arms"]
+    assert one["epoch_s"] is None
+    assert one["loss_final"] is None
+    assert one["val_accuracy_final"] is None
+    assert one["step_s_std"] is None
+    assert known["rehearsal"] is True
+    assert round(known["paper"]["epoch_ratio"], 2) == 3.03
+    assert known["excluded"] == [
+        {
+            "run_id": "bad",
+            "workers": 2,
+            "sync": "keras",
+            "seed": 1,
+            "status": "failed",
+            "cause": "board-2 failed: out of memory",
+        }
+    ]

@@ -1,0 +1,144 @@
+"""manifest.json: how a run ended and what it left."""
+
+import hashlib
+import json
+
+import pytest
+
+from analysis import write_manifest
+from tests.data.build_runs import build_run
+from trainer.config import ConfigError
+from trainer.events import SCHEMA, write_json
+
+
+def change_result(folder, board, **fields):
+    path = folder / "boards" / board / "result.json"
+    write_json(path, {**json.loads(path.read_text()), **fields})
+
+
+def test_a_run_that_every_board_finished_succeeded(tmp_path):
+    folder = build_run(tmp_path, "run", workers=2, seed=7)
+    manifest = write_manifest(folder)
+    assert manifest == json.loads((folder / "manifest.json").read_text())
+    assert (manifest["schema"], manifest["run_id"], manifest["seed"]) == (SCHEMA, "run", 7)
+    assert (manifest["status"], manifest["cause"]) == ("succeeded", None)
+    assert [board["name"] for board in manifest["boards"]] == ["board-1", "board-2"]
+    assert [board["rank"] for board in manifest["boards"]] == [0, 1]
+    assert manifest["boards"][1]["facts"]["tensorflow"] == "2.12.1"
+    assert manifest["rehearsal"] is True
+    assert manifest["synthetic"] is True
+    assert manifest["git_commit"] == "c" * 40
+    assert manifest["git_dirty"] is False
+
+
+def test_it_lasts_from_the_first_start_to_the_last_end(tmp_path):
+    manifest = write_manifest(build_run(tmp_path, workers=2))
+    assert manifest["started_s"] == 1_735_689_600.0
+    assert manifest["ended_s"] == 1_735_689_701.0
+    assert manifest["started"] == "2025-01-01T00:00:00Z"
+    assert manifest["ended"] == "2025-01-01T00:01:41Z"
+
+
+def test_the_cause_is_the_board_whose_failure_ended_first(tmp_path):
+    folder = build_run(tmp_path, workers=2, failed={0: "lost the other board", 1: "out of memory"})
+    change_result(folder, "board-1", ended_s=200.0)
+    change_result(folder, "board-2", ended_s=100.0)
+    manifest = write_manifest(folder)
+    assert manifest["status"] == "failed"
+    assert manifest["cause"] == "board-2 failed: out of memory"
+    assert [board["status"] for board in manifest["boards"]] == ["failed", "failed"]
+
+
+def test_a_success_that_ended_earlier_is_not_the_cause(tmp_path):
+    folder = build_run(tmp_path, workers=2, failed={1: "out of memory"})
+    assert write_manifest(folder)["cause"] == "board-2 failed: out of memory"
+
+
+def test_a_failure_without_cause_gives_its_exit_code(tmp_path):
+    folder = build_run(tmp_path)
+    change_result(folder, "board-1", status="failed", cause=None, exit_code=-9)
+    assert write_manifest(folder)["cause"] == "board-1 failed: exit code -9"
+
+
+def test_a_board_without_result_is_named(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    (folder / "boards/board-2/result.json").unlink()
+    manifest = write_manifest(folder)
+    assert (manifest["status"], manifest["cause"]) == ("failed", "board-2 left no result")
+    assert manifest["boards"][1] == {
+        "name": "board-2",
+        "rank": 1,
+        "status": None,
+        "cause": "left no result",
+        "facts": {},
+    }
+
+
+def test_a_board_without_result_is_named_beside_the_one_that_noticed(tmp_path):
+    folder = build_run(tmp_path, workers=2, failed={0: "heartbeat lost"})
+    (folder / "boards/board-2/result.json").unlink()
+    cause = "board-1 failed: heartbeat lost; board-2 left no result"
+    assert write_manifest(folder)["cause"] == cause
+
+
+def test_a_run_that_the_controller_stopped_is_interrupted(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    change_result(folder, "board-1", status="interrupted", cause="SIGTERM")
+    (folder / "boards/board-2/result.json").unlink()
+    manifest = write_manifest(folder, interrupted=True)
+    assert manifest["status"] == "interrupted"
+    assert manifest["cause"] == (
+        "stopped from the controller; board-1 was interrupted: SIGTERM; board-2 left no result"
+    )
+
+
+def test_a_worker_that_was_stopped_on_its_board_interrupts_the_run(tmp_path):
+    folder = build_run(tmp_path)
+    change_result(folder, "board-1", status="interrupted", cause="SIGTERM")
+    manifest = write_manifest(folder)
+    assert manifest["status"] == "interrupted"
+    assert manifest["cause"] == "board-1 was interrupted: SIGTERM"
+
+
+def test_an_interruption_after_every_board_finished_changes_nothing(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    assert write_manifest(folder, interrupted=True)["status"] == "succeeded"
+
+
+def test_what_no_board_told_is_null(tmp_path):
+    folder = build_run(tmp_path)
+    for path in (folder / "boards/board-1").iterdir():
+        path.unlink()
+    manifest = write_manifest(folder)
+    assert manifest["rehearsal"] is None
+    assert manifest["synthetic"] is None
+    assert manifest["started"] is None
+
+
+def test_real_boards_are_no_rehearsal(tmp_path):
+    folder = build_run(tmp_path, facts={"emulated": False}, synthetic=False)
+    manifest = write_manifest(folder)
+    assert manifest["rehearsal"] is False
+    assert manifest["synthetic"] is False
+
+
+def test_every_file_but_the_manifest_has_its_checksum(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    (folder / "boards/board-1/trainer.log").write_bytes(b"abc")
+    write_manifest(folder)
+    sums = write_manifest(folder)["sha256"]  # the second does not list the first
+    assert sorted(sums) == [
+        "boards/board-1/events.jsonl",
+        "boards/board-1/result.json",
+        "boards/board-1/trainer.log",
+        "boards/board-2/events.jsonl",
+        "boards/board-2/result.json",
+        "run.json",
+    ]
+    assert sums["boards/board-1/trainer.log"] == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_folder_that_is_no_run_is_an_error_and_stays_as_it_is(tmp_path):
+    with pytest.raises(ConfigError, match=r"run\.json"):
+        write_manifest(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,122 @@
+"""What is measured, on figures that can be worked out by hand (see build_runs: 8 steps of 64)."""
+
+import json
+import math
+
+import pytest
+
+from analysis import PAPER, load, measure, steady
+from tests.data.build_runs import BATCH, PARAMETERS, build_run
+
+
+def measured(folder):
+    loaded = load([folder])
+    return measure(loaded.runs, loaded.epochs, loaded.windows).iloc[0]
+
+
+def rewrite(folder, board, change):
+    events = folder / "boards" / board / "events.jsonl"
+    records = [json.loads(line) for line in events.read_text().splitlines()]
+    for record in records:
+        change(record)
+    events.write_text("\n".join(map(json.dumps, records)))
+
+
+def test_the_first_epoch_does_not_count(tmp_path):
+    run = measured(build_run(tmp_path, step_s=0.4))  # the first epoch's steps take 1.2 s
+    assert run["step_s"] == pytest.approx(0.4)
+    assert run["epoch_s"] == pytest.approx(8 * 0.4 + 0.5)
+    assert run["images_per_s"] == pytest.approx(BATCH / 0.4)
+
+
+def test_of_a_run_of_one_epoch_the_first_window_does_not_count(tmp_path):
+    folder = build_run(tmp_path, epochs=1, step_s=0.4)
+
+    def first_window_is_slow(record):
+        if record["event"] == "window" and record["first_step"] == 0:
+            record["elapsed_s"] *= 5
+
+    rewrite(folder, "board-1", first_window_is_slow)
+    run = measured(folder)
+    assert run["step_s"] == pytest.approx(3 * 0.4)
+    assert run["images_per_s"] == pytest.approx(BATCH / 1.2)
+    assert math.isnan(run["epoch_s"])
+
+
+def test_a_run_of_one_window_has_nothing_steady(tmp_path):
+    folder = build_run(tmp_path, epochs=1)
+    events = folder / "boards/board-1/events.jsonl"
+    lines = [line for line in events.read_text().splitlines() if '"first_step": 4' not in line]
+    events.write_text("\n".join(lines))
+    run = measured(folder)
+    assert run[["step_s", "epoch_s", "images_per_s", "sent_bytes_per_step"]].isna().all()
+    assert run["val_accuracy_first"] == 0.1
+
+
+def test_images_add_up_over_boards_and_times_do_not(tmp_path):
+    run = measured(build_run(tmp_path, workers=2, step_s=0.5))
+    assert run["images_per_s"] == pytest.approx(2 * BATCH / 0.5)
+    assert run["step_s"] == pytest.approx(0.5)
+    assert run["epoch_s"] == pytest.approx(8 * 0.5 + 0.5)
+    assert run["sent_bytes_per_step"] == pytest.approx(4 * PARAMETERS)
+
+
+def test_throughput_is_null_where_a_board_left_no_records(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    (folder / "boards/board-2/events.jsonl").unlink()
+    run = measured(folder)
+    assert math.isnan(run["images_per_s"])
+    assert run["step_s"] == pytest.approx(0.4)
+
+
+def test_bytes_that_were_not_counted_in_every_epoch_are_null(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+
+    def uncounted(record):
+        if record["event"] == "epoch" and record["epoch"] == 3:
+            record["sent_bytes"] = None
+
+    rewrite(folder, "board-2", uncounted)
+    run = measured(folder)
+    assert math.isnan(run["sent_bytes_per_step"])
+    assert run["step_s"] == pytest.approx(0.4)
+
+
+def test_accuracy_and_loss_are_those_the_chief_saw(tmp_path):
+    folder = build_run(tmp_path, workers=2, accuracy=(0.1, 0.2, 0.3), loss=(4.0, 3.0, 2.0))
+
+    def other(record):
+        if record["event"] == "epoch":
+            record.update(val_accuracy=0.9, loss=0.1)
+
+    rewrite(folder, "board-2", other)
+    run = measured(folder)
+    assert run["val_accuracy_first"] == 0.1
+    assert run["val_accuracy_final"] == 0.3
+    assert run["loss_final"] == 2.0
+
+
+def test_an_earlier_epoch_does_not_stand_in_for_the_final_one(tmp_path):
+    run = measured(build_run(tmp_path, epochs=2, override={"epochs": 3}))
+    assert run["val_accuracy_first"] == 0.1
+    assert math.isnan(run["val_accuracy_final"])
+
+
+def test_steady_sums_are_by_run_and_board(tmp_path):
+    for seed in (1, 2):
+        build_run(tmp_path, workers=2, seed=seed, epochs=seed + 1)
+    loaded = load(tmp_path.iterdir())
+    table = steady(loaded.epochs, loaded.windows)
+    assert table["rank"].tolist() == [0, 1, 0, 1]
+    assert table["steps"].tolist() == [8, 8, 16, 16]
+    assert table["images"].tolist() == [512, 512, 1024, 1024]
+
+
+def test_the_papers_numbers_follow_from_what_it_prints():
+    one, two = PAPER.arms()
+    assert PAPER.steps_per_epoch == 782
+    assert round(PAPER.epoch_ratio, 2) == 3.03
+    assert round(PAPER.communication_ratio, 2) == 2.03
+    assert (round(one["step_s"], 3), round(two["step_s"], 3)) == (0.119, 0.361)
+    assert (round(one["images_per_s"]), round(two["images_per_s"])) == (537, 354)
+    assert (round(one["speedup"], 2), round(two["speedup"], 2)) == (1.0, 0.66)
