@@ -13,8 +13,8 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: rehearse
-rehearse: setup setup-boards ## emulate two boards and run the paper's experiment on them
-	$(play) -i inventory/lab playbooks/rehearse.yml $(ARGS)
+rehearse: setup setup-boards ## run the paper's experiment on two emulated boards, and report (KEEP_LAB=1 leaves them up)
+	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/rehearse.sh
 
 .PHONY: test
 test: setup-dev setup-boards ## run every test (needs root), then every check of the sources

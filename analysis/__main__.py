@@ -90,9 +90,9 @@ def _calibrate(folder: Path, rate_bit_per_s: int, out: Path) -> None:
     found = calibrate(folder, rate_bit_per_s)
     write_json(out, found.to_dict())
     print(
-        f"A step takes {1000 * found.step_s:.0f} ms; an all-reduce at {rate_bit_per_s / 1e6:.0f} Mbit/s "
-        f"{1000 * found.all_reduce_s:.0f} ms, {1000 * found.overhead_s:.0f} ms of it not the link's. "
-        f"The paper's ratio, {found.ratio:.2f}, is at {found.link_rate_bit_per_s / 1e6:.0f} Mbit/s."
+        f"A step takes {1000 * found.step_s:.0f} ms on one board and {1000 * found.distributed_step_s:.0f} ms on two "
+        f"at {rate_bit_per_s / 1e6:.0f} Mbit/s; {1000 * found.overhead_s:.0f} ms of that are neither computing nor on "
+        f"the link. The paper's ratio, {found.ratio:.2f}, is at {found.link_rate_bit_per_s / 1e6:.0f} Mbit/s."
     )
 
 

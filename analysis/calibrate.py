@@ -1,9 +1,10 @@
 """The link rate at which emulated boards have the paper's ratio of communication to computation.
 
-An all-reduce takes the time of its bytes on the wire and some more (copies, the network stack) that does not
-depend on the rate:
+The paper's ratio compares a step of two boards, less a step of one, with a step of one. What the second board adds
+to a step is the time of the gradient's bytes on the wire, and some more (copies, waiting, the network stack) that
+does not depend on the rate:
 
-    all_reduce_s(rate) = 8 * wire_bytes / rate + overhead_s
+    distributed_step_s(rate) - step_s = 8 * wire_bytes / rate + overhead_s
 
 A probe measures the left side at one rate; a ring moves 2 (N - 1) / N times the payload each way (Patarasuk and
 Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009). That gives the overhead, and
@@ -29,10 +30,10 @@ class Calibration:
 
     run_id: str  # of the probe
     probed_rate_bit_per_s: int
-    step_s: float  # median over boards and steps
-    all_reduce_s: float  # median over boards and calls, at the probed rate
+    step_s: float  # of one board alone; median over boards and windows
+    distributed_step_s: float  # of all boards, at the probed rate; median
     overhead_s: float
-    ratio: float  # wanted: all-reduce over step
+    ratio: float  # wanted
     link_rate_bit_per_s: int  # at which the ratio holds
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
     """The calibration from a probe's collected folder.
 
     Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
-    at any rate, because the all-reduce takes longer than that without any wire.
+    at any rate, because agreeing takes longer than that without any wire.
     """
     run = load_run(folder / "run.json")
     probes = [
@@ -61,20 +62,20 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
     if len(probes) < max(run.workers, 2):
         raise AnalysisError(f"{folder} has {len(probes)} probes of boards; give the folder of a probe of two or more")
     step_s = statistics.median(second for probe in probes for second in probe["step_s"])
-    all_reduce_s = statistics.median(second for probe in probes for second in probe["all_reduce_s"])
+    distributed_step_s = statistics.median(second for probe in probes for second in probe["distributed_step_s"])
     bits = 8 * wire_bytes(probes[0]["payload_bytes"], run.workers)
-    overhead_s = max(0.0, all_reduce_s - bits / probed_rate_bit_per_s)
+    overhead_s = max(0.0, distributed_step_s - step_s - bits / probed_rate_bit_per_s)
     wanted_s = PAPER.communication_ratio * step_s
     if wanted_s <= overhead_s:
         raise AnalysisError(
-            f"an all-reduce takes {overhead_s:.3f} s here even without a link, more than {wanted_s:.3f} s, the paper's "
-            "ratio: give a rate with -e lab_link_rate=120mbit"
+            f"agreeing takes {overhead_s:.3f} s a step here whatever the link, but {wanted_s:.3f} s at the "
+            "paper's ratio: measure again on a machine with nothing else to do, or give a rate with -e lab_link_rate=120mbit"
         )
     return Calibration(
         run_id=run.run_id,
         probed_rate_bit_per_s=probed_rate_bit_per_s,
         step_s=step_s,
-        all_reduce_s=all_reduce_s,
+        distributed_step_s=distributed_step_s,
         overhead_s=overhead_s,
         ratio=PAPER.communication_ratio,
         link_rate_bit_per_s=round(bits / (wanted_s - overhead_s)),

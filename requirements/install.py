@@ -130,9 +130,7 @@ print(json.dumps([path, version, importlib.util.find_spec("ensurepip") is not No
 def probe(python: str) -> Optional[Interpreter]:
     """What an interpreter says of itself; None where it doesn't run, like pyenv's idle shims."""
     try:
-        answer = subprocess.run(
-            [python, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, check=True
-        )
+        answer = subprocess.run([python, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, check=True)
         return Interpreter(*json.loads(answer.stdout))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
@@ -186,9 +184,7 @@ def controller_python() -> Tuple[Interpreter, str]:
 def board_python() -> Tuple[Interpreter, str]:
     """The interpreter for emulated boards, and why this one."""
     if (ROOT / ".lab").exists():
-        raise SetupError(
-            "Emulated boards run on the .board-venv of now.\nRepeat after make lab-down."
-        )
+        raise SetupError("Emulated boards run on the .board-venv of now.\nRepeat after make lab-down.")
     preferred, *others = BOARD_PYTHONS
     found = find_python(preferred) or fetch_python(preferred)
     if found:
@@ -270,12 +266,8 @@ def install(env: Environment) -> str:
 
 
 ENVIRONMENTS = {
-    "controller": Environment(
-        ROOT / ".venv", "controller", controller_python, "import ansible, pandas", NETWORK
-    ),
-    "dev": Environment(
-        ROOT / ".venv", "dev", controller_python, "import ansible, pandas, pytest", NETWORK
-    ),
+    "controller": Environment(ROOT / ".venv", "controller", controller_python, "import ansible, pandas", NETWORK),
+    "dev": Environment(ROOT / ".venv", "dev", controller_python, "import ansible, pandas, pytest", NETWORK),
     "boards": Environment(
         ROOT / ".board-venv",
         "board",
@@ -289,9 +281,7 @@ ENVIRONMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environments", nargs="+", choices=list(ENVIRONMENTS), metavar="NAME")
     names = parser.parse_args().environments
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that run() ends its child

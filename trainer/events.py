@@ -97,8 +97,9 @@ class Probe:
     """What a board measured instead of training."""
 
     KIND: ClassVar[str] = "probe"
-    step_s: List[float]  # steps on this board alone
-    all_reduce_s: List[float]  # of the gradient, with all boards; empty on one board
+    step_s: List[float]  # on this board alone; means of some steps each
+    distributed_step_s: List[float]  # the same with all boards, Keras' way; empty on one board
+    all_reduce_s: List[float]  # of the gradient, by itself; empty on one board
     payload_bytes: int  # of the gradient
 
 

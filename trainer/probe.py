@@ -6,52 +6,77 @@ The result, one record in events.jsonl, is what predictions and the lab's calibr
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Callable, List
+from typing import TYPE_CHECKING, List
 
 import tensorflow as tf
 
 from trainer import data
 from trainer.events import Probe
 from trainer.model import parameter_counts
+from trainer.sync import keras
 
 if TYPE_CHECKING:
     from trainer.loop import Session
 
-_WARM_UP = 2  # rounds that trace and fill caches
-_ROUNDS = 10
+_WARM_UP = 2  # calls that trace and fill caches
+_WINDOWS = 3
+_WINDOW_STEPS = 5
+_ALL_REDUCES = 5
 
 
 def measure(session: Session) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
-    # outside the strategy's scope: a model of this board alone, as one board would train it
-    model = session.build_model()
-    model.compile(optimizer=session.build_optimizer(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    session.ready(model)
-    # what fit runs for a step; train_on_batch makes and ends an input pipeline each time, which can take as long
-    step = model.make_train_function()
-    images, share = session.images, session.share
-    epochs = range(-(-(_WARM_UP + _ROUNDS) // share.steps(len(images.y_train))))
-    batches = iter(data.training_batches(images, share, session.seed, epochs))
-    all_reduce = _all_reduce(session, model)
-    steps, all_reduces = [], []
-    for _ in range(_WARM_UP + _ROUNDS):
-        # in turns, as in training: a link that was idle for a step is slower than one in use (TCP starts slowly
-        # again), and boards wait for each other
-        steps.append(_seconds(lambda: float(step(batches)["loss"])))
-        if session.distributed:
-            all_reduces.append(_seconds(all_reduce))
+    alone = _compiled(session)
+    session.ready(alone)
+    # the board by itself, then with the others: what the second takes longer is what agreeing costs
+    steps = _step_times(session, alone, distributed=False)
+    distributed_steps: List[float] = []
+    all_reduces: List[float] = []
+    if session.distributed:
+        with session.strategy.scope():
+            together = _compiled(session)
+        distributed_steps = _step_times(session, together, distributed=True)
+        all_reduces = _all_reduce_times(session, alone)
     session.log.write(
         Probe(
-            step_s=steps[_WARM_UP:],
-            all_reduce_s=all_reduces[_WARM_UP:],
-            payload_bytes=4 * parameter_counts(model)[0],
+            step_s=steps,
+            distributed_step_s=distributed_steps,
+            all_reduce_s=all_reduces,
+            payload_bytes=4 * parameter_counts(alone)[0],
         )
     )
     session.log.close()
 
 
-def _all_reduce(session: Session, model: tf.keras.Model) -> Callable[[], float]:
-    """A call that sums tensors of the gradient's shapes over all boards, as Keras' optimizer does."""
+def _compiled(session: Session) -> tf.keras.Model:
+    model = session.build_model()
+    keras.compile_model(session, model)
+    return model
+
+
+def _step_times(session: Session, model: tf.keras.Model, distributed: bool) -> List[float]:
+    """Seconds a step, mean of each window, of what fit runs for a step."""
+    # not train_on_batch: it makes and ends an input pipeline each time, which can take as long as the step
+    step = model.make_train_function()
+    images, share = session.images, session.share
+    count = _WARM_UP + _WINDOWS * _WINDOW_STEPS
+    epochs = range(-(-count // share.steps(len(images.y_train))))
+    batches = data.training_batches(images, share, session.seed, epochs)
+    iterator = iter(keras.on_this_board(session, batches) if distributed else batches)
+    for _ in range(_WARM_UP):
+        float(step(iterator)["loss"])
+    times = []
+    for _ in range(_WINDOWS):
+        before = time.monotonic()
+        for _ in range(_WINDOW_STEPS):
+            logs = step(iterator)
+        float(logs["loss"])  # waits until the device has finished
+        times.append((time.monotonic() - before) / _WINDOW_STEPS)
+    return times
+
+
+def _all_reduce_times(session: Session, model: tf.keras.Model) -> List[float]:
+    """Seconds of each sum of tensors of the gradient's shapes over all boards, as Keras' optimizer makes it."""
     shapes = [weight.shape for weight in model.trainable_weights]
 
     @tf.function
@@ -63,10 +88,9 @@ def _all_reduce(session: Session, model: tf.keras.Model) -> Callable[[], float]:
 
         return session.strategy.run(on_each)
 
-    return lambda: float(session.strategy.experimental_local_results(on_all())[0])
-
-
-def _seconds(call: Callable[[], float]) -> float:
-    before = time.monotonic()
-    call()
-    return time.monotonic() - before
+    times = []
+    for _ in range(_WARM_UP + _ALL_REDUCES):
+        before = time.monotonic()
+        float(session.strategy.experimental_local_results(on_all())[0])
+        times.append(time.monotonic() - before)
+    return times[_WARM_UP:]

@@ -18,7 +18,7 @@ def log_of(tmp_path, *records):
 
 
 def test_what_is_written_is_read(tmp_path):
-    records, bad = read_records(log_of(tmp_path, Probe([1.0], [], 4), END))
+    records, bad = read_records(log_of(tmp_path, Probe([1.0], [], [], 4), END))
     assert bad == []
     assert [record["event"] for record in records] == ["probe", "end"]
     assert records[0]["step_s"] == [1.0] and records[1]["total_s"] == 3.0

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+"""Ansible module: one emulated board."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lab_board import Board, absent, present
+from ansible.module_utils.lab_processes import LabError
+
+DOCUMENTATION = r"""
+module: emulated_board
+short_description: Run an emulated board on this machine
+description:
+  - A board is one process in network, UTS, mount, PID and IPC namespaces of its own. Everything a
+    board has belongs to that process, so the kernel removes it all when the process ends.
+  - Its root is an overlay over this machine's root file system. It has a link of a given rate to
+    the lab's switch (M(emulated_lab)), one processor core, an ssh server, and an ordinary user
+    C(board).
+  - A board that has ended, or was made from other settings, is started again with the files it had.
+    Another link rate is set without a restart. A missing ssh server is started.
+  - Needs root on Linux; M(lab_plan) tells what else.
+options:
+  name:
+    description: The board's host name.
+    type: str
+    required: true
+  state:
+    description: Whether the board is to run, or to be ended and its files deleted.
+    type: str
+    choices: [present, absent]
+    default: present
+  lab_dir:
+    description: The lab's folder; the board's files are in C(boards/NAME) below it.
+    type: path
+    required: true
+  address:
+    description: The board's address, with the network's prefix length. Required if present.
+    type: str
+  link_rate:
+    description: Rate of its link in either direction, in tc's syntax. Required if present.
+    type: str
+  core:
+    description:
+      - Which core it runs on, counted from 0 among those this machine lets us use. Counts on from
+        the first after the last.
+    type: int
+    default: 0
+  init:
+    description: The script that is the board's first process. Required if present.
+    type: path
+  public_key_file:
+    description: Public ssh key that may log in as C(board) and as C(root). Required if present.
+    type: path
+  python_env:
+    description:
+      - Python environment of this machine that the board has, read-only, as
+        C(/opt/cluster-kit/venv). Required if present.
+    type: path
+  hidden:
+    description: Folders of this machine that are empty on the board, besides C(/home) and C(/root).
+    type: list
+    elements: path
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Run a board
+  emulated_board:
+    name: board-1
+    lab_dir: /srv/kit/.lab
+    address: 198.18.77.11/24
+    link_rate: 120mbit
+    core: 0
+    init: /srv/kit/roles/lab/files/board_init.sh
+    public_key_file: /srv/kit/.lab/ssh/id_ed25519.pub
+    python_env: /srv/kit/.board-venv
+    hidden: [/srv/kit]
+  become: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was done (in check mode, what would be).
+  type: list
+  returned: always
+  sample: [started, set the link rate, started sshd]
+core:
+  description: Number of the core the board runs on.
+  type: int
+  returned: if present
+host_key:
+  description: Public half of the ssh server's key. Empty in check mode, if there is none yet.
+  type: str
+  returned: if present
+"""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "lab_dir": {"type": "path", "required": True},
+            "address": {"type": "str"},
+            "link_rate": {"type": "str"},
+            "core": {"type": "int", "default": 0},
+            "init": {"type": "path"},
+            "public_key_file": {"type": "path"},
+            "python_env": {"type": "path"},
+            "hidden": {"type": "list", "elements": "path", "default": []},
+        },
+        required_if=[
+            (
+                "state",
+                "present",
+                ("address", "link_rate", "init", "public_key_file", "python_env"),
+            )
+        ],
+        supports_check_mode=True,
+    )
+    state = module.params.pop("state")
+    try:
+        if state == "absent":
+            result = absent(module.params["lab_dir"], module.params["name"], module.check_mode)
+        else:
+            result = present(Board(**module.params), module.check_mode)
+    except LabError as error:
+        module.fail_json(msg=f"{module.params['name']}: {error}")
+    module.exit_json(changed=bool(result["actions"]), **result)
+
+
+if __name__ == "__main__":
+    main()

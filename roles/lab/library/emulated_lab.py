@@ -1,0 +1,142 @@
+#!/usr/bin/python
+"""Ansible module: the switch that emulated boards are connected to, and the end of a whole lab."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from ipaddress import ip_interface
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lab_link import is_wired, wait_until_gone, wire_switch
+from ansible.module_utils.lab_processes import (
+    PATH,
+    LabError,
+    Owner,
+    end_owners,
+    end_ssh_masters,
+    owners,
+    start,
+)
+from ansible.module_utils.lab_settings import is_lab
+
+DOCUMENTATION = r"""
+module: emulated_lab
+short_description: Make the switch of a lab, or end the whole lab
+description:
+  - A lab's switch is a process with a network namespace that holds a bridge. This machine is
+    connected to it through one interface; there is no route to or from anywhere else.
+  - To end a lab ends its switch, its boards and this machine's ssh connections to them, whatever
+    state they are in, and deletes the lab's folder. Only processes whose environment names this lab
+    are ended.
+  - Needs root.
+options:
+  lab_dir:
+    description: The lab's folder. It must exist for C(present).
+    type: path
+    required: true
+  state:
+    description: Whether the lab's switch is to run, or nothing of the lab is to be left.
+    type: str
+    choices: [present, absent]
+    default: present
+  interface:
+    description: This machine's network interface to the boards.
+    type: str
+    required: true
+  address:
+    description: Its address, with the network's prefix length.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Make the switch
+  emulated_lab:
+    lab_dir: /srv/kit/.lab
+    interface: cklab0
+    address: 198.18.77.1/24
+  become: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was done (in check mode, what would be).
+  type: list
+  returned: always
+  sample: [ended 5 processes, deleted the folder]
+"""
+
+
+def switches(lab_dir: str) -> list[Owner]:
+    return [owner for owner in owners(lab_dir) if "interface" in owner.part]
+
+
+def present(lab_dir: str, interface: str, address: str, check: bool) -> list[str]:
+    """Makes the switch run, and returns what that took."""
+    wanted = {"interface": interface, "address": address}
+    found = switches(lab_dir)
+    if [owner.part for owner in found] == [wanted] and is_wired(interface, address):
+        return []
+    if check:
+        return ["started the switch"]
+    end_owners(found)
+    for owner in found:
+        wait_until_gone(owner.part["interface"])
+    process = start(["unshare", "--net", "--", "sleep", "infinity"], lab_dir, wanted, Path(lab_dir))
+    while not any(owner.pid == process.pid for owner in switches(lab_dir)):
+        if process.poll() is not None:
+            raise LabError(f"the switch ended: {Path(lab_dir, 'init.log').read_text().strip()}")
+        time.sleep(0.005)
+    wire_switch(process.pid, interface, address)
+    return ["started the switch"]
+
+
+def absent(lab_dir: str, interface: str, address: str, check: bool) -> list[str]:
+    """Leaves nothing of the lab, and returns what that took."""
+    actions = []
+    found = owners(lab_dir)
+    networks = {owner.part["address"] for owner in found if "interface" in owner.part} or {address}
+    networks -= {owner.part.get("address") for owner in owners() if owner not in found}
+    if shutil.which("ss", path=PATH):
+        masters = sum(end_ssh_masters(str(ip_interface(net).network), check) for net in networks)
+        if masters:
+            actions.append(f"ended {masters} ssh connections")
+    if found:
+        actions.append(f"ended {len(found)} processes")
+        if not check:
+            while left := owners(lab_dir):  # again, for one that was just starting another
+                end_owners(left)
+            for owner in found:
+                if "interface" in owner.part:
+                    wait_until_gone(owner.part["interface"])
+    if Path(lab_dir).exists():
+        if not is_lab(Path(lab_dir)):
+            raise LabError(f"{lab_dir} is not a lab's folder: look what is in it and delete it")
+        actions.append("deleted the folder")
+        if not check:
+            shutil.rmtree(lab_dir)
+    return actions
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "lab_dir": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "interface": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    act = present if module.params.pop("state") == "present" else absent
+    try:
+        actions = act(**module.params, check=module.check_mode)
+    except LabError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(actions), actions=actions)
+
+
+if __name__ == "__main__":
+    main()

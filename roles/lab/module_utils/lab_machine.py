@@ -1,0 +1,135 @@
+"""This machine: what it lacks for a lab, each with its remedy. Nothing of it is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .lab_processes import PATH, CommandError, owners, run
+from .lab_settings import Settings
+
+PACKAGES = {  # Debian's package -> the programs that we need of it
+    "openssh-server": ["sshd"],
+    "openssh-client": ["ssh", "ssh-keygen"],
+    "iproute2": ["ip", "tc", "ss"],
+    "nftables": ["nft"],
+    "tini": ["tini"],
+    "util-linux": ["unshare", "nsenter", "taskset", "setpriv"],
+    "python3": ["/usr/bin/python3"],
+}
+ALONE = "run on the machine itself, or in a container started with --privileged"
+MODULE = f"load it (modprobe NAME; some kernels have it in a package of extra modules), or {ALONE}"
+DISK = f"put them on a disk's file system, such as ext4, with -e lab_dir=DIR, or {ALONE}"
+SHAPING = "root tbf rate 1mbit burst 128kb latency 20ms"
+OVERLAY = """\
+cd "$1"
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work trial root
+test -x root/usr/bin/env || { echo "/usr is a file system of its own" >&2; exit 1; }
+"""
+
+
+def missing_packages() -> list[str]:
+    """Returns the Debian packages that have a program we need and cannot find."""
+    return [
+        package
+        for package, programs in PACKAGES.items()
+        if not all(shutil.which(program, path=PATH) for program in programs)
+    ]
+
+
+def machine_problems() -> list[str]:
+    """Returns what this machine lacks, as far as that needs no root to find out."""
+    system = platform.system()
+    if system != "Linux":
+        return [
+            f"emulated boards need Linux, this is {system}: use a Linux machine (a virtual one "
+            "will do), or real boards with -i inventory/boards"
+        ]
+    problems = []
+    if os.geteuid() != 0 and not shutil.which("sudo", path=PATH):
+        problems.append("not root, and there is no sudo to become root: run this as root")
+    missing = missing_packages()
+    if missing and not shutil.which("apt-get", path=PATH):
+        programs = ", ".join(program for package in missing for program in PACKAGES[package])
+        problems.append(
+            f"of the programs {programs} some are missing, and there is no apt-get: install what "
+            f"Debian calls {', '.join(missing)} with this machine's package manager"
+        )
+    return problems
+
+
+def network_problems(settings: Settings) -> list[str]:
+    """Returns what has the lab's interface name or network already. Needs root and programs."""
+    if settings.host is None:
+        return []  # reported with the settings
+    same_name = [owner for owner in owners() if owner.part.get("interface") == settings.interface]
+    for owner in same_name:
+        if owner.lab != str(Path(settings.lab_dir).resolve()):
+            return [
+                f"lab_interface={settings.interface} belongs to the lab in {owner.lab}: run "
+                "lab_down there, or give this lab another lab_interface and lab_address, and its "
+                "boards addresses to match"
+            ]
+    if not same_name and Path("/sys/class/net", settings.interface).exists():
+        return [
+            f"there is a network interface {settings.interface} that is no lab's: give another "
+            "name with -e lab_interface=NAME"
+        ]
+    problems = []
+    for line in run(["ip", "-oneline", "-4", "address", "show"]).splitlines():
+        _, device, _, address, *_ = line.split()
+        other = ipaddress.IPv4Interface(address).network
+        own = {owner.part.get("interface") for owner in owners(settings.lab_dir)}
+        if device not in own and other.overlaps(settings.host.network):
+            problems.append(
+                f"lab_address={settings.address} overlaps with {other} on {device}: give another "
+                "lab_address, and the boards addresses to match"
+            )
+    return problems
+
+
+def kernel_problems(lab_dir: str) -> list[str]:
+    """Tries in throw-away namespaces what boards need of the kernel. Needs root and programs."""
+    namespaces = "--net --uts --mount --pid --ipc --fork --kill-child"
+    problems = _tried(f"unshare {namespaces} true", "namespaces", ALONE)
+    if problems:
+        return problems  # nothing else can be tried
+    pair = "ip link add pair0 type veth peer name pair1"
+    for what, script, name in (
+        ("a veth pair", pair, "veth"),
+        ("a bridge", "ip link add bridge0 type bridge", "bridge"),
+        ("a link of a given rate", f"{pair} && tc qdisc add dev pair0 {SHAPING}", "sch_tbf"),
+    ):
+        problems += _tried(f"unshare --net sh -ec '{script}'", what, MODULE.replace("NAME", name))
+    with _scratch_folder(Path(lab_dir)) as scratch:
+        problems += _tried(
+            f"unshare --mount --propagation private sh -ec '{OVERLAY}' sh \"$1\"",
+            f"an overlay of / that keeps its changes in {lab_dir}",
+            DISK,
+            str(scratch),
+        )
+    return problems
+
+
+def _tried(script: str, what: str, remedy: str, *arguments: str) -> list[str]:
+    try:
+        run(["sh", "-c", script, "sh", *arguments])
+    except CommandError as error:
+        return [f"this machine cannot make {what} ({error.reason}): {remedy}"]
+    return []
+
+
+@contextlib.contextmanager
+def _scratch_folder(lab_dir: Path) -> Iterator[Path]:
+    """Gives a folder on the file system that lab_dir is, or will be, on."""
+    parent = next(folder for folder in (lab_dir, *lab_dir.parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".lab-trial-", dir=parent) as scratch:
+        for name in ("upper", "work", "root"):
+            Path(scratch, name).mkdir()
+        yield Path(scratch)

@@ -1,0 +1,29 @@
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+DOCUMENTATION = """
+module: follow_run
+short_description: Follow the trainer on a board until it has ended
+description:
+  - Looks at the board every I(poll_s) seconds over the connection that Ansible keeps open, which costs the board next
+    to nothing, and copies new records to the controller as they come.
+  - The chief's follower prints a line for each epoch.
+  - Fails as soon as the trainer of this board has failed, or that of another board of the same run.
+options:
+  board_dir: {type: path, required: true, description: [The run's folder on the board.]}
+  run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
+  timeout_s: {type: float, required: true, description: [Seconds after which the run is lost.]}
+  poll_s: {type: float, default: 2, description: [Seconds between two looks.]}
+"""
+
+EXAMPLES = """
+- name: Follow the trainer to its end
+  follow_run:
+    board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1
+    run_dir: runs/20261121T120000Z-paper-w2-s1
+    timeout_s: 86400
+"""
+
+RETURN = """
+status: {type: str, returned: always, description: [succeeded, failed or lost.]}
+cause: {type: str, returned: failure, description: [One sentence.]}
+"""

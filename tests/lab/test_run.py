@@ -1,0 +1,195 @@
+"""The main command on emulated boards: real ssh, real Ansible, real TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analysis import compare, load
+from trainer import synthetic
+
+if TYPE_CHECKING:
+    from conftest import Lab, Outcome
+
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+# the smallest run that has more than one epoch, window and board
+SHORT = {
+    "epochs": 2,
+    "batch_size": 32,
+    "window_steps": 2,
+    "data": {"train_images": 128, "validation_images": 64},
+    "model": {"image_size": 32},
+}
+
+
+@dataclass
+class Experiment:
+    """Runs the playbook on a lab, into a folder of its own."""
+
+    lab: Lab
+    runs: Path
+
+    def run(self, workers: object, override: dict | None = None, **variables: object) -> Outcome:
+        extra = {"override": override or {}, "run_config_runs_dir": str(self.runs), **variables}
+        return self.lab.ansible(
+            "ansible-playbook", "playbooks/run_experiment.yml", "-e", f"workers={workers}", "-e", json.dumps(extra)
+        )
+
+    def folders(self) -> list[Path]:
+        return sorted(self.runs.glob("*")) if self.runs.exists() else []
+
+    def left_on(self, board: int) -> str:
+        """What a run should not leave on a board: its folder, processes, Ansible's job files."""
+        return self.lab.ssh(
+            board, "ls -A /opt/cluster-kit/runs ~/.ansible_async 2>/dev/null | grep -v :$; pgrep -af '[t]rainer'"
+        )
+
+
+@pytest.fixture
+def experiment(lab: Lab, tmp_path: Path) -> Experiment:
+    return Experiment(lab, tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+    """A run on one board and one on two."""
+    experiment = Experiment(lab, tmp_path_factory.mktemp("pair") / "runs")
+    for workers in (1, 2):
+        outcome = experiment.run(workers, SHORT)
+        assert outcome.ok, outcome.output
+    yield experiment
+
+
+class TestRefusals:
+    """What cannot go well is refused on the controller: nothing is started, nothing is left."""
+
+    def refused(self, experiment: Experiment, *says: str, **arguments: object) -> None:
+        before = time.monotonic()
+        outcome = experiment.run(**{"workers": 2, **arguments})
+        assert not outcome.ok
+        for words in says:
+            assert words in outcome.output, outcome.output
+        assert time.monotonic() - before < 20
+        assert experiment.folders() == []
+        assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
+
+    def test_more_workers_than_boards(self, experiment: Experiment) -> None:
+        self.refused(experiment, "workers is 3, but there are 2 boards", "hosts.yml", workers=3)
+
+    def test_a_mistyped_field(self, experiment: Experiment) -> None:
+        self.refused(experiment, "unknown key epohcs; did you mean epochs?", override={"epohcs": 3})
+
+    def test_everything_that_is_wrong_at_once(self, experiment: Experiment) -> None:
+        self.refused(
+            experiment,
+            "workers is 0",
+            "seed is 'x'",
+            'epochs is "3" (text)',
+            "experiment is 'papre'; known in experiments/ are ",
+            workers=0,
+            seed="x",
+            override={"epochs": "3"},
+            experiment="papre",
+        )
+
+    def test_a_missing_archive(self, experiment: Experiment, tmp_path: Path) -> None:
+        path = str(tmp_path / "cifar.tar.gz")
+        self.refused(experiment, path, "give the path", override={"data": {"source": "cifar100", "path": path}})
+
+    def test_a_corrupt_archive(self, experiment: Experiment, tmp_path: Path) -> None:
+        path = tmp_path / "cifar.tar.gz"
+        synthetic.write_archive(path, 1280, 320)
+        path.write_bytes(path.read_bytes()[:-1000])
+        override = {"data": {"source": "cifar100", "path": str(path)}}
+        self.refused(experiment, f"{path} is corrupt", "fetch or write it again", override=override)
+
+    def test_a_board_that_does_not_answer(self, experiment: Experiment) -> None:
+        experiment.lab.ssh(2, "pkill -o sshd", user="root")
+        try:
+            before = time.monotonic()
+            outcome = experiment.run(2, SHORT)
+            assert time.monotonic() - before < 20
+            assert not outcome.ok
+            assert "board-2 cannot be reached at" in outcome.output, outcome.output
+            assert experiment.folders() == []
+            assert experiment.left_on(1) == ""
+        finally:
+            assert experiment.lab.up().ok
+
+
+class TestRuns:
+    def test_a_run_has_its_folder(self, pair: Experiment) -> None:
+        one, two = pair.folders()
+        assert one.name.endswith("-rehearsal-w1-s1") and two.name.endswith("-rehearsal-w2-s1")
+        files = {str(path.relative_to(two)) for path in two.rglob("*") if path.is_file()}
+        each = {"tf_config.json", "events.jsonl", "trainer.log", "result.json"}
+        wanted = {f"boards/board-{n}/{name}" for n in (1, 2) for name in each}
+        assert files >= wanted | {"run.json", "manifest.json", "boards/board-1/weights/final.h5"}
+        assert not list(two.glob("boards/board-2/weights/*"))
+
+    def test_its_manifest_says_what_it_was(self, pair: Experiment) -> None:
+        manifest = json.loads((pair.folders()[1] / "manifest.json").read_text())
+        assert (manifest["status"], manifest["cause"], manifest["rehearsal"]) == ("succeeded", None, True)
+        assert [board["name"] for board in manifest["boards"]] == ["board-1", "board-2"]
+        facts = [board["facts"] for board in manifest["boards"]]
+        assert [fact["hostname"] for fact in facts] == ["board-1", "board-2"]
+        assert {fact["tensorflow"] for fact in facts} == {"2.12.1"}
+        assert {fact["cores"] for fact in facts} == {1}
+        assert manifest["synthetic"] is True
+
+    def test_every_board_has_its_tf_config(self, pair: Experiment) -> None:
+        lab, folder = pair.lab, pair.folders()[1]
+        for rank in (0, 1):
+            config = json.loads((folder / f"boards/board-{rank + 1}/tf_config.json").read_text())
+            assert config["cluster"]["worker"] == [f"{lab.address(1)}:12345", f"{lab.address(2)}:12345"]
+            assert config["task"] == {"type": "worker", "index": rank}
+
+    def test_the_boards_agree(self, pair: Experiment) -> None:
+        epochs = load([pair.folders()[1]]).epochs
+        first, second = (epochs[epochs["rank"] == rank].reset_index() for rank in (0, 1))
+        assert len(first) == 2
+        for column in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert first[column].tolist() == pytest.approx(second[column].tolist(), rel=1e-5), column
+
+    def test_the_gradient_and_no_more_is_on_the_wire(self, pair: Experiment) -> None:
+        compared = compare(load(pair.folders())).to_dict()
+        one, two = compared["arms"]
+        assert (one["sync"], two["sync"]) == ("none", "keras")
+        assert two["sent_bytes_per_step"] == pytest.approx(4 * 2_931_044, rel=0.02)
+        assert one["sent_bytes_per_step"] < 10_000
+        assert compared["rehearsal"] is True and compared["problems"] == []
+
+    def test_windows_add_up_to_their_epoch(self, pair: Experiment) -> None:
+        loaded = load(pair.folders())
+        keys = ["run_id", "rank", "epoch"]
+        windows = loaded.windows.groupby(keys)[["steps", "images", "elapsed_s", "sent_bytes"]].sum()
+        epochs = loaded.epochs.set_index(keys).sort_index()
+        assert windows["steps"].tolist() == epochs["steps"].tolist()
+        assert windows["images"].tolist() == epochs["images"].tolist()
+        assert windows["elapsed_s"].tolist() == pytest.approx(epochs["train_s"].tolist())
+        assert windows["sent_bytes"].tolist() == pytest.approx(epochs["sent_bytes"].tolist())
+
+    def test_nothing_is_left_on_the_boards(self, pair: Experiment) -> None:
+        assert [pair.left_on(board) for board in (1, 2)] == ["", ""]
+
+
+def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_path: Path) -> None:
+    # looks like a Keras weight file to the controller, but the model cannot load it
+    weights = tmp_path / "weights.h5"
+    weights.write_bytes(b"\x89HDF\r\n\x1a\n".ljust(96, b"\0"))
+    outcome = experiment.run(2, {**SHORT, "model": {"weights": str(weights)}})
+    assert not outcome.ok
+    (folder,) = experiment.folders()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
+    assert "board-" in manifest["cause"] and "OSError" in manifest["cause"]
+    for board in (1, 2):
+        assert "weights.h5" in (folder / f"boards/board-{board}/trainer.log").read_text()
+        assert experiment.left_on(board) == ""
