@@ -69,7 +69,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
     if wanted_s <= overhead_s:
         raise AnalysisError(
             f"agreeing takes {overhead_s:.3f} s a step here whatever the link, but {wanted_s:.3f} s at the "
-            "paper's ratio: measure again on a machine with nothing else to do, or give a rate with -e lab_link_rate=120mbit"
+            "paper's ratio: measure again while nothing else runs, or give a rate with -e lab_link_rate=120mbit"
         )
     return Calibration(
         run_id=run.run_id,
