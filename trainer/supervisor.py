@@ -58,7 +58,7 @@ def supervise(command: List[str], folder: Path) -> int:
         )
         try:
             code: Optional[int] = _wait(trainer, folder / "result.json")
-            status, cause = "failed", _cause(code)
+            status, cause = "failed", _cause(code, folder / "trainer.log")
         except _Stopped:
             code, status, cause = None, "interrupted", "stopped from outside"
         finally:
@@ -104,10 +104,14 @@ def _wait(trainer: subprocess.Popen[bytes], result: Path) -> Optional[int]:
     return trainer.returncode
 
 
-def _cause(code: Optional[int]) -> str:
+def _cause(code: Optional[int], log: Path) -> str:
     if code is not None and code < 0:
-        return f"the trainer was ended by {signal.Signals(-code).name}; see trainer.log"
-    return f"the trainer exited with code {code} and left no result; see trainer.log"
+        how = f"was ended by {signal.Signals(-code).name}"
+    else:
+        how = f"exited with code {code} and left no result"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"the trainer {how}; its log ends with: {last[:300]}"
 
 
 def _end_group(trainer: subprocess.Popen[bytes]) -> None:

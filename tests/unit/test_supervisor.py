@@ -50,8 +50,9 @@ def test_a_killed_trainer_leaves_a_result_that_says_so(folder):
 
 
 def test_a_trainer_that_exits_without_a_result_has_failed(folder):
-    assert supervisor.supervise(python("raise SystemExit(3)"), folder) == 3
+    assert supervisor.supervise(python("print('no such module', '\\n'); raise SystemExit(3)"), folder) == 3
     assert "exited with code 3" in result_of(folder)["cause"]
+    assert result_of(folder)["cause"].endswith("its log ends with: no such module")
 
 
 def test_the_trainers_own_result_counts(folder):
