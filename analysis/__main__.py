@@ -1,4 +1,4 @@
-"""python -m analysis compare | report | manifest | calibrate: the only place that prints and exits."""
+"""python -m analysis compare | report | figures | manifest | calibrate: the only place that prints and exits."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _manifest(options.run, options.interrupted)
         elif options.command == "calibrate":
             _calibrate(options.run, options.rate, options.out)
+        elif options.command == "figures":
+            _figures(compare(load(options.runs)), options.out)
         elif options.command == "report":
             _report(compare(load(options.runs)), options.out)
         else:
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
     page = commands.add_parser("report", parents=[runs], help="write the HTML report")
     page.add_argument("--out", type=Path, metavar="FILE", required=True)
+    single = commands.add_parser("figures", parents=[runs], help="write each figure to a file, as SVG")
+    single.add_argument("--out", type=Path, metavar="DIR", required=True)
     ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
     ended.add_argument("run", type=Path, metavar="RUN_DIR")
     ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
@@ -84,6 +88,16 @@ def _report(comparison: Comparison, out: Path) -> None:
     except OSError as error:
         raise AnalysisError(f"{out} cannot be written ({error}): give another file") from error
     print(f"report: {out}", file=sys.stderr)
+
+
+def _figures(comparison: Comparison, out: Path) -> None:
+    from analysis import plots  # matplotlib takes a second to import
+
+    out.mkdir(parents=True, exist_ok=True)
+    for draw in (plots.time_per_epoch, plots.accuracy_by_epoch, plots.loss_by_epoch):
+        path = out / f"{draw.__name__}.svg"
+        path.write_text(plots.standalone(draw(comparison)), encoding="utf-8")
+        print(path)
 
 
 def _calibrate(folder: Path, rate_bit_per_s: int, out: Path) -> None:

@@ -103,6 +103,13 @@ def time_per_epoch(comparison: Comparison) -> str:
         return _svg(axes, "time", title)
 
 
+def standalone(svg: str) -> str:
+    """A figure as a file of its own, its text dark on a light page and light on a dark one."""
+    colours = "svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}"
+    start = svg.index(">") + 1
+    return f"{svg[:start]}<style>{colours}</style>{svg[start:]}"
+
+
 def _wrapped(name: str, width: int = 24) -> str:
     return textwrap.fill(name, width, break_long_words=False)
 

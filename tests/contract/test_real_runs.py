@@ -1,0 +1,45 @@
+"""The analysis of two real runs, as `make rehearse` left them (without their weights)."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from analysis import compare, load
+from analysis.__main__ import main
+
+RUNS = sorted((Path(__file__).parents[1] / "data" / "rehearsal").iterdir())
+
+
+def test_they_say_what_the_rehearsal_said():
+    compared = compare(load(RUNS)).to_dict()
+    one, two = compared["arms"]
+    assert (one["workers"], two["workers"], two["sync"]) == (1, 2, "keras")
+    assert two["epoch_s"] / one["epoch_s"] == pytest.approx(3.06, abs=0.005)
+    assert two["speedup"] == pytest.approx(0.64, abs=0.005)
+    assert two["sent_bytes_per_step"] == pytest.approx(4 * 2_931_044, rel=0.02)
+    assert one["val_accuracy_final"] == 0.375
+    assert compared["verdict"].startswith("Two boards took 3.06 times as long per epoch as one (the paper: 3.03).")
+    assert compared["rehearsal"] and compared["synthetic"] and compared["problems"] == []
+
+
+def test_each_figure_can_stand_alone(tmp_path, capsys):
+    assert main(["figures", *map(str, RUNS), "--out", str(tmp_path)]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.stem for path in written] == ["time_per_epoch", "accuracy_by_epoch", "loss_by_epoch"]
+    for path in written:
+        texts = "".join(ET.parse(path).getroot().itertext())
+        assert "emulated boards, synthetic images" in texts and "prefers-color-scheme" in texts
+
+
+def test_the_committed_figures_are_theirs(tmp_path):
+    main(["figures", *map(str, RUNS), "--out", str(tmp_path)])
+    committed = Path(__file__).parents[2] / "docs" / "figures"
+    for path in tmp_path.iterdir():
+        assert (committed / path.name).read_text() == path.read_text(), f"renew with: analysis figures ({path.name})"
+
+
+def test_the_command_line_agrees_with_the_api(capsys):
+    assert main(["compare", *map(str, RUNS), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == compare(load(RUNS)).to_dict()
