@@ -31,6 +31,18 @@ class Outcome:
     output: str
 
 
+TAKEN: set[str] = set()  # by labs of this session, started or not
+
+
+def free_network(start: int) -> str:
+    """Returns the first three numbers of a network that no lab has, whoever's."""
+    shown = subprocess.run(["ip", "-oneline", "-4", "address"], capture_output=True, text=True, check=True).stdout
+    networks = (f"198.19.{(start + n) % 256}" for n in range(256))
+    network = next(network for network in networks if network not in TAKEN and f" {network}." not in shown)
+    TAKEN.add(network)
+    return network
+
+
 class Lab:
     """A copy of the inventory, and the lab that is made from it."""
 
@@ -39,7 +51,7 @@ class Lab:
         self.folder = project / ".lab"
         # Of this session's own as well: another one may run, or have been killed.
         self.interface = f"cklabt{os.getpid() % 10**7}-{number}"
-        self.network = f"198.19.{(2 * os.getpid() + number) % 256}"
+        self.network = free_network(2 * os.getpid() + number)
         self.settings = {
             # By name, so that not even a lost inventory could mean the user's lab.
             "lab_dir": str(self.folder),

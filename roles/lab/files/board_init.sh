@@ -2,15 +2,17 @@
 # The first process of an emulated board, in new namespaces: builds the board's file system, makes
 # it the root, and then only waits. All mounts are in its own mount namespace and end with it.
 #
-#   board_init.sh NAME CAPABILITIES [SOURCE TARGET]...
+#   board_init.sh NAME CAPABILITIES DRESS [SOURCE TARGET]...
 #
 # Runs in the board's folder, which holds upper/, work/ and root/. Each SOURCE folder of this machine
 # is mounted read-only at TARGET. CAPABILITIES are those to give up, in setpriv's syntax.
+# DRESS is the folder of a dress, or empty: its kernel.sh adds what a dressed board's kernel shows.
 set -eu
 
 name=$1
 capabilities=$2
-shift 2
+dress=$3
+shift 3
 
 echo "$name" >/proc/sys/kernel/hostname
 
@@ -50,9 +52,18 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
+if [ -n "$dress" ]; then
+  sh "$dress/kernel.sh"
+fi
+
 pivot_root . run/old
 cd /
 umount -l /run/old
 rmdir /run/old
 
+if [ -n "$dress" ]; then
+  exec setpriv "--bounding-set=$capabilities" /run/cluster-kit/systemd -s -- \
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    sh /usr/lib/cluster-kit/boot.sh >/dev/null 2>&1
+fi
 exec setpriv "--bounding-set=$capabilities" tini -s -- sleep infinity >/dev/null 2>&1

@@ -61,6 +61,25 @@ options:
     type: list
     elements: path
     default: []
+  dress:
+    description:
+      - What the board looks like when it is new; empty for a plain emulated board, C(orin) for an
+        AGX Orin devkit with JetPack 5.1.1. It then reboots and has services, too.
+      - A board of another dress is replaced by a new one.
+    type: str
+    default: ""
+  dress_files:
+    description: Folder of this machine with the files of that dress. Required if dressed.
+    type: path
+    default: ""
+  password:
+    description: Password of O(password_user), for logging in and for sudo. Empty for none.
+    type: str
+    default: ""
+  password_user:
+    description: A user that has no key but the password, if there is one.
+    type: str
+    default: nvidia
 """
 
 EXAMPLES = r"""
@@ -108,6 +127,10 @@ def main() -> None:
             "public_key_file": {"type": "path"},
             "python_env": {"type": "path"},
             "hidden": {"type": "list", "elements": "path", "default": []},
+            "dress": {"type": "str", "default": ""},
+            "dress_files": {"type": "path", "default": ""},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "password_user": {"type": "str", "default": "nvidia", "no_log": False},
         },
         required_if=[
             (

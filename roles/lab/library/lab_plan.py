@@ -51,6 +51,15 @@ options:
     description: Its address, with the prefix length.
     type: str
     required: true
+  dress:
+    description: What the boards look like; empty for plain emulated boards.
+    type: str
+    default: ""
+  password_users:
+    description: The users that log in with a password, of boards that have one.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -101,13 +110,16 @@ def main() -> None:
             "link_rate": {"type": "str", "required": True},
             "interface": {"type": "str", "required": True},
             "address": {"type": "str", "required": True},
+            "dress": {"type": "str", "default": ""},
+            "password_users": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     settings = Settings(**module.params)
     wrong_settings = setting_problems(settings)
-    wrong_machine = machine_problems()
-    missing = missing_packages()
+    look = bool(settings.dress or settings.password_users)
+    wrong_machine = machine_problems(look)
+    missing = missing_packages(look)
     complete = os.geteuid() == 0 and not missing and not wrong_machine
     if complete:
         wrong_machine = network_problems(settings) + kernel_problems(settings.lab_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from . import lab_link
-from .lab_layer import HOST_KEY, USER, VENV, interpreter_folders, write_layer
+from .lab_dress import dress_layer, is_dressed
+from .lab_layer import HOST_KEY, USER, VENV, Layer, Login, interpreter_folders, write_layer
 from .lab_processes import (
     DROPPED_CAPABILITIES,
     PATH,
@@ -45,6 +47,15 @@ class Board:
     public_key_file: str
     python_env: str
     hidden: list[str]
+    dress: str = ""
+    dress_files: str = ""
+    password: str = ""
+    password_user: str = ""
+
+    @property
+    def login(self) -> Login | None:
+        """Who may log in with a password."""
+        return Login(self.password_user, self.password) if self.password else None
 
     @property
     def folder(self) -> Path:
@@ -77,6 +88,9 @@ class Board:
             "public_key": self.public_key,
             "mounts": self.mounts(),
             "hidden": self.hidden,
+            "dress": self.dress,
+            # A digest: a process's environment shows this.
+            "login": hashlib.sha256(repr(self.login).encode()).hexdigest(),
             # A folder that was deleted and made again has another number; the board has the old.
             "inodes": [_inode(path) for path in (self.folder / "upper", Path(self.python_env))],
         }
@@ -110,6 +124,8 @@ def present(board: Board, check: bool) -> dict[str, Any]:
         if not check:
             prefix = ipaddress.ip_interface(board.address).network.prefixlen
             lab_link.connect(switch.pid, init.pid, board.host, prefix, rate_bit_per_s)
+            if board.dress:
+                lab_link.connect_wireless(switch.pid, init.pid, board.host)
     elif not all(lab_link.is_shaped(*end, rate_bit_per_s) for end in ends):
         actions.append("set the link rate")
         if not check:
@@ -123,7 +139,8 @@ def present(board: Board, check: bool) -> dict[str, Any]:
         if not check:
             run([*on_board, "tee", FACTS], text=facts + "\n")
 
-    if not _answers(board.host):
+    booting = board.dress and actions and not check
+    if not (_answers_soon(board.host) if booting else _answers(board.host)):
         actions.append("started sshd")
         if not check:
             _start_sshd(board, init)
@@ -161,9 +178,12 @@ def _parts(lab_dir: str, name: str) -> list[Owner]:
 
 
 def _is_built(owner: Owner) -> bool:
-    """Tells whether a board's first process has finished the file system and waits."""
+    """Tells whether a board's first process has finished the file system and waits.
+
+    A dressed board's goes by the name systemd.
+    """
     try:
-        return owner.is_init and Path(f"/proc/{owner.pid}/comm").read_text().strip() == "tini"
+        return owner.is_init and Path(f"/proc/{owner.pid}/comm").read_text().strip() in ("tini", "systemd")
     except OSError:
         return False
 
@@ -181,6 +201,8 @@ def _start(board: Board) -> Owner:
         raise LabError(f"there is no {board.public_key_file}: run lab_down, then lab_up")
     end_owners(_parts(board.lab_dir, board.name))
     end_ssh_masters(board.host)
+    if board.folder.exists() and not is_dressed(board.folder / "upper", board.dress):
+        shutil.rmtree(board.folder)
     for folder in ("upper", "work", "root"):
         (board.folder / folder).mkdir(parents=True, exist_ok=True)
     mounts = board.mounts()
@@ -191,13 +213,20 @@ def _start(board: Board) -> Owner:
         board.public_key,
         board.hidden,
         [target for _, target in mounts],
+        board.login,
+        sudo=bool(board.dress),
     )
+    if board.dress:
+        dress_layer(Layer(board.folder / "upper"), board.dress, Path(board.dress_files), Path(board.lab_dir))
+    # A dressed board reboots: its network outlives its other namespaces, as a cable does.
+    lasting = ["unshare", "--net", "--uts", "--", "sh", f"{board.dress_files}/power.sh", board.address]
     process = start(
         [
             *("taskset", "--cpu-list", str(board.cpu)),
-            *("unshare", "--net", "--uts", "--mount", "--pid", "--ipc"),
+            *(lasting if board.dress else ()),
+            *("unshare", *(() if board.dress else ("--net", "--uts")), "--mount", "--pid", "--ipc"),
             *("--fork", "--kill-child", "--propagation", "private", "--"),
-            *("sh", board.init, board.name, DROPPED_CAPABILITIES),
+            *("sh", board.init, board.name, DROPPED_CAPABILITIES, board.dress_files if board.dress else ""),
             *(path for mount in mounts for path in mount),
         ],
         board.lab_dir,
@@ -234,6 +263,14 @@ def _answers(host: str) -> bool:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
+
+
+def _answers_soon(host: str, timeout_s: float = 5.0) -> bool:
+    """Waits for the ssh server that a board starts by itself."""
+    deadline = time.monotonic() + timeout_s
+    while not (answers := _answers(host)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answers
 
 
 def _start_sshd(board: Board, init: Owner) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from .lab_processes import LabError, run
@@ -25,13 +26,26 @@ AuthenticationMethods publickey
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
-AllowUsers root {user}
+AllowUsers root {user} {password_user}
 PermitRootLogin prohibit-password
 UseDNS no
 PrintMotd no
 MaxSessions 100
 MaxStartups 100
 Subsystem sftp internal-sftp
+"""
+SSHD_PASSWORD = """\
+Match User {user}
+AuthorizedKeysFile .ssh/authorized_keys
+AuthenticationMethods publickey password
+PasswordAuthentication yes
+"""
+SUDOERS = """\
+Defaults env_reset
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL:ALL) ALL
+{rules}
+@includedir /etc/sudoers.d
 """
 
 
@@ -113,7 +127,29 @@ def interpreter_folders(python_env: str) -> list[str]:
     return [str(path) for path in prefixes if not path.is_relative_to("/usr")]
 
 
-def write_layer(upper: Path, name: str, address: str, public_key: str, hidden: list[str], mounted: list[str]) -> str:
+@dataclass(frozen=True)
+class Login:
+    """A user who logs in with a password."""
+
+    user: str
+    password: str
+
+    def shadow(self) -> str:
+        """Returns the user's line of /etc/shadow."""
+        crypted = run(["openssl", "passwd", "-6", "-stdin"], text=self.password + "\n").strip()
+        return f"{self.user}:{crypted}:::::::\n"
+
+
+def write_layer(
+    upper: Path,
+    name: str,
+    address: str,
+    public_key: str,
+    hidden: list[str],
+    mounted: list[str],
+    login: Login | None = None,
+    sudo: bool = False,
+) -> str:
     """Writes what a board has of its own, and returns the public half of its host key.
 
     Args:
@@ -121,6 +157,8 @@ def write_layer(upper: Path, name: str, address: str, public_key: str, hidden: l
         public_key: who may log in
         hidden: folders of this machine that are empty on the board
         mounted: folders that something will be mounted on
+        login: who may log in with a password, and with it use sudo
+        sudo: whether the board's ordinary user may use sudo, without a password
     """
     layer = Layer(upper)
     layer.folder("/root", mode=0o700, opaque=True)
@@ -137,19 +175,25 @@ def write_layer(upper: Path, name: str, address: str, public_key: str, hidden: l
 
     layer.file("/etc/hostname", f"{name}\n")
     layer.file("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{address} {name}\n")
-    for file, entry in (
-        ("/etc/passwd", f"{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/bin/bash"),
-        ("/etc/group", f"{USER}:x:{USER_ID}:"),
-    ):
+    users = {USER: USER_ID, **({login.user: USER_ID + 1} if login else {})}
+    for file, entry in (("/etc/passwd", "{0}:x:{1}:{1}::/home/{0}:/bin/bash"), ("/etc/group", "{0}:x:{1}:")):
         lines = Path(file).read_text().splitlines()
-        others = [line for line in lines if not line.startswith(f"{USER}:")]
-        layer.file(file, "\n".join([*others, entry, ""]))
-    layer.file("/etc/shadow", f"root:*:::::::\n{USER}:*:::::::\n", mode=0o600)  # nobody's password
+        others = [line for line in lines if line.split(":")[0] not in users]
+        layer.file(file, "\n".join([*others, *(entry.format(*user) for user in users.items()), ""]))
+    shadow = f"root:*:::::::\n{USER}:*:::::::\n"  # nobody's password
+    layer.file("/etc/shadow", shadow + (login.shadow() if login else ""), mode=0o600)
+    if login:
+        layer.folder(f"/home/{login.user}", mode=0o755, owner=USER_ID + 1)
+    if login or sudo:
+        rules = [f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL"] * sudo + [f"{login.user} ALL=(ALL:ALL) ALL" if login else ""]
+        layer.folder("/etc/sudoers.d", mode=0o755, opaque=True)
+        layer.file("/etc/sudoers", SUDOERS.format(rules="\n".join(rules)), mode=0o440)
 
     layer.file("/etc/ssh/authorized_keys", public_key)
     layer.file(
         "/etc/ssh/sshd_config",
-        SSHD_CONFIG.format(address=address, host_key=HOST_KEY, user=USER),
+        SSHD_CONFIG.format(address=address, host_key=HOST_KEY, user=USER, password_user=login.user if login else "")
+        + (SSHD_PASSWORD.format(user=login.user) if login else ""),
     )
     key = layer.path(HOST_KEY)
     if not key.exists():

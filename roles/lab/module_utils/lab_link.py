@@ -15,6 +15,7 @@ from .lab_processes import LabError, inside, run
 
 RATE = re.compile(r"(\d+(?:\.\d+)?)(bit|kbit|mbit|gbit)")
 UNITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+WIRELESS = "10.42.0.{}/24"  # NetworkManager's usual network for what is not wired
 SLOWEST_BIT_PER_S = 10**6  # below this, ssh and Ansible's modules take minutes
 FASTEST_BIT_PER_S = 10**11
 # tc prints rates with four digits or more, so a reading can be this far off, relatively
@@ -89,6 +90,18 @@ def connect(switch: int, board: int, address: str, prefix: int, rate_bit_per_s: 
     )
     for pid, device in ((switch, name), (board, "eth0")):
         shape(pid, device, rate_bit_per_s)
+
+
+def connect_wireless(switch: int, board: int, address: str) -> None:
+    """Gives a board a wlan0 that leads nowhere, in a network of its own."""
+    name = port(address).replace("port", "air")
+    host = ipaddress.ip_address(address).packed[-1]
+    _ip(
+        switch,
+        f"link add {name} type veth peer name wlan0 netns {board}",
+        f"link set {name} up",
+    )
+    _ip(board, f"address add {WIRELESS.format(host)} dev wlan0", "link set wlan0 up")
 
 
 def wire_switch(switch: int, interface: str, address: str) -> None:

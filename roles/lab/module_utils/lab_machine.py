@@ -23,6 +23,12 @@ PACKAGES = {  # Debian's package -> the programs that we need of it
     "util-linux": ["unshare", "nsenter", "taskset", "setpriv"],
     "python3": ["/usr/bin/python3"],
 }
+LOOK_PACKAGES = {  # and of dressed boards, or of boards with a password
+    "sudo": ["sudo"],
+    "openssl": ["openssl"],
+    "dpkg": ["dpkg-deb"],
+    "python3-apt": ["/usr/lib/python3/dist-packages/apt/__init__.py"],
+}
 ALONE = "run on the machine itself, or in a container started with --privileged"
 MODULE = f"load it (modprobe NAME; some kernels have it in a package of extra modules), or {ALONE}"
 DISK = f"put them on a disk's file system, such as ext4, with -e lab_dir=DIR, or {ALONE}"
@@ -34,16 +40,21 @@ test -x root/usr/bin/env || { echo "/usr is a file system of its own" >&2; exit 
 """
 
 
-def missing_packages() -> list[str]:
-    """Returns the Debian packages that have a program we need and cannot find."""
-    return [
-        package
-        for package, programs in PACKAGES.items()
-        if not all(shutil.which(program, path=PATH) for program in programs)
-    ]
+def missing_packages(look: bool = False) -> list[str]:
+    """Returns the Debian packages that have a program we need and cannot find.
+
+    Args:
+        look: whether boards are dressed or have a password
+    """
+    packages = {**PACKAGES, **LOOK_PACKAGES} if look else PACKAGES
+    return [package for package, programs in packages.items() if not all(map(_is_there, programs))]
 
 
-def machine_problems() -> list[str]:
+def _is_there(program: str) -> bool:
+    return Path(program).exists() if program.endswith(".py") else shutil.which(program, path=PATH) is not None
+
+
+def machine_problems(look: bool = False) -> list[str]:
     """Returns what this machine lacks, as far as that needs no root to find out."""
     system = platform.system()
     if system != "Linux":
@@ -54,9 +65,9 @@ def machine_problems() -> list[str]:
     problems = []
     if os.geteuid() != 0 and not shutil.which("sudo", path=PATH):
         problems.append("not root, and there is no sudo to become root: run this as root")
-    missing = missing_packages()
+    missing = missing_packages(look)
     if missing and not shutil.which("apt-get", path=PATH):
-        programs = ", ".join(program for package in missing for program in PACKAGES[package])
+        programs = ", ".join(program for package in missing for program in {**PACKAGES, **LOOK_PACKAGES}[package])
         problems.append(
             f"of the programs {programs} some are missing, and there is no apt-get: install what "
             f"Debian calls {', '.join(missing)} with this machine's package manager"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .lab_layer import interpreter_folders
+from .lab_dress import DRESSES
+from .lab_layer import USER, interpreter_folders
 from .lab_link import bit_per_s
 from .lab_processes import LabError
 
@@ -26,6 +27,8 @@ class Settings:
     link_rate: str
     interface: str  # this machine's interface to the boards
     address: str  # and its address, with the network's prefix length
+    dress: str = ""  # what the boards look like
+    password_users: list[str] = field(default_factory=list)  # of boards that have a password
 
     @property
     def host(self) -> ipaddress.IPv4Interface | None:
@@ -57,6 +60,7 @@ def setting_problems(settings: Settings) -> list[str]:
         *_count_problems(settings),
         *(problem for name, address in settings.listed.items() for problem in _board_problems(name, address, settings)),
         *_folder_problems(settings),
+        *_look_problems(settings),
     ]
 
 
@@ -147,4 +151,19 @@ def _folder_problems(settings: Settings) -> list[str]:
         interpreter_folders(settings.python_env)
     except LabError as error:
         problems.append(str(error))
+    return problems
+
+
+def _look_problems(settings: Settings) -> list[str]:
+    problems = []
+    if settings.dress not in ("", *DRESSES):
+        problems.append(
+            f"lab_dress='{settings.dress}' is no dress: give {' or '.join(DRESSES)}, or '' for plain emulated boards"
+        )
+    for user in sorted(set(settings.password_users)):
+        if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user) or user in (USER, "root"):
+            problems.append(
+                f"lab_password_user='{user}' cannot have a password: give a lower-case name that is not {USER} "
+                "or root, such as nvidia"
+            )
     return problems

@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""A stand-in for tegrastats on an emulated board: lines as JetPack 5 prints them on an Orin, with made-up
+values. The temperature of CPU and GPU is what /var/lib/cluster-kit/temperature_c says, if it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TEMPERATURE = Path("/var/lib/cluster-kit/temperature_c")
+CLOCKS = Path("/run/cluster-kit/clocks.json")  # of the stand-in for jetson_clocks
+STARTED = Path("/tmp/cluster-kit-tegrastats.pid")  # of one in the background
+RAILS = {"VDD_GPU_SOC": 4788, "VDD_CPU_CV": 798, "VIN_SYS_5V0": 3842, "NC": 0, "VDDQ_VDD2_1V8AO": 707, "NC ": 0}
+
+
+class Sensors:
+    """Values that vary a little around a board's at rest."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.sums = dict.fromkeys(RAILS, 0)
+
+    def line(self) -> str:
+        self.lines += 1
+        pinned = CLOCKS.exists() and json.loads(CLOCKS.read_text()).get("FreqOverride")
+        cpu_mhz, gpu_mhz, emc_mhz = (1728, 612, 3199) if pinned else (729, 114, 204)
+        celsius = float(TEMPERATURE.read_text()) if TEMPERATURE.exists() else 43.5 + random.randint(-4, 4) / 8
+        cpus = ",".join([f"{random.randint(0, 9)}%@{cpu_mhz}" for _ in range(8)] + ["off"] * 4)
+        return (
+            f"{datetime.datetime.now():%m-%d-%Y %H:%M:%S} RAM {self._memory()} SWAP 0/15311MB (cached 0MB) "
+            f"CPU [{cpus}] EMC_FREQ 0%@{emc_mhz} GR3D_FREQ 0%@{gpu_mhz} GR3D2_FREQ 0%@{gpu_mhz} NVJPG1 729 "
+            f"VIC_FREQ 729 APE 233 CV0@-256C CPU@{celsius:g}C Tdiode@32.5C SOC2@40.125C SOC0@39.75C CV1@-256C "
+            f"GPU@{celsius - 5.375:g}C tj@{celsius:g}C SOC1@39C CV2@-256C {self._power()}"
+        )
+
+    def _memory(self) -> str:
+        kib = {
+            key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+        }
+        return f"{(kib['MemTotal'] - kib['MemAvailable']) // 1024}/{kib['MemTotal'] // 1024}MB (lfb 6429x4MB)"
+
+    def _power(self) -> str:
+        words = []
+        for rail, milliwatt in RAILS.items():
+            now = milliwatt and milliwatt + random.randint(-milliwatt // 20, milliwatt // 20)
+            self.sums[rail] += now
+            words.append(f"{rail.strip()} {now}mW/{self.sums[rail] // self.lines}mW")
+        return " ".join(words)
+
+
+def stop() -> None:
+    if STARTED.exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(STARTED.read_text()), signal.SIGTERM)
+        STARTED.unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tegrastats")
+    parser.add_argument("--interval", type=int, default=1000, help="milliseconds between lines")
+    parser.add_argument("--logfile", help="where to write instead")
+    parser.add_argument("--start", action="store_true", help="run in the background")
+    parser.add_argument("--stop", action="store_true", help="end the one in the background")
+    parser.add_argument("--readall", "--verbose", action="store_true")
+    options = parser.parse_args()
+    if options.stop:
+        stop()
+        return
+    if options.start:
+        stop()
+        command = [sys.executable, __file__, f"--interval={options.interval}"]
+        command += [f"--logfile={options.logfile}"] if options.logfile else []
+        STARTED.write_text(str(subprocess.Popen(command, start_new_session=True).pid))
+        return
+    sensors = Sensors()
+    with open(options.logfile or "/dev/stdout", "a") as log:  # noqa: PTH123 - as tegrastats names it
+        while True:
+            print(sensors.line(), file=log, flush=True)
+            time.sleep(options.interval / 1000)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.stderr.close()

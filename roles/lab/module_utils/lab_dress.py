@@ -1,0 +1,186 @@
+"""What a dressed board is besides an emulated one: the files of the board that it looks like, laid
+into the upper layer of its overlay. A dress is a folder:
+
+    bin/ sbin/      programs, installed without their suffix in /usr/bin and /usr/sbin
+    units/          all the services that the board has, as systemd's unit files
+    etc/            below /etc
+    device-tree/    what the kernel shows in /sys/firmware/devicetree/base
+    devices/        what it shows in /sys/devices; gpu.0 can be written
+    packages/       a repository per file: its packages, in the syntax of Debian's control files
+    installed.control  the packages that a new board has, likewise
+    payload/        the packages' files, in a folder per package
+    boot.sh         starts the services
+    kernel.sh       mounts what the kernel shows; power.sh boots, and boots again
+
+Programs are written whenever the board is started; what a user may change, only when it is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from .lab_layer import Layer
+from .lab_processes import run
+
+DRESSES = ("orin",)
+MARK = "/etc/cluster-kit/dress"  # on the board: its dress
+OWN = (  # nothing of this machine's is in them
+    "/etc/apt",
+    "/etc/init.d",
+    "/etc/systemd",
+    "/var/lib/apt",
+    "/var/lib/dpkg/info",
+    "/var/lib/nvpmodel",
+    "/var/cache/apt",
+)
+UNITS = str(Path("/lib/systemd/system").resolve())  # /lib is /usr/lib on most machines
+STATE = "/var/lib/cluster-kit"
+
+
+def is_dressed(upper: Path, dress: str) -> bool:
+    """Tells whether a board's layer was made for this dress."""
+    mark = upper / MARK.lstrip("/")
+    return (mark.read_text().strip() if mark.exists() else "") == dress
+
+
+def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
+    """Writes the files of a dress.
+
+    Args:
+        layer: the board's, written before
+        files: the dress's folder
+        lab_dir: the lab's folder, where the boards' packages are built once
+    """
+    for folder, where in (("bin", "/usr/bin"), ("sbin", "/usr/sbin")):
+        for path in sorted((files / folder).iterdir()):
+            layer.file(f"{where}/{path.stem}", path.read_text(), mode=0o755)
+    for name in ("reboot", "poweroff", "halt"):
+        _link(layer, f"/usr/sbin/{name}", "shutdown")
+    layer.file("/usr/lib/cluster-kit/boot.sh", (files / "boot.sh").read_text())
+    _copy(layer, files / "devices", "/usr/lib/cluster-kit/devices")
+    if is_dressed(layer.upper, dress):
+        return
+
+    for own in (*OWN, UNITS):
+        layer.folder(own, mode=0o755, opaque=True)
+    for empty in ("apt.conf.d", "preferences.d", "sources.list.d", "trusted.gpg.d"):
+        layer.folder(f"/etc/apt/{empty}")
+    for empty in ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial"):
+        layer.folder(empty)
+    _copy(layer, files / "units", UNITS)
+    _copy(layer, files / "etc", "/etc")
+    _copy(layer, files / "device-tree", f"{STATE}/device-tree")
+    _copy(layer, files / "devices/gpu.0", f"{STATE}/gpu.0")
+    for repository, built in _repositories(files, lab_dir).items():
+        shutil.copytree(built, layer.folder(f"/opt/{repository}"), dirs_exist_ok=True)
+    installed = (files / "installed.control").read_text()
+    layer.file("/var/lib/dpkg/status", installed)
+    for stanza in _stanzas(installed):
+        _install(layer, _field(stanza, "Package"), files / "payload")
+    for cuda in Path("/usr/local").glob("cuda*"):  # this machine's, if it has one
+        _hide(layer, cuda)
+    layer.file(MARK, f"{dress}\n")
+
+
+def _copy(layer: Layer, source: Path, target: str, skip: str = "") -> None:
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        where = Path(f"{target}/{inside}")
+        where = where.parent.resolve() / where.name  # /lib is a link on this machine, and so on the board
+        if skip and inside.parts[0] == skip:
+            continue
+        if path.is_symlink():
+            _link(layer, str(where), str(path.readlink()))
+        elif path.is_file():
+            layer.file(str(where), path.read_text(), mode=path.stat().st_mode & 0o755)
+        elif not where.is_symlink():
+            layer.folder(where)
+
+
+def _link(layer: Layer, path: str, target: str) -> None:
+    here = layer.folder(Path(path).parent) / Path(path).name
+    here.unlink(missing_ok=True)
+    here.symlink_to(target)
+
+
+def _install(layer: Layer, name: str, payload: Path) -> None:
+    """Lays the files and scripts of a package that a new board has, as if dpkg had installed it."""
+    listed = ["/."]
+    for path in sorted((payload / name).rglob("*")):
+        inside = path.relative_to(payload / name)
+        if inside.parts[0] == "DEBIAN":
+            if path.is_file() and path.name != "control":
+                layer.file(f"/var/lib/dpkg/info/{name}.{path.name}", path.read_text(), mode=0o755)
+        else:
+            listed.append(f"/{inside}")
+    if (payload / name).exists():
+        _copy(layer, payload / name, "", skip="DEBIAN")
+    layer.file(f"/var/lib/dpkg/info/{name}.list", "\n".join([*listed, ""]))
+
+
+def _hide(layer: Layer, path: Path) -> None:
+    """Makes that the board does not have what this machine has there."""
+    here = layer.folder(path.parent) / path.name
+    os.mknod(here, stat.S_IFCHR, os.makedev(0, 0))  # an overlay's sign for a deleted file
+
+
+def _stanzas(control: str) -> list[str]:
+    return control.strip().split("\n\n")
+
+
+def _field(stanza: str, name: str) -> str:
+    return next(line.split(": ", 1)[1] for line in stanza.splitlines() if line.startswith(f"{name}: "))
+
+
+def _repositories(files: Path, lab_dir: Path) -> dict[str, Path]:
+    """Builds the repositories, where that was not done before; returns their names and folders."""
+    found = {}
+    for path in (files / "packages").iterdir():
+        folder = lab_dir / "dress" / path.stem
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                _build_repository(_stanzas(path.read_text()), files / "payload", Path(scratch))
+                (Path(scratch) / "repository").rename(folder)
+        found[path.stem] = folder
+    return found
+
+
+def _build_repository(stanzas: list[str], payload: Path, scratch: Path) -> None:
+    """Builds packages, and lists them as apt expects it of `deb file:/DIR SUITE main`."""
+    root = scratch / "repository"
+    (root / "pool").mkdir(parents=True)
+    listed = []
+    for stanza in stanzas:
+        name = _field(stanza, "Package")
+        package = scratch / name
+        if (payload / name).exists():
+            shutil.copytree(payload / name, package, symlinks=True)
+        doc = package / "usr/share/doc" / name  # dpkg forgets a package of which there is no file
+        doc.mkdir(parents=True)
+        (doc / "copyright").write_text("An emulated board's stand-in for the package of this name.\n")
+        (package / "DEBIAN").mkdir(exist_ok=True)
+        (package / "DEBIAN/control").write_text(stanza + "\n")
+        file = root / "pool" / f"{name}.deb"
+        run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(package), str(file)])
+        content = file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        listed.append(f"{stanza}\nFilename: pool/{file.name}\nSize: {len(content)}\nSHA256: {digest}\n")
+    packages = "\n".join(listed)
+    digest, size = hashlib.sha256(packages.encode()).hexdigest(), len(packages.encode())
+    for suite in ("r35.3", "focal"):
+        folder = root / "dists" / suite
+        # without hashes and a date apt forgets the list when it looks for news
+        release = [f"Suite: {suite}", f"Codename: {suite}", "Architectures: amd64 arm64", "Components: main"]
+        release += ["Date: Sun, 19 Mar 2023 15:19:21 UTC", "SHA256:"]
+        for architecture in ("amd64", "arm64"):
+            index = f"main/binary-{architecture}/Packages"
+            (folder / index).parent.mkdir(parents=True)
+            (folder / index).write_text(packages)
+            release.append(f" {digest} {size} {index}")
+        (folder / "Release").write_text("\n".join(release) + "\n")
