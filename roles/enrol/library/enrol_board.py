@@ -1,0 +1,46 @@
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+DOCUMENTATION = """
+module: enrol_board
+short_description: Make a board that has only a password one that Ansible reaches with a key
+description:
+  - Looks at the board's host key and refuses it if another one is pinned or expected; pins it; logs in with the
+    password and adds the controller's public key; logs in with the key, over a new connection, and sees that sudo
+    works. Whatever is as it should be is left alone.
+  - The password goes to the board over the connection alone, and only after the host key was found right. It is in no
+    result and in no process's arguments. Set C(no_log) nevertheless, since Ansible knows the task's arguments.
+  - Does not fail, so that all boards' problems can be told at once; look at RV(problem).
+  - Check mode only looks.
+options:
+  address: {type: str, required: true, description: [Address or name of the board.]}
+  port: {type: int, default: 22, description: [Port of its ssh server.]}
+  user: {type: str, required: true, description: [The account.]}
+  password: {type: str, default: "", description: [Its password, for login and sudo. Empty if none is known.]}
+  known_hosts: {type: path, required: true, description: [Where host keys are pinned.]}
+  private_key_file: {type: path, required: true, description: [The controller's key, or its public one with an agent.]}
+  public_key_file: {type: path, required: true, description: [What the board gets of it.]}
+  fingerprint: {type: str, default: "", description: ["The host key's, as SHA256:..., if it is known."]}
+  accept_new: {type: bool, default: true, description: [Whether a new host key will do without a fingerprint.]}
+  sudo_nopasswd: {type: bool, default: true, description: [Whether the account is to get root without a password.]}
+  timeout_s: {type: float, default: 10, description: [Seconds to wait for an answer of the board.]}
+  look: {type: bool, default: false, description: [Only look, and send no password.]}
+"""
+
+EXAMPLES = """
+- name: Enrol the board
+  enrol_board:
+    address: 192.168.1.11
+    user: nvidia
+    password: "{{ enrol_password }}"
+    known_hosts: inventory/boards/.ssh/known_hosts
+    private_key_file: inventory/boards/.ssh/id_ed25519
+    public_key_file: inventory/boards/.ssh/id_ed25519.pub
+  no_log: true
+"""
+
+RETURN = """
+host_key: {type: str, returned: always, description: [Type and SHA256 fingerprint, with C(new) if it was not pinned.]}
+wants_password: {type: bool, returned: always, description: [Whether a password is needed and none was given.]}
+sudo: {type: str, returned: success, description: ["free, password or untried."]}
+problem: {type: str, returned: always, description: [What is wrong and the remedy, or empty.]}
+"""

@@ -1,0 +1,312 @@
+"""Enrolment of emulated boards that have only a password, by the playbook that enrols real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ANSIBLE, PROJECT, Lab, Outcome, require_root
+
+pytestmark = pytest.mark.lab
+
+PASSWORD = 'Geheim 7$x"y'
+SECRET = "Geheim"  # enough of it, however the rest is escaped
+PORT = 2222
+
+# An ssh server of a real board's kind beside the lab's own, which stays to reach the board with.
+START = f"""
+cat >/etc/ssh/first_config <<END
+Port {PORT}
+ListenAddress 0.0.0.0
+HostKey /etc/ssh/first_host_key
+PidFile /run/first_sshd.pid
+UsePAM no
+UseDNS no
+END
+cat >/usr/local/sbin/first_sshd <<'END'
+set -eu
+rm -f /etc/ssh/first_host_key*
+ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/first_host_key
+if [ -e /run/first_sshd.pid ]; then kill -HUP "$(cat /run/first_sshd.pid)"
+else /usr/sbin/sshd -f /etc/ssh/first_config -E /var/log/first_sshd.log; fi
+END
+sh /usr/local/sbin/first_sshd
+echo "powerless:x:4321:4321::/home/powerless:/bin/sh" >>/etc/passwd
+sed -n "s/^nvidia:/powerless:/p" /etc/shadow >>/etc/shadow
+install -d -o 4321 /home/powerless
+"""
+RESET = "rm -rf /home/*/.ssh /etc/sudoers.d/cluster-kit; : >/var/log/first_sshd.log"
+
+
+class Boards:
+    """A lab's boards as an inventory has them before enrolment."""
+
+    def __init__(self, lab: Lab, inventory: Path) -> None:
+        self.lab, self.inventory = lab, inventory
+        (inventory / "group_vars").mkdir(parents=True)
+        group_vars = (PROJECT / "inventory/boards/group_vars/boards.yml").read_text()
+        (inventory / "group_vars/boards.yml").write_text(group_vars)
+        self.password_file = inventory / "group_vars/password.yml"  # of no group
+        self.password_file.write_text(json.dumps({"enrol_password": PASSWORD}))
+        self.list(**{"orin-1": self.board(1), "orin-2": self.board(2)})
+
+    def board(self, number: int, **variables: Any) -> dict[str, Any]:
+        return {"ansible_host": self.lab.address(number), "ansible_port": PORT, **variables}
+
+    def list(self, **hosts: dict[str, Any]) -> None:
+        (self.inventory / "hosts.yml").write_text(json.dumps({"boards": {"hosts": hosts}}))
+
+    def ansible(self, *arguments: str | Path) -> Outcome:
+        done = subprocess.run(
+            [ANSIBLE / arguments[0], "-i", self.inventory, *arguments[1:]],
+            cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_ARGS": "-o ControlMaster=no"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        output = done.stdout + done.stderr
+        return Outcome(done.returncode == 0, sum(map(int, re.findall(r" changed=(\d+) ", output))), output)
+
+    def enrol(self, *arguments: str | Path, password: bool = True) -> Outcome:
+        given = ("-e", f"@{self.password_file}") if password else ()
+        return self.ansible("ansible-playbook", "playbooks/enrol.yml", *given, *arguments)
+
+    def become_root(self) -> Outcome:
+        return self.ansible("ansible", "boards", "-b", "-m", "ansible.builtin.command", "-a", "id -un")
+
+    def fingerprint(self, number: int) -> str:
+        return self.lab.ssh(number, "ssh-keygen -lf /etc/ssh/first_host_key.pub", user="root").split()[1]
+
+    def log(self, number: int) -> str:
+        return self.lab.ssh(number, "cat /var/log/first_sshd.log", user="root")
+
+    @property
+    def made(self) -> Path:
+        return self.inventory / ".ssh"
+
+
+@pytest.fixture(scope="module")
+def password_lab(tmp_path_factory: pytest.TempPathFactory, python_env: Path) -> Iterator[Lab]:
+    require_root()
+    lab = Lab(tmp_path_factory.mktemp("enrol"), 20, 2, python_env)
+    try:
+        started = lab.up(lab_password=PASSWORD, lab_password_user="nvidia")
+        assert started.ok, started.output
+        for number in (1, 2):
+            assert lab.ssh(number, START, user="root") == ""
+        yield lab
+    finally:
+        ended = lab.down()
+    assert ended.ok, ended.output
+
+
+@pytest.fixture
+def boards(password_lab: Lab, tmp_path: Path) -> Boards:
+    """Boards that nobody enrolled."""
+    for number in (1, 2):
+        assert password_lab.ssh(number, RESET, user="root") == ""
+    return Boards(password_lab, tmp_path / "inventory")
+
+
+def rows(output: str) -> dict[str, str]:
+    """The summary's outcomes by board."""
+    table = output[output.index("  board ") :]
+    return {line.split()[0]: line.split("  ")[-1].strip() for line in table.partition("\n\n")[0].splitlines()[1:]}
+
+
+class Watch:
+    """Looks for a text in the arguments and environments of all processes, those of the boards included."""
+
+    def __init__(self, secret: str) -> None:
+        self.found: set[str] = set()
+        self._secret, self._end = secret.encode(), threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.02):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    try:
+                        content = (process / name).read_bytes()
+                    except OSError:
+                        continue
+                    if self._secret in content:
+                        self.found.add(f"{name}: {content!r}")
+
+
+def test_boards_with_a_password_become_boards_that_ansible_reaches(boards: Boards) -> None:
+    refused = boards.become_root()
+    assert not refused.ok
+    with Watch(SECRET) as watch:
+        enrolled = boards.enrol("-vvv")
+    assert enrolled.ok, enrolled.output
+    assert SECRET not in enrolled.output
+    assert not watch.found
+    assert not [path for path in boards.made.iterdir() if SECRET in path.read_text()]
+    for number in (1, 2):
+        assert boards.fingerprint(number) in enrolled.output
+        assert boards.log(number).count("Accepted password") == 1
+
+    reached = boards.become_root()  # strict about the host keys, as the inventory says
+    assert reached.ok, reached.output
+    assert reached.output.count("root") == 2
+
+    lines = (boards.made / "known_hosts").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == [f"[{boards.lab.address(n)}]:{PORT}" for n in (1, 2)]
+    assert (boards.made / "id_ed25519").stat().st_mode & 0o777 == 0o600
+    modes = boards.lab.ssh(
+        1, "cd ~nvidia; stat -c '%a %U' .ssh .ssh/authorized_keys; stat -c '%a %U' /etc/sudoers.d/*", user="root"
+    )
+    assert modes.split("\n") == ["700 nvidia", "600 nvidia", "440 root"]
+
+    before = {path.name: path.read_bytes() for path in boards.made.iterdir()}
+    again = boards.enrol(password=False)
+    assert again.ok, again.output
+    assert again.changed == 0
+    assert set(rows(again.output).values()) == {"was enrolled"}
+    assert {path.name: path.read_bytes() for path in boards.made.iterdir()} == before
+
+
+def test_a_board_with_a_problem_is_named_with_its_remedy_and_the_others_go_on(boards: Boards) -> None:
+    other = boards.fingerprint(1)
+    boards.list(
+        **{
+            "good": boards.board(1),
+            "mistaken": boards.board(2, enrol_password=f"{SECRET} of another"),
+            "stranger": boards.board(2, ansible_user="stranger"),
+            "powerless": boards.board(2, ansible_user="powerless"),
+            "impostor": boards.board(2, ansible_user="expected", enrol_fingerprint=other),
+            "gone": boards.board(99, enrol_timeout_s=5),
+            "closed": boards.board(1, ansible_port=PORT + 1),
+            "misspelt": boards.board(1, ansible_host="no-such-board.invalid"),
+        }
+    )
+    hosts = json.loads((boards.inventory / "hosts.yml").read_text())
+    for name, variables in hosts["boards"]["hosts"].items():
+        if name != "mistaken":
+            variables["enrol_password"] = PASSWORD
+    (boards.inventory / "hosts.yml").write_text(json.dumps(hosts))
+
+    enrolled = boards.enrol(password=False)
+    assert not enrolled.ok
+    assert rows(enrolled.output) == {name: "failed" for name in hosts["boards"]["hosts"]} | {"good": "enrolled"}
+    assert SECRET not in enrolled.output
+    told = dict(
+        re.findall(r"^fatal: \[(\w+)\]: FAILED! =>.*?^    msg: (.*?)(?=\n\S|\n\n)", enrolled.output, re.M | re.S)
+    )
+    told = {name: " ".join(message.split()) for name, message in told.items()}
+    address = boards.lab.address(2)
+    assert set(told) == set(hosts["boards"]["hosts"]) - {"good"}
+    for name, words in {
+        "mistaken": f"{address} refuses the password of nvidia",
+        "stranger": f"{address} refuses the password of stranger",
+        "powerless": f"powerless may not use sudo on {address}",
+        "impostor": f"{other} is expected: no password was sent",
+        "gone": f"{boards.lab.address(99)} cannot be reached",
+        "closed": f"nothing answers on port {PORT + 1}",
+        "misspelt": "no-such-board.invalid is not known",
+    }.items():
+        assert words in told[name]
+    assert "expected" not in boards.log(2)  # nobody tried to log in as that
+    assert boards.become_root().output.count("rc=0") == 1
+
+
+def test_a_changed_host_key_is_refused_until_it_is_forgotten(boards: Boards) -> None:
+    assert boards.enrol().ok
+    old = boards.fingerprint(1)
+    boards.lab.ssh(
+        1, "sh /usr/local/sbin/first_sshd; rm -rf /home/nvidia/.ssh; : >/var/log/first_sshd.log", user="root"
+    )
+    new = boards.fingerprint(1)
+    assert new != old
+
+    refused = boards.enrol()
+    assert not refused.ok
+    assert rows(refused.output) == {"orin-1": "failed", "orin-2": "was enrolled"}
+    assert f"has the host key ED25519 {new}, but ED25519 {old} is pinned" in " ".join(refused.output.split())
+    assert "nvidia" not in boards.log(1)  # nobody tried to log in
+    unreachable = boards.become_root()
+    assert not unreachable.ok
+    assert "Host key verification failed" in unreachable.output
+
+    remedy = re.search(r"(ssh-keygen -f .*?) and enrol it again", " ".join(refused.output.split()))
+    assert remedy
+    subprocess.run(shlex.split(remedy[1]), check=True, capture_output=True)
+    enrolled = boards.enrol()
+    assert enrolled.ok, enrolled.output
+    assert boards.become_root().ok
+
+
+def test_check_mode_only_looks_and_new_keys_can_be_refused(boards: Boards) -> None:
+    looked = boards.enrol("--check", "--diff")
+    assert looked.ok, looked.output
+    assert set(rows(looked.output).values()) == {"would be enrolled"}
+    assert boards.fingerprint(2) in looked.output
+    assert not boards.made.exists()
+
+    refused = boards.enrol("-e", "enrol_accept_new=false")
+    assert not refused.ok
+    assert set(rows(refused.output).values()) == {"failed"}
+    assert "Accepted" not in boards.log(1)
+    assert not (boards.made / "known_hosts").exists()
+
+
+def test_the_password_is_asked_for_once_after_the_host_keys_were_shown(boards: Boards) -> None:
+    output, status = in_terminal(
+        PASSWORD,
+        [
+            *(ANSIBLE / "ansible-playbook", "-vvv", "-i", boards.inventory, "playbooks/enrol.yml"),
+            *("-e", "enrol_sudo_nopasswd=false"),
+        ],
+    )
+    assert status == 0, output
+    assert SECRET not in output
+    assert output.count("Password of nvidia@orin-1, nvidia@orin-2") == 1
+    assert output.index(boards.fingerprint(2)) < output.index("Password of ")
+    assert boards.lab.ssh(1, "ls /etc/sudoers.d", user="root") == ""
+    assert "Missing sudo password" in boards.become_root().output
+
+
+def in_terminal(answer: str, command: list[str | Path]) -> tuple[str, int]:
+    """What a command prints in a terminal where somebody answers its question, and its status."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(PROJECT)
+        os.execv(command[0], command)
+    output, answered, end = b"", False, time.monotonic() + 60
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                output += os.read(terminal, 1 << 16)
+            except OSError:  # the command has ended
+                break
+        elif not answered and b"(output is hidden):" in output and not termios.tcgetattr(terminal)[3] & termios.ECHO:
+            answered = True  # only now: Ansible discards what was typed before the question
+            os.write(terminal, answer.encode() + b"\r")
+    else:
+        os.killpg(pid, signal.SIGKILL)
+    os.close(terminal)
+    return output.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
