@@ -17,6 +17,7 @@ from trainer.config import Run, load_run
 from trainer.events import SCHEMA, Result, fields_of, read_records, write_json
 
 NAME = "manifest.json"
+_GATES = "gates.json"  # roles/check's report
 _RESULT = [name for name in fields_of(Result) if name != "schema"]
 _MANIFEST = (
     "schema",
@@ -46,7 +47,8 @@ def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]
         for record in read_records(events)[0] if events.is_file() else []:
             if record["event"] == "start":
                 starts[board] = record
-    manifest = {**describe(run, results, starts, interrupted), "sha256": _checksums(folder)}
+    gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
+    manifest = {**describe(run, results, starts, interrupted), "gates": gates, "sha256": _checksums(folder)}
     write_json(folder / NAME, manifest)
     return manifest
 

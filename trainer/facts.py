@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
 _RELEASE = Path("/etc/nv_tegra_release")
-_MODULE = Path("/proc/device-tree/compatible")
+_MODULE = Path("/sys/firmware/devicetree/base/compatible")  # what /proc/device-tree links to
 _JETPACK = {("35", "3.1"): "5.1.1"}
 
 

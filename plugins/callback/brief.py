@@ -39,6 +39,11 @@ class CallbackModule(Default):
         elif task.get_name().rpartition(": ")[2].startswith("Follow "):
             self._name(task)  # its lines come before its result
 
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        self._named = None
+        if self._is_verbose():
+            super().v2_playbook_on_handler_task_start(task)
+
     def v2_runner_on_ok(self, result: Any) -> None:
         if self._is_verbose():
             super().v2_runner_on_ok(result)

@@ -1,0 +1,207 @@
+"""What a board is and has, as JSON, for the gates on the controller: `python3 - REQUEST < survey.py`.
+
+Runs with the board's own Python before anything of the kit is there, so it is one file of the standard library's.
+It changes nothing and asks for no password; what cannot be read is null. The request (JSON) has: address (this
+board's in the training network), peers (name to address), port, python (of the boards' environment), home, and
+sent_s (the controller's clock).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+VENV = """
+import json, platform
+from importlib import metadata
+found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions() if d.metadata["Name"]}
+names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
+version = next((found[name] for name in names if name in found), None)
+print(json.dumps({"python": platform.python_version(), "tensorflow": version}))
+"""
+LISTENING = "0A"  # a state in /proc/net/tcp
+
+
+def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
+    """All facts of this board; `root` is another folder in tests."""
+    began_s = time.time()
+    memory = _memory(root)
+    routes = {name: _route(address) for name, address in request["peers"].items()}
+    dev = next((route["dev"] for route in routes.values() if route), None) or _route_dev_of(request["address"])
+    return {
+        "release": _text(root / "etc/nv_tegra_release"),
+        "module": (_text(root / "sys/firmware/devicetree/base/compatible") or "").partition("\0")[0] or None,
+        "emulated": _object(root / "etc/cluster-kit/emulated.json"),
+        "nccl": _object(Path(request["home"], "nccl.json")),
+        "clock": _object(Path(request["home"], "clock.json")),
+        "venv": _venv(request["python"]),
+        "disk_free_bytes": _disk_free(Path(request["home"])),
+        "memory_available_bytes": memory.get("MemAvailable"),
+        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapFree" in memory else None,
+        "cores": len(os.sched_getaffinity(0)),
+        **_power(root),
+        **_thermal(root / "sys/class/thermal"),
+        "port": _port(request["port"], root / "proc"),
+        "trainers": _trainers(root / "proc"),
+        "routes": routes,
+        "link": _link(root / "sys/class/net", dev),
+        "sent_s": request["sent_s"],
+        "began_s": began_s,
+        "ended_s": time.time(),
+    }
+
+
+def _text(path: Path) -> Optional[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _number(path: Path) -> Optional[int]:
+    try:
+        return int(_text(path) or "", 0)
+    except ValueError:
+        return None
+
+
+def _object(path: Path) -> Optional[Dict[str, Any]]:
+    try:
+        value = json.loads(_text(path) or "null")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _output(*command: str) -> Optional[str]:
+    """What a command prints, None where it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},  # of an account that is not root
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def _venv(python: str) -> Optional[Dict[str, Any]]:
+    printed = _output(python, "-c", VENV)
+    return json.loads(printed) if printed else None
+
+
+def _disk_free(folder: Path) -> Optional[int]:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(str(folder)).free
+
+
+def _memory(root: Path) -> Dict[str, int]:
+    lines = (_text(root / "proc/meminfo") or "").splitlines()
+    return {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+
+
+def _power(root: Path) -> Dict[str, Any]:
+    """The power mode, and the masks of the GPU's parts that it switches off: live ones, else the mode's."""
+    printed = _output("nvpmodel", "-q") or _output("sudo", "-n", "nvpmodel", "-q")
+    found = re.search(r"NV Power Mode: *(\S+)\s+(\d+)", printed or "")
+    mode, number = found.groups() if found else (None, None)
+    config = _text(root / "etc/nvpmodel.conf") or ""
+    paths = {name: _text(Path(path)) for name, path in re.findall(r"^(\w+_PG_MASK)\s+(/\S+)", config, re.M)}
+    block = re.search(rf"<\s*POWER_MODEL ID=\d+ NAME={re.escape(mode or '')}\s*>([^<]*)", config) if mode else None
+    planned = dict(re.findall(r"^\w+ (\w+_PG_MASK)\s+(\S+)", block[1] if block else "", re.M))
+    live = {name: value for name, value in paths.items() if value is not None}
+    return {"power_mode": mode, "power_mode_id": number, "gpu_mask": {**planned, **live} or None}
+
+
+def _thermal(folder: Path) -> Dict[str, Any]:
+    degrees = [_number(path / "temp") for path in folder.glob("thermal_zone*")]
+    throttles = [_text(path / "type") for path in folder.glob("cooling_device*") if _number(path / "cur_state")]
+    return {
+        "temperature_c": max((value / 1000 for value in degrees if value is not None), default=None),
+        "throttles": sorted(name for name in throttles if name and "throttle" in name.lower()),
+    }
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _port(port: int, proc: Path) -> Dict[str, Any]:
+    """Whether somebody listens at the port, and who, where this account may see it."""
+    inodes = set()
+    for table in ("net/tcp", "net/tcp6"):
+        for line in (_text(proc / table) or "").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    holder: Dict[str, Any] = {"pid": None, "command": None}
+    for process in proc.glob("[0-9]*") if inodes else ():
+        try:
+            held = any(os.readlink(str(link)) in inodes for link in (process / "fd").iterdir())
+        except OSError:  # another account's, or just ended
+            continue
+        if held:
+            holder = {"pid": int(process.name), "command": _command(process)}
+    return {"free": not inodes, **holder}
+
+
+def _trainers(proc: Path) -> List[Dict[str, Any]]:
+    """Trainers and their supervisors that run now."""
+    commands = {int(process.name): _command(process) for process in proc.glob("[0-9]*")}
+    pattern = re.compile(r"\S*python\S* .*-m trainer(\.supervisor)?( |$)")
+    return [{"pid": pid, "command": text} for pid, text in sorted(commands.items()) if pattern.match(text)]
+
+
+def _route(address: str) -> Optional[Dict[str, Any]]:
+    """The interface to an address, None where there is no route."""
+    try:
+        address = socket.gethostbyname(address)
+    except OSError:
+        return None
+    found = re.search(r"\bdev (\S+)", _output("ip", "-4", "route", "get", address) or "")
+    return {"dev": found[1], "wireless": _is_wireless(found[1])} if found else None
+
+
+def _route_dev_of(address: str) -> Optional[str]:
+    """The interface that has an address."""
+    for line in (_output("ip", "-4", "-oneline", "address") or "").splitlines():
+        if f" {address}/" in line:
+            return line.split()[1]
+    return None
+
+
+def _is_wireless(dev: str) -> bool:
+    folder = Path("/sys/class/net", dev)
+    return dev.startswith("wl") or (folder / "wireless").exists() or (folder / "phy80211").exists()
+
+
+def _link(net: Path, dev: Optional[str]) -> Optional[Dict[str, Any]]:
+    if not dev:
+        return None
+    speed = _number(net / dev / "speed")  # Mbit/s; -1 or unreadable where the driver does not know
+    return {
+        "dev": dev,
+        "mtu_bytes": _number(net / dev / "mtu"),
+        "bit_per_s": speed * 1_000_000 if speed and speed > 0 else None,
+        "duplex": _text(net / dev / "duplex"),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(survey(json.loads(sys.argv[1]))))

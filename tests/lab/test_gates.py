@@ -1,0 +1,154 @@
+"""The gates on emulated boards that look like Orins: everything that is wrong, in one table, in one run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import PROJECT, Lab, require_root
+
+if TYPE_CHECKING:
+    from conftest import Outcome
+
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+# `python -m trainer.supervisor`, as far as a gate can see
+STALE = """\
+mkdir -p /tmp/stale/trainer && cd /tmp/stale
+cat > trainer/supervisor.py <<'END'
+import socket, time
+server = socket.create_server(("", 12345))
+time.sleep(600)
+END
+setsid python3 -m trainer.supervisor --config run.json >/dev/null 2>&1 &
+for _ in $(seq 100); do grep -q ':3039 .* 0A ' /proc/net/tcp && break; sleep 0.05; done
+"""
+
+# a Python whose TensorFlow is another one's
+OTHER_TENSORFLOW = """\
+mkdir -p /srv/other/site/tensorflow-2.11.0.dist-info
+cd /srv/other/site/tensorflow-2.11.0.dist-info
+printf 'Metadata-Version: 2.1\\nName: tensorflow\\nVersion: 2.11.0\\n' > METADATA
+printf '#!/bin/sh\\nPYTHONPATH=/srv/other/site exec /usr/bin/python3 "$@"\\n' > /srv/other/python
+chmod 755 /srv/other/python
+"""
+
+MASK = "echo 248 > /sys/devices/gpu.0/tpc_pg_mask"
+
+SHORT = {
+    "epochs": 1,
+    "batch_size": 32,
+    "window_steps": 2,
+    "data": {"train_images": 64, "validation_images": 32},
+    "model": {"image_size": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two boards that are as they should be, and six with something wrong each."""
+    require_root()
+    lab = Lab(tmp_path_factory.mktemp("gates_lab"), 50, 8, PROJECT / ".board-venv")
+    variables = lab.inventory / "host_vars"
+    variables.mkdir()
+    (variables / "board-6.json").write_text(json.dumps({"check_python": "/srv/other/python"}))
+    (variables / "board-8.json").write_text(json.dumps({"check_home": "/srv/small"}))
+    try:
+        started = lab.up(lab_dress="orin")
+        assert started.ok, started.output
+        # ready once their services have told the GPU its mask
+        for board in range(1, 9):
+            lab.ssh(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done", user="root")
+        yield lab
+    finally:
+        ended = lab.down()
+    assert ended.ok, ended.output
+
+
+def check(lab: Lab, *boards: int, **variables: object) -> Outcome:
+    names = ",".join(f"board-{board}" for board in boards)
+    return lab.ansible(
+        "ansible-playbook", "playbooks/check.yml", "--limit", names or "boards", "-e", json.dumps(variables)
+    )
+
+
+def row(outcome: Outcome, board: str, gate: str) -> str:
+    """The table's line for a finding, and the next, which has the end of long cells and the remedy."""
+    lines = [line.strip() for line in outcome.output.splitlines()]
+    found = [n for n, line in enumerate(lines) if line.split()[:2] == [board, gate]]
+    assert len(found) == 1, outcome.output
+    return " ".join(lines[found[0] : found[0] + 3])
+
+
+def test_a_pair_without_fault_passes_and_its_network_is_measured(lab: Lab) -> None:
+    outcome = check(lab, 1, 2)
+    assert outcome.ok, outcome.output
+    assert "board-1, board-2: every gate is passed" in outcome.output
+    for pair in ("board-1 -> board-2: ", "board-2 -> board-1: "):
+        assert pair in outcome.output
+    assert "changed=0" in outcome.output
+
+
+def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
+    for board, release in ((3, "R32 (release), REVISION: 7.1"), (4, "R36 (release), REVISION: 4.0")):
+        lab.ssh(board, f"sed -i 's/R35 (release), REVISION: 3.1/{release}/' /etc/nv_tegra_release", user="root")
+    assert lab.ssh(5, MASK, user="root") == ""
+    assert lab.ssh(6, OTHER_TENSORFLOW, user="root") == ""
+    routes = "; ".join(f"ip route add {lab.address(board)} dev wlan0" for board in (1, 2, 3, 4, 5, 6, 8))
+    assert lab.ssh(7, routes, user="root") == ""
+    mount = "mkdir -p /srv/small; mount -t tmpfs -o size=300m,mode=0755 small /srv/small"
+    subprocess.run(["nsenter", f"--target={lab.init(8)}", "--mount", "sh", "-c", mount], check=True)
+    lab.ssh(8, STALE)
+
+    outcome = check(lab, check_measure_network=False)
+    assert not outcome.ok
+    for board, gate, says in (
+        ("board-3", "board.jetpack", "L4T 32.7.1"),
+        ("board-4", "board.jetpack", "L4T 36.4.0"),
+        ("board-5", "symmetry.gpu_mask", "TPC_PG_MASK=248"),
+        ("board-6", "board.tensorflow", "2.11.0"),
+        ("board-7", "network.wired", "wlan0 (wireless)"),
+        ("board-8", "board.disk", "315 MB free"),
+        ("board-8", "board.port", "trainer.supervisor"),
+        ("board-8", "board.stale_trainer", "trainer.supervisor"),
+    ):
+        assert says in row(outcome, board, gate)
+    for board, others in (("board-1", 0), ("board-2", 0), ("board-8", 3)):
+        assert outcome.output.count(f"\n  {board}  ") == others, board
+    assert "flash JetPack 5.1.1" in outcome.output
+    assert max(len(line) for line in outcome.output.splitlines() if line.startswith("  ")) <= 102  # indented by 2
+
+
+def test_a_waiver_of_no_gate_is_an_error(lab: Lab) -> None:
+    outcome = check(lab, 1, 2, waive=["symmetry.gpu_musk"], check_measure_network=False)
+    assert not outcome.ok
+    assert "did you mean symmetry.gpu_mask?" in outcome.output and "board.reachable" in outcome.output
+
+
+def test_a_waived_gate_is_in_the_runs_manifest(lab: Lab, tmp_path: Path) -> None:
+    assert lab.ssh(2, MASK, user="root") == ""
+    variables = {"run_config_runs_dir": str(tmp_path), "check_disk_bytes": 10**15}
+    command = ("ansible-playbook", "playbooks/run_experiment.yml", "-e")
+    nccl = {**SHORT, "sync": {"implementation": "nccl"}}
+    cannot = {"capable": False, "tensorflow": "2.12.1", "evidence": "no NCCL kernel is registered"}
+    lab.ssh(1, f"echo '{json.dumps(cannot)}' > /opt/cluster-kit/nccl.json", user="root")
+    refused = lab.ansible(*command, json.dumps({**variables, "workers": 2, "override": nccl}))
+    assert not refused.ok and list(tmp_path.iterdir()) == []
+    assert "no NCCL kernel is registered" in row(refused, "board-1", "collective.nccl")
+    assert "not known to be able" in row(refused, "board-2", "collective.nccl")
+    assert "TPC_PG_MASK=248" in row(refused, "board-2", "symmetry.gpu_mask")
+
+    outcome = lab.ansible(*command, json.dumps({**variables, "workers": 1, "override": SHORT, "waive": ["board.disk"]}))
+    assert outcome.ok, outcome.output
+    (folder,) = tmp_path.iterdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "succeeded"
+    assert manifest["gates"]["waived"] == ["board.disk"]
+    (finding,) = manifest["gates"]["findings"]
+    assert (finding["board"], finding["gate"], finding["waived"]) == ("board-1", "board.disk", True)
+    assert manifest["gates"]["boards"]["board-1"]["jetpack"] == "5.1.1"
+    assert "gates.json" in manifest["sha256"]

@@ -1,0 +1,436 @@
+"""The gates: what each of them refuses, warns of and lets pass, and how it is shown."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analysis import write_manifest
+from tests.data.build_runs import build_run
+from trainer.config import ConfigError
+from trainer.events import write_json
+from trainer.gates.board import Needs
+from trainer.gates.judge import GATES, judge
+from trainer.gates.report import report
+
+PROJECT = Path(__file__).parents[2]
+R35 = (
+    "# R35 (release), REVISION: 3.1, GCID: 32827747, BOARD: t186ref, EABI: aarch64, DATE: Sun Mar 19 15:19:21 UTC 2023"
+)
+ORIN = "nvidia,p3701-0000"
+NEEDS = Needs(
+    python="/opt/venv/bin/python",
+    jetpack="5.1.1",
+    tensorflow="2.12",
+    power_mode="MAXN",
+    disk_bytes=10**9,
+    memory_bytes=2 * 10**9,
+    swap_used_bytes=5 * 10**8,
+    temperature_c=85.0,
+    clock_error_s=1.0,
+    port=12345,
+    mtu_bytes=1500,
+    link_bit_per_s=10**9,
+    throughput_fraction=0.8,
+    round_trip_s=0.002,
+    communication="ring",
+)
+GOOD = {
+    "release": R35,
+    "jetpack": "5.1.1",
+    "module": ORIN,
+    "emulated": None,
+    "nccl": None,
+    "clock": None,
+    "venv": {"python": "3.8.10", "tensorflow": "2.12.0+nv23.5"},
+    "disk_free_bytes": 20 * 10**9,
+    "memory_available_bytes": 28 * 10**9,
+    "swap_used_bytes": 0,
+    "cores": 12,
+    "power_mode": "MAXN",
+    "power_mode_id": "0",
+    "gpu_mask": {"TPC_PG_MASK": "0"},
+    "temperature_c": 45.5,
+    "throttles": [],
+    "port": {"free": True, "pid": None, "command": None},
+    "trainers": [],
+    "routes": {"other": {"dev": "eth0", "wireless": False}},
+    "link": {"dev": "eth0", "mtu_bytes": 1500, "bit_per_s": 10**9, "duplex": "full"},
+    "sent_s": 100.0,
+    "began_s": 100.1,
+    "ended_s": 100.3,
+    "clock_error_s": 0.0,
+}
+EMULATED = {
+    **GOOD,
+    "release": None,
+    "jetpack": None,
+    "module": None,
+    "emulated": {"emulated": True, "link_rate_bit_per_s": 10**8},
+    "power_mode": None,
+    "power_mode_id": None,
+    "gpu_mask": None,
+}
+
+
+def survey_module(name):
+    spec = importlib.util.spec_from_file_location(name, PROJECT / f"roles/check/files/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+survey, measure = survey_module("survey"), survey_module("measure")
+
+
+def found(boards, needs=NEEDS, **arguments):
+    """Board, gate and severity of each finding."""
+    return [(f.board, f.gate, f.severity) for f in judge(boards, needs, **arguments)]
+
+
+def needs(**changes):
+    return Needs(**{**vars(NEEDS), **changes})
+
+
+# ---- each gate of a board: what it is changed to, what is needed, what is found
+
+
+TRAINER = {"pid": 41, "command": "python -m trainer.supervisor --config run.json"}
+HELD = {"free": False, "pid": 41, "command": "python -m trainer --config run.json"}
+CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU kernels of NcclAllReduce"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "severity", "changes", "wants", "says"),
+    [
+        ("board.jetpack", "refuse", {"jetpack": "L4T 32.7.1"}, {}, "L4T 32.7.1"),
+        ("board.jetpack", "refuse", {"release": None, "jetpack": None}, {}, "no /etc/nv_tegra_release"),
+        ("board.tensorflow", "refuse", {"venv": None}, {}, "no /opt/venv/bin/python that works"),
+        ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": None}}, {}, "none for /opt/venv"),
+        ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": "2.120.0"}}, {}, "2.120.0"),
+        ("board.disk", "refuse", {"disk_free_bytes": 300_000_000}, {}, "300 MB free"),
+        ("board.memory", "refuse", {"memory_available_bytes": 1_500_000_000}, {}, "1.5 GB available"),
+        ("board.swap", "warn", {"swap_used_bytes": 600_000_000}, {}, "600 MB used"),
+        ("board.power_mode", "refuse", {"power_mode": "MODE_30W", "power_mode_id": "2"}, {}, "MODE_30W"),
+        ("board.power_mode", "warn", {"power_mode": None, "power_mode_id": None}, {}, "unknown"),
+        ("board.temperature", "refuse", {"temperature_c": 85.0}, {}, "85 C"),
+        ("board.temperature", "refuse", {"throttles": ["gpu-throttle-alert"]}, {}, "gpu-throttle-alert"),
+        ("board.port", "refuse", {"port": HELD}, {}, "pid 41, python -m trainer"),
+        ("board.port", "refuse", {"port": {**HELD, "pid": None}}, {}, "another account"),
+        ("board.stale_trainer", "refuse", {"trainers": [TRAINER]}, {}, "pid 41"),
+        ("board.clock", "refuse", {"clock_error_s": -3.25}, {}, "3.2 s behind"),
+        ("network.wired", "refuse", {"routes": {"other": None}}, {}, "no route to other"),
+        ("network.wired", "refuse", {"routes": {"other": {"dev": "wlan0", "wireless": True}}}, {}, "wlan0 (wireless)"),
+        (
+            "network.wired",
+            "refuse",
+            {"routes": {"other": {"dev": "lo", "wireless": False}}},
+            {},
+            "address of other",
+        ),
+        ("network.mtu", "refuse", {"link": {**GOOD["link"], "mtu_bytes": 1400}}, {}, "1400 bytes on eth0"),
+        ("network.speed", "refuse", {"link": {**GOOD["link"], "bit_per_s": 10**8}}, {}, "100 Mbit/s on eth0"),
+        ("network.speed", "refuse", {"link": {**GOOD["link"], "duplex": "half"}}, {}, "half duplex"),
+        ("collective.nccl", "refuse", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
+        ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": ""}, "0 GPU kernels"),
+        ("collective.nccl", "warn", {"nccl": None}, {"communication": "nccl"}, "not known"),
+        ("collective.nccl", "warn", {"nccl": {**CANNOT, "tensorflow": "2.11"}}, {"communication": "nccl"}, "not known"),
+    ],
+)
+def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
+    (finding,) = judge({"a": {**GOOD, **changes}}, needs(**wants))
+    assert (finding.board, finding.gate, finding.severity) == ("a", gate, severity)
+    assert says in finding.found
+    assert finding.wanted and finding.remedy and not finding.waived
+
+
+@pytest.mark.parametrize(
+    ("changes", "wants"),
+    [
+        ({}, {}),
+        (EMULATED, {}),
+        ({"jetpack": "L4T 36.4.0"}, {"jetpack": ""}),
+        ({"power_mode": "MODE_30W"}, {"power_mode": ""}),
+        ({}, {"power_mode": "0"}),
+        ({}, {"tensorflow": "2.12.0"}),
+        ({}, {"tensorflow": "2.12.0+nv23.5"}),
+        ({"temperature_c": None, "swap_used_bytes": None, "memory_available_bytes": None}, {}),
+        ({"link": {"dev": "eth0", "mtu_bytes": 9000, "bit_per_s": None, "duplex": None}}, {}),
+        ({"routes": {}, "link": None}, {"communication": "nccl"}),  # one board alone
+        ({"nccl": {**CANNOT, "capable": True}}, {"communication": "nccl"}),
+        ({"nccl": CANNOT}, {"communication": "auto"}),
+        ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it
+    ],
+)
+def test_what_a_board_passes_with(changes, wants):
+    assert judge({"a": {**GOOD, **changes}}, needs(**wants)) == []
+
+
+# ---- boards against each other
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes", "says"),
+    [
+        ("symmetry.module", {"module": "nvidia,p3701-0004"}, "nvidia,p3701-0004"),
+        ("symmetry.tensorflow", {"venv": {"python": "3.8.10", "tensorflow": "2.12.1"}}, "2.12.1"),
+        ("symmetry.python", {"venv": {"python": "3.8.18", "tensorflow": "2.12.0+nv23.5"}}, "3.8.18"),
+        ("symmetry.power_mode", {"power_mode": "MODE_30W"}, "MODE_30W"),
+        ("symmetry.gpu_mask", {"gpu_mask": {"TPC_PG_MASK": "248"}}, "TPC_PG_MASK=248"),
+        ("symmetry.jetpack", {"jetpack": "L4T 32.7.1"}, "L4T 32.7.1"),
+        ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 9000}}, "9000"),
+    ],
+)
+def test_the_board_that_differs_is_named(gate, changes, says):
+    boards = {"a": {**GOOD, **changes}, "b": GOOD, "c": GOOD}
+    (finding,) = judge(boards, needs(power_mode="", jetpack=""))
+    assert (finding.board, finding.gate, finding.severity, finding.found) == ("a", gate, "refuse", says)
+    assert "(as b)" in finding.wanted
+
+
+def test_what_a_boards_own_gate_refuses_is_not_told_twice():
+    boards = {"a": GOOD, "b": {**GOOD, "jetpack": "L4T 32.7.1"}, "c": GOOD}
+    assert found(boards) == [("b", "board.jetpack", "refuse")]
+    waived = found(boards, waive=["board.jetpack"])
+    assert waived == [("b", "board.jetpack", "refuse"), ("b", "symmetry.jetpack", "refuse")]
+
+
+def test_routes_are_told_by_interface():
+    over = {"dev": "wlan0", "wireless": True}
+    routes = {"b": over, "c": over, "d": over, "e": over, "f": None, "g": {"dev": "eth0", "wireless": False}}
+    first, second = judge({"a": {**GOOD, "routes": routes}}, NEEDS)
+    assert (first.found, second.found) == ("wlan0 (wireless) to b, c and 2 others", "no route to f")
+
+
+def test_of_two_that_differ_the_first_counts():
+    boards = {"a": GOOD, "b": {**GOOD, "gpu_mask": {"TPC_PG_MASK": "248"}}}
+    assert found(boards) == [("b", "symmetry.gpu_mask", "refuse")]
+
+
+def test_a_real_board_among_emulated_ones_is_told():
+    assert ("b", "symmetry.module", "refuse") in found({"a": EMULATED, "b": GOOD, "c": EMULATED})
+
+
+def test_the_slow_direction_is_told_on_the_board_that_receives():
+    measured = [
+        {"from": "a", "to": "b", "bit_per_s": 0.79e9, "round_trip_s": 0.0003},
+        {"from": "b", "to": "a", "bit_per_s": 0.94e9, "round_trip_s": 0.0030},
+    ]
+    boards = {"a": GOOD, "b": GOOD}
+    assert found(boards, measured=measured) == [
+        ("a", "network.latency", "warn"),
+        ("b", "network.throughput", "refuse"),
+    ]
+    emulated = {"a": EMULATED, "b": EMULATED}  # at 100 Mbit/s, as was asked for
+    assert found(emulated, measured=measured) == [("a", "network.latency", "warn")]
+    unknown = {"a": {**GOOD, "link": None}, "b": GOOD}
+    assert found(unknown, measured=measured) == [("a", "network.latency", "warn")]
+
+
+def test_boards_that_cannot_connect_are_told():
+    measured = [{"from": "a", "to": "b", "error": "Connection refused"}]
+    (finding,) = judge({"a": GOOD, "b": GOOD}, NEEDS, measured=measured)
+    assert (finding.board, finding.gate) == ("b", "network.throughput")
+    assert "Connection refused" in finding.found and "12345" in finding.remedy
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_pairs_are_all_of_few_boards_and_a_ring_of_more(count):
+    names = [f"board-{n}" for n in range(count)]
+    pairs = measure.pairs(names)
+    assert len(set(map(frozenset, pairs))) == len(pairs) == (count * (count - 1) // 2 if count <= 4 else count)
+    assert set().union(*pairs) == set(names)
+    if count == 4:  # three rounds of two pairs that have no board in common
+        assert all(set(pairs[n]).isdisjoint(pairs[n + 1]) for n in (0, 2, 4))
+
+
+# ---- waivers and the report
+
+
+def test_a_waived_finding_stays_and_does_not_count():
+    boards = {"a": GOOD, "b": {**GOOD, "gpu_mask": {"TPC_PG_MASK": "248"}}}
+    said = report(request(boards, waive=["symmetry.gpu_mask"]))
+    assert not said["refused"] and said["waived"] == ["symmetry.gpu_mask"]
+    assert [(f["gate"], f["waived"]) for f in said["findings"]] == [("symmetry.gpu_mask", True)]
+    assert report(request(boards))["refused"]
+    assert not report(request(boards, waive="symmetry.gpu_mask,board.disk"))["refused"]
+
+
+def test_a_waiver_of_no_gate_lists_the_gates():
+    with pytest.raises(ConfigError, match=r"did you mean symmetry\.gpu_mask\?") as raised:
+        judge({"a": GOOD}, NEEDS, waive=["symmetry.gpumask", "x"])
+    assert len(raised.value.problems) == 2
+    for gate in GATES:
+        assert gate in str(raised.value)
+
+
+def request(boards, **changes):
+    answers = {
+        name: {"rc": 0, "stdout": json.dumps(facts), "address": name, "received_s": 101.0}
+        for name, facts in boards.items()
+    }
+    return {"answers": answers, "measured": [], "waive": [], "needs": vars(NEEDS), **changes}
+
+
+def test_the_command_judges_what_the_boards_said():
+    boards = {"a": GOOD, "b": {**GOOD, "release": R35.replace("R35", "R32").replace("3.1", "7.1")}}
+    asked = request(boards)
+    asked["answers"]["c"] = {"unreachable": True, "msg": "ssh: No route\nto host", "address": "10.0.0.3"}
+    asked["answers"]["d"] = {"rc": 1, "stdout": "", "stderr": "Traceback\nSyntaxError", "address": "10.0.0.4"}
+    asked["needs"] = {name: str(value) for name, value in asked["needs"].items()}  # as -e name=value gives them
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.gates.report"],
+        input=json.dumps(asked),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    said = json.loads(done.stdout)
+    assert [(f["board"], f["gate"]) for f in said["findings"]] == [
+        ("b", "board.jetpack"),
+        ("c", "board.reachable"),
+        ("d", "board.reachable"),
+    ]
+    text = "\n".join(said["lines"])
+    assert "c cannot be reached at 10.0.0.3: ssh: No route to host. Is it on" in text
+    assert "L4T 32.7.1" in text and "SyntaxError" in text
+
+
+@pytest.mark.parametrize(
+    ("began_s", "ended_s", "error_s"), [(100.5, 100.9, 0.0), (104.0, 104.5, 3.5), (97.0, 97.5, -3.0)]
+)
+def test_a_clock_is_wrong_by_what_no_delay_explains(began_s, ended_s, error_s):
+    said = report(request({"a": {**GOOD, "began_s": began_s, "ended_s": ended_s}}))
+    assert said["boards"]["a"]["clock_error_s"] == pytest.approx(error_s)
+
+
+def test_the_table_is_aligned_and_fits_a_terminal():
+    boards = {
+        "orin-1": GOOD,
+        "orin-2": {**GOOD, "port": {**HELD, "command": "python -m trainer " + "x" * 200}, "swap_used_bytes": 10**10},
+    }
+    shown = report(request(boards, waive=["board.swap"]))["lines"]
+    assert max(map(len, shown)) <= 100
+    assert shown[0].split() == ["board", "gate", "found", "wanted"]
+    rows = [line for line in shown if line.startswith("orin-2")]
+    assert [row.split()[1:3] for row in rows] == [["board.swap", "waived"], ["board.port", "refuse"]]
+    assert {row.index(row.split()[2]) for row in rows} == {rows[0].index("waived")}
+    assert shown[-1].startswith("1 refused, 1 waived")
+    assert report(request({"orin-1": GOOD}))["lines"] == ["orin-1: every gate is passed"]
+
+
+def test_needs_are_the_roles_variables():
+    defaults = yaml.safe_load((PROJECT / "roles/check/defaults/main.yml").read_text())
+    specs = yaml.safe_load((PROJECT / "roles/check/meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    assert {f"check_{name}" for name in vars(NEEDS)} <= set(defaults) == set(options)
+    for name, option in options.items():
+        assert option.get("default", defaults[name]) == defaults[name], name
+
+
+# ---- the manifest
+
+
+def test_the_manifest_has_the_gates(tmp_path):
+    folder = build_run(tmp_path)
+    assert write_manifest(folder)["gates"] is None
+    said = report(request({"a": GOOD}, waive=["board.swap"]))
+    write_json(folder / "gates.json", said)
+    manifest = write_manifest(folder)
+    assert manifest["gates"]["waived"] == ["board.swap"]
+    assert "gates.json" in manifest["sha256"]
+
+
+# ---- what a board says of itself
+
+
+CONFIG = """\
+< PARAM TYPE=FILE NAME=TPC_POWER_GATING >
+TPC_PG_MASK {mask}
+< PARAM TYPE=FILE NAME=GPU_POWER_CONTROL_ENABLE >
+GPU_PWR_CNTL_EN /sys/devices/gpu.0/power/control
+
+< POWER_MODEL ID=0 NAME=MAXN >
+CPU_ONLINE CORE_0 1
+TPC_POWER_GATING TPC_PG_MASK 0
+GPU MAX_FREQ -1
+
+< POWER_MODEL ID=2 NAME=MODE_30W >
+TPC_POWER_GATING TPC_PG_MASK 248
+"""
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch):
+    """The files of a board; changes to them are what tests are about."""
+    commands = {
+        ("nvpmodel", "-q"): "NV Power Mode: MODE_30W\n2\n",
+        ("ip", "-4", "route", "get", "10.0.0.2"): "10.0.0.2 dev wlan0 src 10.0.0.9 uid 0\n    cache\n",
+    }
+    monkeypatch.setattr(survey, "_output", lambda *command: commands.get(command))
+    write(tmp_path / "etc/nv_tegra_release", R35 + "\n# KERNEL_VARIANT: oot\n")
+    write(tmp_path / "sys/firmware/devicetree/base/compatible", f"{ORIN}\0nvidia,tegra234\0")
+    write(tmp_path / "etc/nvpmodel.conf", CONFIG.format(mask=tmp_path / "tpc_pg_mask"))
+    write(tmp_path / "proc/meminfo", "MemAvailable: 1000 kB\nSwapTotal: 500 kB\nSwapFree: 100 kB\n")
+    write(tmp_path / "sys/class/thermal/thermal_zone0/temp", "45500")
+    write(tmp_path / "sys/class/thermal/thermal_zone1/temp", "-256000")
+    write(tmp_path / "sys/class/thermal/cooling_device0/type", "pwm-fan")
+    write(tmp_path / "sys/class/thermal/cooling_device0/cur_state", "2")
+    write(tmp_path / "sys/class/thermal/cooling_device1/type", "gpu-throttle-alert")
+    write(tmp_path / "sys/class/thermal/cooling_device1/cur_state", "1")
+    write(tmp_path / "proc/41/cmdline", "/opt/venv/bin/python\0-m\0trainer.supervisor\0--config\0run.json\0")
+    write(tmp_path / "proc/42/cmdline", "vim\0-m\0trainer\0")
+    write(tmp_path / "proc/43/cmdline", "python3\0-m\0trainer_of_dogs\0")
+    heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    row = "   0: {}:{} 00000000:0000 {} 00000000:00000000 00:00000000 00000000     0        0 {} 1 0\n"
+    write(tmp_path / "proc/net/tcp", heading + row.format("0" * 8, "3039", "01", 7))
+    write(tmp_path / "proc/net/tcp6", heading + row.format("0" * 32, "3039", "0A", 77))
+    (tmp_path / "proc/41/fd").mkdir()
+    (tmp_path / "proc/41/fd/5").symlink_to("socket:[77]")
+    return tmp_path
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def ask(board, **changes):
+    asked = {"address": "10.0.0.1", "peers": {"b": "10.0.0.2"}, "port": 12345, "python": "python", "home": str(board)}
+    return survey.survey({**asked, "sent_s": 1.0, **changes}, board)
+
+
+def test_a_board_says_what_it_is(board):
+    said = ask(board)
+    assert said["release"].splitlines()[0] == R35
+    assert said["module"] == ORIN
+    assert (said["memory_available_bytes"], said["swap_used_bytes"]) == (1_024_000, 409_600)
+    assert (said["power_mode"], said["power_mode_id"]) == ("MODE_30W", "2")
+    assert (said["temperature_c"], said["throttles"]) == (45.5, ["gpu-throttle-alert"])
+    assert said["routes"] == {"b": {"dev": "wlan0", "wireless": True}}
+    assert [trainer["pid"] for trainer in said["trainers"]] == [41]
+    assert said["port"] == {
+        "free": False,
+        "pid": 41,
+        "command": "/opt/venv/bin/python -m trainer.supervisor --config run.json",
+    }
+    assert ask(board, port=12346)["port"]["free"]
+    assert json.loads(json.dumps(said)) == said
+
+
+def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
+    assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "248"}
+    write(board / "tpc_pg_mask", "0\n")
+    assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "0"}
+
+
+def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "_output", lambda *command: None)
+    said = ask(tmp_path)
+    for name in ("release", "module", "emulated", "venv", "power_mode", "gpu_mask", "temperature_c", "link", "nccl"):
+        assert said[name] is None, name
+    assert said["routes"] == {"b": None}

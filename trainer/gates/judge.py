@@ -1,0 +1,151 @@
+"""All boards against their needs and against each other."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from trainer.config import ConfigError
+from trainer.gates import board
+from trainer.gates.board import WARN, Facts, Miss, Needs, is_jetson, rate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A miss, of which board and gate it is, and whether it was waived."""
+
+    board: str
+    gate: str
+    severity: str
+    found: str
+    wanted: str
+    remedy: str
+    waived: bool
+
+
+def judge(
+    boards: Mapping[str, Facts], needs: Needs, waive: Sequence[str] = (), measured: Sequence[Mapping[str, Any]] = ()
+) -> List[Finding]:
+    """All findings, by board in rank order, then by gate.
+
+    `boards`: facts by board; of one that gave none, only `error` and `address`. `measured`: records of
+    files/measure.py. Raises ConfigError where `waive` has a gate that does not exist.
+    """
+    unknown = [name for name in waive if name not in GATES]
+    if unknown:
+        raise ConfigError([_unknown(name) for name in unknown])
+    answered = {name: facts for name, facts in boards.items() if "error" not in facts}
+    found: List[Tuple[str, str, Miss]] = [
+        (name, "board.reachable", _unreachable(name, facts)) for name, facts in boards.items() if "error" in facts
+    ]
+    for gate, check in board.GATES.items():
+        found += [(name, gate, miss) for name, facts in answered.items() for miss in check(facts, needs)]
+    found += _between(answered, needs, measured)
+    for gate, (of, remedy) in _SYMMETRY.items():
+        own = gate.replace("symmetry.", "board.")  # a board that this gate refuses is not told twice
+        told = {name for name, other, _ in found if other == own and own not in waive}
+        found += [(name, gate, miss) for name, miss in _deviations(answered, of, remedy) if name not in told]
+    ranks = list(boards)
+    found.sort(key=lambda item: (ranks.index(item[0]), GATES.index(item[1])))
+    return [
+        Finding(name, gate, miss.severity, miss.found, miss.wanted, miss.remedy, gate in waive)
+        for name, gate, miss in found
+    ]
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, GATES, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}"
+
+
+def _unreachable(name: str, facts: Facts) -> Miss:
+    remedy = (
+        f"{name} cannot be reached at {facts['address']}: {facts['error']}. "
+        "Is it on, is ansible_host right, is its key enrolled?"
+    )
+    return Miss("no answer", f"an answer at {facts['address']}", remedy)
+
+
+# ---- boards against each other
+
+
+def _between(
+    boards: Mapping[str, Facts], needs: Needs, measured: Sequence[Mapping[str, Any]]
+) -> Iterator[Tuple[str, str, Miss]]:
+    """What was measured: throughput is a finding on the board that received, latency on the one that asked."""
+    for record in measured:
+        name, other = record["to"], record["from"]
+        if "error" in record:
+            remedy = f"can {other} reach TCP port {needs.port} of {name}? A firewall must let it"
+            yield name, "network.throughput", Miss(f"{record['error']} ({other})", "a connection", remedy)
+            continue
+        rates = [_link_rate(boards[end]) for end in (name, other)]
+        least = min(rate for rate in rates if rate) if all(rates) else None
+        if least and record["bit_per_s"] < needs.throughput_fraction * least:
+            wanted = f"{needs.throughput_fraction:.0%} of {rate(least)}"
+            remedy = "try another cable and switch port; is there other traffic?"
+            yield name, "network.throughput", Miss(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy)
+        if record["round_trip_s"] > needs.round_trip_s:
+            found = f"{record['round_trip_s'] * 1e3:.2f} ms to {other}"
+            remedy = "is there other traffic, or more than one switch between them?"
+            yield name, "network.latency", Miss(found, f"at most {needs.round_trip_s * 1e3:g} ms", remedy, WARN)
+
+
+def _link_rate(facts: Facts) -> Optional[int]:
+    emulated = (facts["emulated"] or {}).get("link_rate_bit_per_s")
+    rate: Optional[int] = emulated or (facts["link"] or {}).get("bit_per_s")
+    return rate
+
+
+_Value = Callable[[Facts], Optional[str]]
+# what boards must have in common; boards where it is null have a finding of their own, or nothing to compare
+_SYMMETRY: Dict[str, Tuple[_Value, str]] = {
+    "symmetry.module": (
+        lambda facts: facts["module"] or ("a Jetson" if is_jetson(facts) else "no Jetson"),
+        "take boards of one kind into a run: the slowest sets the pace",
+    ),
+    "symmetry.jetpack": (lambda facts: facts["jetpack"], "flash the same JetPack on every board"),
+    "symmetry.tensorflow": (
+        lambda facts: (facts["venv"] or {}).get("tensorflow"),
+        "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.python": (
+        lambda facts: (facts["venv"] or {}).get("python"),
+        "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.power_mode": (
+        lambda facts: facts["power_mode"] if is_jetson(facts) else None,
+        "playbooks/provision.yml --tags power on every board",
+    ),
+    "symmetry.gpu_mask": (
+        lambda facts: " ".join(f"{name}={value}" for name, value in sorted((facts["gpu_mask"] or {}).items())) or None,
+        "set one power mode on every board with playbooks/provision.yml --tags power, and reboot this one",
+    ),
+    "symmetry.mtu": (
+        lambda facts: str(facts["link"]["mtu_bytes"]) if facts["link"] and facts["routes"] else None,
+        "playbooks/provision.yml --tags network on every board",
+    ),
+}
+
+GATES = (
+    "board.reachable",
+    *board.GATES,
+    "network.throughput",
+    "network.latency",
+    *_SYMMETRY,
+)
+
+
+def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[Tuple[str, Miss]]:
+    """Boards that differ from the most; where there is no most, from the first."""
+    values = {name: value for name, facts in boards.items() for value in [of(facts)] if value is not None}
+    if len(set(values.values())) < 2:
+        return
+    most = Counter(values.values()).most_common(1)[0][0]
+    like = next(name for name, value in values.items() if value == most)
+    for name, value in values.items():
+        if value != most:
+            yield name, Miss(value, f"{most} (as {like})", remedy)

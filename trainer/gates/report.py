@@ -1,0 +1,64 @@
+"""`python -m trainer.gates.report`: what the boards said of themselves, judged, on the controller.
+
+Reads a request as JSON on standard input and prints the report as JSON: every finding, what was waived, the facts,
+and the lines to show. roles/check asks the boards (files/survey.py, files/measure.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any, Dict, Mapping
+
+from trainer import facts as board_facts
+from trainer.config import ConfigError
+from trainer.gates.board import REFUSE, Facts, Needs
+from trainer.gates.judge import judge
+from trainer.gates.table import lines
+
+
+def read(answer: Mapping[str, Any]) -> Facts:
+    """The facts in one board's answer: what Ansible's command gave, with address and received_s added to it."""
+    if answer.get("unreachable") or answer.get("rc") != 0:
+        why = answer.get("stderr") or answer.get("msg") or "no reason given"
+        return {"error": " ".join(why.replace("Task failed: ", "").split()), "address": answer["address"]}
+    facts: Facts = json.loads(answer["stdout"])
+    ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
+    # the answer was under way for a while: only what no delay explains is an error
+    facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
+    facts["jetpack"] = board_facts.jetpack(facts["release"])
+    return facts
+
+
+def report(request: Mapping[str, Any]) -> Dict[str, Any]:
+    """What gates.json has, `refused`, and the lines to show. Raises ConfigError where the request makes no sense."""
+    wanted: Mapping[str, Any] = request["needs"]
+    types = {"int": int, "float": float, "str": str}
+    needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
+    waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
+    boards = {name: read(answer) for name, answer in request["answers"].items()}
+    measured = [record for printed in request["measured"] for record in json.loads(printed)]
+    findings = judge(boards, needs, waive, measured)
+    return {
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "waived": waive,
+        "needs": dataclasses.asdict(needs),
+        "boards": boards,
+        "measured": measured,
+        "refused": any(finding.severity == REFUSE and not finding.waived for finding in findings),
+        "lines": lines([dataclasses.asdict(finding) for finding in findings], list(boards), measured),
+    }
+
+
+def main() -> int:
+    try:
+        answer: Dict[str, Any] = report(json.load(sys.stdin))
+    except ConfigError as error:
+        answer = {"refused": True, "lines": error.problems}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
