@@ -10,11 +10,15 @@ play = .venv/bin/ansible-playbook $(become)
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: rehearse
 rehearse: setup setup-boards ## run the paper's experiment on two emulated boards, and report (KEEP_LAB=1 leaves them up)
 	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/rehearse.sh
+
+.PHONY: provision-rehearsal
+provision-rehearsal: setup setup-boards ## provision, check and restore two emulated boards dressed as fresh Orins
+	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: test
 test: setup-dev setup-boards ## run every test (needs root), then every check of the sources
