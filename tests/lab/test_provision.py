@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import yaml
 from conftest import PROJECT, Lab, require_root
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def provisioning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provision
     try:
         started = lab.up(lab_dress="orin")
         assert started.ok, started.output
+        defaults = yaml.safe_load((PROJECT / "roles/python_env/defaults/main.yml").read_text())
         variables = {
             "jetpack_apt_address": "file:/opt",
             "jetpack_apt_parts": ["nvidia-repo"],
@@ -133,6 +135,8 @@ def provisioning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provision
             "python_env_tensorflow": str(wheel),
             "python_env_wheels": str(wheels),
             "python_env_tools": [],
+            # the role's own, which inventory/lab leaves out
+            **{f"python_env_{name}": defaults[f"python_env_{name}"] for name in ("pycuda", "pins")},
             "nccl_python": "/home/board/venv/bin/python",
         }
         yield Provisioning(lab, variables)
