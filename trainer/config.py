@@ -162,11 +162,18 @@ class Schedule(_Section):
 class Sync(_Section):
     """How boards agree."""
 
-    way: str = within("keras", choices=("keras",))
+    way: str = within("keras", choices=("keras", "allreduce", "local_sgd"))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
     timeout_s: float = within(600.0, above=0)  # a collective that takes longer fails the run
+    # of what travels, for the ways other than keras; scaled so that float16 does not overflow
+    gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
+    # allreduce: bytes (as float32) in one message; smaller ones leave while the backward pass goes on. 0: one message
+    bucket_bytes: int = within(0, minimum=0)
+    period: int = within(16, minimum=1)  # local_sgd: optimizer steps between averages
+    warm_up_steps: int = within(0, minimum=0)  # local_sgd: steps that all boards make together before that
+    overlap: bool = True  # local_sgd: the average travels while the next steps compute
     # one board: plain trains without a distribution strategy, mwms under it with one worker
     one_board: str = within("plain", choices=("plain", "mwms"))
 

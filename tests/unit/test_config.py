@@ -40,8 +40,8 @@ def test_a_key_of_another_section_is_named_with_its_place():
 
 
 def test_an_unlike_key_gets_the_known_ones():
-    (problem,) = problems({"sync": {"bandwidth": 1}})
-    assert problem.startswith("unknown key sync.bandwidth; known here are sync.way, ")
+    (problem,) = problems({"sync": {"jumbo": 1}})
+    assert problem.startswith("unknown key sync.jumbo; known here are sync.way, ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Runs on the boards' Python, twice at a time: ways of synchronising on a small model, without the rest of the trainer.
+
+two_boards.py RANK ADDRESS ADDRESS OUT.npz: trains each scenario as worker RANK and writes the final weights of each.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+
+rank, addresses, out = int(sys.argv[1]), sys.argv[2:4], sys.argv[4]
+os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}})
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from trainer import data, sync  # noqa: E402
+from trainer.archives import Images  # noqa: E402
+from trainer.cluster import Cluster  # noqa: E402
+from trainer.config import parse  # noqa: E402
+
+SEED, BATCH, STEPS = 3, 16, 20
+generator = np.random.default_rng(0)
+total = 2 * BATCH * STEPS
+IMAGES = Images(
+    generator.integers(0, 256, (total, 4, 4, 3), dtype=np.uint8),
+    generator.integers(0, 5, total).astype(np.int32),
+    generator.integers(0, 256, (64, 4, 4, 3), dtype=np.uint8),
+    generator.integers(0, 5, 64).astype(np.int32),
+    5,
+    True,
+)
+
+
+class Silent(tf.keras.callbacks.Callback):
+    """Where records would be written."""
+
+
+class Session:
+    """What a way needs of trainer.loop.Session, with a model that has neither batch norm nor dropout."""
+
+    def __init__(self, strategy, config, workers, scale=1.0):
+        self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
+        self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
+        self.share = data.Share(self.cluster.rank, workers, workers > 1, BATCH if workers > 1 else 2 * BATCH)
+        self.validation_share = dataclasses.replace(self.share, sharded=True)
+        self.epochs, self.recorder, self.scale = range(1), Silent(), scale
+
+    def build_model(self):
+        # boards begin differently on purpose: the way must make them agree
+        tf.keras.utils.set_random_seed(SEED + self.cluster.rank)
+        layers = tf.keras.layers
+        return tf.keras.Sequential(
+            [
+                layers.Rescaling(self.scale / 255, input_shape=(4, 4, 3)),
+                layers.Conv2D(8, 3, activation="relu"),
+                layers.Flatten(),
+                layers.Dense(5, activation="softmax"),
+            ]
+        )
+
+    def build_optimizer(self):
+        return tf.keras.optimizers.SGD(0.1 if self.scale == 1.0 else 0.0)
+
+    def ready(self, model):
+        pass
+
+
+def trained(strategy, workers, scale=1.0, **fields):
+    config = parse({"sync": fields})
+    model = sync.WAYS[config.sync.way](Session(strategy, config, workers, scale))
+    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+
+SCENARIOS = {
+    "allreduce": {"way": "allreduce", "gradient_dtype": "float32"},
+    "buckets": {"way": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
+    "float16": {"way": "allreduce", "gradient_dtype": "float16"},
+    "bfloat16": {"way": "allreduce", "gradient_dtype": "bfloat16"},
+    "local_sgd, period 1": {"way": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
+    "local_sgd": {"way": "local_sgd", "gradient_dtype": "float16", "period": 4},
+    "local_sgd, warm": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
+    "float16, large gradient": {"way": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
+}
+
+if __name__ == "__main__":
+    together = tf.distribute.MultiWorkerMirroredStrategy()
+    weights = {name: trained(together, 2, **fields) for name, fields in SCENARIOS.items()}
+    weights["one board"] = trained(tf.distribute.get_strategy(), 1, way="allreduce", gradient_dtype="float32")
+    np.savez(out, **weights)
