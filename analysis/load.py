@@ -27,6 +27,7 @@ _FACTS = [
     "interface",
     "emulated",
     "link_rate_bit_per_s",
+    "collective_used",
 ]
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]
 _KEYS = ["run_id", "board", "rank"]

@@ -9,10 +9,10 @@ from typing import Any, Dict, Optional
 
 import tensorflow as tf
 
-from trainer import network
+from trainer import network, schedule
 from trainer.data import Share
 from trainer.events import Epoch, EventLog, Window
-from trainer.schedule import ConstantThenDecay
+from trainer.stopwatch import Split, Stopwatch
 
 
 class Recorder(tf.keras.callbacks.Callback):
@@ -28,19 +28,20 @@ class Recorder(tf.keras.callbacks.Callback):
         share: Share,
         train_images: int,
         window_steps: int,
-        rate: ConstantThenDecay,
+        rate: schedule.Rate,
+        stopwatch: Stopwatch,
     ) -> None:
         super().__init__()
         self._log, self._interface, self._share = log, interface, share
         self._images, self._steps = share.images(train_images), share.steps(train_images)
-        self._window_steps, self._rate = window_steps, rate
+        self._window_steps, self._rate, self._stopwatch = window_steps, rate, stopwatch
         self.epochs_completed = 0
         self.train_s = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1
         self._done = 0  # steps of this epoch in windows already written
-        self._epoch_mark = self._window_mark = _Mark(self._interface)
+        self._epoch_mark = self._window_mark = _Mark(self._interface, self._stopwatch)
         self._validation_s = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
@@ -50,7 +51,7 @@ class Recorder(tf.keras.callbacks.Callback):
         # under a strategy Keras sums these over the boards. Reading them waits until the device has finished
         boards = self.model.distribute_strategy.num_replicas_in_sync
         loss, accuracy = (float(logs[name]) / boards for name in ("loss", "accuracy"))  # type: ignore[index]
-        now = _Mark(self._interface)
+        now = _Mark(self._interface, self._stopwatch)
         spent = now.since(self._window_mark)
         self._log.write(
             Window(
@@ -61,9 +62,14 @@ class Recorder(tf.keras.callbacks.Callback):
                 elapsed_s=spent.seconds,
                 loss=loss,
                 accuracy=accuracy,
-                learning_rate=self._rate.at_epoch(self._epoch - 1),
+                learning_rate=self._rate.after(self._epoch - 1, steps - 1),
+                compute_s=spent.seconds - spent.split.communication_s - (spent.split.waiting_s or 0.0),
+                communication_s=spent.split.communication_s,
+                waiting_s=spent.split.waiting_s,
+                overlapped_s=spent.split.overlapped_s,
                 sent_bytes=spent.sent,
                 received_bytes=spent.received,
+                payload_bytes=spent.split.payload_bytes,
             )
         )
         self._done, self._window_mark = steps, now
@@ -94,9 +100,12 @@ class Recorder(tf.keras.callbacks.Callback):
                 accuracy=values["accuracy"],
                 val_loss=values["val_loss"],
                 val_accuracy=values["val_accuracy"],
-                learning_rate=self._rate.at_epoch(epoch),
+                learning_rate=self._rate.after(epoch, self._done - 1),
+                communication_s=steps.split.communication_s,
+                waiting_s=steps.split.waiting_s,
                 sent_bytes=steps.sent,
                 received_bytes=steps.received,
+                payload_bytes=steps.split.payload_bytes,
             )
         )
         self.epochs_completed += 1
@@ -111,23 +120,26 @@ class _Spent:
     """What lies between two moments."""
 
     seconds: float
+    split: Split
     sent: Optional[int]  # bytes
     received: Optional[int]
 
 
 class _Mark:
-    """A moment: the clock and the interface's counters."""
+    """A moment: the clock, the stopwatch and the interface's counters."""
 
-    def __init__(self, interface: Optional[str]) -> None:
+    def __init__(self, interface: Optional[str], stopwatch: Stopwatch) -> None:
         self.time_s = time.monotonic()
+        self._split = stopwatch.read()
         self._bytes = network.counters(interface)
 
     def since(self, before: _Mark) -> _Spent:
-        seconds = self.time_s - before.time_s
+        seconds, split = self.time_s - before.time_s, self._split.since(before._split)
         if self._bytes is None or before._bytes is None:
-            return _Spent(seconds, None, None)
+            return _Spent(seconds, split, None, None)
         return _Spent(
             seconds,
+            split,
             self._bytes.sent - before._bytes.sent,
             self._bytes.received - before._bytes.received,
         )

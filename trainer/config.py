@@ -127,6 +127,11 @@ class Model(_Section):
     fine_tune: str = "all"
     dense_units: int = within(512, minimum=1)  # the paper
     dropout: float = within(0.3, minimum=0, maximum=0.99)  # the paper
+    # with fine_tune head: the backbone's output is computed once per board and image, and the head trains on that
+    cache_features: bool = False
+    # of the computation on a GPU; a board without one computes in float32, and its records say so
+    precision: str = within("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    xla: bool = False  # compile with XLA on a GPU; on a CPU that is several times slower, so it is left off there
     # of the moving statistics; Keras' MobileNetV2 has 0.999, which needs some thousand steps to settle
     batch_norm_momentum: float = within(0.999, above=0, maximum=0.9999)
 
@@ -136,6 +141,11 @@ class Model(_Section):
         kind, _, count = self.fine_tune.partition(":")
         if self.fine_tune not in ("all", "head") and not (kind == "last" and count.isdigit() and int(count) > 0):
             yield f"model.fine_tune is {self.fine_tune!r}; give all, head or last:N with N layers, such as last:20"
+        if self.cache_features and self.fine_tune != "head":
+            yield (
+                f"model.cache_features is true, but model.fine_tune {self.fine_tune} changes the backbone, so that its "
+                "features change too: set model.fine_tune to head, or leave model.cache_features out"
+            )
         yield from _checksum("model.weights_sha256", self.weights_sha256)
 
 
@@ -146,12 +156,21 @@ class Optimizer(_Section):
     name: str = within("adam", choices=("adam", "sgd"))
     learning_rate: float = within(0.001, above=0)
     momentum: float = within(0.9, minimum=0, maximum=0.9999)  # of sgd
+    # with N boards an epoch has N times fewer steps when they share the images: none keeps the rate, sqrt and linear
+    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
+    scale_learning_rate: str = within("none", choices=("none", "sqrt", "linear"))
+
+    def scale(self, workers: int) -> float:
+        """What the rate is multiplied by on so many boards."""
+        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_learning_rate]
 
 
 @dataclass(frozen=True)
 class Schedule(_Section):
     """Constant, then exponential decay from epoch 10 (the paper)."""
 
+    # epochs in which a scaled rate grows from the unscaled one (Goyal et al. 2017)
+    warm_up_epochs: float = within(0.0, minimum=0)
     constant_epochs: int = within(10, minimum=0)
     # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
     # LearningRateScheduler, whose shape the paper describes
@@ -162,7 +181,7 @@ class Schedule(_Section):
 class Sync(_Section):
     """How boards agree."""
 
-    way: str = within("keras", choices=("keras", "allreduce", "local_sgd"))
+    way: str = within("keras", choices=("keras", "allreduce", "powersgd", "local_sgd", "auto"))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
@@ -171,11 +190,25 @@ class Sync(_Section):
     gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
     # allreduce: bytes (as float32) in one message; smaller ones leave while the backward pass goes on. 0: one message
     bucket_bytes: int = within(0, minimum=0)
+    accumulate_steps: int = within(1, minimum=1)  # allreduce, powersgd: batches in one step of the optimizer
+    rank: int = within(4, minimum=1)  # powersgd: of the approximated gradient
     period: int = within(16, minimum=1)  # local_sgd: optimizer steps between averages
-    warm_up_steps: int = within(0, minimum=0)  # local_sgd: steps that all boards make together before that
     overlap: bool = True  # local_sgd: the average travels while the next steps compute
+    # local_sgd: momentum and rate of the outer optimizer, whose gradient is the mean change; 0 and 1: plain averaging
+    outer_momentum: float = within(0.0, minimum=0, maximum=0.9999)
+    outer_learning_rate: float = within(1.0, above=0)
+    # local_sgd, powersgd: first steps that all boards make together with the whole gradient
+    warm_up_steps: int = within(0, minimum=0)
+    efficiency: float = within(0.95, above=0, maximum=1)  # auto: wanted share of a step's time that computes
     # one board: plain trains without a distribution strategy, mwms under it with one worker
     one_board: str = within("plain", choices=("plain", "mwms"))
+
+    def sense(self) -> Iterator[str]:
+        if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):
+            yield (
+                f"sync.accumulate_steps is {self.accumulate_steps}, but sync.way {self.way} applies every gradient at "
+                "once: set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out"
+            )
 
 
 @dataclass(frozen=True)

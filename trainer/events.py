@@ -2,8 +2,8 @@
 
 Standard library only, Python 3.8 syntax: the boards write with it, `analysis` and the tests read with it.
 
-`events.jsonl` holds one JSON object a line, written by one process: one `start`, then `window` and `epoch`
-records in order, at last `end`. What was not measured is null. Times are Unix seconds of the board's clock;
+`events.jsonl` holds one JSON object a line, written by one process: one `start`, then `window`, `epoch` and
+other records as they happen, at last `end`. What was not measured is null. Times are Unix seconds of the board's clock;
 durations come from its monotonic clock.
 """
 
@@ -51,6 +51,9 @@ class Start:
     synthetic: bool  # the images were generated
     sync: str  # what ran: none (one board without a strategy) or the way of synchronising
     collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
+    precision: str  # of the computation: float32, mixed_float16 or mixed_bfloat16
+    xla: bool
+    cache_features_s: Optional[float]  # to compute the backbone's features once; null where they are not cached
     interface: Optional[str]  # whose counters sent_bytes and received_bytes are
     startup_s: float  # from the start of the process to this record
 
@@ -68,8 +71,44 @@ class Window:
     loss: float  # mean over the epoch so far, as Keras shows it
     accuracy: float  # the same
     learning_rate: float
+    # elapsed_s is compute_s + communication_s + waiting_s
+    compute_s: float  # steps went on: computing, reading images, the framework
+    communication_s: float  # steps stood still while bytes travelled
+    waiting_s: Optional[float]  # steps stood still until the slowest board was ready; null: within communication_s
+    overlapped_s: float  # bytes travelled while steps went on
     sent_bytes: Optional[int]
     received_bytes: Optional[int]
+    payload_bytes: int  # handed to collectives on this board
+
+
+@dataclass(frozen=True)
+class Average:
+    """Local SGD: the boards' weights became their mean."""
+
+    KIND: ClassVar[str] = "average"
+    step: int  # of the run, from 1, after which it was begun
+    applied_at: int  # step after which it was applied
+    travel_s: float  # of the bytes
+    waiting_s: float  # until the slowest board had begun
+    stood_s: float  # of both, what steps stood still for
+    distance: float  # L2 norm: this board's change of the trainable weights, less the mean change
+    moved: float  # L2 norm of the mean change; distance / moved tells how far boards diverge
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way of synchronising that `auto` took, and why."""
+
+    KIND: ClassVar[str] = "choice"
+    way: str
+    gradient_dtype: str
+    period: Optional[int]  # null for allreduce
+    wanted_efficiency: float
+    expected_efficiency: float
+    compute_s: float  # of a step; mean over the boards, like the two below
+    float32_all_reduce_s: float  # of the gradient; the shortest seen on each board
+    float16_all_reduce_s: float
+    reason: str  # a sentence
 
 
 @dataclass(frozen=True)
@@ -88,8 +127,11 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     learning_rate: float  # of the last step
+    communication_s: float  # of train_s; see Window
+    waiting_s: Optional[float]
     sent_bytes: Optional[int]  # during the steps
     received_bytes: Optional[int]
+    payload_bytes: int
 
 
 @dataclass(frozen=True)
@@ -113,8 +155,8 @@ class End:
     total_s: float  # from the start of the process
 
 
-Record = Union[Start, Window, Epoch, Probe, End]
-KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in (Start, Window, Epoch, Probe, End)}
+Record = Union[Start, Window, Average, Choice, Epoch, Probe, End]
+KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in (Start, Window, Average, Choice, Epoch, Probe, End)}
 _FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 
 

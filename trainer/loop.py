@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Optional
 
 import tensorflow as tf
 
-from trainer import archives, data, model, network, probe, schedule, sync
+from trainer import archives, data, features, model, network, probe, schedule, sync
 from trainer.callbacks import Recorder
 from trainer.cluster import Cluster
 from trainer.config import Run
 from trainer.events import End, EventLog, Start
+from trainer.stopwatch import Stopwatch
 
 _IMPLEMENTATIONS = {
     "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
@@ -28,6 +30,7 @@ class Session:
         self._run, self._folder, self._started = run, folder, started
         # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
         self.strategy = self._build_strategy()
+        self._use_the_gpu()
         tf.keras.utils.set_random_seed(run.seed)
         self.images = self._load_images()
         self.share = data.Share(
@@ -37,11 +40,12 @@ class Session:
             batch=run.config.board_batch(cluster.workers),
         )
         self.epochs = range(run.config.epochs)
-        self._rate = schedule.ConstantThenDecay(
-            run.config.optimizer.learning_rate,
-            self.share.steps(len(self.images.y_train)),
-            run.config.schedule,
-        )
+        self._rate = schedule.Rate(run.config, cluster.workers, self.share.steps(len(self.images.y_train)))
+        self.stopwatch = Stopwatch()
+        self._cached: Optional[features.Cached] = None
+        if run.config.model.cache_features:
+            self._cached = features.cache(self._build_whole_model(), self.images, self.share.batch)
+            self.images = self._cached.images
         self.interface = network.interface_with(cluster.own_ip)
         self.log = EventLog(folder / "events.jsonl")
         self.recorder = Recorder(
@@ -51,6 +55,7 @@ class Session:
             len(self.images.y_train),
             run.config.window_steps,
             self._rate,
+            self.stopwatch,
         )
 
     @property
@@ -64,19 +69,15 @@ class Session:
         return data.Share(self.cluster.rank, self.cluster.workers, sharded=True, batch=self.share.batch)
 
     def build_model(self) -> tf.keras.Model:
-        """The model in its initial state; boards under a strategy take over the chief's."""
-        weights = self._run.assets.get("weights")
-        return model.build(
-            self.config.model,
-            self.images.x_train.shape[1:],
-            self.images.classes,
-            weights=None if weights is None else Path(weights["path"]),
-            seed=self.seed + self.cluster.rank,
-        )
+        """The model to train in its initial state; boards under a strategy take over the chief's."""
+        return self._build_whole_model() if self._cached is None else self._cached.build_head()
 
     def build_optimizer(self) -> tf.keras.optimizers.Optimizer:
         """The configured optimizer under the paper's schedule."""
-        return schedule.optimizer(self.config.optimizer, self._rate)
+        built = schedule.optimizer(self.config, self._rate)
+        # Keras' own fit does that by itself
+        scaled = self.precision == "mixed_float16" and self.config.sync.way != "keras"
+        return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
     def ready(self, built: tf.keras.Model) -> None:
         """Say in the records that training begins."""
@@ -97,6 +98,9 @@ class Session:
                 synthetic=self.images.synthetic,
                 sync=self.config.sync.way if self.distributed else "none",
                 collective_asked=self.config.sync.implementation if self.distributed else None,
+                precision=self.precision,
+                xla=self.xla,
+                cache_features_s=None if self._cached is None else self._cached.seconds,
                 interface=self.interface,
                 startup_s=time.monotonic() - self._started,
             )
@@ -107,7 +111,8 @@ class Session:
         # reading a variable that boards keep apart is a collective: every worker saves, the chief's file counts
         weights = self._folder / "weights" / "final.h5"
         weights.parent.mkdir()
-        trained.save_weights(str(weights), save_format="h5")
+        whole = trained if self._cached is None else self._cached.whole_with(trained)
+        whole.save_weights(str(weights), save_format="h5")
         if not self.cluster.is_chief:
             weights.unlink()
             weights.parent.rmdir()
@@ -119,6 +124,26 @@ class Session:
             )
         )
         self.log.close()
+
+    def _build_whole_model(self) -> tf.keras.Model:
+        weights = self._run.assets.get("weights")
+        return model.build(
+            self.config.model,
+            self.images.x_train.shape[1:],
+            self.images.classes,
+            weights=None if weights is None else Path(weights["path"]),
+            seed=self.seed + self.cluster.rank,
+        )
+
+    def _use_the_gpu(self) -> None:
+        """Take up what the configuration says of computing on a GPU, where there is one."""
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        self.precision = self.config.model.precision if gpu else "float32"
+        self.xla = self.config.model.xla and gpu
+        tf.keras.mixed_precision.set_global_policy(self.precision)
+        if self.xla:
+            # clusters of operations between the collectives, which XLA cannot compile
+            tf.config.optimizer.set_jit("autoclustering")
 
     def _build_strategy(self) -> tf.distribute.Strategy:
         if not self.distributed:
@@ -147,4 +172,4 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
     if run.task == "probe":
         probe.measure(session)
     else:
-        session.finish(sync.WAYS[run.config.sync.way](session))
+        session.finish(sync.train(session))

@@ -35,7 +35,8 @@ def build(
     x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = tf.keras.layers.Dense(config.dense_units, activation="relu", name="dense")(x)
     x = tf.keras.layers.Dropout(config.dropout, seed=seed, name="dropout")(x)
-    outputs = tf.keras.layers.Dense(classes, activation="softmax", name="classes")(x)
+    # float32 whatever the precision: probabilities near 0 and 1 need it
+    outputs = tf.keras.layers.Dense(classes, activation="softmax", name="classes", dtype="float32")(x)
     return tf.keras.Model(inputs, outputs)
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from trainer import facts, network
+from trainer import evidence, facts, network
 from trainer.cluster import load_cluster
 from trainer.events import Epoch, Result, read_records, write_json
 
@@ -26,6 +26,6 @@ def write_result(
         started_s=started_s,
         ended_s=time.time(),
         epochs_completed=sum(record["event"] == Epoch.KIND for record in records),
-        facts=facts.gather(interface),
+        facts={**facts.gather(interface), "collective_used": evidence.collective_used(folder / "trainer.log")},
     )
     write_json(folder / "result.json", dataclasses.asdict(result))

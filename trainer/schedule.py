@@ -7,37 +7,42 @@ from typing import Any, Dict
 
 import tensorflow as tf
 
-from trainer.config import Optimizer, Schedule
+from trainer.config import Config
 
 
-class ConstantThenDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
+class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
     """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), the same all epoch long.
 
-    It depends on the step alone, so that a resumed run goes on where it was.
+    Where the rate is scaled for several boards, it grows to that within the first `warm_up_epochs`. It depends on the
+    step alone, so that a resumed run goes on where it was.
     """
 
-    def __init__(self, initial: float, steps_per_epoch: int, schedule: Schedule) -> None:
-        self.initial, self.steps_per_epoch, self.schedule = initial, steps_per_epoch, schedule
+    def __init__(self, config: Config, workers: int, batches_per_epoch: int) -> None:
+        self._config, self._batches = config, batches_per_epoch
+        self._scale = config.optimizer.scale(workers)
+        self._warm_up = config.schedule.warm_up_epochs * batches_per_epoch  # batches
 
     def __call__(self, step: Any) -> tf.Tensor:
-        epoch = tf.cast(tf.cast(step, tf.int64) // self.steps_per_epoch, tf.float32)  # from 0
-        decayed = tf.maximum(epoch - (self.schedule.constant_epochs - 1.0), 0.0)
-        return self.initial * tf.exp(-self.schedule.decay * decayed)
+        batch = tf.cast(step, tf.int64) * self._config.sync.accumulate_steps
+        epoch = tf.cast(batch // self._batches, tf.float32)  # from 0
+        decayed = tf.maximum(epoch - (self._config.schedule.constant_epochs - 1.0), 0.0)
+        grown = tf.minimum(tf.cast(batch, tf.float32) / self._warm_up, 1.0) if self._warm_up else 1.0
+        initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
+        return initial * tf.exp(-self._config.schedule.decay * decayed)
 
-    def at_epoch(self, epoch: int) -> float:
-        """The rate in an epoch, counted from 0."""
-        return self.initial * math.exp(-self.schedule.decay * max(epoch - (self.schedule.constant_epochs - 1), 0))
+    def after(self, epoch: int, batch: int) -> float:
+        """The rate for a batch of an epoch, both counted from 0."""
+        grown = min((epoch * self._batches + batch) / self._warm_up, 1.0) if self._warm_up else 1.0
+        initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
+        decayed = max(epoch - (self._config.schedule.constant_epochs - 1), 0)
+        return initial * math.exp(-self._config.schedule.decay * decayed)
 
     def get_config(self) -> Dict[str, Any]:
-        return {
-            "initial": self.initial,
-            "steps_per_epoch": self.steps_per_epoch,
-            "schedule": self.schedule,
-        }
+        return {"config": self._config, "batches_per_epoch": self._batches, "scale": self._scale}
 
 
-def optimizer(config: Optimizer, rate: ConstantThenDecay) -> tf.keras.optimizers.Optimizer:
+def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:
     """The configured Keras optimizer under the schedule."""
-    if config.name == "sgd":
-        return tf.keras.optimizers.SGD(rate, momentum=config.momentum)
+    if config.optimizer.name == "sgd":
+        return tf.keras.optimizers.SGD(rate, momentum=config.optimizer.momentum)
     return tf.keras.optimizers.Adam(rate)

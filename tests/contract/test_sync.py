@@ -1,5 +1,6 @@
 """Ways of synchronising, as two real processes with real collectives between them."""
 
+import json
 import os
 import socket
 import subprocess
@@ -21,8 +22,8 @@ def free_ports() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Final weights of every scenario, as each of two boards has them."""
+def boards(tmp_path_factory):
+    """What each of two boards has after every scenario: final weights, and records."""
     folder = tmp_path_factory.mktemp("sync")
     addresses = [f"127.0.0.1:{port}" for port in free_ports()]
     files = [folder / f"{rank}.npz" for rank in range(2)]
@@ -44,6 +45,16 @@ def weights(tmp_path_factory):
         for board in boards:
             board.kill()
     return [dict(np.load(path)) for path in files]
+
+
+@pytest.fixture(scope="module")
+def weights(boards):
+    return [{way: values for way, values in board.items() if way != "records"} for board in boards]
+
+
+@pytest.fixture(scope="module")
+def records(boards):
+    return [json.loads(str(board["records"])) for board in boards]
 
 
 def test_boards_end_with_the_same_weights(weights):
@@ -68,6 +79,21 @@ def test_buckets_change_nothing(weights):
     assert difference(weights, "buckets", "allreduce") < 1e-6
 
 
+def test_powersgd_of_full_rank_is_allreduce(weights):
+    assert difference(weights, "powersgd, full rank", "allreduce") < 1e-5
+
+
+def test_powersgd_of_low_rank_is_not(weights):
+    assert 1e-4 < difference(weights, "powersgd", "allreduce") < 5e-2
+    assert difference(weights, "powersgd, warm", "allreduce") < 1e-5
+
+
+def test_accumulated_batches_make_fewer_and_larger_steps(weights, records):
+    assert difference(weights, "accumulated", "allreduce") > 1e-3
+    # 20 batches, 3 at a time: 6 steps, and one of the last two batches
+    assert payload(records, "accumulated") / payload(records, "allreduce") == pytest.approx(7 / 20)
+
+
 def test_local_sgd_that_averages_every_step_is_allreduce(weights):
     assert difference(weights, "local_sgd, period 1", "allreduce") < 1e-5
 
@@ -87,3 +113,55 @@ def test_short_numbers_lose_little(weights, way, within):
 
 def test_a_large_gradient_stays_finite_in_float16(weights):
     assert np.isfinite(weights[0]["float16, large gradient"]).all()
+
+
+def payload(records, way):
+    return records[0][way]["split"]["payload_bytes"]
+
+
+def test_what_is_handed_to_collectives_is_counted(records):
+    parameters = records[0]["allreduce"]["split"]["payload_bytes"] / 4 / 20
+    assert parameters == 3 * 3 * 3 * 8 + 8 + 2 * 2 * 8 * 5 + 5
+    assert payload(records, "buckets") == payload(records, "allreduce") == 2 * payload(records, "float16")
+    # 20 steps, an average every 4, and one at the end
+    assert payload(records, "local_sgd, in line") == 6 * 4 * parameters
+    assert payload(records, "local_sgd") == 6 * 2 * parameters
+    assert payload(records, "one board") == 0
+
+
+def test_time_is_split(records):
+    for way, record in records[0].items():
+        split = record["split"]
+        assert split["communication_s"] >= 0, way
+        assert (split["waiting_s"] is None) == (way == "buckets")  # what overlaps cannot be told apart
+    assert records[0]["allreduce"]["split"]["communication_s"] > 0
+    assert (
+        records[0]["local_sgd, in line"]["split"]["overlapped_s"]
+        == 0
+        < records[0]["local_sgd"]["split"]["overlapped_s"]
+    )
+
+
+def test_every_average_records_how_far_the_boards_were_apart(records):
+    averages = records[0]["local_sgd, in line"]["records"]
+    assert [record["step"] for record in averages] == [4, 8, 12, 16, 20, 20]
+    assert all(record["distance"] > 0 and record["moved"] > 0 for record in averages[:-1])
+    # two boards are equally far from their mean
+    others = records[1]["local_sgd, in line"]["records"]
+    assert [record["distance"] for record in averages] == pytest.approx([record["distance"] for record in others])
+
+
+def test_an_outer_momentum_moves_further(weights):
+    assert difference(weights, "local_sgd, outer", "local_sgd, in line") > 1e-3
+
+
+def test_auto_takes_the_least_lossy_way_that_is_efficient_enough(records):
+    for board in records:
+        (undemanding,) = board["auto, undemanding"]["records"]
+        assert (undemanding["way"], undemanding["gradient_dtype"]) == ("allreduce", "float32")
+        demanding = board["auto"]["records"][0]
+        assert demanding["way"] == "local_sgd"
+        assert demanding["period"] > 1
+        assert "travels for" in demanding["reason"]
+    # both boards decide from the same numbers
+    assert records[0]["auto"]["records"][0] == records[1]["auto"]["records"][0]

@@ -18,6 +18,8 @@ from trainer import data, sync  # noqa: E402
 from trainer.archives import Images  # noqa: E402
 from trainer.cluster import Cluster  # noqa: E402
 from trainer.config import parse  # noqa: E402
+from trainer.stopwatch import Stopwatch  # noqa: E402
+from trainer.sync import powersgd  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
 generator = np.random.default_rng(0)
@@ -33,7 +35,13 @@ IMAGES = Images(
 
 
 class Silent(tf.keras.callbacks.Callback):
-    """Where records would be written."""
+    """Where windows and epochs would be written."""
+
+
+class Log(list):
+    """Where other records are written."""
+
+    write = list.append
 
 
 class Session:
@@ -45,6 +53,7 @@ class Session:
         self.share = data.Share(self.cluster.rank, workers, workers > 1, BATCH if workers > 1 else 2 * BATCH)
         self.validation_share = dataclasses.replace(self.share, sharded=True)
         self.epochs, self.recorder, self.scale = range(1), Silent(), scale
+        self.stopwatch, self.log = Stopwatch(), Log()
 
     def build_model(self):
         # boards begin differently on purpose: the way must make them agree
@@ -68,23 +77,48 @@ class Session:
 
 def trained(strategy, workers, scale=1.0, **fields):
     config = parse({"sync": fields})
-    model = sync.WAYS[config.sync.way](Session(strategy, config, workers, scale))
+    session = Session(strategy, config, workers, scale)
+    model = sync.train(session)
+    split = session.stopwatch.read()
+    RECORDS.append(
+        {
+            "fields": fields,
+            "split": dataclasses.asdict(split),
+            "records": [{"event": record.KIND, **dataclasses.asdict(record)} for record in session.log],
+        }
+    )
     return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
 
+RECORDS = []
 SCENARIOS = {
     "allreduce": {"way": "allreduce", "gradient_dtype": "float32"},
     "buckets": {"way": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
     "float16": {"way": "allreduce", "gradient_dtype": "float16"},
     "bfloat16": {"way": "allreduce", "gradient_dtype": "bfloat16"},
+    "accumulated": {"way": "allreduce", "gradient_dtype": "float32", "accumulate_steps": 3},
     "local_sgd, period 1": {"way": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
     "local_sgd": {"way": "local_sgd", "gradient_dtype": "float16", "period": 4},
+    "local_sgd, in line": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
+    "local_sgd, outer": {
+        "way": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 4,
+        "overlap": False,
+        "outer_momentum": 0.5,
+    },
     "local_sgd, warm": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
+    "powersgd, full rank": {"way": "powersgd", "gradient_dtype": "float32", "rank": 100},
+    "powersgd": {"way": "powersgd", "gradient_dtype": "float32", "rank": 2},
+    "powersgd, warm": {"way": "powersgd", "gradient_dtype": "float32", "rank": 1, "warm_up_steps": 20},
+    "auto": {"way": "auto", "efficiency": 0.999999},
+    "auto, undemanding": {"way": "auto", "gradient_dtype": "float32", "efficiency": 1e-9},
     "float16, large gradient": {"way": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
 }
 
 if __name__ == "__main__":
     together = tf.distribute.MultiWorkerMirroredStrategy()
+    powersgd.MIN_SAVING = 0.0  # compress matrices of this small model too, and at full rank
     weights = {name: trained(together, 2, **fields) for name, fields in SCENARIOS.items()}
     weights["one board"] = trained(tf.distribute.get_strategy(), 1, way="allreduce", gradient_dtype="float32")
-    np.savez(out, **weights)
+    np.savez(out, records=json.dumps(dict(zip(weights, RECORDS))), **weights)

@@ -119,6 +119,9 @@ def _start(run: Run, rank: int, synthetic: bool) -> Start:
         synthetic=synthetic,
         sync="none" if run.workers == 1 else "keras",
         collective_asked=None if run.workers == 1 else "nccl",
+        precision="float32",
+        xla=False,
+        cache_features_s=None,
         interface="eth0",
         startup_s=5.0,
     )
@@ -126,6 +129,11 @@ def _start(run: Run, rank: int, synthetic: bool) -> Start:
 
 def _sent(workers: int, steps: int) -> int:
     return 0 if workers == 1 else 4 * PARAMETERS * steps
+
+
+def _stood_s(workers: int, step_s: float) -> float:
+    """A third of a step of several boards communicates."""
+    return 0.0 if workers == 1 else step_s / 3
 
 
 def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[float, float]) -> Window:
@@ -139,8 +147,13 @@ def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[f
         loss=shown[0],
         accuracy=shown[1],
         learning_rate=0.001,
+        compute_s=steps * (step_s - _stood_s(workers, step_s)),
+        communication_s=steps * _stood_s(workers, step_s),
+        waiting_s=0.0 if workers == 1 else None,
+        overlapped_s=0.0,
         sent_bytes=_sent(workers, steps),
         received_bytes=_sent(workers, steps),
+        payload_bytes=_sent(workers, steps),
     )
 
 
@@ -158,6 +171,9 @@ def _epoch(workers: int, epoch: int, step_s: float, shown: tuple[float, float]) 
         val_loss=math.nan if math.isnan(loss) else loss + 0.5,
         val_accuracy=accuracy,
         learning_rate=0.001,
+        communication_s=STEPS * _stood_s(workers, step_s),
+        waiting_s=0.0 if workers == 1 else None,
         sent_bytes=_sent(workers, STEPS),
         received_bytes=_sent(workers, STEPS),
+        payload_bytes=_sent(workers, STEPS),
     )

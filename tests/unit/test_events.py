@@ -50,7 +50,7 @@ def test_unknown_records_and_missing_fields_are_told(tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_still_a_record(tmp_path):
-    window = Window(1, 0, 1, 64, 1.0, math.nan, 0.0, 0.1, None, None)
+    window = Window(1, 0, 1, 64, 1.0, math.nan, 0.0, 0.1, 1.0, 0.0, None, 0.0, None, None, 0)
     records, bad = read_records(log_of(tmp_path, window))
     assert bad == [] and math.isnan(records[0]["loss"]) and records[0]["sent_bytes"] is None
 

@@ -1,4 +1,7 @@
-"""How boards agree: one module per way, each with `train(session) -> model`; a new way is a module and a line here."""
+"""How boards agree: one module per way; a new way is a module and a line here.
+
+`keras` trains with Keras' own `fit`; the others are steps of the kit's loop, see stepping.Way.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,23 @@ from typing import TYPE_CHECKING, Callable, Dict
 
 import tensorflow as tf
 
-from trainer.sync import allreduce, keras, local_sgd
+from trainer.sync import allreduce, auto, keras, local_sgd, powersgd
+from trainer.sync.stepping import Board, Way
 
 if TYPE_CHECKING:
     from trainer.loop import Session
 
-WAYS: Dict[str, Callable[[Session], tf.keras.Model]] = {
-    "keras": keras.train,
-    "allreduce": allreduce.train,
-    "local_sgd": local_sgd.train,
+WAYS: Dict[str, Callable[[Board], Way]] = {
+    "allreduce": allreduce.way,
+    "auto": auto.way,
+    "local_sgd": local_sgd.way,
+    "powersgd": powersgd.way,
 }
+
+
+def train(session: Session) -> tf.keras.Model:
+    """The model after all epochs of the session; the session's recorder writes the records."""
+    if session.config.sync.way == "keras":
+        return keras.train(session)
+    board = Board(session)
+    return board.train(WAYS[session.config.sync.way](board))

@@ -6,63 +6,51 @@ buckets that leave while the backward pass still computes the rest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List
+from typing import List, Optional
 
 import tensorflow as tf
 
-from trainer.sync.collective import Flat, mean_over_boards
-from trainer.sync.stepping import Board, Logs
-
-if TYPE_CHECKING:
-    from trainer.loop import Session
+from trainer.stopwatch import ready
+from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
+from trainer.sync.stepping import Board, Together
 
 
-def train(session: Session) -> tf.keras.Model:
-    """The model after all epochs of the session; the session's recorder writes the records."""
-    board = Board(session)
-    reduced = GradientMean(session, [variable.shape for variable in board.model.trainable_variables])
-
-    @tf.function(reduce_retracing=True)
-    def step(images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        logs, gradient = board.backward(images, labels)
-        board.apply(reduced(gradient))
-        return logs
-
-    return board.train(lambda number, images, labels: step(images, labels))
+def way(board: Board) -> Together:
+    """One all-reduce of the gradient each step, or each `accumulate_steps` steps."""
+    return Together(board, GradientMean(board))
 
 
 class GradientMean:
     """The mean of the boards' gradients."""
 
-    def __init__(self, session: Session, shapes: List[tf.TensorShape]) -> None:
-        self._strategy = session.strategy
-        self._dtype = tf.as_dtype(session.config.sync.gradient_dtype)
+    def __init__(self, board: Board, dtype: Optional[str] = None) -> None:
+        config = board.session.config.sync
+        self._strategy, self._stopwatch = board.strategy, board.session.stopwatch
+        shapes = [variable.shape for variable in board.model.trainable_variables]
         # the gradient of the last layers is ready first: it leaves first
-        self._buckets = _buckets(shapes, session.config.sync.bucket_bytes)
+        self._buckets = _buckets(shapes, config.bucket_bytes)
         self._flats = [Flat([shapes[place] for place in bucket]) for bucket in self._buckets]
-        # the largest element of the last step's mean, which all boards know alike
-        self._largest = [tf.Variable(1.0, trainable=False) for _ in self._buckets]
+        self._means = [ScaledMean(self._strategy, dtype or config.gradient_dtype, [flat.size]) for flat in self._flats]
+        self.payload_bytes = sum(mean.payload_bytes for mean in self._means)  # of one call
 
     def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
         """A tensor for each trainable variable. In a tf.function."""
+        vectors = [flat.pack([gradient[place] for place in bucket]) for bucket, flat in zip(self._buckets, self._flats)]
         means: List[tf.Tensor] = [tf.constant(0.0)] * len(gradient)
-        for bucket, flat, largest in zip(self._buckets, self._flats, self._largest):
-            vector = flat.pack([gradient[place] for place in bucket])
-            for place, part in zip(bucket, flat.unpack(self._mean(vector, largest))):
+        for bucket, flat, mean in zip(self._buckets, self._flats, self._exchanged(vectors)):
+            for place, part in zip(bucket, flat.unpack(mean)):
                 means[place] = part
         return means
 
-    def _mean(self, vector: tf.Tensor, largest: tf.Variable) -> tf.Tensor:
-        if self._dtype == tf.float32:
-            return mean_over_boards(self._strategy, vector)
-        # scaled by a power of two so that the last mean's largest element would be 2^4: far from both ends of
-        # float16's range (2^-24 to 2^16). What is 2^10 times as large all at once is cut off, once, and stays finite
-        scale = tf.pow(2.0, 4.0 - tf.math.ceil(tf.math.log(largest) / tf.math.log(2.0)))
-        limit = 32768.0 / self._strategy.num_replicas_in_sync
-        small = tf.cast(tf.clip_by_value(vector * scale, -limit, limit), self._dtype)
-        mean = tf.cast(mean_over_boards(self._strategy, small), tf.float32) / scale
-        largest.assign(tf.maximum(tf.reduce_max(tf.abs(mean)), 1e-30))
-        return mean
+    def _exchanged(self, vectors: List[tf.Tensor]) -> List[tf.Tensor]:
+        if len(vectors) == 1:
+            return [self._means[0].timed(vectors[0], self._stopwatch)]
+        # these overlap the backward pass; what the step stands still for is what comes after its end
+        small = [mean.scaled(vector) for mean, vector in zip(self._means, vectors)]
+        came = [mean_over_boards(self._strategy, vector) for vector in small]
+        stood_s = tf.maximum(ready(came) - ready(small), 0.0)
+        with tf.control_dependencies([self._stopwatch.add(stood_s, None, payload_bytes=self.payload_bytes)]):
+            return [mean.unscaled(vector) for mean, vector in zip(self._means, came)]
 
 
 def _buckets(shapes: List[tf.TensorShape], limit_bytes: int) -> List[List[int]]:

@@ -1,10 +1,12 @@
-"""Means over all boards of one flat vector, through the collectives of the session's strategy."""
+"""Means over all boards of flat vectors, through the collectives of the session's strategy."""
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 import tensorflow as tf
+
+from trainer.stopwatch import Stopwatch, ready
 
 
 class Flat:
@@ -34,3 +36,73 @@ def mean_over_boards(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> tf.
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(mine))
 
     return strategy.experimental_local_results(strategy.run(on_each, args=(vector,)))[0]
+
+
+def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The vector, once every board has computed its own: (vector, ready on this board, ready on all; seconds).
+
+    Four bytes go round for it, so that waiting for a slower board can be told from the time bytes need.
+    """
+    here = ready([vector])
+    with tf.control_dependencies([here]):
+        token = tf.zeros([1])
+    token = mean_over_boards(strategy, token)
+    everywhere = ready([token])
+    with tf.control_dependencies([everywhere]):
+        return tf.identity(vector), here, everywhere
+
+
+class ScaledMean:
+    """The mean of a vector over all boards, which travels as `dtype`.
+
+    Short numbers are scaled by a power of two so that the largest element of the last mean would be 2^4: far from
+    both ends of float16's range (2^-24 to 2^16). What is 2^10 times as large all at once is cut off, once, and stays
+    finite. Each part of the vector (`sizes` in elements) has a scale of its own.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
+        self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
+        # of the last mean, which all boards know alike
+        self._largest = tf.Variable(tf.ones(len(self._sizes)), trainable=False)
+        alone = strategy.num_replicas_in_sync == 1
+        self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # of one mean
+
+    def __call__(self, vector: tf.Tensor) -> tf.Tensor:
+        """In a tf.function."""
+        return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
+
+    def timed(self, vector: tf.Tensor, stopwatch: Stopwatch) -> tf.Tensor:
+        """The same, with the times of waiting and of communication noted."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return self(vector)
+        small, here, everywhere = after_all(self._strategy, self.scaled(vector))
+        mean = mean_over_boards(self._strategy, small)
+        arrived = ready([mean])
+        noted = stopwatch.add(arrived - everywhere, everywhere - here, payload_bytes=self.payload_bytes)
+        with tf.control_dependencies([noted]):
+            return self.unscaled(mean)
+
+    def scaled(self, vector: tf.Tensor) -> tf.Tensor:
+        """What travels."""
+        if self._dtype == tf.float32:
+            return vector
+        limit = 32768.0 / self._strategy.num_replicas_in_sync
+        parts = [
+            # what is not finite stays so: a diverged board must not look like a healthy one
+            tf.where(tf.math.is_finite(part), tf.clip_by_value(part * scale, -limit, limit), part)
+            for part, scale in self._parts(vector)
+        ]
+        return tf.cast(tf.concat(parts, axis=0), self._dtype)
+
+    def unscaled(self, mean: tf.Tensor) -> tf.Tensor:
+        """What came, at its true size."""
+        if self._dtype == tf.float32:
+            return mean
+        parts = [part / scale for part, scale in self._parts(tf.cast(mean, tf.float32))]
+        largest = tf.stack([tf.reduce_max(tf.abs(part)) for part in parts])
+        self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-30), self._largest))
+        return tf.concat(parts, axis=0)
+
+    def _parts(self, vector: tf.Tensor) -> List[Tuple[tf.Tensor, tf.Tensor]]:
+        scales = tf.pow(2.0, 4.0 - tf.math.ceil(tf.math.log(self._largest) / tf.math.log(2.0)))
+        return list(zip(tf.split(vector, self._sizes), tf.unstack(scales)))

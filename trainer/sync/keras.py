@@ -5,11 +5,13 @@ The strategy sums the gradient of every step over all boards before the optimize
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, List, Tuple
 
 import tensorflow as tf
 
 from trainer import data
+from trainer.model import parameter_counts
+from trainer.stopwatch import ready
 
 if TYPE_CHECKING:
     from trainer.loop import Session
@@ -20,6 +22,8 @@ def train(session: Session) -> tf.keras.Model:
     with session.strategy.scope():
         model = session.build_model()
         compile_model(session, model)
+    if session.distributed:
+        _time_aggregation(session, model)
     session.ready(model)
     images, share, validation = session.images, session.share, session.validation_share
     model.fit(
@@ -43,6 +47,25 @@ def compile_model(session: Session, model: tf.keras.Model) -> None:
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+
+
+def _time_aggregation(session: Session, model: tf.keras.Model) -> None:
+    """Note how long steps stand still between a gradient and its sum over all boards.
+
+    It only looks: fit's collectives leave when they would have left. Waiting for a slower board is part of it.
+    """
+    optimizer, stopwatch = model.optimizer, session.stopwatch
+    aggregate = optimizer.aggregate_gradients
+    payload_bytes = 4 * parameter_counts(model)[0] if session.cluster.workers > 1 else 0
+
+    def timed(gradients: List[Tuple[tf.Tensor, tf.Variable]]) -> List[Tuple[tf.Tensor, tf.Variable]]:
+        summed = aggregate(gradients)
+        stood_s = tf.maximum(ready([part for part, _ in summed]) - ready([part for part, _ in gradients]), 0.0)
+        noted = stopwatch.add(stood_s, None, payload_bytes=payload_bytes)
+        with tf.control_dependencies([noted]):
+            return [(tf.identity(part), variable) for part, variable in summed]
+
+    optimizer.aggregate_gradients = timed
 
 
 def on_this_board(session: Session, batches: tf.data.Dataset) -> tf.data.Dataset:

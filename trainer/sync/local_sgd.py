@@ -5,88 +5,147 @@ What is averaged: all weights, and the moving statistics of batch normalisation,
 model too. What is not: the optimizer's moments, which follow their own board's gradients and fade within some steps.
 
 What travels is the change since the last average, not the weights: small numbers, which float16 holds well. With
-`overlap` it travels while the board computes the next steps, and the others' part is applied as a correction when it
-has come: weights += mean of all changes - own change.
+`overlap` it travels while the board computes the next steps, and the others' part is applied as a correction as soon
+as it has come: weights += mean of all changes - own change.
+
+With `outer_momentum` the mean change is a gradient to an outer optimizer, whose step all boards take alike (Wang et
+al., "SlowMo: improving communication-efficient distributed SGD with slow momentum", ICLR 2020; Douillard et al.,
+"DiLoCo", 2023): velocity = outer_momentum * velocity + mean change; step = outer_learning_rate * velocity.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
+from trainer.events import Average
+from trainer.stopwatch import ready
 from trainer.sync.allreduce import GradientMean
-from trainer.sync.collective import Flat, mean_over_boards
-from trainer.sync.stepping import Board, Logs
-
-if TYPE_CHECKING:
-    from trainer.loop import Session
+from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
+from trainer.sync.stepping import Board, Logs, Together
 
 
-def train(session: Session) -> tf.keras.Model:
-    """The model after all epochs of the session; the session's recorder writes the records."""
-    board = Board(session)
-    config = session.config.sync
-    averaged = Averaging(session, board)
-    reduced = GradientMean(session, [variable.shape for variable in board.model.trainable_variables])
+def way(board: Board) -> LocalSgd:
+    """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
+    config = board.session.config.sync
+    return LocalSgd(board, config.period, Together(board, GradientMean(board)), config.warm_up_steps)
+
+
+class LocalSgd:
+    """Steps alone, averages now and then."""
+
+    def __init__(self, board: Board, period: int, together: Together, warm_up_steps: int) -> None:
+        """The first `warm_up_steps` steps are made as `together` makes them."""
+        self._board, self._period, self._overlap = board, period, board.session.config.sync.overlap
+        self._together, self._warm_up_steps = together, warm_up_steps
+        self._averaging: Optional[_Averaging] = None
+
+    def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        """A batch on this board alone; begins an average, or takes one over, where it is time."""
+        if number <= self._warm_up_steps:
+            return self._together.step(number, images, labels)
+        if self._averaging is None:
+            with self._together.agreed():  # changes are sent from where all boards have the same
+                self._averaging = _Averaging(self._board)
+        logs: Logs = self._alone(images, labels)
+        self._averaging.take_over_if_there(number)
+        if (number - self._warm_up_steps) % self._period == 0:
+            self._averaging.begin(number)
+            if not self._overlap:
+                self._averaging.finish(number)
+        return logs
+
+    def settle(self) -> None:
+        """An average of all that was learned, waited for."""
+        if self._averaging:
+            self._averaging.begin(self._board.last_step)
+            self._averaging.finish(self._board.last_step)
+
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        """The model as of the last average that has come, which all boards have: nothing is sent for it."""
+        with self._averaging.agreed() if self._averaging else self._together.agreed():
+            yield
 
     @tf.function(reduce_retracing=True)
-    def together(images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        logs, gradient = board.backward(images, labels)
-        board.apply(reduced(gradient))
+    def _alone(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        logs, gradient = self._board.backward(images, labels)
+        self._board.apply(gradient)
         return logs
 
-    @tf.function(reduce_retracing=True)
-    def alone(images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        logs, gradient = board.backward(images, labels)
-        board.apply(gradient)
-        return logs
 
-    def step(number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        if number <= config.warm_up_steps:
-            return together(images, labels)
-        logs: Logs = alone(images, labels)
-        if number % config.period == 0:
-            averaged.begin()
-            if not config.overlap:
-                averaged.finish()
-        return logs
-
-    def before_validation() -> None:
-        # validation and the saved weights are of what all boards have learned, the last steps included
-        averaged.begin()
-        averaged.finish()
-
-    return board.train(step, before_validation)
-
-
-class Averaging:
+class _Averaging:
     """Averages a board's weights with those of all others, in the background."""
 
-    def __init__(self, session: Session, board: Board) -> None:
-        self._strategy = session.strategy
-        self._dtype = tf.as_dtype(session.config.sync.gradient_dtype)
-        self._variables = board.model.variables
+    def __init__(self, board: Board) -> None:
+        config, model = board.session.config.sync, board.model
+        self._strategy, self._stopwatch, self._log = board.strategy, board.session.stopwatch, board.session.log
+        self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
+        self._variables = [*model.trainable_variables, *model.non_trainable_variables]
         self._flat = Flat([variable.shape for variable in self._variables])
+        learned = Flat([variable.shape for variable in model.trainable_variables]).size
+        self._sizes = [learned, self._flat.size - learned]
+        self._scaled = ScaledMean(self._strategy, config.gradient_dtype, [size for size in self._sizes if size])
         # what all boards had after the last average
         self._anchor = tf.Variable(self._packed(), trainable=False)
-        self._largest = tf.Variable(1.0, trainable=False)
-        self._worker = ThreadPoolExecutor(max_workers=1)  # one: collectives must come in the same order everywhere
-        self._travelling: Optional[Tuple[tf.Tensor, Future]] = None
+        self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
+        # one thread: collectives must come in the same order everywhere
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
 
-    def begin(self) -> None:
+    def begin(self, number: int) -> None:
         """Send this board's change since the last average on its way; the one before must have come first."""
-        self.finish()
+        self.finish(number)
         change = self._change()
-        self._travelling = (change, self._worker.submit(self._mean, change))
+        self._travelling = (number, change, self._thread.submit(self._exchange, change))
 
-    def finish(self) -> None:
+    def take_over_if_there(self, number: int) -> None:
+        """Correct the weights with the average on its way if it has come."""
+        if self._travelling is not None and self._travelling[2].done():
+            self.finish(number)
+
+    def finish(self, number: int) -> None:
         """Wait for the average on its way, if there is one, and correct the weights with it."""
-        if self._travelling is not None:
-            change, coming = self._travelling
-            self._correct(change, coming.result())
-            self._travelling = None
+        if self._travelling is None:
+            return
+        begun, change, coming = self._travelling
+        self._travelling = None
+        before = time.monotonic()
+        mean, waiting_s, travel_s = coming.result()
+        stood_s = time.monotonic() - before
+        # boards wait for each other first, then bytes travel: what was stood through is the end of it
+        communication_s = min(stood_s, travel_s)
+        self._stopwatch.add(communication_s, stood_s - communication_s, overlapped_s=travel_s - communication_s)
+        distance, moved = (float(norm) for norm in self._correct(change, mean))
+        self._log.write(
+            Average(
+                step=begun,
+                applied_at=number,
+                travel_s=travel_s,
+                waiting_s=waiting_s,
+                stood_s=stood_s,
+                distance=distance,
+                moved=moved,
+            )
+        )
+
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        """The model as of the last average, then again as it is on this board."""
+        own = self._packed()
+        self._assign(self._flat.unpack(self._anchor.read_value()))
+        try:
+            yield
+        finally:
+            self._assign(self._flat.unpack(own))
+
+    def _assign(self, values: List[tf.Tensor]) -> None:
+        for variable, value in zip(self._variables, values):
+            variable.assign(value)
 
     def _packed(self) -> tf.Tensor:
         return self._flat.pack([variable.read_value() for variable in self._variables])
@@ -95,12 +154,27 @@ class Averaging:
     def _change(self) -> tf.Tensor:
         return self._packed() - self._anchor
 
-    @tf.function
-    def _mean(self, change: tf.Tensor) -> tf.Tensor:
-        return tf.cast(mean_over_boards(self._strategy, tf.cast(change, self._dtype)), tf.float32)
+    def _exchange(self, change: tf.Tensor) -> Tuple[tf.Tensor, float, float]:
+        mean, waiting_s, travel_s = self._mean(change)
+        return mean, float(waiting_s), float(travel_s)
 
     @tf.function
-    def _correct(self, change: tf.Tensor, mean: tf.Tensor) -> None:
-        self._anchor.assign_add(mean)
-        for variable, part in zip(self._variables, self._flat.unpack(mean - change)):
+    def _mean(self, change: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        small, here, everywhere = after_all(self._strategy, self._scaled.scaled(change))
+        mean = mean_over_boards(self._strategy, small)
+        arrived = ready([mean])
+        self._stopwatch.add(payload_bytes=self._scaled.payload_bytes)
+        return self._scaled.unscaled(mean), everywhere - here, arrived - everywhere
+
+    @tf.function
+    def _correct(self, change: tf.Tensor, mean: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        learned, statistics = tf.split(mean, self._sizes)
+        distance = tf.norm(tf.split(change, self._sizes)[0] - learned)
+        moved = tf.norm(learned)
+        if self._momentum:
+            learned = self._velocity.assign(self._momentum * self._velocity + learned)
+        step = tf.concat([self._outer_rate * learned, statistics], axis=0)
+        self._anchor.assign_add(step)
+        for variable, part in zip(self._variables, self._flat.unpack(step - change)):
             variable.assign_add(part)
+        return distance, moved

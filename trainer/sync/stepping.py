@@ -6,7 +6,19 @@ when. Records are those of `fit`: the same callback writes them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, List, Tuple
+import contextlib
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 import tensorflow as tf
 
@@ -19,6 +31,26 @@ if TYPE_CHECKING:
 Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on this board
 
 
+class Way(Protocol):
+    """How boards agree."""
+
+    def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        """Train on a batch; `number` counts the steps of the whole run, from 1."""
+
+    def settle(self) -> None:
+        """The last step was made: let all boards have the same weights."""
+
+    def agreed(self) -> ContextManager[None]:
+        """While it lasts the model has weights that all boards share: for validation."""
+
+
+class Mean(Protocol):
+    """How the boards' gradients become one."""
+
+    def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
+        """A tensor for each trainable variable, the same on all boards. In a tf.function."""
+
+
 class Board:
     """The model, the optimizer and the loop of one board; all boards begin with the chief's weights."""
 
@@ -29,55 +61,59 @@ class Board:
         self.optimizer.build(self.model.trainable_variables)
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # of losses, of right answers, of images
+        self._steps = session.share.steps(len(session.images.y_train))  # in an epoch
+        self.last_step = session.epochs.stop * self._steps
         self._begin_alike()
         session.ready(self.model)
 
     def backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
         """The logs with this batch, and its gradient: a tensor for each trainable variable. In a tf.function."""
+        scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
         with tf.GradientTape() as tape:
             probabilities = self.model(images, training=True)
             loss = self._loss(labels, probabilities)
-        gradient = tape.gradient(loss, self.model.trainable_variables)
+            objective = self.optimizer.get_scaled_loss(loss) if scaled else loss
+        gradient = tape.gradient(objective, self.model.trainable_variables)
+        if scaled:
+            gradient = self.optimizer.get_unscaled_gradients(gradient)
         return self._logs(loss, probabilities, labels), gradient
 
     def apply(self, gradient: List[tf.Tensor]) -> None:
         """One step of the optimizer. In a tf.function."""
         self.optimizer.apply_gradients(zip(gradient, self.model.trainable_variables))
 
-    def train(
-        self,
-        step: Callable[[int, tf.Tensor, tf.Tensor], Logs],
-        before_validation: Callable[[], None] = lambda: None,
-    ) -> tf.keras.Model:
-        """The model after all epochs: `step` on every batch, then validation.
-
-        `step` gets its number in the whole run, from 1, and the batch; `before_validation` is called when the last
-        step of an epoch was made.
-        """
+    def train(self, way: Way) -> tf.keras.Model:
+        """The model after all epochs."""
         session, recorder = self.session, self.session.recorder
         images, share, validation = session.images, session.share, session.validation_share
-        steps = share.steps(len(images.y_train))
         batches = iter(data.training_batches(images, share, session.seed, session.epochs))
         held_out = data.validation_batches(images, validation)
         recorder.set_model(self.model)
         for epoch in session.epochs:
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
-            for number in range(steps):
-                logs = step(epoch * steps + number + 1, *next(batches))
-                recorder.on_train_batch_end(number, logs)
-            before_validation()
+            for place in range(self._steps):
+                number = epoch * self._steps + place + 1
+                logs = way.step(number, *next(batches))
+                if number == self.last_step:
+                    way.settle()  # within the last window, since it is part of training
+                recorder.on_train_batch_end(place, logs)
             trained = self._means()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
-            for x, y in held_out:
-                self._evaluate(x, y)
+            with way.agreed():
+                for x, y in held_out:
+                    self._evaluate(x, y)
             validated = self._means()
             recorder.on_test_end()
             recorder.on_epoch_end(
                 epoch, {**trained, "val_loss": validated["loss"], "val_accuracy": validated["accuracy"]}
             )
         return self.model
+
+    def means(self, values: Sequence[float]) -> List[float]:
+        """The mean over all boards of each value; the same numbers on all."""
+        return [float(value) for value in self._mean_of(tf.constant(values, tf.float32)).numpy()]
 
     @tf.function(reduce_retracing=True)
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> None:
@@ -91,12 +127,12 @@ class Board:
         return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
 
     @tf.function
-    def _mean_sums(self) -> tf.Tensor:
-        return mean_over_boards(self.strategy, self._sums.read_value())
+    def _mean_of(self, values: tf.Tensor) -> tf.Tensor:
+        return mean_over_boards(self.strategy, values)
 
     def _means(self) -> Dict[str, float]:
-        sums = self._mean_sums().numpy()
-        return {"loss": float(sums[0] / sums[2]), "accuracy": float(sums[1] / sums[2])}
+        loss, right, count = self.means(self._sums.numpy())
+        return {"loss": loss / count, "accuracy": right / count}
 
     def _begin_alike(self) -> None:
         """Every board takes over the chief's weights; the mean of its vector and zeros, times the boards."""
@@ -113,3 +149,63 @@ class Board:
 
         for variable, value in zip(variables, flat.unpack(chiefs())):
             variable.assign(value)
+
+
+class Together:
+    """A way whose boards make every step of the optimizer with the same gradient: their mean."""
+
+    def __init__(self, board: Board, mean: Mean, warm_up: Optional[Mean] = None) -> None:
+        config = board.session.config.sync
+        self._board, self._every = board, config.accumulate_steps
+        self._warm_up_steps = config.warm_up_steps if warm_up else 0
+        self._held = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in board.model.trainable_variables]
+        self._held = self._held if self._every > 1 else []
+        self._update, self._first_updates = self._updating(mean), self._updating(warm_up or mean)
+        # of batch normalisation: each board gathers its own
+        self._statistics = board.model.non_trainable_variables
+        self._statistics_flat = Flat([variable.shape for variable in self._statistics])
+
+    def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        """A batch; the boards agree after each `accumulate_steps` of them, and after the last one."""
+        held = (number - 1) % self._every + 1
+        if held < self._every and number < self._board.last_step:
+            return self._hold(images, labels)
+        update = self._first_updates if number <= self._warm_up_steps else self._update
+        return update(images, labels, tf.constant(1.0 / held))
+
+    def settle(self) -> None:
+        """They have."""
+
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        """The weights are the same on all boards at any time; moving statistics become their mean."""
+        if self._statistics:
+            self._average_statistics()
+        yield
+
+    @tf.function
+    def _average_statistics(self) -> None:
+        mine = self._statistics_flat.pack([variable.read_value() for variable in self._statistics])
+        means = self._statistics_flat.unpack(mean_over_boards(self._board.strategy, mine))
+        for variable, mean in zip(self._statistics, means):
+            variable.assign(mean)
+
+    @tf.function(reduce_retracing=True)
+    def _hold(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        logs, gradient = self._board.backward(images, labels)
+        for held, part in zip(self._held, gradient):
+            held.assign_add(part)
+        return logs
+
+    def _updating(self, mean: Mean) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
+        @tf.function(reduce_retracing=True)
+        def update(images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> Logs:
+            logs, gradient = self._board.backward(images, labels)
+            if self._held:
+                gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
+                for held in self._held:
+                    held.assign(tf.zeros_like(held))
+            self._board.apply(mean(gradient))
+            return logs
+
+        return update

@@ -56,6 +56,10 @@ options:
       - Python environment of this machine that the board has, read-only, as
         C(/opt/cluster-kit/venv). Required if present.
     type: path
+  more_envs:
+    description: Path on the board of other Python environments of this machine, mounted read-only, and path here.
+    type: dict
+    default: {}
   hidden:
     description: Folders of this machine that are empty on the board, besides C(/home) and C(/root).
     type: list
@@ -127,6 +131,7 @@ def main() -> None:
             "public_key_file": {"type": "path"},
             "python_env": {"type": "path"},
             "hidden": {"type": "list", "elements": "path", "default": []},
+            "more_envs": {"type": "dict", "default": {}},
             "dress": {"type": "str", "default": ""},
             "dress_files": {"type": "path", "default": ""},
             "password": {"type": "str", "default": "", "no_log": True},

@@ -47,6 +47,7 @@ class Board:
     public_key_file: str
     python_env: str
     hidden: list[str]
+    more_envs: dict[str, str]
     dress: str = ""
     dress_files: str = ""
     password: str = ""
@@ -92,13 +93,18 @@ class Board:
             # A digest: a process's environment shows this.
             "login": hashlib.sha256(repr(self.login).encode()).hexdigest(),
             # A folder that was deleted and made again has another number; the board has the old.
-            "inodes": [_inode(path) for path in (self.folder / "upper", Path(self.python_env))],
+            "inodes": [_inode(path) for path in (self.folder / "upper", *map(Path, self.python_envs().values()))],
         }
 
     def mounts(self) -> list[tuple[str, str]]:
         """Returns the folders of this machine and where the board has them, read-only."""
-        folders = [(path, path) for path in interpreter_folders(self.python_env)]
-        return [*folders, (self.python_env, VENV)]
+        envs = self.python_envs()
+        folders = sorted({path for env in envs.values() for path in interpreter_folders(env)})
+        return [*((path, path) for path in folders), *((env, path) for path, env in envs.items())]
+
+    def python_envs(self) -> dict[str, str]:
+        """Returns where the board has which of this machine's Python environments."""
+        return {VENV: self.python_env, **self.more_envs}
 
 
 def present(board: Board, check: bool) -> dict[str, Any]:

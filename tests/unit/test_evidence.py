@@ -1,0 +1,28 @@
+"""Which collective ran, from lines as TensorFlow 2.12.1 writes them."""
+
+import pytest
+
+from trainer.evidence import collective_used
+
+RING = (
+    "2026-11-21 10:35:15.1 I tensorflow/core/common_runtime/collective_param_resolver_local.cc:102] "
+    "AssignCollectiveType RingReduce\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "used"),
+    [
+        (RING * 3 + RING.replace("RingReduce", "HierarchicalTreeBroadcast"), "RingReduce"),
+        (RING.replace("Ring", "Nccl"), "NcclReduce"),
+        (RING + RING.replace("Ring", "Nccl"), "NcclReduce, RingReduce"),
+        ("communication_hint=nccl\n", None),  # what was asked for
+    ],
+)
+def test_the_log_tells_which_collective_ran(tmp_path, log, used):
+    (tmp_path / "trainer.log").write_text(log)
+    assert collective_used(tmp_path / "trainer.log") == used
+
+
+def test_without_a_log_nothing_is_known(tmp_path):
+    assert collective_used(tmp_path / "trainer.log") is None

@@ -1,0 +1,58 @@
+"""Where the time of steps goes: computing, communicating, waiting for other boards; and what was to be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sums since the beginning, or between two moments. null: not measured."""
+
+    communication_s: float  # steps stood still while bytes travelled
+    waiting_s: Optional[float]  # steps stood still until the slowest board was ready; null: within communication_s
+    overlapped_s: float  # bytes travelled while steps went on
+    payload_bytes: int  # handed to collectives on this board
+
+    def since(self, before: Split) -> Split:
+        """What came after another moment."""
+        return Split(
+            self.communication_s - before.communication_s,
+            None if self.waiting_s is None else self.waiting_s - (before.waiting_s or 0.0),
+            self.overlapped_s - before.overlapped_s,
+            self.payload_bytes - before.payload_bytes,
+        )
+
+
+class Stopwatch:
+    """Ways of synchronising add to it, from within a tf.function or not; the recorder reads."""
+
+    def __init__(self) -> None:
+        self._waiting_apart = True
+        with tf.device("CPU:0"):
+            self._sums = tf.Variable(tf.zeros(4, tf.float64), trainable=False)
+
+    def add(
+        self, communication_s: Any = 0.0, waiting_s: Any = 0.0, overlapped_s: Any = 0.0, payload_bytes: int = 0
+    ) -> tf.Operation:
+        """Note seconds and bytes; `waiting_s` None says that waiting is part of communication and not known."""
+        if waiting_s is None:
+            self._waiting_apart, waiting_s = False, 0.0
+        values = (communication_s, waiting_s, overlapped_s, payload_bytes)
+        return self._sums.assign_add(tf.stack([tf.cast(value, tf.float64) for value in values]))
+
+    def read(self) -> Split:
+        """The sums so far."""
+        communication_s, waiting_s, overlapped_s, payload_bytes = (float(value) for value in self._sums.numpy())
+        return Split(communication_s, waiting_s if self._waiting_apart else None, overlapped_s, int(payload_bytes))
+
+
+def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Seconds (float64) of the clock at which all these tensors have been computed. In a tf.function."""
+    # a device runs behind the graph: its values are there when an element of each has been copied
+    elements = tf.stack([tf.reshape(tensor, [-1])[0] for tensor in tensors])
+    with tf.device("CPU:0"), tf.control_dependencies([tf.identity(elements)]):
+        return tf.timestamp()

@@ -1,0 +1,74 @@
+"""Chooses the way of synchronising by itself: a few synchronous steps are timed, then `trainer.choice` decides.
+
+The timed steps are steps of the training. All boards decide from the mean of their times, so they decide alike.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ContextManager, Dict, List, Optional
+
+import tensorflow as tf
+
+from trainer.choice import choose
+from trainer.sync.allreduce import GradientMean
+from trainer.sync.local_sgd import LocalSgd
+from trainer.sync.stepping import Board, Logs, Together, Way
+
+_TRACED, _TIMED = 2, 5  # steps with each type: to trace and warm up, and to measure
+_DTYPES = ("float32", "float16")
+MEASURED_STEPS = len(_DTYPES) * (_TRACED + _TIMED)
+
+
+def way(board: Board) -> Auto:
+    """The least lossy way with `efficiency`."""
+    return Auto(board)
+
+
+class Auto:
+    """Measures, chooses, and then is what it chose."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._together = {dtype: Together(board, GradientMean(board, dtype)) for dtype in _DTYPES}
+        self._compute_s: List[float] = []
+        self._stood_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
+        self._chosen: Optional[Way] = None
+
+    def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+        """A batch; the first MEASURED_STEPS are timed."""
+        if self._chosen is not None:
+            return self._chosen.step(number, images, labels)
+        dtype = _DTYPES[(number - 1) // (_TRACED + _TIMED)]
+        stopwatch = self._board.session.stopwatch
+        began, before = time.monotonic(), stopwatch.read()
+        logs = self._together[dtype].step(number, images, labels)
+        float(logs["loss"])  # waits until the device has finished
+        if (number - 1) % (_TRACED + _TIMED) >= _TRACED:
+            split = stopwatch.read().since(before)
+            self._stood_s[dtype].append(split.communication_s)
+            self._compute_s.append(time.monotonic() - began - split.communication_s - (split.waiting_s or 0.0))
+        if number == MEASURED_STEPS:
+            self._choose()
+        return logs
+
+    def settle(self) -> None:
+        """As the chosen way does."""
+        if self._chosen is not None:
+            self._chosen.settle()
+
+    def agreed(self) -> ContextManager[None]:
+        """As the chosen way does."""
+        return (self._chosen or self._together["float32"]).agreed()
+
+    def _choose(self) -> None:
+        session = self._board.session
+        seconds = [min(self._stood_s[dtype]) for dtype in _DTYPES]
+        compute_s, float32_s, float16_s = self._board.means([sum(self._compute_s) / len(self._compute_s), *seconds])
+        choice = choose(compute_s, float32_s, float16_s, session.config.sync.efficiency)
+        session.log.write(choice)
+        print(f"auto: {choice.reason}")
+        together = self._together[choice.gradient_dtype]
+        self._chosen = (
+            together if choice.period is None else LocalSgd(self._board, choice.period, together, MEASURED_STEPS)
+        )

@@ -1,0 +1,80 @@
+"""Synchronous training that sends a low-rank approximation of the gradient, and what it lacks later.
+
+PowerSGD (Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed
+optimization", NeurIPS 2019, algorithms 1 and 2): each board adds what it could not send before (error feedback),
+boards average P = M Q, make its columns orthonormal, average Q = M^T P, and use P Q^T as the gradient. Q is kept for
+the next step. All P travel in one message, together with the tensors too small to compress, and all Q in another.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import tensorflow as tf
+
+from trainer.sync.allreduce import GradientMean
+from trainer.sync.collective import Flat, ScaledMean
+from trainer.sync.stepping import Board, Together
+
+MIN_SAVING = 2.0  # a matrix is compressed where that sends this many times fewer elements
+
+
+def way(board: Board) -> Together:
+    """Low-rank gradients after `warm_up_steps` steps with the whole gradient."""
+    return Together(board, LowRankMean(board), warm_up=GradientMean(board))
+
+
+class LowRankMean:
+    """An approximation of the mean of the boards' gradients, the same on all boards."""
+
+    def __init__(self, board: Board) -> None:
+        config, self._stopwatch = board.session.config.sync, board.session.stopwatch
+        self._shapes = [variable.shape for variable in board.model.trainable_variables]
+        self._matrices = [_as_matrix(shape, config.rank) for shape in self._shapes]
+        self._low = [place for place, matrix in enumerate(self._matrices) if matrix]
+        self._whole = [place for place, matrix in enumerate(self._matrices) if not matrix]
+        self._errors, self._q = [], []
+        for place in self._low:
+            rows, columns, rank = self._matrices[place]  # type: ignore[misc]
+            self._errors.append(tf.Variable(tf.zeros([rows, columns]), trainable=False))
+            # the same on all boards
+            start = tf.random.stateless_normal([columns, rank], seed=[board.session.seed, place])
+            self._q.append(tf.Variable(start, trainable=False))
+        ranks = [q.shape[1] for q in self._q]
+        self._p_flat = Flat([tf.TensorShape([error.shape[0], rank]) for error, rank in zip(self._errors, ranks)])
+        self._whole_flat = Flat([self._shapes[place] for place in self._whole])
+        self._q_flat = Flat([q.shape for q in self._q])
+        sizes = [size for size in (self._p_flat.size, self._whole_flat.size) if size]
+        self._first = ScaledMean(board.strategy, config.gradient_dtype, sizes)
+        self._second = ScaledMean(board.strategy, config.gradient_dtype, [self._q_flat.size])
+        self.payload_bytes = self._first.payload_bytes + self._second.payload_bytes  # of one call
+
+    def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
+        """A tensor for each trainable variable. In a tf.function."""
+        owed = [tf.reshape(gradient[place], e.shape) + e for place, e in zip(self._low, self._errors)]
+        mine = [matrix @ q for matrix, q in zip(owed, self._q)] + [gradient[place] for place in self._whole]
+        first = self._first.timed(Flat([tensor.shape for tensor in mine]).pack(mine), self._stopwatch)
+        p_vector, whole_vector = tf.split(first, [self._p_flat.size, self._whole_flat.size])
+        means = dict(zip(self._whole, self._whole_flat.unpack(whole_vector)))
+        if self._low:
+            bases = [tf.linalg.qr(p)[0] for p in self._p_flat.unpack(p_vector)]
+            back = [tf.matmul(matrix, basis, transpose_a=True) for matrix, basis in zip(owed, bases)]
+            shared = self._q_flat.unpack(self._second.timed(self._q_flat.pack(back), self._stopwatch))
+            for place, matrix, basis, q, kept, error in zip(self._low, owed, bases, shared, self._q, self._errors):
+                sent = tf.matmul(basis, q, transpose_b=True)
+                error.assign(matrix - sent)
+                kept.assign(q)
+                means[place] = tf.reshape(sent, self._shapes[place])
+        return [means[place] for place in range(len(gradient))]
+
+
+def _as_matrix(shape: tf.TensorShape, rank: int) -> Optional[Tuple[int, int, int]]:
+    """(rows, columns, rank) of a tensor as a matrix; None where a low rank would not save enough."""
+    columns = shape[-1] if len(shape) > 1 else 1
+    if columns == 1 and len(shape) > 2:  # a depthwise kernel: (height, width, channels, 1)
+        columns = shape[-2]
+    rows = shape.num_elements() // columns
+    rank = min(rank, rows, columns)
+    if min(rows, columns) == 1 or rows * columns < MIN_SAVING * rank * (rows + columns):
+        return None
+    return rows, columns, rank
