@@ -1,0 +1,140 @@
+"""One sitting: emulated boards for the time of a benchmark, and runs on them, one after the other."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from analysis.load import load
+from trainer.events import write_json
+
+PROJECT = Path(__file__).resolve().parents[1]
+RUNS = PROJECT / "runs"
+_CALIBRATION = PROJECT / ".cache/lab_calibration.json"
+# the controller looks at the boards seldom: it computes on the cores that the boards compute on
+_POLL_S = 15
+
+
+class BenchmarkError(Exception):
+    """A playbook failed; the message has the end of its output."""
+
+
+class Sitting:
+    """The lab, up within a `with` block, and what is measured in it."""
+
+    def __init__(self, name: str, boards: int = 2, **lab: Any) -> None:
+        """`lab` are variables of the role lab for the whole sitting."""
+        self.name, self._boards, self._lab = name, boards, lab
+        self.runs = RUNS / f"bench-{name}"
+        self.rows: list[dict[str, Any]] = []
+        self._began = datetime.datetime.now(datetime.UTC)
+
+    def __enter__(self) -> Sitting:
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.link(None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.playbook("playbooks/lab_down.yml")
+
+    def link(self, rate: str | None) -> None:
+        """Give every link this rate, in tc's syntax; None: the calibrated one, found first if it is not known."""
+        chosen = {} if rate is None else {"lab_link_rate": rate}
+        self.playbook("playbooks/lab_up.yml", lab_boards=self._boards, **self._lab, **chosen)
+
+    def run(self, workers: int, override: dict[str, Any], experiment: str = "rehearsal", seed: int = 1) -> Path:
+        """Run an experiment; returns the run's folder."""
+        before = set(self.runs.iterdir())
+        self.playbook(
+            "playbooks/run_experiment.yml",
+            workers=workers,
+            experiment=experiment,
+            seed=seed,
+            override=override,
+            run_config_runs_dir=str(self.runs),
+            train_poll_s=_POLL_S,
+        )
+        (made,) = (path for path in set(self.runs.iterdir()) - before if path.is_dir())
+        return made
+
+    def playbook(self, path: str, **variables: Any) -> None:
+        """Run a playbook on the lab. Raises BenchmarkError where it fails."""
+        done = subprocess.run(
+            [
+                Path(sys.executable).parent / "ansible-playbook",
+                "-i",
+                "inventory/lab",
+                path,
+                "-e",
+                json.dumps(variables),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise BenchmarkError(f"{path} {variables} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+
+    def write(self, **more: Any) -> Path:
+        """Write runs/bench-NAME.json: the machine, the commit, `more`, and the rows so far."""
+        path = RUNS / f"bench-{self.name}.json"
+        write_json(
+            path,
+            {
+                "benchmark": self.name,
+                "emulated": True,
+                "machine": _machine(),
+                "git_commit": _git("rev-parse", "HEAD"),
+                "git_dirty": bool(_git("status", "--porcelain")),
+                "began": self._began.isoformat(timespec="seconds"),
+                "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                **more,
+                "rows": self.rows,
+            },
+        )
+        return path
+
+
+def calibration() -> dict[str, Any]:
+    """What the lab's calibration found: link_rate_bit_per_s, ratio, step_s, ..."""
+    found: dict[str, Any] = json.loads(_CALIBRATION.read_text(encoding="utf-8"))
+    return found
+
+
+def windows(folder: Path, skip: int, tail: int) -> list[dict[str, Any]]:
+    """A run's windows on all boards, without those of each board's first `skip` and last `tail` steps."""
+    table = load([folder]).windows
+    rows: list[dict[str, Any]] = []
+    for _, board in table.groupby("rank"):
+        ordered = board.sort_values(["epoch", "first_step"])
+        before = ordered["steps"].cumsum() - ordered["steps"]
+        kept = ordered[(before >= skip) & (before + ordered["steps"] <= ordered["steps"].sum() - tail)]
+        rows += [{str(key): value for key, value in row.items()} for row in kept.to_dict("records")]
+    return rows
+
+
+def _machine() -> dict[str, Any]:
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
