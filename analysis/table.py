@@ -45,7 +45,8 @@ COLUMNS = (
     Column("epoch_s", ("epoch", "[s]"), 1, 1),
     Column("epoch_ratio", ("epoch", "[x one]")),
     Column("images_per_s", ("speed", "[images/s]"), 1, 1),
-    Column("speedup", ("speed-up", "[x one]")),
+    Column("speedup", ("faster", "[x one]")),
+    Column("agreeing_share", ("sync", "[%]"), 100, 0),
     Column("val_accuracy_first", ("accuracy", "first"), 1, 3),
     Column("val_accuracy_final", ("accuracy", "final"), 1, 3),
     Column("sent_bytes_per_step", ("sent", "[MB/step]"), 1e-6, 2),
@@ -103,6 +104,7 @@ def notes(comparison: Comparison) -> list[str]:
     return [
         *([f"{', '.join(comparison.marks).capitalize()}."] if comparison.marks else []),
         "[x one]: as a multiple of one board.",
+        "Sync: share of time in which boards stood still for each other or for bytes.",
         "Accuracy is that of the validation images, after the first and the last epoch.",
         spread,
     ]

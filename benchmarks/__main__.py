@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from benchmarks.sitting import BenchmarkError
 
@@ -15,12 +16,33 @@ def main() -> int:
     speed.add_argument("--repeats", type=int, default=3)
     speed.add_argument("--seed", type=int, default=1, help="of the order")
     speed.add_argument("--only", default="", metavar="TEXT", help="variants with this in their name")
+    real = commands.add_parser("accuracy", help="accuracy and time to accuracy, on real images and weights")
+    real.add_argument(
+        "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
+    )
+    real.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of the backbone, without top (.h5)")
+    real.add_argument("--seeds", type=int, default=3)
+    real.add_argument("--train-images", type=int, default=8192)
+    real.add_argument("--validation-images", type=int, default=5000)
+    real.add_argument("--size", type=int, default=32, help="pixels a side")
+    one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
+    one.add_argument("--repeats", type=int, default=3)
+    one.add_argument("--seed", type=int, default=1, help="of the order")
     options = parser.parse_args()
     try:
         if options.command == "sync":
             from benchmarks import sync
 
             path = sync.measure(options.repeats, options.seed, options.only)
+        elif options.command == "accuracy":
+            from benchmarks import accuracy
+
+            sizes = options.train_images, options.validation_images, options.size
+            path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+        else:
+            from benchmarks import single
+
+            path = single.measure(options.repeats, options.seed)
         print(path, file=sys.stderr)
     except BenchmarkError as error:
         print(f"benchmark: {error}", file=sys.stderr)

@@ -17,7 +17,6 @@ from trainer.events import write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUNS = PROJECT / "runs"
-_CALIBRATION = PROJECT / ".cache/lab_calibration.json"
 # the controller looks at the boards seldom: it computes on the cores that the boards compute on
 _POLL_S = 15
 
@@ -103,9 +102,9 @@ class Sitting:
         return path
 
 
-def calibration() -> dict[str, Any]:
+def calibration(path: Path = PROJECT / ".cache/lab_calibration.json") -> dict[str, Any]:
     """What the lab's calibration found: link_rate_bit_per_s, ratio, step_s, ..."""
-    found: dict[str, Any] = json.loads(_CALIBRATION.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

@@ -118,13 +118,13 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for (link, engine), group in pd.DataFrame(rows).groupby(["link", "engine"], sort=False):
         alone = group[group["boards"] == 1]["images_per_s"].median()
-        for (sync, boards), runs in group.groupby(["sync", "boards"], sort=False):
+        for sync, runs in group.groupby("sync", sort=False):
             speeds = runs["images_per_s"]
             sent, expected = runs["sent_bytes_per_step"].median(), runs.get("expected_bytes_per_step")
             found.append(
                 {
                     "engine": engine,
-                    "boards": int(boards),
+                    "boards": int(runs["boards"].iloc[0]),
                     "link": link,
                     "sync": sync,
                     "repeats": len(runs),

@@ -44,7 +44,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
             f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
             "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
         )
-    raw = _configuration(request, project, problems)
+    raw = configuration(request, project, problems)
     config = _section(raw, "", problems)
     if config is not None and workers is not None and workers > 0:
         problems += config.problems_with(workers)
@@ -92,30 +92,42 @@ def _whole_number(request: Mapping[str, Any], name: str, problems: List[str]) ->
         return None
 
 
+_EXAMPLE = '-e \'{"override": {"epochs": 3}}\''
+
+
 def _presets(project: Path) -> Dict[str, Path]:
     return {path.stem: path for path in sorted((project / "experiments").glob("*.yml"))}
 
 
-def _configuration(request: Mapping[str, Any], project: Path, problems: List[str]) -> Dict[str, Any]:
+def configuration(request: Mapping[str, Any], project: Path, problems: List[str]) -> Dict[str, Any]:
     """The preset with the override on top, not yet checked."""
-    name = str(request["experiment"])
-    known = _presets(project)
-    preset: Any = {}
-    if name not in known:
-        problems.append(f"experiment is {name!r}; known in experiments/ are {', '.join(known)}")
+    parts = _preset(str(request["experiment"]), "experiment", _presets(project), problems)
+    if isinstance(request["override"], dict):
+        parts.append(request["override"])
     else:
-        try:
-            preset = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            problems.append(f"experiments/{name}.yml is not YAML: {' '.join(str(error).split())}")
-    parts = []
-    for what, part in ((f"experiments/{name}.yml", preset), ("override", request["override"])):
-        if isinstance(part, dict):
-            parts.append(part)
-        else:
-            example = '-e \'{"override": {"epochs": 3}}\''
-            problems.append(f"{what} is {part!r}; give a mapping of fields, such as {example}")
-    return functools.reduce(_merged, parts, {})
+        problems.append(f"override is {request['override']!r}; give a mapping of fields, such as {_EXAMPLE}")
+    return functools.reduce(merged, parts, {})
+
+
+def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: List[str]) -> List[Mapping[str, Any]]:
+    """The preset of this name after those that it extends."""
+    if name not in known:
+        problems.append(f"{asked_by} is {name!r}; known in experiments/ are {', '.join(known)}")
+        return []
+    file = f"experiments/{name}.yml"
+    try:
+        preset: Any = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        problems.append(f"{file} is not YAML: {' '.join(str(error).split())}")
+        return []
+    if not isinstance(preset, dict):
+        problems.append(f"{file} is {preset!r}; give a mapping of fields, such as epochs: 3")
+        return []
+    below = preset.pop("extends", None)
+    if below is None:
+        return [preset]
+    others = {other: path for other, path in known.items() if other != name}  # so that no circle is followed
+    return [*_preset(str(below), f"extends in {file}", others, problems), preset]
 
 
 def _section(raw: Dict[str, Any], name: str, problems: List[str]) -> Optional[Config]:
@@ -127,12 +139,13 @@ def _section(raw: Dict[str, Any], name: str, problems: List[str]) -> Optional[Co
         return None
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Dict[str, Any]:
-    merged = dict(below)
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Dict[str, Any]:
+    """`below` with what `above` says on top, mappings within them merged too."""
+    both = dict(below)
     for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merged(below[key], value) if both else value
-    return merged
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        both[key] = merged(below[key], value) if nested else value
+    return both
 
 
 def _pack_trainer(project: Path) -> Tuple[Path, str]:

@@ -24,7 +24,7 @@ def environment() -> Path:
     if not stamp.exists():
         print(f"installing PyTorch in {_ENVIRONMENT.name}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", _ENVIRONMENT], check=True)
-        pip = [_ENVIRONMENT / "bin/python", "-m", "pip", "install", "--quiet", "-r", HERE / "requirements.txt"]
+        pip = [f"{_ENVIRONMENT}/bin/python", "-m", "pip", "install", "--quiet", "-r", f"{HERE}/requirements.txt"]
         subprocess.run(pip, check=True)
         stamp.touch()
     return _ENVIRONMENT

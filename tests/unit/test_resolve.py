@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from trainer import archives, assets, synthetic
-from trainer.config import ConfigError
-from trainer.resolve import resolve
+from trainer.config import ConfigError, parse
+from trainer.resolve import configuration, resolve
 
 PROJECT = Path(__file__).parents[2]
 
@@ -186,11 +186,10 @@ def test_weights_by_path_are_staged(project, tmp_path):
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (PROJECT / "experiments").glob("*.yml")))
 def test_every_preset_of_the_project_is_valid(preset):
-    import yaml
-
-    from trainer.config import parse
-
-    parse(yaml.safe_load((PROJECT / "experiments" / f"{preset}.yml").read_text()) or {})
+    found = []
+    raw = configuration({"experiment": preset, "override": {}}, PROJECT, found)
+    assert found == []
+    parse(raw)
 
 
 def test_the_command_prints_the_run_or_the_problems(project):
@@ -208,3 +207,17 @@ def test_the_command_prints_the_run_or_the_problems(project):
     assert (good.returncode, bad.returncode) == (0, 2)
     assert "run" in json.loads(good.stdout)
     assert "workers is 9" in json.loads(bad.stdout)["problems"][0]
+
+
+def test_a_preset_can_extend_another(project):
+    (project / "experiments" / "long.yml").write_text("extends: short\nepochs: 9\ndata: {sharding: sharded}\n")
+    config = resolve(request(project, experiment="long"))["run"]["config"]
+    assert (config["epochs"], config["data"]["sharding"], config["data"]["train_images"]) == (9, "sharded", 200)
+
+
+def test_a_preset_that_extends_nothing_known_is_refused(project):
+    (project / "experiments" / "a.yml").write_text("extends: b\n")
+    (project / "experiments" / "b.yml").write_text("extends: a\n")
+    assert (
+        problems(project, experiment="a")[0] == "extends in experiments/b.yml is 'a'; known in experiments/ are short"
+    )

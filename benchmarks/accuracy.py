@@ -1,0 +1,155 @@
+"""Accuracy of one board, of two boards that train together, and of the fast way, for the same passes over the images.
+
+Real images and pretrained weights, which the user gives; several seeds; the paper's learning-rate schedule, its
+constant part and its decay compressed to the number of epochs. The link is such that boards have the paper's ratio of
+communication to computation at this image size; only validation is left out of the times.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from analysis.load import load
+from benchmarks.sitting import PROJECT, Sitting, calibration
+from trainer.resolve import merged
+
+ARMS: dict[str, tuple[int, dict[str, Any]]] = {
+    "one board": (1, {}),
+    "two boards, together": (2, {"sync": {"way": "allreduce"}}),
+    "two boards, fast": (2, {"sync": {"way": "local_sgd"}}),
+}
+BASE = "one board"
+_EPOCHS = 10
+
+
+def configuration(images: Path, weights: Path, train: int, validation: int, size: int) -> dict[str, Any]:
+    """What all arms have in common."""
+    return {
+        "epochs": _EPOCHS,
+        "window_steps": 16,
+        "data": {
+            "source": "npz",
+            "path": str(images),
+            "train_images": train,
+            "validation_images": validation,
+            "sharding": "sharded",
+        },
+        # 0.999 needs more steps than there are to settle
+        "model": {"image_size": size, "weights": str(weights), "batch_norm_momentum": 0.9},
+        "optimizer": {"learning_rate": 0.0003},
+        "schedule": {"constant_epochs": _EPOCHS // 2, "decay": 0.5},
+    }
+
+
+def measure(images: Path, weights: Path, seeds: int, train: int, validation: int, size: int) -> Path:
+    """Run every arm with every seed; returns the file written."""
+    common = configuration(images, weights, train, validation, size)
+    probe = {"model": {"image_size": size}}
+    calibration_file = f".cache/lab_calibration_{size}.json"
+    # another image size has another ratio at the same rate
+    with Sitting("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as sitting:
+        more = {"calibration": calibration(PROJECT / calibration_file), "configuration": common}
+        for seed in range(1, seeds + 1):
+            for arm in random.Random(seed).sample(list(ARMS), len(ARMS)):
+                boards, fields = ARMS[arm]
+                row = _outcome(sitting.run(boards, merged(common, fields), seed=seed))
+                sitting.rows.append({"arm": arm, "boards": boards, "seed": seed, **row})
+                print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
+                path = sitting.write(**more, summary=[])
+        path = sitting.write(**more, summary=summary(sitting.rows))
+    print(table(json.loads(path.read_text(encoding="utf-8"))))
+    return path
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    """val_accuracy after each epoch, and train_s, the seconds of training until then.
+
+    Tracing the graph takes longer than the first steps; so the first epoch counts as long as the others do in the
+    median, and `tracing_s` is what it took longer.
+    """
+    epochs = load([folder]).epochs
+    chief = epochs[epochs["rank"] == 0].sort_values("epoch")
+    seconds = chief["train_s"].tolist()
+    usual = statistics.median(seconds[1:])
+    return {
+        "val_accuracy": chief["val_accuracy"].tolist(),
+        "train_s": list(itertools.accumulate([usual, *seconds[1:]])),
+        "tracing_s": seconds[0] - usual,
+        "communication_s": float(chief["communication_s"].iloc[1:].sum()),
+    }
+
+
+def time_to_accuracy(row: dict[str, Any], wanted: float) -> float | None:
+    """Seconds of training after which validation reached `wanted`; between two epochs as on the line between them.
+
+    None where it never did.
+    """
+    points = list(zip([0.0, *row["train_s"]], [0.0, *row["val_accuracy"]], strict=True))
+    for (before_s, before), (after_s, after) in itertools.pairwise(points):
+        if after >= wanted:
+            return float(before_s) + float(after_s - before_s) * (wanted - before) / (after - before)
+    return None
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per arm: final accuracy (mean, least, greatest), its difference from one board's with the same seed (mean
+    and 95 % interval, Student's t), and the time to one board's mean final accuracy less a point (median)."""
+    final = pd.DataFrame(
+        [{"arm": row["arm"], "seed": row["seed"], "accuracy": row["val_accuracy"][-1]} for row in rows]
+    ).pivot(index="seed", columns="arm", values="accuracy")
+    wanted = float(final[BASE].mean()) - 0.01
+    times = {arm: [time_to_accuracy(row, wanted) for row in rows if row["arm"] == arm] for arm in ARMS}
+    found = []
+    for arm, (boards, _) in ARMS.items():
+        difference = final[arm] - final[BASE]
+        half = float(stats.t.ppf(0.975, len(difference) - 1) * difference.sem()) if len(difference) > 1 else None
+        reached = [value for value in times[arm] if value is not None]
+        median_s = statistics.median(reached) if len(reached) == len(times[arm]) else None
+        base_s = [value for value in times[BASE] if value is not None]
+        found.append(
+            {
+                "arm": arm,
+                "boards": boards,
+                "seeds": len(difference),
+                "accuracy": float(final[arm].mean()),
+                "accuracy_min": float(final[arm].min()),
+                "accuracy_max": float(final[arm].max()),
+                "difference": float(difference.mean()),
+                "difference_interval": None if half is None else [difference.mean() - half, difference.mean() + half],
+                "wanted_accuracy": wanted,
+                "time_to_accuracy_s": median_s,
+                "times_faster": None if median_s is None or not base_s else statistics.median(base_s) / median_s,
+                "train_s": statistics.median(row["train_s"][-1] for row in rows if row["arm"] == arm),
+            }
+        )
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """The summary as a table in Markdown."""
+    first = result["summary"][0]
+    lines = [
+        "| arm | final accuracy (least to greatest) | less one board's, points (95 % interval) | training | "
+        f"time to {first['wanted_accuracy']:.3f} | times faster |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in result["summary"]:
+        low, high = (100 * end for end in row["difference_interval"] or (math.nan, math.nan))
+        reached = "never" if row["time_to_accuracy_s"] is None else f"{row['time_to_accuracy_s']:.0f} s"
+        faster = "" if row["times_faster"] is None else f"{row['times_faster']:.2f}"
+        alone = row["arm"] == BASE
+        lines.append(
+            f"| {row['arm']} | {row['accuracy']:.4f} ({row['accuracy_min']:.4f} to {row['accuracy_max']:.4f}) | "
+            + ("" if alone else f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})")
+            + f" | {row['train_s']:.0f} s | {reached} | {faster} |"
+        )
+    return "\n".join(lines)
