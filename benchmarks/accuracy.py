@@ -93,10 +93,10 @@ def time_to_accuracy(row: dict[str, Any], wanted: float) -> float | None:
 
     None where it never did.
     """
-    points = list(zip([0.0, *row["train_s"]], [0.0, *row["val_accuracy"]], strict=True))
+    points: list[tuple[float, float]] = list(zip([0.0, *row["train_s"]], [0.0, *row["val_accuracy"]], strict=True))
     for (before_s, before), (after_s, after) in itertools.pairwise(points):
         if after >= wanted:
-            return float(before_s) + float(after_s - before_s) * (wanted - before) / (after - before)
+            return before_s + (after_s - before_s) * (wanted - before) / (after - before)
     return None
 
 
@@ -110,8 +110,12 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     times = {arm: [time_to_accuracy(row, wanted) for row in rows if row["arm"] == arm] for arm in ARMS}
     found = []
     for arm, (boards, _) in ARMS.items():
-        difference = final[arm] - final[BASE]
-        half = float(stats.t.ppf(0.975, len(difference) - 1) * difference.sem()) if len(difference) > 1 else None
+        difference = (final[arm] - final[BASE]).to_numpy(dtype=float)
+        mean, count = float(difference.mean()), len(difference)
+        interval: list[float] | None = None
+        if count > 1:
+            half = float(stats.t.ppf(0.975, count - 1)) * float(difference.std(ddof=1)) / math.sqrt(count)
+            interval = [mean - half, mean + half]
         reached = [value for value in times[arm] if value is not None]
         median_s = statistics.median(reached) if len(reached) == len(times[arm]) else None
         base_s = [value for value in times[BASE] if value is not None]
@@ -119,12 +123,12 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "arm": arm,
                 "boards": boards,
-                "seeds": len(difference),
+                "seeds": count,
                 "accuracy": float(final[arm].mean()),
                 "accuracy_min": float(final[arm].min()),
                 "accuracy_max": float(final[arm].max()),
-                "difference": float(difference.mean()),
-                "difference_interval": None if half is None else [difference.mean() - half, difference.mean() + half],
+                "difference": mean,
+                "difference_interval": interval,
                 "wanted_accuracy": wanted,
                 "time_to_accuracy_s": median_s,
                 "times_faster": None if median_s is None or not base_s else statistics.median(base_s) / median_s,

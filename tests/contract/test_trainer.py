@@ -165,3 +165,50 @@ def test_every_way_of_the_configuration_has_a_module(on_board):
         parse({"sync": {"way": "telepathy"}})
     offered = str(error.value).partition("give one of ")[2].split(", ")
     assert sorted(offered) == sorted([*ways, "keras"])
+
+
+@pytest.fixture(scope="module")
+def head_runs(on_board, tmp_path_factory):
+    """Records of two runs that train the head, with and without cached features; and their final weights."""
+    return on_board(
+        f"""
+        import dataclasses, json, time
+        from pathlib import Path
+        import numpy as np
+        from trainer import loop, synthetic
+        from trainer.cluster import Cluster
+        from trainer.config import Run, parse
+        def records(way, cached):
+            folder = Path({str(tmp_path_factory.mktemp("head"))!r}) / f"{{way}}-{{cached}}"
+            folder.mkdir()
+            images = folder.parent / "images.tar.gz"
+            if not images.exists():
+                synthetic.write_archive(images, 128, 64)
+            config = parse({{
+                "epochs": 2, "batch_size": 32, "window_steps": 1,
+                "data": {{"path": str(images)}},
+                "model": {{"image_size": 32, "fine_tune": "head", "cache_features": cached}},
+                "sync": {{"way": way}},
+            }})
+            run = Run("r", "train", "x", 1, 1, ["a"], config, {{"dataset": {{"path": str(images)}}}}, "", None, None)
+            loop.perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
+            lines = (folder / "events.jsonl").read_text().splitlines()
+            return [json.loads(line) for line in lines]
+        cases = [(way, cached) for way in ("keras", "allreduce") for cached in (False, True)]
+        answer({{f"{{way}}, {{cached}}": records(way, cached) for way, cached in cases}})
+        """
+    )
+
+
+@pytest.mark.parametrize("way", ["keras", "allreduce"])
+def test_the_head_learns_the_same_from_cached_features(head_runs, way):
+    plain, cached = head_runs[f"{way}, False"], head_runs[f"{way}, True"]
+    for kind, names in (("window", ["loss"]), ("epoch", ["loss", "val_loss"])):
+        for name in names:
+            curves = [[record[name] for record in run if record["event"] == kind] for run in (plain, cached)]
+            assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+            assert len(set(curves[0])) == len(curves[0]) > 1
+    start = cached[0]
+    assert start["cache_features_s"] > 0
+    assert start["trainable_parameters"] == plain[0]["trainable_parameters"]
+    assert plain[0]["cache_features_s"] is None
