@@ -21,23 +21,23 @@ from analysis.paper import PAPER
 
 # of Okabe and Ito's colours, which the colour-blind can tell apart, those that show on white and on
 # black; after the last one they begin again, dashed
-_COLOURS = ["#0079c2", "#d55e00", "#009e73", "#cc79a7"]
+COLOURS = ["#0079c2", "#d55e00", "#009e73", "#cc79a7"]
 _DASHES = ["-", "--", ":"]
 _DOTTED = 20  # epochs up to which each has its dot
 # drawn in place of the page's text colour, which a figure that is drawn once cannot know
-_INK = "#010203"
-_STYLE: dict[Any, Any] = {
+INK = "#010203"
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "svg.fonttype": "none",  # text stays text: it can be selected and searched
     "svg.hashsalt": "analysis",  # the same data give the same file
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,  # a $ in a name is a $
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 10,
 }
@@ -47,13 +47,13 @@ def accuracy_by_epoch(comparison: Comparison) -> str:
     """The paper's figure 1: validation accuracy by epoch, a line per run; the paper's first
     epoch."""
     title = "Validation accuracy by epoch"
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axes = _axes(comparison, title)
         _lines(axes, comparison, "val_accuracy")
         for arm, marker in zip(PAPER.arms(), "Ds", strict=True):
             value = arm["val_accuracy_first"]
             label = f"paper, {arm_name(arm['workers'], 'none')}, epoch 1: {value:.2f}"
-            axes.plot(1, value, marker, markersize=7, color=_INK, fillstyle="none", label=label)
+            axes.plot(1, value, marker, markersize=7, color=INK, fillstyle="none", label=label)
         axes.set_ylabel("validation accuracy")
         axes.set_ylim(bottom=0)
         return _svg(axes, "accuracy", title)
@@ -62,7 +62,7 @@ def accuracy_by_epoch(comparison: Comparison) -> str:
 def loss_by_epoch(comparison: Comparison) -> str:
     """The paper's figure 2: training loss by epoch, a line per run."""
     title = "Training loss by epoch"
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axes = _axes(comparison, title)
         _lines(axes, comparison, "loss")
         axes.set_ylabel("training loss")
@@ -80,7 +80,7 @@ def time_per_epoch(comparison: Comparison) -> str:
     base = one_board(comparison.arms)
     scale = 1.0 if base is None else float(base[f"{unit}_s"])
     papers = {} if base is None else {(arm["workers"], arm["sync"]): arm for arm in PAPER.arms()}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axes = _axes(comparison, title, height=1.3 + 0.7 * len(comparison.arms))
         for place, arm in enumerate(records(comparison.arms)):
             key = (arm["workers"], arm["label"])
@@ -91,10 +91,10 @@ def time_per_epoch(comparison: Comparison) -> str:
             runs = comparison.runs.loc[own, f"{unit}_s"] / scale
             _bar(axes, place, arm[f"{unit}_s"] / scale, label, label_at=runs.max(), color=colour)
             if len(runs) > 1:
-                axes.plot(runs, [place] * len(runs), "o", markersize=4, color=_INK)
+                axes.plot(runs, [place] * len(runs), "o", markersize=4, color=INK)
             if key in papers:
                 ratio = papers[key]["epoch_ratio"]
-                _bar(axes, place + 0.36, ratio, f"{ratio:.2f}   (paper)", ratio, fill=False, edgecolor=_INK)
+                _bar(axes, place + 0.36, ratio, f"{ratio:.2f}   (paper)", ratio, fill=False, edgecolor=INK)
         axes.set_yticks(range(len(comparison.arms)), [_wrapped(arm_name(*key)) for key in _look(comparison)])
         axes.invert_yaxis()
         axes.margins(x=0.25)
@@ -116,7 +116,6 @@ def _wrapped(name: str, width: int = 24) -> str:
 
 def _axes(comparison: Comparison, title: str, height: float = 3.8) -> Axes:
     figure = Figure(figsize=(7.2, height), layout="constrained")
-    FigureCanvasSVG(figure)
     # what the boards and images were stands in the figure: it may be shown without the report
     heading = ", ".join([title, *comparison.marks])
     figure.suptitle(heading, x=0.01, horizontalalignment="left", fontsize=12)
@@ -128,8 +127,8 @@ def _look(comparison: Comparison) -> dict[tuple[int, str], tuple[str, str]]:
     keys = comparison.arms[["workers", "label"]].itertuples(index=False)
     return {
         (workers, label): (
-            _COLOURS[place % len(_COLOURS)],
-            _DASHES[place // len(_COLOURS) % len(_DASHES)],
+            COLOURS[place % len(COLOURS)],
+            _DASHES[place // len(COLOURS) % len(_DASHES)],
         )
         for place, (workers, label) in enumerate(keys)
     }
@@ -149,7 +148,7 @@ def _lines(axes: Axes, comparison: Comparison, name: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(0.5, max(chief["epoch"].max(), 1) + 0.5)
-    axes.grid(axis="y", alpha=0.2, color=_INK)
+    axes.grid(axis="y", alpha=0.2, color=INK)
 
 
 def _bar(axes: Axes, place: float, width: float, label: str, label_at: float, **look: Any) -> None:
@@ -167,15 +166,20 @@ def _bar(axes: Axes, place: float, width: float, label: str, label_at: float, **
 
 
 def _svg(axes: Axes, name: str, title: str) -> str:
-    """The figure as an SVG element that can stand in a page beside others."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower left", ncols=2)
+    return as_svg(figure, name, title)
+
+
+def as_svg(figure: Figure, name: str, title: str) -> str:
+    """A figure drawn with STYLE as an SVG element that can stand in a page beside others."""
+    FigureCanvasSVG(figure)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     # ids are unique in a figure only
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

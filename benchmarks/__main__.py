@@ -1,4 +1,4 @@
-"""`python -m benchmarks sync|accuracy`: measure on emulated boards; `figures`: draw what was measured."""
+"""`python -m benchmarks sync|accuracy`: measure on emulated boards; `publish`: put it into docs/."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ def main() -> int:
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=3)
     one.add_argument("--seed", type=int, default=1, help="of the order")
+    commands.add_parser("publish", help="put what runs/bench-*.json have into docs/")
     options = parser.parse_args()
+    if options.command == "publish":
+        from benchmarks import figures
+
+        print(*figures.publish(figures.DOCS), sep="\n")
+        return 0
     try:
         if options.command == "sync":
             from benchmarks import sync

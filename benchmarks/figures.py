@@ -1,0 +1,125 @@
+"""What was measured, drawn and put into docs/results.md."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from analysis.plots import COLOURS, INK, STYLE, as_svg, standalone
+from benchmarks import accuracy, single, sync
+from benchmarks.sitting import PROJECT, RUNS
+
+_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "sync": sync.table,
+    "accuracy": accuracy.table,
+    "single": single.table,
+}
+
+
+def publish(docs: Path) -> list[Path]:
+    """Take over what runs/bench-*.json have: a copy in docs/data, a figure, and the table in docs/results.md."""
+    written = []
+    for path in sorted(RUNS.glob("bench-*.json")):
+        copy = docs / "data" / path.name
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, copy)
+        written.append(copy)
+    return [*written, *render(docs)]
+
+
+def render(docs: Path) -> list[Path]:
+    """Draw the figures and fill in the tables from docs/data."""
+    page = docs / "results.md"
+    text = page.read_text(encoding="utf-8")
+    written = [page]
+    for name, table in _TABLES.items():
+        path = docs / "data" / f"bench-{name}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        body = f"{_origin(result)}\n\n{table(result)}"
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        text = f"{before}{begin}{body}\n{end}{after}"
+        if name in _FIGURES:
+            figure = docs / "figures" / f"bench_{name}.svg"
+            figure.write_text(standalone(_FIGURES[name](result)), encoding="utf-8")
+            written.append(figure)
+    page.write_text(text, encoding="utf-8")
+    return written
+
+
+def _origin(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    dirty = ", with uncommitted changes" if result["git_dirty"] else ""
+    return (
+        f"`make bench-{result['benchmark']}`, {result['began'][:10]}, commit {result['git_commit'][:10]}{dirty}: "
+        f"emulated boards on a machine with {machine['cores']} cores ({machine['cpu']}), one core a board."
+    )
+
+
+def speed(result: dict[str, Any]) -> str:
+    """Speed-up of two boards with every way: a panel per link; the line's ends are the least and the greatest."""
+    title = "Two boards against one, by way of synchronising"
+    two = [row for row in result["summary"] if row["boards"] > 1]
+    links = list(dict.fromkeys(row["link"] for row in two))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 1.0 + 0.34 * len(two)), layout="constrained")
+        for axes, link in zip(figure.subplots(len(links), 1, sharex=True, squeeze=False)[:, 0], links, strict=True):
+            rows = sorted((row for row in two if row["link"] == link), key=lambda row: row["speedup"])
+            for place, row in enumerate(rows):
+                colour = COLOURS[0] if row["engine"] == "tensorflow" else COLOURS[1]
+                axes.barh(place, row["speedup"], height=0.6, color=colour)
+                axes.plot([row["speedup_min"], row["speedup_max"]], [place, place], color=INK, linewidth=1.5)
+                axes.annotate(
+                    f"{row['speedup']:.2f}",
+                    (row["speedup_max"], place),
+                    xytext=(6, 0),
+                    textcoords="offset points",
+                    verticalalignment="center",
+                )
+            names = {"tensorflow": "", "pytorch": "DDP: "}
+            axes.set_yticks(range(len(rows)), [names[row["engine"]] + row["sync"] for row in rows])
+            for at in (1, 2):
+                axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
+            axes.set_xlim(0, 2.25)
+            axes.tick_params(axis="y", length=0)
+            rate = next(row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link)
+            axes.set_title(f"{link} ({rate / 1e6:.0f} Mbit/s)", loc="left", fontsize=11)
+        axes.set_xlabel("images/s of two boards, one board of the same engine = 1")
+        figure.suptitle(f"{title}, on emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
+        return as_svg(figure, "sync", title)
+
+
+def learning(result: dict[str, Any]) -> str:
+    """Validation accuracy over the seconds of training, a line per run."""
+    title = "Validation accuracy over time"
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for place, arm in enumerate(accuracy.ARMS):
+            label: str | None = arm
+            for row in result["rows"]:
+                if row["arm"] == arm:
+                    axes.plot(
+                        row["train_s"], row["val_accuracy"], ".-", color=COLOURS[place], linewidth=1.4, label=label
+                    )
+                    label = None
+        axes.axhline(result["summary"][0]["wanted_accuracy"], color=INK, linewidth=0.8, linestyle=":")
+        axes.set_xlabel("seconds of training")
+        axes.set_ylabel("validation accuracy")
+        axes.grid(axis="y", alpha=0.2, color=INK)
+        figure.legend(loc="outside lower left", ncols=3)
+        figure.suptitle(f"{title}, on emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
+        return as_svg(figure, "accuracy", title)
+
+
+_FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {"sync": speed, "accuracy": learning}
+
+DOCS = PROJECT / "docs"
