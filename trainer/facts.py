@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import socket
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -14,7 +15,7 @@ from typing import Any, Dict, Optional
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
 _RELEASE = Path("/etc/nv_tegra_release")
 _MODULE = Path("/sys/firmware/devicetree/base/compatible")  # what /proc/device-tree links to
-_JETPACK = {("35", "3.1"): "5.1.1"}
+_JETPACK = {"35.3.1": "5.1.1"}
 
 
 def gather(interface: Optional[str]) -> Dict[str, Any]:
@@ -27,7 +28,7 @@ def gather(interface: Optional[str]) -> Dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
         "tensorflow": tensorflow_version(),
-        "jetpack": jetpack(_text(_RELEASE)),
+        "jetpack": jetpack(_text(_RELEASE), l4t_package()),
         "module": (_text(_MODULE) or "").partition("\0")[0] or None,
         "interface": interface,
         "emulated": bool(emulated.get("emulated")),
@@ -45,10 +46,29 @@ def tensorflow_version() -> Optional[str]:
     return None
 
 
-def jetpack(release: Optional[str]) -> Optional[str]:
-    """JetPack's version, or L4T's where that is not known, from the first line of /etc/nv_tegra_release."""
+def l4t(release: Optional[str], package: Optional[str]) -> Optional[str]:
+    """Release of Jetson Linux, such as 35.3.1.
+
+    From the first line of /etc/nv_tegra_release, else the version of the Debian package nvidia-l4t-core.
+    """
     found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", release or "")
-    return _JETPACK.get((found[1], found[2]), f"L4T {found[1]}.{found[2]}") if found else None
+    return f"{found[1]}.{found[2]}" if found else (package or "").partition("-")[0] or None
+
+
+def jetpack(release: Optional[str], package: Optional[str]) -> Optional[str]:
+    """JetPack's version, or that of Jetson Linux (L4T) where it is not known, from what `l4t` takes."""
+    linux = l4t(release, package)
+    return _JETPACK.get(linux, f"L4T {linux}") if linux else None
+
+
+def l4t_package() -> Optional[str]:
+    """Version of the package nvidia-l4t-core, which Jetsons have."""
+    command = ["dpkg-query", "--show", "--showformat=${Version}", "nvidia-l4t-core"]
+    try:
+        shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    except OSError:  # no Debian
+        return None
+    return shown.stdout.strip() or None
 
 
 def _link_rate(interface: Optional[str]) -> Optional[int]:

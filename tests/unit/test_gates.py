@@ -41,6 +41,7 @@ NEEDS = Needs(
 )
 GOOD = {
     "release": R35,
+    "l4t_package": "35.3.1-20230319081403",
     "jetpack": "5.1.1",
     "module": ORIN,
     "emulated": None,
@@ -68,6 +69,7 @@ GOOD = {
 EMULATED = {
     **GOOD,
     "release": None,
+    "l4t_package": None,
     "jetpack": None,
     "module": None,
     "emulated": {"emulated": True, "link_rate_bit_per_s": 10**8},
@@ -108,7 +110,7 @@ CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU ke
     ("gate", "severity", "changes", "wants", "says"),
     [
         ("board.jetpack", "refuse", {"jetpack": "L4T 32.7.1"}, {}, "L4T 32.7.1"),
-        ("board.jetpack", "refuse", {"release": None, "jetpack": None}, {}, "no /etc/nv_tegra_release"),
+        ("board.jetpack", "refuse", {"release": None, "l4t_package": None, "jetpack": None}, {}, "no nvidia-l4t-core"),
         ("board.tensorflow", "refuse", {"venv": None}, {}, "no /opt/venv/bin/python that works"),
         ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": None}}, {}, "none for /opt/venv"),
         ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": "2.120.0"}}, {}, "2.120.0"),

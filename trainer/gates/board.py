@@ -53,14 +53,15 @@ def _gate(name: str) -> Callable[[_Check], _Check]:
 
 def is_jetson(facts: Facts) -> bool:
     """Whether the board is a Jetson, or claims to be one."""
-    return bool(facts["release"] or "nvidia" in (facts["module"] or ""))
+    return bool(facts["release"] or facts["l4t_package"] or "nvidia" in (facts["module"] or ""))
 
 
 @_gate("board.jetpack")
 def _jetpack(facts: Facts, needs: Needs) -> Iterator[Miss]:
     if is_jetson(facts) and needs.jetpack and facts["jetpack"] != needs.jetpack:
         remedy = f"flash JetPack {needs.jetpack} with NVIDIA's SDK Manager, then enrol and provision the board again"
-        yield Miss(facts["jetpack"] or "no /etc/nv_tegra_release", f"JetPack {needs.jetpack}", remedy)
+        missing = "no /etc/nv_tegra_release, no nvidia-l4t-core"
+        yield Miss(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", remedy)
 
 
 @_gate("board.tensorflow")

@@ -27,7 +27,7 @@ def read(answer: Mapping[str, Any]) -> Facts:
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
     # the answer was under way for a while: only what no delay explains is an error
     facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
-    facts["jetpack"] = board_facts.jetpack(facts["release"])
+    facts["jetpack"] = board_facts.jetpack(facts["release"], facts["l4t_package"])
     return facts
 
 

@@ -38,6 +38,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
     dev = next((route["dev"] for route in routes.values() if route), None) or _route_dev_of(request["address"])
     return {
         "release": _text(root / "etc/nv_tegra_release"),
+        "l4t_package": _output("dpkg-query", "--show", "--showformat=${Version}", "nvidia-l4t-core"),
         "module": (_text(root / "sys/firmware/devicetree/base/compatible") or "").partition("\0")[0] or None,
         "emulated": _object(root / "etc/cluster-kit/emulated.json"),
         "nccl": _object(Path(request["home"], "nccl.json")),
