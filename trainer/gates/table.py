@@ -44,7 +44,7 @@ def _cells(row: Mapping[str, Any], widths: Mapping[str, int]) -> List[str]:
 
 def _measured(records: Sequence[Mapping[str, Any]]) -> List[str]:
     return [
-        f"{record['from']} -> {record['to']}: {record['bit_per_s'] / 1e6:.0f} Mbit/s; "
+        f"{record['from']} -> {record['to']}: {record['bit_per_s'] / 1e6:.0f} Mbit/s ({record['tool']}); "
         f"{record['to']} -> {record['from']} and back: {record['round_trip_s'] * 1e3:.2f} ms"
         for record in records
         if "error" not in record

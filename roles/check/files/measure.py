@@ -1,24 +1,28 @@
 """Round-trip time and throughput between boards, as JSON: `python3 - REQUEST < measure.py`, on all boards at once.
 
-Every board walks the same list of pairs, so that none is in two at once. The kit's own instead of iperf3, because it
-then needs one port only: TensorFlow's, which the boards' firewall lets the other boards reach, and no others. The
-request (JSON) has: name (this board's), addresses (name to address, in rank order), port, seconds (of sending, in
-each direction of a pair), limit_s (for which a board waits for another).
+All boards call each other first, and then walk the same list of pairs, so that none is in two at once. Throughput is
+iperf3's where both boards of a pair have it, else the kit's own. Only one port is used: TensorFlow's, which the boards'
+firewall lets the other boards reach, and no others. The request (JSON) has: name (this board's), addresses (name to
+address, in rank order), port, seconds (of sending, in each direction of a pair; iperf3 takes whole ones), limit_s (for
+which a board waits for another).
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import socket
 import statistics
+import subprocess
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
 ALL_PAIRS_UP_TO = 4  # boards; of more, only neighbours in rank order, in a ring
 PINGS = 50
 CHUNK = 1 << 16
+PATIENCE = 5  # seconds that iperf3's server may take to start, and times as long as planned that a pair may take
 BUFFER = 1 << 18  # bytes; what is still on its way when the time is over
 
 
@@ -37,90 +41,130 @@ class Measurement:
 
     def __init__(self, request: Dict[str, Any]) -> None:
         self._request, self._name = request, request["name"]
-        self._deadline = time.monotonic() + request["limit_s"]
-        self._waiting: Dict[str, socket.socket] = {}  # that have called before their turn
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self._pairs = [pair for pair in pairs(list(request["addresses"])) if self._name in pair]
+        self._limit_s = request["limit_s"]
+        self._iperf3 = _has_iperf3()
 
     def run(self) -> List[Dict[str, Any]]:
-        """A record for each direction: from, to, bit_per_s, round_trip_s, or error."""
-        mine = [pair for pair in pairs(list(self._request["addresses"])) if self._name in pair]
-        records = []
+        """A record for each direction: from, to, bit_per_s, tool, round_trip_s, or error."""
         try:
-            self._listener.bind(("", self._request["port"]))
-            self._listener.listen(len(mine) + 1)
+            peers = self._meet()
         except OSError as error:
-            return [self._record(pair, error=f"port {self._request['port']}: {error.strerror}") for pair in mine]
-        for pair in mine:
-            self._deadline = max(self._deadline, time.monotonic() + 5 * self._request["seconds"])
+            reason = f"port {self._request['port']}: {error.strerror}"
+            return [self._record(pair, error=reason) for pair in self._pairs]
+        records = []
+        for pair in self._pairs:
+            peer = peers[self._other(pair)]
+            if isinstance(peer, OSError):
+                records.append(self._record(pair, error=peer.strerror or str(peer) or type(peer).__name__))
+                continue
             try:
-                with self._connect(pair[1]) if self._name == pair[0] else self._accept(pair[0]) as peer:
-                    records.append(self._record(pair, **self._measure(peer, first=self._name == pair[0])))
+                with peer:
+                    records.append(self._record(pair, **self._measure(peer, pair)))
             except OSError as error:
                 records.append(self._record(pair, error=error.strerror or str(error) or type(error).__name__))
         return records
 
+    def _other(self, pair: Tuple[str, str]) -> str:
+        return pair[0] if self._name == pair[1] else pair[1]
+
     def _record(self, pair: Tuple[str, str], **values: Any) -> Dict[str, Any]:
-        other = pair[0] if self._name == pair[1] else pair[1]
-        return {"from": other, "to": self._name, **values}
+        return {"from": self._other(pair), "to": self._name, **values}
 
-    def _left_s(self) -> float:
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("no connection")
-        return left_s
+    def _meet(self) -> Dict[str, Union[socket.socket, OSError]]:
+        """A connection with every other board, or why there is none; then the port is free for iperf3."""
+        deadline = time.monotonic() + self._limit_s
+        peers: Dict[str, Union[socket.socket, OSError]] = {}
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            listener.bind(("", self._request["port"]))
+            listener.listen(len(self._pairs) + 1)
+            for first, second in self._pairs:
+                if self._name == first:
+                    try:
+                        peers[second] = self._call(second, deadline)
+                    except OSError as error:
+                        peers[second] = error
+            awaited = {first for first, _ in self._pairs} - {self._name}
+            try:
+                while not awaited.issubset(peers):
+                    listener.settimeout(_left_s(deadline))
+                    peer, _ = listener.accept()
+                    peer.settimeout(_left_s(deadline))
+                    peers[_line(peer)] = peer
+                    peer.sendall(b"!")
+            except OSError:  # nobody calls any more
+                peers = {**dict.fromkeys(awaited, TimeoutError("no connection")), **peers}
+        for name, peer in peers.items():
+            if name not in awaited and isinstance(peer, socket.socket):
+                try:
+                    peer.settimeout(_left_s(deadline))
+                    if peer.recv(1) != b"!":
+                        peers[name] = ConnectionError("no kit answers at the port")
+                except OSError as error:
+                    peers[name] = error
+        return peers
 
-    def _connect(self, name: str) -> socket.socket:
+    def _call(self, name: str, deadline: float) -> socket.socket:
         while True:
             peer = socket.socket()
-            peer.settimeout(self._left_s())
+            peer.settimeout(_left_s(deadline))
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             try:
                 peer.connect((self._request["addresses"][name], self._request["port"]))
             except ConnectionRefusedError:  # it has not started yet
                 peer.close()
-                time.sleep(min(0.05, self._left_s()))
+                time.sleep(min(0.05, _left_s(deadline)))
                 continue
             peer.sendall(f"{self._name}\n".encode())
-            if peer.recv(1) != b"!":
-                raise ConnectionError("no kit answers at the port")
             return peer
 
-    def _accept(self, name: str) -> socket.socket:
-        while name not in self._waiting:
-            self._listener.settimeout(self._left_s())
-            peer, _ = self._listener.accept()
-            peer.settimeout(self._left_s())
-            caller = b""
-            while not caller.endswith(b"\n"):
-                byte = peer.recv(1)
-                if not byte:
-                    break
-                caller += byte
-            self._waiting[caller.decode(errors="replace").strip()] = peer
-        peer = self._waiting.pop(name)
-        peer.sendall(b"!")
-        return peer
-
-    def _measure(self, peer: socket.socket, first: bool) -> Dict[str, float]:
+    def _measure(self, peer: socket.socket, pair: Tuple[str, str]) -> Dict[str, Any]:
         """What this board sees of the other: the round trip that it starts, and what it receives."""
-        peer.settimeout(5 + 5 * self._request["seconds"])
+        first, seconds = self._name == pair[0], self._request["seconds"]
+        peer.settimeout(self._limit_s + PATIENCE * math.ceil(seconds) * len(self._request["addresses"]) ** 2)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        seen: Dict[str, float] = {}
+        peer.sendall(b"iperf3\n" if self._iperf3 else b"own\n")  # its turn has come for both
+        theirs = _line(peer)
+        seen: Dict[str, Any] = {"tool": "iperf3" if self._iperf3 and theirs == "iperf3" else "own"}
         for mine in (first, not first):
             if mine:
                 seen["round_trip_s"] = statistics.median(_pings(peer))
             else:
                 for _ in range(PINGS):
                     peer.sendall(_read(peer, 1))
+        addresses = [str(self._request["addresses"][name]) for name in (self._name, self._other(pair))]
         for mine in (first, not first):
-            if mine:
-                _send(peer, self._request["seconds"])
+            if seen["tool"] == "iperf3":
+                if mine:
+                    peer.sendall(f"{_iperf3_send(addresses[1], self._request['port'], seconds)}\n".encode())
+                else:
+                    seen["bit_per_s"] = _iperf3_receive(peer, addresses[0], self._request["port"])
+            elif mine:
+                _send(peer, seconds)
             else:
                 seen["bit_per_s"] = _receive(peer)
         return seen
+
+
+def _left_s(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("no connection")
+    return left_s
+
+
+def _line(peer: socket.socket) -> str:
+    """A line that the other board sends, without its end; where it hangs up or goes on and on, what came."""
+    text = b""
+    while not text.endswith(b"\n") and len(text) < 1000:
+        byte = peer.recv(1)
+        if not byte:
+            break
+        text += byte
+    return text.decode(errors="replace").strip()
 
 
 def _pings(peer: socket.socket) -> Iterator[float]:
@@ -158,6 +202,47 @@ def _receive(peer: socket.socket) -> float:
         chunk = _read(peer, CHUNK)
         count += len(chunk)
     return 8 * count / (time.perf_counter() - began)
+
+
+def _has_iperf3() -> bool:
+    """Whether a program of that name says that it is iperf 3."""
+    try:
+        said = subprocess.run(["iperf3", "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return said.stdout.startswith(b"iperf 3")
+
+
+def _iperf3_send(address: str, port: int, seconds: float) -> str:
+    """Sends to the other board's server; returns the bits per second of payload that this received, or an error."""
+    command = ["iperf3", "-c", address, "-p", str(port), "-t", str(math.ceil(seconds)), "-J"]
+    end = time.monotonic() + PATIENCE
+    said: Any = None
+    while True:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            said = json.loads(done.stdout)
+            return str(float(said["end"]["sum_received"]["bits_per_second"]))
+        except (ValueError, KeyError, TypeError):
+            if time.monotonic() > end:
+                error = said.get("error") if isinstance(said, dict) else None
+                return f"iperf3: {error or f'ended with {done.returncode}'}".replace("\n", " ")
+        time.sleep(0.05)  # the server has not started yet
+
+
+def _iperf3_receive(peer: socket.socket, address: str, port: int) -> float:
+    """Serves the other board once; bits per second of payload, as it tells them."""
+    command = ["iperf3", "-s", "-1", "-B", socket.gethostbyname(address), "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        told = _line(peer)
+    finally:
+        server.kill()  # it has ended by itself, if all went well
+        server.wait()
+    try:
+        return float(told)
+    except ValueError:
+        raise ConnectionError(told or "the other board hung up") from None
 
 
 if __name__ == "__main__":
