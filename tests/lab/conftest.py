@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ sys.path.insert(0, str(PROJECT / "roles/lab"))  # so that tests can import its m
 from module_utils import lab_processes  # noqa: E402
 
 ANSIBLE = Path(sys.executable).parent
+PASSWORD = 'Geheim 7$x"y'  # of nvidia on dressed boards
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,23 @@ class Outcome:
     """What a playbook did."""
 
     ok: bool
-    changed: int
     output: str
+
+    @property
+    def changes(self) -> dict[str, int]:
+        """Number of changed tasks by host, from the recap."""
+        recap = re.findall(r"^(\S+) +: .*\bchanged=(\d+) ", self.output, re.MULTILINE)
+        return {host: int(number) for host, number in recap}
+
+    @property
+    def changed(self) -> int:
+        return sum(self.changes.values())
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The message by host that failed, each on one line."""
+        fatal = r"^fatal: \[([\w-]+)\]: FAILED! =>.*?^    msg: (.*?)(?=\n\S|\n\n)"
+        return {host: " ".join(text.split()) for host, text in re.findall(fatal, self.output, re.M | re.S)}
 
 
 TAKEN: set[str] = set()  # by labs of this session, started or not
@@ -80,9 +98,11 @@ class Lab:
             text=True,
             timeout=120,
         )
-        output = done.stdout + done.stderr
-        recap = re.search(r"^localhost .* changed=(\d+) ", output, re.MULTILINE)
-        return Outcome(done.returncode == 0, int(recap[1]) if recap else 0, output)
+        return Outcome(done.returncode == 0, done.stdout + done.stderr)
+
+    def play(self, playbook: str, *arguments: str, **variables: object) -> Outcome:
+        given = json.dumps(variables)
+        return self.ansible("ansible-playbook", f"playbooks/{playbook}.yml", *arguments, "-e", given)
 
     def up(self, *arguments: str, **settings: object) -> Outcome:
         variables = json.dumps({**self.settings, **settings})
@@ -110,6 +130,9 @@ class Lab:
             timeout=60,
         ).stdout.strip()
 
+    def root(self, board: int, script: str) -> str:
+        return self.ssh(board, script, user="root")
+
     def processes(self) -> list[lab_processes.Owner]:
         return lab_processes.owners(str(self.folder))
 
@@ -130,6 +153,19 @@ def require_root() -> None:
         pytest.skip("emulated boards need root on Linux")
 
 
+@contextmanager
+def running(lab: Lab, **settings: object) -> Iterator[Lab]:
+    """The lab, up for as long as it is used."""
+    require_root()
+    try:
+        started = lab.up(**settings)
+        assert started.ok, started.output
+        yield lab
+    finally:
+        ended = lab.down()
+    assert ended.ok, ended.output
+
+
 @pytest.fixture(scope="session")
 def python_env(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty environment that stands in for the boards' one."""
@@ -141,15 +177,19 @@ def python_env(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, python_env: Path) -> Iterator[Lab]:
     """Two boards, which the tests leave as they find them."""
-    require_root()
-    lab = Lab(tmp_path_factory.mktemp("lab"), 0, 2, python_env)
-    try:
-        started = lab.up()
-        assert started.ok, started.output
+    with running(Lab(tmp_path_factory.mktemp("lab"), 0, 2, python_env)) as lab:
         yield lab
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
+
+
+@pytest.fixture(scope="session")
+def orins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two boards dressed as Orins, with TensorFlow and a user who has a password.
+
+    They are fresh until test_journey provisions them, which gives back what playbooks/restore.yml does.
+    """
+    lab = Lab(tmp_path_factory.mktemp("orins"), 10, 2, PROJECT / ".board-venv")
+    with running(lab, lab_dress="orin", lab_password=PASSWORD) as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -160,3 +200,19 @@ def other_lab(tmp_path: Path, python_env: Path) -> Iterator[Lab]:
     yield lab
     if lab.processes() or lab.folder.exists():
         lab.down()
+
+
+def add_packages(lab: Lab, board: int, *names: str) -> None:
+    """Lays the files of packages of this machine's distribution onto a board, as it has no repository of them."""
+    folder = lab.folder / "packages"
+    folder.mkdir(exist_ok=True)
+    fetched = subprocess.run(["apt-get", "download", *names], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert fetched.returncode == 0, f"this test needs packages that apt can download: {fetched.stderr}"
+    for path in folder.glob("*.deb"):
+        if path.name.split("_")[0] in names:
+            subprocess.run(["dpkg-deb", "--extract", path, folder / "files"], check=True)
+    packed = subprocess.run(["tar", "-c", "-C", folder / "files", "."], capture_output=True, check=True).stdout
+    unpack = "tar -x -C / --keep-directory-symlink --no-overwrite-dir && ldconfig"
+    ssh = [argument for argument in lab.ssh_command(board, "root") if argument != "-n"]
+    subprocess.run([*ssh, unpack], input=packed, check=True, timeout=60)
+    shutil.rmtree(folder)

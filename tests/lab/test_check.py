@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import PROJECT, Lab, require_root
+from conftest import PROJECT, Lab, add_packages, running
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -51,22 +53,16 @@ SHORT = {
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two boards that are as they should be, and six with something wrong each."""
-    require_root()
     lab = Lab(tmp_path_factory.mktemp("gates_lab"), 50, 8, PROJECT / ".board-venv")
     variables = lab.inventory / "host_vars"
     variables.mkdir()
     (variables / "board-6.json").write_text(json.dumps({"check_python": "/srv/other/python"}))
     (variables / "board-8.json").write_text(json.dumps({"check_home": "/srv/small"}))
-    try:
-        started = lab.up(lab_dress="orin")
-        assert started.ok, started.output
+    with running(lab, lab_dress="orin") as lab:
         # ready once their services have told the GPU its mask
         for board in range(1, 9):
-            lab.ssh(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done", user="root")
+            lab.root(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")
         yield lab
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
 
 
 def check(lab: Lab, *boards: int, **variables: object) -> Outcome:
@@ -84,13 +80,18 @@ def row(outcome: Outcome, board: str, gate: str) -> str:
     return " ".join(lines[found[0] : found[0] + 3])
 
 
-def test_a_pair_without_fault_passes_and_its_network_is_measured(lab: Lab) -> None:
-    outcome = check(lab, 1, 2)
+def test_boards_without_fault_pass_and_their_network_is_measured(lab: Lab) -> None:
+    """By iperf3 where both boards of a pair have it."""
+    for board in (1, 2):
+        add_packages(lab, board, "iperf3", "libiperf0", "libsctp1")
+    outcome = check(lab, 1, 2, 3, check_throughput_fraction=0.1)  # other tests' load is not the link's
     assert outcome.ok, outcome.output
-    assert "board-1, board-2: every gate is passed" in outcome.output
-    for pair in ("board-1 -> board-2: ", "board-2 -> board-1: "):
-        assert pair in outcome.output
-    assert "changed=0" in outcome.output
+    assert "board-1, board-2, board-3: every gate is passed" in outcome.output
+    measured = re.findall(r"board-(\d) -> board-(\d): (\d+) Mbit/s \((\w+)\);", outcome.output)
+    tools = {(first, second): tool for first, second, _, tool in measured}
+    assert tools == {pair: "iperf3" if "3" not in pair else "own" for pair in itertools.permutations("123", 2)}
+    assert all(100 < int(rate) < 1050 for _, _, rate, _ in measured), measured
+    assert outcome.changed == 0
 
 
 def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
-from conftest import Lab, require_root
+from conftest import PASSWORD, Lab, require_root
 from module_utils import lab_link, lab_machine, lab_settings
 from test_lab import in_namespaces, machine
 
@@ -31,20 +31,6 @@ ExecStop=/usr/sbin/nft delete table inet example
 [Install]
 WantedBy=multi-user.target
 """
-
-
-@pytest.fixture(scope="module")
-def orins(tmp_path_factory: pytest.TempPathFactory, python_env: Path) -> Iterator[Lab]:
-    """Two dressed boards."""
-    require_root()
-    lab = Lab(tmp_path_factory.mktemp("orins"), 10, 2, python_env)
-    try:
-        started = lab.up(lab_dress="orin")
-        assert started.ok, started.output
-        yield lab
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
 
 
 def play(lab: Lab, board: int, module: str, **options: object) -> Outcome:
@@ -69,7 +55,7 @@ def rebooted(lab: Lab, board: int, before: str) -> bool:
 
 class TestLook:
     def test_second_run_changes_nothing(self, orins: Lab) -> None:
-        outcome = orins.up(lab_dress="orin")
+        outcome = orins.up(lab_dress="orin", lab_password=PASSWORD)
         assert outcome.ok and outcome.changed == 0, outcome.output
 
     def test_they_look_like_new_devkits(self, orins: Lab) -> None:
@@ -193,7 +179,7 @@ class TestServices:
         assert "mtu 1500" in orins.ssh(1, "ip link show dev eth0")
         assert lab_link.is_shaped(orins.init(1), "eth0", 10**9)
         assert not changed(play(orins, 1, "systemd_service", **unit, enabled=True, state="started"))
-        again = orins.up(lab_dress="orin")
+        again = orins.up(lab_dress="orin", lab_password=PASSWORD)
         assert again.ok and again.changed == 0, again.output
 
         assert changed(play(orins, 1, "systemd_service", **unit, enabled=False, state="stopped"))
@@ -223,25 +209,6 @@ class TestServices:
         assert not broken.ok and "Job for broken.service failed" in broken.output
         assert "authentication required" in orins.ssh(2, "systemctl stop ssh || echo refused")
         assert "Must be root" in orins.ssh(2, "/usr/sbin/reboot || echo refused")
-
-
-def test_jetpack_installs_from_the_local_repository(orins: Lab) -> None:
-    source = {"dest": "/etc/apt/sources.list.d/nvidia.list"}
-    line = "deb [trusted=yes] file:/opt/nvidia-repo r35.3 main\n"
-    assert changed(play(orins, 2, "copy", **source, content=line))
-    names = ["nvidia-jetpack", "chrony", "python3-venv", "libhdf5-serial-dev"]
-    assert changed(play(orins, 2, "apt", name=names, update_cache=True))
-    assert not changed(play(orins, 2, "apt", name=names))
-    versions = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' nvidia-jetpack libcudnn8 tensorrt"
-    assert orins.ssh(2, versions).splitlines() == [
-        "libcudnn8 8.6.0.166-1+cuda11.4 installed",
-        "nvidia-jetpack 5.1.1-b56 installed",
-        "tensorrt 8.5.2.2-1+cuda11.4 installed",
-    ]
-    assert "release 11.4, V11.4.315" in orins.ssh(2, "/usr/local/cuda/bin/nvcc --version")
-    assert not Path("/usr/local/cuda-11.4").exists()
-    assert orins.ssh(2, "systemctl is-active chrony systemd-timesyncd") == "active\ninactive"
-    assert "Leap status     : Normal" in orins.ssh(2, "chronyc tracking")
 
 
 def login(address: str, password: str, commands: str) -> str:

@@ -1,7 +1,11 @@
-"""From fresh boards to a run and back: provision, again, check, train with the port guarded, restore."""
+"""From boards that only have a password to a run and back: enrol, provision, again, train guarded, restore.
+
+One journey in the order of the file, since each step needs the one before. Board 2 has a kernel without nftables.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socket
@@ -9,87 +13,296 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ANSIBLE, PROJECT, Lab, Outcome, require_root
+from conftest import ANSIBLE, PROJECT, Lab, add_packages
+from test_enrolment import SECRET, Boards, rows
+from wheels import provisioning_variables
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.slow]
 
 PORT = 12345
+STORED = "/var/lib/cluster-kit/jetson_clocks.conf"
+RELEASE = "/etc/nv_tegra_release"
 SHORT = {
     "epochs": 2,
     "batch_size": 32,
     "data": {"train_images": 128, "validation_images": 64},
     "model": {"image_size": 32},
 }
-STATE = "nvpmodel -q; jetson_clocks --show | grep -v CurrentFreq; nft list ruleset; cat /etc/environment; ls /etc/apt/*"
-REACH = "timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+NO_NFTABLES = """\
+mv /usr/sbin/nft /usr/sbin/nft.real
+printf '#!/bin/sh\\necho "Error: Could not process rule: Operation not supported" >&2\\nexit 1\\n' >/usr/sbin/nft
+chmod 755 /usr/sbin/nft
+"""
+STATE = (
+    "nvpmodel -q",
+    "jetson_clocks --show | sed 's/CurrentFreq=[0-9]*//'",
+    "nft list ruleset; iptables-legacy -S; ip6tables-legacy -S",
+    "cat /etc/environment /etc/apt/sources.list.d/*",
+    "ls -d /etc/nftables.d /etc/cluster-kit/* /var/lib/cluster-kit/*.json /etc/chrony/* /usr/sbin/chronyd "
+    "/usr/local/sbin/* /etc/systemd/system/cluster-kit* 2>/dev/null",
+    "systemctl is-enabled chrony systemd-timesyncd cluster-kit-firewall cluster-kit-clocks 2>&1",
+    "systemctl is-active chrony systemd-timesyncd cluster-kit-firewall 2>&1",
+)
+RECORDS = ("nccl", "network", "clock")
+COMES_AND_GOES = re.compile(r"(var/log|var/cache/apt|home/\w+/[.]ansible|root/[.]ansible|var/lib/sudo|run)(/|$)")
+SERVE = """\
+setsid -f python3 -m http.server {port} >/dev/null 2>&1 </dev/null
+for i in $(seq 50); do timeout 1 bash -c '</dev/tcp/127.0.0.1/{port}' 2>/dev/null && break; sleep .1; done
+"""
+
+
+class Orins(Boards):
+    """What is done to the boards, and what they are like then."""
+
+    def play(self, playbook: str, *arguments: str, **variables: object) -> Any:
+        return self.ansible("ansible-playbook", f"playbooks/{playbook}.yml", *arguments, "-e", json.dumps(variables))
+
+    def done(self, playbook: str, *arguments: str, **variables: object) -> Any:
+        played = self.play(playbook, *arguments, **variables)
+        assert played.ok, played.output
+        return played
+
+    def boot(self, board: int) -> str:
+        return self.lab.ssh(board, "cat /proc/sys/kernel/random/boot_id")
+
+    def mode(self, board: int) -> str:
+        return self.lab.root(board, "nvpmodel -q").split("\n")[0].removeprefix("NV Power Mode: ")
+
+    def pinned(self, board: int) -> bool:
+        shown = self.lab.root(board, "jetson_clocks --show")
+        return "FreqOverride=1" in shown and bool(re.search(r"GPU MinFreq=(\d+) MaxFreq=\1 ", shown))
+
+    def state(self) -> list[list[str]]:
+        """What provisioning changes on each board, and restoring gives back."""
+        script = "; echo ----; ".join(STATE)
+        return [self.lab.root(board, script).split("----") for board in (1, 2)]
+
+    def files(self) -> dict[str, tuple[int, str]]:
+        """What the boards have of their own: mode and content of every file, but for logs and caches of Ansible's."""
+        found = {}
+        for board in ("board-1", "board-2"):
+            upper = self.lab.folder / "boards" / board / "upper"
+            for path in upper.rglob("*"):
+                name = str(path.relative_to(upper))
+                if not re.match(
+                    r"(var/log|var/cache/apt|home/\w+/[.]ansible|root/[.]ansible|var/lib/sudo|run)(/|$)", name
+                ):
+                    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+                    found[f"{board}:{name}"] = (path.lstat().st_mode, content)
+        return found
+
+    def serve(self, board: int, port: int) -> None:
+        """Lets something answer at a port of the board, as TensorFlow's server would."""
+        self.lab.ssh(board, SERVE.format(port=port))
+
+    def reaches(self, board: int, other: int) -> bool:
+        """Tells whether something answers a board at another's port."""
+        address = self.lab.address(other)
+        connect = f"timeout 2 bash -c '</dev/tcp/{address}/{PORT}' 2>/dev/null && echo reached"
+        return self.lab.ssh(board, connect) == "reached"
+
+    def answers(self, board: int, port: int = PORT) -> bool:
+        """Tells whether the board's port answers this machine, which is on its network and no board of the group."""
+        try:
+            socket.create_connection((self.lab.address(board), port), timeout=1.5).close()
+        except TimeoutError:
+            return False
+        return True
 
 
 @pytest.fixture(scope="module")
-def orins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Two fresh dressed boards."""
-    require_root()
-    lab = Lab(tmp_path_factory.mktemp("journey"), 8, 2, PROJECT / ".board-venv")
+def boards(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orins]:
+    """Fresh boards in an inventory like a user's, which only says where they are."""
+    inventory = tmp_path_factory.mktemp("journey") / "inventory"
+    boards = Orins(orins, inventory, keep_connections=True)
+    boards.list(**{f"orin-{n}": {"ansible_host": orins.address(n)} for n in (1, 2)})
+    variables = provisioning_variables(tmp_path_factory.mktemp("wheels"), "/home/nvidia/venv")
+    (inventory / "group_vars/all.json").write_text(json.dumps(variables))
+    add_packages(orins, 2, "iptables", "libip4tc2", "libip6tc2", "libxtables12")
+    assert orins.root(2, NO_NFTABLES) == ""
+    yield boards
+    orins.root(2, "mv /usr/sbin/nft.real /usr/sbin/nft")
+
+
+@pytest.fixture(scope="module")
+def enrolled(boards: Orins) -> Any:
+    return boards.enrol()
+
+
+@pytest.fixture(scope="module")
+def fresh(boards: Orins, enrolled: Any) -> list[list[str]]:
+    return boards.state()
+
+
+def test_enrolment(enrolled: Any, fresh: Any) -> None:
+    assert enrolled.ok, enrolled.output
+    assert set(rows(enrolled.output).values()) == {"enrolled"}
+    assert SECRET not in enrolled.output
+
+
+def test_a_preview_changes_nothing(boards: Orins, fresh: Any) -> None:
+    before = boards.files()
+    outcome = boards.done("provision", "--check", "--diff")
+    assert boards.files() == before
+    assert boards.state() == fresh
+    for words in ("apt would install nvidia-jetpack=5.1.1-b56", "/home/nvidia/venv would be changed: there is none"):
+        assert outcome.output.count(words) == 2, outcome.output
+
+
+def test_other_releases_are_refused_by_name(boards: Orins) -> None:
+    lab = boards.lab
+    right = lab.root(1, f"cat {RELEASE}")
+    # one by its file, one by the version of its package
+    lab.root(1, f"echo '# R32 (release), REVISION: 7.1, GCID: 1, BOARD: generic, EABI: aarch64' > {RELEASE}")
+    version = "sed -i '/^Package: nvidia-l4t-core/,/^$/s/^Version: {}/Version: {}/' /var/lib/dpkg/status"
+    lab.root(2, f"rm {RELEASE}; {version.format('35.3.1', '36.4.0')}")
     try:
-        started = lab.up(lab_dress="orin")
-        assert started.ok, started.output
-        yield lab
+        before = boards.files()
+        outcome = boards.play("provision")
+        assert not outcome.ok and boards.files() == before
     finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
+        lab.root(2, version.format("36.4.0", "35.3.1"))
+        for board in (1, 2):
+            lab.root(board, f"echo '{right}' > {RELEASE}")
+    for board, release in (("orin-1", "32.7.1"), ("orin-2", "36.4.0")):
+        wanted = f"{board} has Jetson Linux R{release}; wanted is R35.3.1: flash JetPack 5.1.1"
+        assert wanted in outcome.told[board], outcome.output
 
 
-def played(lab: Lab, name: str, *arguments: str) -> Outcome:
-    return lab.ansible("ansible-playbook", f"playbooks/{name}.yml", *arguments)
+def test_provisioning(boards: Orins, fresh: Any) -> None:
+    boots = boards.boot(1)
+    outcome = boards.done("provision")
+    assert min(outcome.changes.values()) > 10
+    assert boards.boot(1) != boots  # the modes have different GPU masks
+    python = "/home/nvidia/venv/bin/python"
+    names = ("tensorflow", "pycuda", "numpy")
+    script = f"from importlib import metadata as m; print(*(f'{{n}}=={{m.version(n)}}' for n in {names}))"
+    packages = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' nvidia-jetpack libcudnn8 tensorrt"
+    for board in (1, 2):
+        assert boards.mode(board) == "MAXN" and boards.pinned(board)
+        found = boards.lab.ssh(board, f'{python} -c "{script}"')
+        assert found == "tensorflow==2.12.0+nv23.05 pycuda==2022.2.2 numpy==1.23.5"
+        assert boards.lab.ssh(board, f"stat -c %U {python}") == "nvidia"
+        assert boards.lab.ssh(board, packages).splitlines() == [
+            "libcudnn8 8.6.0.166-1+cuda11.4 installed",
+            "nvidia-jetpack 5.1.1-b56 installed",
+            "tensorrt 8.5.2.2-1+cuda11.4 installed",
+        ]
+        path = boards.lab.ssh(board, "grep ^PATH= /etc/environment")
+        assert path.startswith('PATH="/usr/local/cuda-11.4/bin:/'), path
+        assert "release 11.4, V11.4.315" in boards.lab.ssh(board, "/usr/local/cuda/bin/nvcc --version")
+        assert boards.lab.ssh(board, "systemctl is-active chrony systemd-timesyncd") == "active\ninactive"
+        kept = {name: json.loads(boards.lab.ssh(board, f"cat /opt/cluster-kit/{name}.json")) for name in RECORDS}
+        assert (kept["nccl"]["capable"], kept["nccl"]["kernels"]) == (True, 7)
+        assert (kept["network"]["interface"], kept["network"]["wired"], kept["network"]["mtu"]) == ("eth0", True, 1500)
+        # one kernel has one clock
+        assert abs(kept["clock"]["offset_s"]) <= kept["clock"]["uncertainty_s"] < 0.1 and kept["clock"]["rounds"] == 8
+    assert f"tcp dport {PORT} jump" in boards.lab.root(1, "nft list table inet cluster_kit")
+    assert f"--dport {PORT} -j CLUSTER_KIT" in boards.lab.root(2, "iptables-legacy -S")
+    assert not Path("/usr/local/cuda-11.4").exists()
 
 
-def changed(outcome: Outcome) -> list[int]:
-    """Number of changes on each board."""
-    return [int(number) for number in re.findall(r"^board-\d .* changed=(\d+) ", outcome.output, re.MULTILINE)]
+def test_provisioning_again_changes_nothing(boards: Orins) -> None:
+    boots, stored = boards.boot(1), boards.lab.root(1, f"cat {STORED}")
+    outcome = boards.done("provision")
+    assert outcome.changes == {"orin-1": 0, "orin-2": 0}, outcome.output
+    assert (boards.boot(1), boards.lab.root(1, f"cat {STORED}")) == (boots, stored)
 
 
-def is_open(address: str) -> bool:
-    try:
-        socket.create_connection((address, PORT), timeout=2).close()
-    except OSError:
-        return False
-    return True
-
-
-def test_fresh_boards_are_provisioned_train_guarded_and_are_put_back(orins: Lab, tmp_path: Path) -> None:
-    before = [orins.ssh(board, STATE, user="root") for board in (1, 2)]
-
-    first = played(orins, "provision")
-    assert first.ok, first.output
-    assert min(changed(first)) > 10
-    again = played(orins, "provision")
-    assert again.ok and changed(again) == [0, 0], again.output
-    assert [orins.ssh(board, STATE, user="root") for board in (1, 2)] != before
-
-    checked = played(orins, "check", "-e", "check_throughput_fraction=0.1")  # other tests' load is not the link's
-    assert checked.ok and "Mbit/s" in checked.output, checked.output
-
+def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
+    variables = {
+        "override": SHORT,
+        "run_config_runs_dir": str(tmp_path),
+        "check_measure_network": True,
+        "check_throughput_fraction": 0.1,  # other tests' load is not the link's
+    }
     train = [
-        *(str(ANSIBLE / "ansible-playbook"), "-i", str(orins.inventory), "playbooks/run_experiment.yml"),
-        *("-e", "workers=2", "-e", json.dumps({"override": SHORT, "run_config_runs_dir": str(tmp_path)})),
+        *(str(ANSIBLE / "ansible-playbook"), "-i", str(boards.inventory), "playbooks/run_experiment.yml"),
+        *("-e", "workers=2", "-e", json.dumps(variables)),
     ]
     with subprocess.Popen(train, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        listening, deadline = f"ss -Hltn 'sport = :{PORT}'", time.monotonic() + 60
-        while not orins.ssh(1, listening):
-            assert time.monotonic() < deadline and run.poll() is None
+        listening, deadline = "pgrep -f '[t]rainer.supervisor' && ss -Hltn 'sport = :12345'", time.monotonic() + 90
+        while not all(":12345" in boards.lab.ssh(board, listening) for board in (1, 2)):
+            assert run.poll() is None and time.monotonic() < deadline, run.communicate(timeout=60)[0]
             time.sleep(0.5)
-        # this machine is on the boards' network, but no board of the group
-        assert not is_open(orins.address(1))
-        assert orins.ssh(2, REACH.format(address=orins.address(1), port=PORT)) == "open"
+        for board, other in ((1, 2), (2, 1)):
+            assert boards.reaches(board, other) and not boards.answers(board)
         output, _ = run.communicate(timeout=150)
     assert run.returncode == 0, output
     (folder,) = tmp_path.iterdir()
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "succeeded"
-    assert manifest["gates"]["boards"]["board-1"]["power_mode"] == "MAXN"
+    assert manifest["gates"]["boards"]["orin-1"]["power_mode"] == "MAXN"
     assert {board["facts"]["jetpack"] for board in manifest["boards"]} == {"5.1.1"}
+    measured = {(record["from"], record["to"]): record["bit_per_s"] for record in manifest["gates"]["measured"]}
+    assert set(measured) == {("orin-1", "orin-2"), ("orin-2", "orin-1")}
 
-    restored = played(orins, "restore")
-    assert restored.ok, restored.output
-    assert [orins.ssh(board, STATE, user="root") for board in (1, 2)] == before
+
+def test_rules_that_were_changed_come_back(boards: Orins) -> None:
+    """And nothing but the port is touched."""
+    for board in (1, 2):
+        boards.serve(board, PORT)
+        boards.serve(board, PORT + 1)
+    boards.lab.root(1, "nft add table inet others; nft delete table inet cluster_kit")
+    boards.lab.root(2, "iptables-legacy -I INPUT -p tcp --dport 9 -j DROP; iptables-legacy -I CLUSTER_KIT -j RETURN")
+    assert boards.answers(1) and boards.answers(2)
+    assert boards.done("provision", "--tags", "firewall").changes == {"orin-1": 1, "orin-2": 1}
+    for board, other in ((1, 2), (2, 1)):
+        assert not boards.answers(board) and boards.answers(board, PORT + 1)
+        assert boards.reaches(other, board) and boards.reaches(board, board)  # over its own address
+    assert "others" in boards.lab.root(1, "nft list tables; nft delete table inet others")
+    assert "--dport 9 -j DROP" in boards.lab.root(2, "iptables-legacy -S INPUT; iptables-legacy -D INPUT 2")
+    boards.lab.root(1, "nft insert rule inet cluster_kit input accept")
+    boards.lab.root(2, "iptables-legacy -I INPUT -j ACCEPT")  # before ours
+    assert boards.answers(1) and boards.answers(2)
+    assert boards.done("provision", "--tags", "firewall").changes == {"orin-1": 1, "orin-2": 1}
+    boards.lab.root(2, "iptables-legacy -D INPUT -j ACCEPT")
+    assert not boards.answers(1) and not boards.answers(2)
+
+
+def test_rules_and_clocks_survive_a_reboot(boards: Orins) -> None:
+    boots = boards.boot(1), boards.boot(2)
+    boards.lab.root(2, "iptables-legacy -F; iptables-legacy -X; ip6tables-legacy -F; ip6tables-legacy -X")  # as a boot
+    rebooted = boards.ansible("ansible", "boards", "--become", "-m", "ansible.builtin.reboot")
+    assert rebooted.ok, rebooted.output
+    for board, other in ((1, 2), (2, 1)):
+        assert boards.boot(board) != boots[board - 1]
+        boards.serve(board, PORT)
+        assert boards.reaches(other, board) and not boards.answers(board)
+        assert boards.pinned(board)
+
+
+def test_another_mode_may_need_no_reboot_and_must_exist(boards: Orins) -> None:
+    boots, stored = boards.boot(1), boards.lab.root(1, f"cat {STORED}")
+    boards.list(
+        **{
+            "orin-1": {"ansible_host": boards.lab.address(1), "power_mode": "3"},
+            "orin-2": {"ansible_host": boards.lab.address(2), "power_mode": "MODE_40W"},
+        }
+    )
+    try:
+        outcome = boards.play("provision", "--tags", "power")
+    finally:
+        boards.list(**{f"orin-{n}": {"ansible_host": boards.lab.address(n)} for n in (1, 2)})
+    assert set(outcome.told) == {"orin-2"}
+    assert "power_mode=MODE_40W is not one of this board's modes" in outcome.told["orin-2"]
+    assert "MAXN (0), MODE_15W (1), MODE_30W (2), MODE_50W (3)" in outcome.told["orin-2"]
+    assert (boards.mode(1), boards.mode(2)) == ("MODE_50W", "MAXN")
+    assert boards.boot(1) == boots
+    assert boards.lab.root(1, f"cat {STORED}") == stored  # still of the board as it was when it was fresh
+
+
+def test_restoring_gives_back_what_was_before(boards: Orins, fresh: list[list[str]]) -> None:
+    provisioned = boards.state()
+    preview = boards.done("restore", "--check", "--diff")
+    assert boards.state() == provisioned != fresh
+    assert min(preview.changes.values()) > 0
+    boards.lab.root(1, "mkdir /opt/purged; touch /opt/purged/file /opt/cluster-kit/file")
+    boards.done("restore", purge=True, restore_purge_paths=["/opt/purged", "/opt/cluster-kit"])
+    assert boards.state() == fresh
+    # the environment of emulated boards is mounted, and stays
+    assert boards.lab.root(1, "ls -A /opt/cluster-kit; ls /opt/purged 2>/dev/null") == "venv"
+    assert boards.done("restore", purge=True).changes == {"orin-1": 0, "orin-2": 0}

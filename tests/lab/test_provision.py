@@ -1,271 +1,159 @@
-"""Provisioning of JetPack and the Python environment, on emulated boards that look like factory-new Orins."""
+"""Roles of playbooks/provision.yml alone, with settings that a board cannot have, and with others than the default.
+
+tests/lab/test_journey.py provisions boards as a whole. Here most runs give each of the two boards a case of its own.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import re
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import pytest
-import yaml
-from conftest import PROJECT, Lab, require_root
-
-if TYPE_CHECKING:
-    from conftest import Outcome
+from conftest import Lab, Outcome
+from wheels import provisioning_variables
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
-BOARDS = ("board-1", "board-2")
-SOFTWARE = "jetpack,python_env,nccl"
-RELEASE = "/etc/nv_tegra_release"
-KERNELS = """
-class Kernel:
-    device_type = "GPU"
-class Registered:
-    kernel = [Kernel()] * 7
-def get_registered_kernels_for_op(name):
-    return Registered()
-"""
-# stands in for pycuda's own build: a wheel only where nvcc is found
-BACKEND = """
-import os, shutil, zipfile
-def build_wheel(folder, settings=None, metadata=None):
-    assert shutil.which("nvcc") and os.path.isdir(os.environ["CUDA_ROOT"]), "no nvcc on " + os.environ["PATH"]
-    name = "pycuda-2022.2.2-py3-none-any.whl"
-    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
-        wheel.writestr("pycuda/__init__.py", "")
-        info = "pycuda-2022.2.2.dist-info/"
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: pycuda\\nVersion: 2022.2.2\\n")
-        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr(info + "RECORD", "")
-    return name
+# The lab's own environment, which is read-only.
+MOUNTED = {
+    "python_env_path": "/opt/cluster-kit/venv",
+    "python_env_tensorflow": "tensorflow-cpu==2.12.1",
+    "python_env_pycuda": "",
+    "python_env_pins": {},
+    "python_env_wheels": "",
+    "nccl_python": "/opt/cluster-kit/venv/bin/python",
+}
+# A stand-in for NetworkManager's, with the few words that the role needs; it keeps the MTU for later in a file.
+NMCLI = """\
+#!/bin/sh
+case "$*" in
+  *"GENERAL.CON-UUID device show eth0") echo 7d0c-uuid ;;
+  *"802-3-ethernet.mtu connection show uuid 7d0c-uuid") cat /root/mtu 2>/dev/null || echo auto ;;
+  "connection modify uuid 7d0c-uuid 802-3-ethernet.mtu 0") rm -f /root/mtu ;;
+  "connection modify uuid 7d0c-uuid 802-3-ethernet.mtu "*) echo "$6" >/root/mtu ;;
+  *) echo "Error: $*" >&2; exit 2 ;;
+esac
 """
 
 
-def write_wheel(folder: Path, name: str, version: str, tag: str, files: dict[str, str], *requires: str) -> Path:
-    path = folder / f"{name}-{version}-{tag}.whl"
-    info = f"{name}-{version}.dist-info"
-    metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {r}" for r in requires)]
-    wheel_info = f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
-    with zipfile.ZipFile(path, "w") as wheel:
-        for file, text in files.items():
-            wheel.writestr(file, text)
-        wheel.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
-        wheel.writestr(f"{info}/WHEEL", wheel_info)
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
-@dataclass
 class Provisioning:
-    """The playbook on a lab's boards, with wheels that are small and no index."""
+    """Tags of the playbook, with variables of each board's own."""
 
-    lab: Lab
-    variables: dict[str, Any]
+    def __init__(self, lab: Lab, variables: dict[str, Any]) -> None:
+        self.lab, self.variables = lab, variables
 
-    def run(self, *arguments: str, tags: str = SOFTWARE, **variables: object) -> Outcome:
-        extra = json.dumps({**self.variables, **variables})
-        return self.lab.ansible("ansible-playbook", "playbooks/provision.yml", "--tags", tags, "-e", extra, *arguments)
+    def __call__(self, tags: str, *boards: dict[str, Any]) -> Outcome:
+        """Provisions as many boards as there are dictionaries: board 1 with the first one's variables, and so on."""
+        folder = self.lab.inventory / "host_vars"
+        folder.mkdir(exist_ok=True)
+        for number, own in enumerate(boards, 1):
+            (folder / f"board-{number}.json").write_text(json.dumps({**self.variables, **own}))
+        limit = ",".join(f"board-{number}" for number in range(1, len(boards) + 1))
+        try:
+            return self.lab.play("provision", "--tags", tags, "--limit", limit)
+        finally:
+            for path in folder.iterdir():
+                path.unlink()
 
-    def files(self) -> dict[str, tuple[int, str]]:
-        """What the boards have of their own: mode and content of every file, but for logs and caches of Ansible's."""
-        found = {}
-        for board in BOARDS:
-            upper = self.lab.folder / "boards" / board / "upper"
-            for path in upper.rglob("*"):
-                name = str(path.relative_to(upper))
-                if not re.match(r"(var/log|home/board/[.]ansible|root/[.]ansible|var/lib/sudo|run)(/|$)", name):
-                    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-                    found[f"{board}:{name}"] = (path.lstat().st_mode, content)
-        return found
-
-
-def changed(outcome: Outcome) -> dict[str, int]:
-    """Changed tasks by board, from the recap."""
-    recap = re.findall(r"^(board-\d+) .* changed=(\d+) ", outcome.output, re.MULTILINE)
-    return {board: int(count) for board, count in recap}
-
-
-def unchanged(outcome: Outcome) -> bool:
-    return outcome.ok and changed(outcome) == dict.fromkeys(BOARDS, 0)
+    def done(self, tags: str, *boards: dict[str, Any]) -> Outcome:
+        outcome = self(tags, *boards)
+        assert outcome.ok, outcome.output
+        return outcome
 
 
 @pytest.fixture(scope="module")
-def provisioning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioning]:
-    """Two dressed boards, and wheels for them: TensorFlow's with kernels, pycuda's source, two versions of numpy."""
-    require_root()
-    config = re.findall(r"^(\w+) *= *(.*)$", (PROJECT / ".board-venv/pyvenv.cfg").read_text(), re.MULTILINE)
-    home, python = dict(config)["home"], ".".join(dict(config)["version_info"].split(".")[:2])
-    wheels = tmp_path_factory.mktemp("wheels")
-    release = wheels.parent / "release"
-    release.mkdir(exist_ok=True)
-    abi = f"cp{python.replace('.', '')}"
-    files = {
-        "tensorflow/__init__.py": "__version__ = '2.12.0'\n",
-        "tensorflow/python/framework/kernels.py": KERNELS,
-        "tensorflow/libtensorflow_framework.so.2": "...NCCL version 2.18.1+cuda11.4...",
-    }
-    tag = f"{abi}-{abi}-linux_{platform.machine()}"
-    wheel = write_wheel(release, "tensorflow", "2.12.0+nv23.05", tag, files, "numpy<1.25,>=1.22")
-    for version in ("1.23.5", "1.24.3"):
-        write_wheel(wheels, "numpy", version, "py3-none-any", {"numpy/__init__.py": ""})
-    with zipfile.ZipFile(wheels / "pycuda-2022.2.2.zip", "w") as source:
-        project = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
-        source.writestr("pycuda-2022.2.2/pyproject.toml", project)
-        source.writestr("pycuda-2022.2.2/backend.py", BACKEND)
-        source.writestr("pycuda-2022.2.2/PKG-INFO", "Metadata-Version: 2.1\nName: pycuda\nVersion: 2022.2.2\n")
-    lab = Lab(tmp_path_factory.mktemp("provision_lab"), 30, 2, PROJECT / ".board-venv")
-    try:
-        started = lab.up(lab_dress="orin")
-        assert started.ok, started.output
-        defaults = yaml.safe_load((PROJECT / "roles/python_env/defaults/main.yml").read_text())
-        variables = {
-            "jetpack_apt_address": "file:/opt",
-            "jetpack_apt_parts": ["nvidia-repo"],
-            "jetpack_apt_options": "[trusted=yes]",
-            "python_env_path": "/home/board/venv",
-            "python_env_python": f"{home}/python{python}",
-            "python_env_python_version": python,
-            "python_env_tensorflow": str(wheel),
-            "python_env_wheels": str(wheels),
-            "python_env_tools": [],
-            # the role's own, which inventory/lab leaves out
-            **{f"python_env_{name}": defaults[f"python_env_{name}"] for name in ("pycuda", "pins")},
-            "nccl_python": "/home/board/venv/bin/python",
-        }
-        yield Provisioning(lab, variables)
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
+def provision(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Provisioning:
+    return Provisioning(orins, provisioning_variables(tmp_path_factory.mktemp("wheels"), "/home/board/venv"))
 
 
-class TestFresh:
-    """In this order: boards as they come from the factory, then provisioned ones."""
+class TestPythonEnv:
+    def test_wrong_settings_are_refused_with_value_and_remedy(self, provision: Provisioning) -> None:
+        wrong = ({"python_env_tensorflow": "/no/where.whl"}, {"python_env_pycuda": "pycuda>2022"})
+        outcome = provision("python_env", *wrong)
+        for board, setting in enumerate(wrong, 1):
+            for name, value in setting.items():
+                assert value in outcome.told[f"board-{board}"] and name in outcome.told[f"board-{board}"]
 
-    def test_a_preview_changes_nothing(self, provisioning: Provisioning) -> None:
-        before = provisioning.files()
-        outcome = provisioning.run("--check", "--diff")
-        assert outcome.ok, outcome.output
-        assert provisioning.files() == before
-        for words in ("apt would install nvidia-jetpack=5.1.1-b56", "/home/board/venv would be changed: there is none"):
-            assert outcome.output.count(words) == 2, outcome.output
+    def test_a_wheel_with_another_checksum_and_a_read_only_environment_are_refused(
+        self, provision: Provisioning
+    ) -> None:
+        other = {**MOUNTED, "python_env_pycuda": "pycuda==2022.2.2"}
+        outcome = provision("python_env", {"python_env_tensorflow_sha256": "0" * 64}, other)
+        assert "another file" in outcome.told["board-1"]
+        assert "pycuda is missing, not 2022.2.2), and is mounted read-only" in outcome.told["board-2"]
+        assert "No such file" in provision.lab.ssh(1, "ls /home/board/venv")
 
-    def test_other_releases_are_refused_by_name(self, provisioning: Provisioning) -> None:
-        lab = provisioning.lab
-        right = lab.ssh(1, f"cat {RELEASE}", user="root")
-        for board, release in ((1, "R32 (release), REVISION: 7.1"), (2, "R36 (release), REVISION: 4.0")):
-            lab.ssh(board, f"echo '# {release}, GCID: 1, BOARD: generic, EABI: aarch64' > {RELEASE}", user="root")
-        try:
-            before = provisioning.files()
-            outcome = provisioning.run()
-            assert not outcome.ok and provisioning.files() == before
-        finally:
-            for board in (1, 2):
-                lab.ssh(board, f"echo '{right}' > {RELEASE}", user="root")
-        said = " ".join(outcome.output.split())
-        assert "board-1 has Jetson Linux R32.7.1; wanted is R35.3.1: flash JetPack 5.1.1" in said, outcome.output
-        assert "board-2 has Jetson Linux R36.4.0; wanted is R35.3.1: flash JetPack 5.1.1" in said, outcome.output
-
-    def test_the_package_tells_the_release_too(self, provisioning: Provisioning) -> None:
-        lab = provisioning.lab
-        lab.ssh(1, f"mv {RELEASE} {RELEASE}.away", user="root")
-        try:
-            outcome = provisioning.run("--check", "--limit", "board-1", tags="jetpack")
-        finally:
-            lab.ssh(1, f"mv {RELEASE}.away {RELEASE}", user="root")
-        assert outcome.ok, outcome.output
-
-    def test_a_wheel_with_another_checksum_is_refused(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run(tags="python_env", python_env_tensorflow_sha256="0" * 64)
-        assert not outcome.ok and "another file" in outcome.output, outcome.output
-        for board in BOARDS:
-            assert f"fatal: [{board}]" in outcome.output
-        assert "No such file" in provisioning.lab.ssh(1, "ls /home/board/venv")
-
-    def test_wrong_settings_are_refused_with_value_and_remedy(self, provisioning: Provisioning) -> None:
-        for setting, value in (
-            ("python_env_tensorflow", "/no/where.whl"),
-            ("python_env_pycuda", "pycuda>2022"),
-        ):
-            outcome = provisioning.run("--limit", "board-1", tags="python_env", **{setting: value})
-            assert not outcome.ok and value in outcome.output and setting in outcome.output, outcome.output
-
-    def test_fresh_boards_are_provisioned(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run()
-        assert outcome.ok, outcome.output
-        for board in (1, 2):
-            python = "/home/board/venv/bin/python"
-            wanted = "tensorflow==2.12.0+nv23.05 pycuda==2022.2.2 numpy==1.23.5"
-            names = ("tensorflow", "pycuda", "numpy")
-            script = f"from importlib import metadata as m; print(*(f'{{n}}=={{m.version(n)}}' for n in {names}))"
-            assert provisioning.lab.ssh(board, f'{python} -c "{script}"') == wanted
-            assert provisioning.lab.ssh(board, "stat -c %U /home/board/venv/bin/python") == "board"
-            installed = "dpkg-query --show --showformat='${Version}' nvidia-jetpack"
-            assert provisioning.lab.ssh(board, installed) == "5.1.1-b56"
-            path = provisioning.lab.ssh(board, "grep ^PATH= /etc/environment")
-            assert path.startswith('PATH="/usr/local/cuda-11.4/bin:/'), path
-            assert provisioning.lab.ssh(board, "ls /opt/cluster-kit").split() == ["nccl.json", "venv"]
-
-    def test_a_second_run_changes_nothing(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run()
-        assert unchanged(outcome), outcome.output
-
-    def test_a_changed_environment_is_put_right(self, provisioning: Provisioning) -> None:
-        provisioning.lab.ssh(1, "rm -r /home/board/venv/lib/python*/site-packages/pycuda*")
-        outcome = provisioning.run(tags="python_env")
-        assert outcome.ok and changed(outcome)["board-2"] == 0 < changed(outcome)["board-1"], outcome.output
-
-    def test_another_python_is_not_overwritten(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run(tags="python_env", python_env_python_version="3.7")
-        assert not outcome.ok and ", not 3.7" in outcome.output, outcome.output
-        assert "remove that folder" in outcome.output
-
-
-class TestMountedEnvironment:
-    """The lab's own environment, which is read-only."""
-
-    SETTINGS: ClassVar[dict[str, Any]] = {
-        "python_env_path": "/opt/cluster-kit/venv",
-        "python_env_tensorflow": "tensorflow-cpu==2.12.1",
-        "python_env_pycuda": "",
-        "python_env_pins": {},
-        "python_env_wheels": "",
-    }
-
-    def test_one_that_fits_is_left_alone(self, provisioning: Provisioning) -> None:
-        assert unchanged(provisioning.run(tags="python_env", **self.SETTINGS))
-
-    def test_one_that_does_not_fit_is_refused(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run(tags="python_env", **{**self.SETTINGS, "python_env_pycuda": "pycuda==2022.2.2"})
-        said = " ".join(outcome.output.split())
-        assert not outcome.ok and "pycuda is missing, not 2022.2.2), and is mounted read-only" in said, outcome.output
-
-
-class TestNccl:
-    def test_kernels_and_a_library_are_capable(self, provisioning: Provisioning) -> None:
-        found = json.loads(provisioning.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
-        assert (found["capable"], found["kernels"], found["tensorflow"]) == (True, 7, "2.12.0+nv23.05")
-        assert "7 GPU kernels of NcclAllReduce" in found["evidence"]
-
-    def test_kernels_alone_are_not(self, provisioning: Provisioning) -> None:
-        library = "/home/board/venv/lib/python*/site-packages/tensorflow/libtensorflow_framework.so.2"
-        provisioning.lab.ssh(2, f"echo nothing > $(echo {library})")
-        assert provisioning.run(tags="nccl").ok
-        found = json.loads(provisioning.lab.ssh(2, "cat /opt/cluster-kit/nccl.json"))
-        assert found["capable"] is False and "does not load" in found["evidence"]
-
-    def test_nor_is_a_build_without(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run(tags="nccl", nccl_python="/opt/cluster-kit/venv/bin/python")
-        assert outcome.ok, outcome.output
-        found = json.loads(provisioning.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
+    def test_one_that_fits_is_left_alone_and_cannot_run_nccl(self, provision: Provisioning) -> None:
+        assert provision.done("python_env,nccl", MOUNTED).ok
+        outcome = provision("python_env,nccl", MOUNTED, {**MOUNTED, "nccl_python": "/usr/bin/python3"})
+        assert outcome.changes == {"board-1": 0, "board-2": 0}, outcome.output
+        assert set(outcome.told) == {"board-2"} and "cannot import TensorFlow" in outcome.told["board-2"]
+        found = json.loads(provision.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
         assert (found["capable"], found["kernels"], found["tensorflow"]) == (False, 0, "2.12.1")
 
-    def test_no_tensorflow_is_an_error_with_a_remedy(self, provisioning: Provisioning) -> None:
-        outcome = provisioning.run(tags="nccl", nccl_python="/usr/bin/python3")
-        assert not outcome.ok and "cannot import TensorFlow" in outcome.output, outcome.output
+    def test_a_changed_one_is_put_right_and_another_python_is_not_overwritten(self, provision: Provisioning) -> None:
+        """Here an environment of the role's own, of a TensorFlow without NCCL in it."""
+        assert provision.done("jetpack,python_env", {}, {}).changes["board-1"] > 0
+        provision.lab.ssh(1, "rm -r /home/board/venv/lib/python*/site-packages/pycuda*")
+        outcome = provision("python_env", {}, {"python_env_python_version": "3.7"})
+        assert outcome.changes["board-1"] > 0 and provision.lab.ssh(1, "ls -d /home/board/venv/lib/*/*/pycuda")
+        assert set(outcome.told) == {"board-2"}
+        assert ", not 3.7" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
+
+
+def test_a_shifted_clock_is_found_and_servers_are_named(provision: Provisioning) -> None:
+    """The board's `date`, which is what is asked, goes 2.5 s ahead."""
+    lab, named = provision.lab, {"clock_servers": ["192.0.2.1"], "clock_controller": True}
+    shifted = "#!/bin/sh\\nexec /usr/bin/python3 -c 'import time; print(time.time() + 2.5)'\\n"
+    lab.root(1, f'printf "{shifted}" >/usr/local/bin/date && chmod 755 /usr/local/bin/date')
+    try:
+        outcome = provision.done("clock", named)
+    finally:
+        lab.root(1, "rm /usr/local/bin/date")
+    assert "board-1: clock +25" in outcome.output
+    clock = json.loads(lab.ssh(1, "cat /opt/cluster-kit/clock.json"))
+    assert clock["offset_s"] == pytest.approx(2.5, abs=0.1)
+    assert abs(clock["offset_s"] - 2.5) <= clock["uncertainty_s"]
+    here = lab.settings["lab_address"].split("/")[0]
+    servers = lab.root(1, "grep ^server /etc/chrony/cluster-kit.conf")
+    assert servers == f"server {here} iburst prefer\nserver 192.0.2.1 iburst prefer"
+    assert "include /etc/chrony/cluster-kit.conf" in lab.root(1, "cat /etc/chrony/chrony.conf")
+    assert provision.done("clock", named).changed == 0
+
+
+class TestNetwork:
+    def test_an_address_on_no_interface_or_a_wireless_one_is_refused(self, provision: Provisioning) -> None:
+        wireless = provision.lab.root(2, "ip -o -4 address show wlan0 | awk '{ print $4 }'").split("/")[0]
+        told = provision("network", {"training_address": "192.0.2.7"}, {"training_address": wireless}).told
+        assert "192.0.2.7 is on no interface of this board" in told["board-1"]
+        assert "training_address" in told["board-1"]
+        assert "is on wlan0, which is wireless" in told["board-2"] and "connect the board" in told["board-2"]
+
+    def test_a_slow_link_is_refused_and_an_unknown_speed_is_warned_of(self, provision: Provisioning) -> None:
+        lab, wanted = provision.lab, {"network_speed_mbit": 10000}
+        lab.root(1, "mkdir /sys/class/net/eth0/device")  # a virtual interface's speed counts for nothing
+        try:
+            outcome = provision("network", wanted, wanted)
+        finally:
+            lab.root(1, "rmdir /sys/class/net/eth0/device")
+        assert set(outcome.told) == {"board-1"}
+        assert "eth0 has 1000 Mbit/s" in outcome.told["board-1"]
+        assert "network_speed_mbit=10000" in outcome.told["board-1"]
+        assert "does not know its link's speed" in outcome.output
+
+    def test_an_mtu_is_set_by_networkmanager_and_given_back(self, provision: Provisioning) -> None:
+        lab = provision.lab
+        lab.root(1, f"cat >/usr/local/bin/nmcli <<'END'\n{NMCLI}END\nchmod 755 /usr/local/bin/nmcli")
+        try:
+            outcome = provision("network", {"network_mtu": 1400}, {"network_mtu": 1400})
+            assert "NetworkManager (nmcli)" in outcome.told["board-2"]
+            assert "leave network_mtu empty" in outcome.told["board-2"]
+            assert set(outcome.told) == {"board-2"}
+            assert lab.root(1, "cat /sys/class/net/eth0/mtu /root/mtu") == "1400\n1400"
+            assert provision.done("network", {"network_mtu": 1400}).changed == 0
+            provision.done("network", {"network_mtu": 1300})
+            restored = lab.play("restore", "--limit", "board-1")  # not to 1400
+            assert restored.ok, restored.output
+            assert lab.root(1, "cat /sys/class/net/eth0/mtu; ls /root/mtu 2>/dev/null") == "1500"
+        finally:
+            lab.root(1, "rm -f /usr/local/bin/nmcli /root/mtu")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import PROJECT, Lab, require_root
+from conftest import PROJECT, Lab, running
 
 from analysis import compare, load
 from trainer import synthetic
@@ -56,15 +56,8 @@ class Experiment:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two boards with the real environment, which runs leave as they find them."""
-    require_root()
-    lab = Lab(tmp_path_factory.mktemp("run_lab"), 7, 2, PROJECT / ".board-venv")
-    try:
-        started = lab.up()
-        assert started.ok, started.output
+    with running(Lab(tmp_path_factory.mktemp("run_lab"), 7, 2, PROJECT / ".board-venv")) as lab:
         yield lab
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
 
 
 @pytest.fixture

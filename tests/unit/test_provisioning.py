@@ -1,0 +1,127 @@
+"""What provisioning makes of a board's own words: power modes, clocks, releases, NCCL; and the kit's ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from trainer import facts
+
+PROJECT = Path(__file__).parents[2]
+PORT = 12345
+ROLES = ("run_config", "firewall")
+
+
+def load(path: str) -> ModuleType:
+    """Imports a module or plugin of Ansible's from its file."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestWords:
+    power = load("roles/power/library/jetson_power.py")
+    conf = (
+        "# < POWER_MODEL ID=9 NAME=OFF >\n< POWER_MODEL ID=0 NAME=MAXN >\nX Y 1\n< POWER_MODEL ID=3 NAME=MODE_40W >\n"
+    )
+
+    def test_modes_are_the_boards_own(self) -> None:
+        assert self.power.parse_modes(self.conf) == {0: "MAXN", 3: "MODE_40W"}
+
+    @pytest.mark.parametrize(("wanted", "number"), [("MAXN", 0), ("maxn", 0), ("3", 3), ("MODE_40W", 3)])
+    def test_a_mode_has_a_name_and_an_id(self, wanted: str, number: int) -> None:
+        assert self.power.find_mode(self.power.parse_modes(self.conf), wanted) == number
+
+    def test_an_unknown_mode_is_told_with_those_there_are(self) -> None:
+        with pytest.raises(ValueError, match=r"power_mode=MODE_50W .* give one of MAXN \(0\), MODE_40W \(3\)"):
+            self.power.find_mode(self.power.parse_modes(self.conf), "MODE_50W")
+
+    def test_query(self) -> None:
+        assert self.power.parse_mode("NVPM VERB: x\nNV Power Mode: MODE_30W\n2\n") == 2
+        with pytest.raises(ValueError, match="no power mode"):
+            self.power.parse_mode("NVPM ERROR: no such file\n")
+
+    @pytest.mark.parametrize(
+        ("cpu", "gpu", "override", "pinned"),
+        [
+            (2201600, 1300500000, 1, True),
+            (729600, 1300500000, 1, False),
+            (2201600, 306000000, 1, False),
+            (2201600, 1300500000, 0, False),
+        ],
+    )
+    def test_clocks_are_pinned_when_all_of_them_are(self, cpu: int, gpu: int, override: int, pinned: bool) -> None:
+        shown = (
+            "SOC family:tegra234  Machine:Jetson AGX Orin\nOnline CPUs: 0-3\n"
+            f"cpu0:  Online=1 Governor=schedutil MinFreq={cpu} MaxFreq=2201600 CurrentFreq=2201600\n"
+            "cpu8:  Online=0 Governor=schedutil MinFreq=729600 MaxFreq=2201600 CurrentFreq=729600\n"
+            f"GPU MinFreq={gpu} MaxFreq=1300500000 CurrentFreq=1300500000\n"
+            f"EMC MinFreq=204000000 MaxFreq=3199000000 CurrentFreq=3199000000 FreqOverride={override}\n"
+            "DLA0_CORE:   Online=1 MinFreq=0 MaxFreq=1600000000 CurrentFreq=1600000000\n"
+        )
+        assert self.power.clocks_pinned(shown) is pinned
+
+    def test_the_fastest_round_counts(self) -> None:
+        clock = load("plugins/action/clock_offset.py")
+        found = clock.summary([clock.Round(100.0, 102.5, 100.4), clock.Round(200.0, 202.51, 200.02)])
+        assert found["offset_s"] == pytest.approx(2.5)
+        assert found["uncertainty_s"] == pytest.approx(0.01)
+
+    def test_the_firewalls_port_is_the_trainers(self) -> None:
+        defaults = {role: yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ROLES}
+        assert f"default({defaults['run_config']['run_config_port']})" in defaults["firewall"]["firewall_port"]
+        assert defaults["run_config"]["run_config_port"] == PORT
+
+
+class TestNcclProbe:
+    def found(self, folder: Path, kernels: int, library: str) -> dict:
+        """What the probe says of a TensorFlow with so many kernels, and this in its library."""
+        package = folder / "tensorflow/python/framework"
+        package.mkdir(parents=True)
+        (folder / "tensorflow/__init__.py").write_text("__version__ = '2.12.0'\n")
+        (folder / "tensorflow/libtensorflow_framework.so.2").write_text(library)
+        registered = f"type('Registered', (), dict(kernel=[type('Kernel', (), dict(device_type='GPU'))] * {kernels}))"
+        (package / "kernels.py").write_text(f"def get_registered_kernels_for_op(name):\n    return {registered}\n")
+        probe = (PROJECT / "roles/nccl/files/probe.py").read_text()
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        return json.loads(subprocess.check_output([sys.executable, "-c", probe], env=environment))
+
+    def test_kernels_and_a_library_are_capable(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 7, "...NCCL version 2.18.1+cuda11.4...")
+        assert (found["capable"], found["kernels"]) == (True, 7)
+        assert "7 GPU kernels of NcclAllReduce" in found["evidence"]
+
+    def test_kernels_alone_are_not(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 7, "nothing")
+        assert found["capable"] is False and "does not load" in found["evidence"]
+
+    def test_nor_is_a_library_alone(self, tmp_path: Path) -> None:
+        found = self.found(tmp_path, 0, "...NCCL version 2.18.1+cuda11.4...")
+        assert found["capable"] is False and "no GPU kernel" in found["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("line", "package", "linux", "jetpack"),
+    [
+        ("# R35 (release), REVISION: 3.1, GCID: 1", None, "35.3.1", "5.1.1"),
+        ("# R32 (release), REVISION: 7.1, GCID: 1", "35.3.1-2023", "32.7.1", "L4T 32.7.1"),
+        (None, "35.3.1-20230319081403", "35.3.1", "5.1.1"),
+        ("", "36.4.0-20240912212859", "36.4.0", "L4T 36.4.0"),
+        ("", "", None, None),
+    ],
+)
+def test_the_release_is_the_files_else_the_packages(line: str, package: str, linux: str, jetpack: str) -> None:
+    assert (facts.l4t(line, package), facts.jetpack(line, package)) == (linux, jetpack)
+    role = load("roles/jetpack/filter_plugins/l4t.py").FilterModule().filters()
+    assert role["l4t"](line, package) == linux
