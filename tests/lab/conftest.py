@@ -45,8 +45,11 @@ class Outcome:
     @property
     def told(self) -> dict[str, str]:
         """The message by host that failed, each on one line."""
-        fatal = r"^fatal: \[([\w-]+)\]: FAILED! =>.*?^    msg: (.*?)(?=\n\S|\n\n)"
-        return {host: " ".join(text.split()) for host, text in re.findall(fatal, self.output, re.M | re.S)}
+        fatal = r"^fatal: \[([\w-]+)\]: FAILED! =>.*?^    msg: (.*?)(?=\n {0,4}\S|\n\n|\Z)"
+        found = re.findall(fatal, self.output, re.MULTILINE | re.DOTALL)
+        told = {host: " ".join(text.split()) for host, text in found}
+        # YAML's quotes, where it needs some
+        return {host: text[1:-1].replace("''", "'") if text[0] == "'" else text for host, text in told.items()}
 
 
 TAKEN: set[str] = set()  # by labs of this session, started or not

@@ -77,7 +77,7 @@ class Orins(Boards):
 
     def state(self) -> list[list[str]]:
         """What provisioning changes on each board, and restoring gives back."""
-        script = "; echo ----; ".join(STATE)
+        script = "exec 2>&1; " + "; echo ----; ".join(STATE)  # else errors come at any place
         return [self.lab.root(board, script).split("----") for board in (1, 2)]
 
     def files(self) -> dict[str, tuple[int, str]]:
