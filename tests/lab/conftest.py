@@ -126,7 +126,7 @@ class Lab:
     def ssh(self, board: int, script: str, user: str = "board") -> str:
         """Runs a script on a board and returns what it prints, errors included."""
         return subprocess.run(
-            [*self.ssh_command(board, user), script],
+            [*self.ssh_command(board, user), f"exec 2>&1\n{script}"],  # ssh itself mixes the two in any order
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

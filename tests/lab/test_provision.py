@@ -84,21 +84,16 @@ class TestPythonEnv:
         assert "No such file" in provision.lab.ssh(1, "ls /home/board/venv")
 
     def test_one_that_fits_is_left_alone_and_cannot_run_nccl(self, provision: Provisioning) -> None:
-        assert provision.done("python_env,nccl", MOUNTED).ok
+        other = "/home/board/other"  # of the system's Python
+        provision.lab.ssh(2, f"mkdir -p {other}/bin; ln -s /usr/bin/python3 {other}/bin/python")
+        outcome = provision("python_env,nccl", MOUNTED, {"python_env_path": other})
+        assert set(outcome.told) == {"board-2"}
+        assert ", not 3.8" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
         outcome = provision("python_env,nccl", MOUNTED, {**MOUNTED, "nccl_python": "/usr/bin/python3"})
         assert outcome.changes == {"board-1": 0, "board-2": 0}, outcome.output
         assert set(outcome.told) == {"board-2"} and "cannot import TensorFlow" in outcome.told["board-2"]
         found = json.loads(provision.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
         assert (found["capable"], found["kernels"], found["tensorflow"]) == (False, 0, "2.12.1")
-
-    def test_a_changed_one_is_put_right_and_another_python_is_not_overwritten(self, provision: Provisioning) -> None:
-        """Here an environment of the role's own, of a TensorFlow without NCCL in it."""
-        assert provision.done("jetpack,python_env", {}, {}).changes["board-1"] > 0
-        provision.lab.ssh(1, "rm -r /home/board/venv/lib/python*/site-packages/pycuda*")
-        outcome = provision("python_env", {}, {"python_env_python_version": "3.7"})
-        assert outcome.changes["board-1"] > 0 and provision.lab.ssh(1, "ls -d /home/board/venv/lib/*/*/pycuda")
-        assert set(outcome.told) == {"board-2"}
-        assert ", not 3.7" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
 
 
 def test_a_shifted_clock_is_found_and_servers_are_named(provision: Provisioning) -> None:

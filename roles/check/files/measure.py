@@ -10,6 +10,7 @@ which a board waits for another).
 from __future__ import annotations
 
 import itertools
+import contextlib
 import json
 import math
 import socket
@@ -73,52 +74,52 @@ class Measurement:
 
     def _meet(self) -> Dict[str, Union[socket.socket, OSError]]:
         """A connection with every other board, or why there is none; then the port is free for iperf3."""
+        called = [second for first, second in self._pairs if self._name == first]
+        others = [self._other(pair) for pair in self._pairs]
+        peers: Dict[str, socket.socket] = {}
+        errors: Dict[str, OSError] = {}
         deadline = time.monotonic() + self._limit_s
-        peers: Dict[str, Union[socket.socket, OSError]] = {}
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             listener.bind(("", self._request["port"]))
-            listener.listen(len(self._pairs) + 1)
-            for first, second in self._pairs:
-                if self._name == first:
-                    try:
-                        peers[second] = self._call(second, deadline)
-                    except OSError as error:
-                        peers[second] = error
-            awaited = {first for first, _ in self._pairs} - {self._name}
-            try:
-                while not awaited.issubset(peers):
-                    listener.settimeout(_left_s(deadline))
+            listener.listen(len(others) + 1)
+            listener.settimeout(0.05)
+            # in turns, so that a board that does not answer keeps nobody from the others
+            while not peers.keys() >= set(others) and time.monotonic() < deadline:
+                for name in called:
+                    if name not in peers:
+                        try:
+                            peers[name] = self._call(name)
+                        except OSError as error:  # perhaps it has not started yet
+                            errors[name] = error
+                with contextlib.suppress(OSError):
                     peer, _ = listener.accept()
-                    peer.settimeout(_left_s(deadline))
+                    peer.settimeout(1)
                     peers[_line(peer)] = peer
                     peer.sendall(b"!")
-            except OSError:  # nobody calls any more
-                peers = {**dict.fromkeys(awaited, TimeoutError("no connection")), **peers}
-        for name, peer in peers.items():
-            if name not in awaited and isinstance(peer, socket.socket):
+        for name in called:
+            if name in peers:
+                peers[name].settimeout(max(1.0, deadline - time.monotonic()))
                 try:
-                    peer.settimeout(_left_s(deadline))
-                    if peer.recv(1) != b"!":
-                        peers[name] = ConnectionError("no kit answers at the port")
+                    if peers[name].recv(1) != b"!":
+                        raise ConnectionError("no kit answers at the port")
                 except OSError as error:
-                    peers[name] = error
-        return peers
+                    errors[name] = error
+                    peers.pop(name).close()
+        return {name: peers.get(name) or errors.get(name) or TimeoutError("no connection") for name in others}
 
-    def _call(self, name: str, deadline: float) -> socket.socket:
-        while True:
-            peer = socket.socket()
-            peer.settimeout(_left_s(deadline))
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            try:
-                peer.connect((self._request["addresses"][name], self._request["port"]))
-            except ConnectionRefusedError:  # it has not started yet
-                peer.close()
-                time.sleep(min(0.05, _left_s(deadline)))
-                continue
+    def _call(self, name: str) -> socket.socket:
+        peer = socket.socket()
+        peer.settimeout(1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        try:
+            peer.connect((self._request["addresses"][name], self._request["port"]))
             peer.sendall(f"{self._name}\n".encode())
-            return peer
+        except OSError:
+            peer.close()
+            raise
+        return peer
 
     def _measure(self, peer: socket.socket, pair: Tuple[str, str]) -> Dict[str, Any]:
         """What this board sees of the other: the round trip that it starts, and what it receives."""
@@ -147,13 +148,6 @@ class Measurement:
             else:
                 seen["bit_per_s"] = _receive(peer)
         return seen
-
-
-def _left_s(deadline: float) -> float:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError("no connection")
-    return left_s
 
 
 def _line(peer: socket.socket) -> str:
