@@ -9,8 +9,8 @@ which a board waits for another).
 
 from __future__ import annotations
 
-import itertools
 import contextlib
+import itertools
 import json
 import math
 import socket
