@@ -12,7 +12,7 @@ from pathlib import Path
 from analysis.calibrate import calibrate
 from analysis.compare import Comparison, compare
 from analysis.load import AnalysisError, load
-from analysis.manifest import write_manifest
+from analysis.manifest import log_tail, write_manifest
 from analysis.table import as_text, notes
 from trainer.config import ConfigError
 from trainer.events import write_json
@@ -114,6 +114,12 @@ def _manifest(folder: Path, interrupted: bool) -> None:
     manifest = write_manifest(folder, interrupted=interrupted)
     cause = f": {manifest['cause']}" if manifest["cause"] else ""
     print(f"{manifest['run_id']} {manifest['status']}{cause}")
+    if manifest["remedy"]:
+        print(f"What to do: {manifest['remedy']}.")
+    if manifest["culprit"]:
+        print(f"The log of {manifest['culprit']} ends with:")
+        for line in log_tail(folder, manifest["culprit"]):
+            print(f"  {line[:300]}")
 
 
 if __name__ == "__main__":

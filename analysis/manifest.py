@@ -6,6 +6,7 @@ the boards' files where it is missing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainer.causes import first_cause
 from trainer.config import Run, load_run
-from trainer.events import SCHEMA, Result, fields_of, read_records, write_json
+from trainer.events import SCHEMA, Result, read_records, write_json
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
-_RESULT = [name for name in fields_of(Result) if name != "schema"]
+_LOST = "lost.json"  # of a board that the follow stage saw fail, but that could leave no result itself
+_RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
 _MANIFEST = (
     "schema",
     "status",
@@ -42,7 +45,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]
     starts: dict[str, dict[str, Any]] = {}
     for board in run.boards:
         home = folder / "boards" / board
-        results[board], _ = read_result(home / "result.json")
+        results[board] = read_result(home / "result.json")[0] or read_result(home / _LOST)[0]
         events = home / "events.jsonl"
         for record in read_records(events)[0] if events.is_file() else []:
             if record["event"] == "start":
@@ -63,7 +66,8 @@ def describe(
 
     `results`: result.json by board, None where there is none; `starts`: the start record by board.
     """
-    status, cause = _outcome(run.boards, results, interrupted)
+    status, cause, culprit = _outcome(run.boards, results, interrupted)
+    first = (results[culprit] if culprit else None) or {}
     ended = [result for result in results.values() if result]
     emulated = [_facts(result).get("emulated") for result in ended]
     synthetic = [bool(start["synthetic"]) for start in starts.values()]
@@ -77,6 +81,9 @@ def describe(
         "seed": run.seed,
         "status": status,
         "cause": cause,
+        "culprit": culprit,
+        "cause_kind": first.get("cause_kind"),
+        "remedy": first.get("remedy"),
         "boards": [_board(name, rank, results[name]) for rank, name in enumerate(run.boards)],
         # null: no board told
         "rehearsal": None if set(emulated) <= {None} else any(emulated),
@@ -88,6 +95,15 @@ def describe(
         "started_s": started_s,
         "ended_s": ended_s,
     }
+
+
+def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
+    """The last lines of a board's log that say something; none where it left no log."""
+    try:
+        log = (folder / "boards" / board / "trainer.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in log.split("\n") if line.strip()][-lines:]
 
 
 def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
@@ -123,30 +139,30 @@ def _read_object(path: Path, names: Sequence[str]) -> tuple[dict[str, Any] | Non
 
 def _outcome(
     boards: Sequence[str], results: Mapping[str, Mapping[str, Any] | None], interrupted: bool
-) -> tuple[str, str | None]:
-    """Status and cause of a run.
+) -> tuple[str, str | None, str | None]:
+    """Status and cause of a run, and the board that the cause is of.
 
-    Boards abort when another one does, so the board whose failure ended first is the cause (by the
-    boards' own clocks). A board without a result may have been killed before the others noticed: it
-    is named too. A run that every board finished has succeeded, even if it was interrupted while
-    being collected.
+    Boards abort when another one does: `causes.first_cause` tells which was the first. A board without
+    a result may have been killed before the others noticed: it is named too. A run that every board
+    finished has succeeded, even if it was interrupted while being collected.
     """
     ended = [(name, result) for name in boards if (result := results[name])]
     silent = [name for name in boards if not results[name]]
-    unfinished = [(name, result) for name, result in ended if result["status"] != "succeeded"]
+    unfinished = {name: result for name, result in ended if result["status"] != "succeeded"}
     if not unfinished and not silent:
-        return "succeeded", None
-    status, causes = "failed", []
-    if unfinished:
-        name, first = min(unfinished, key=lambda item: float(item[1]["ended_s"]))
+        return "succeeded", None, None
+    status, causes, culprit = "failed", [], first_cause(unfinished)
+    if culprit:
+        first = unfinished[culprit]
         status = first["status"]
         why = first["cause"] or f"exit code {first['exit_code']}"
-        causes.append(f"{name} {'was interrupted' if status == 'interrupted' else status}: {why}")
+        causes.append(f"{culprit} {'was interrupted' if status == 'interrupted' else status}: {why}")
     if silent:
         causes.append(f"{', '.join(silent)} left no result")
+        culprit = culprit or silent[0]
     if interrupted:
-        return "interrupted", "; ".join(["stopped from the controller", *causes])
-    return status, "; ".join(causes)
+        return "interrupted", "; ".join(["stopped from the controller", *causes]), None
+    return status, "; ".join(causes), culprit
 
 
 def _board(name: str, rank: int, result: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,13 +7,15 @@ files are only read and checked.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Optional
 
-from trainer import archives
+from trainer import archives, causes
+from trainer.causes import Cause
 from trainer.cluster import Cluster, load_cluster
 from trainer.config import ConfigError, Run, load_run
 from trainer.result import write_result
@@ -39,21 +41,22 @@ def main() -> int:
     return code
 
 
-def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[str]:
+def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[Cause]:
     """Train; returns why that failed, or None."""
     try:
         for kind, staged in run.assets.items():
             found = archives.sha256(Path(staged["path"]))
             if found != staged["sha256"]:
-                return f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}: run again"
+                return Cause("data", f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}")
         from trainer import (
             loop,
         )  # TensorFlow takes seconds to import: after everything that can fail early
 
         loop.perform(run, cluster, folder, started)
     except Exception as error:  # whatever ends training must reach the result
-        traceback.print_exc()
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        with contextlib.suppress(OSError):  # a full disk takes no more of the log
+            traceback.print_exc()
+        return causes.of_exception(error)
     return None
 
 

@@ -45,6 +45,7 @@ class Recorder(tf.keras.callbacks.Callback):
         self._validation_s = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._log.progress()
         steps = batch + 1
         if steps - self._done < self._window_steps and steps < self._steps:
             return
@@ -78,6 +79,9 @@ class Recorder(tf.keras.callbacks.Callback):
                 f"the loss is {loss} in epoch {self._epoch}, step {steps}: "
                 "lower optimizer.learning_rate, or look at the data"
             )
+
+    def on_test_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._log.progress()
 
     def on_test_begin(self, logs: Optional[Dict[str, Any]] = None) -> None:
         self._validation_from = time.monotonic()

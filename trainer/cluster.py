@@ -33,9 +33,14 @@ class Cluster:
         return self.rank == 0
 
     @property
+    def own_address(self) -> str:
+        """ip:port of TensorFlow's server on this board."""
+        return self.addresses[self.rank]
+
+    @property
     def own_ip(self) -> str:
         """The address of the training network on this board."""
-        return self.addresses[self.rank].rpartition(":")[0]
+        return self.own_address.rpartition(":")[0]
 
     def export(self) -> None:
         """Set the environment variable that TensorFlow's cluster resolver reads."""

@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
-    IO,
     Any,
     ClassVar,
     Dict,
@@ -29,6 +28,8 @@ from typing import (
     get_type_hints,
 )
 
+PROGRESS = "progress"  # a file beside the records whose time of change is that of the latest step
+RESERVE = "reserve"  # a file that is given up for the result when the disk is full
 SCHEMA = 1  # of the run's folder: run.json, events.jsonl, result.json, manifest.json
 
 
@@ -164,12 +165,24 @@ class EventLog:
     """Appends records to one file, each line complete on disk before the next begins."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        # unbuffered: what a full disk refuses must not be tried again later
+        self._file = path.open("ab", buffering=0)
+        self._progress = path.with_name(PROGRESS)
 
     def write(self, record: Record) -> None:
         line = {"event": record.KIND, "time_s": round(time.time(), 6), **dataclasses.asdict(record)}
-        self._file.write(json.dumps(line, allow_nan=True) + "\n")
-        self._file.flush()
+        content = (json.dumps(line, allow_nan=True) + "\n").encode()
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while content:  # a disk that is nearly full takes a part, then refuses
+                content = content[self._file.write(content) or 0 :]
+        except OSError:
+            self._file.truncate(end)
+            raise
+
+    def progress(self) -> None:
+        """Show the supervisor that training moves; cheap enough for every step."""
+        self._progress.touch()
 
     def close(self) -> None:
         self._file.close()
@@ -211,6 +224,8 @@ class Result:
     ended_s: float
     epochs_completed: int
     facts: Dict[str, Any]  # of the board: see facts.py
+    cause_kind: Optional[str] = None  # one of causes.REMEDIES
+    remedy: Optional[str] = None
     schema: int = SCHEMA
 
 

@@ -1,7 +1,8 @@
-"""`python -m trainer.supervisor --config run.json`: runs the trainer, keeps its log, and sees that a result is left.
+"""`python -m trainer.supervisor --config run.json`: runs the trainer in the background, and sees that a result is left.
 
-The trainer may be killed or may hang when it exits; its supervisor ends whatever is left of it and writes the
-result that the trainer could not. Standard library only.
+It holds the board's lock, keeps the trainer's log, ends a trainer that takes too long or whose peers are gone, and
+writes the result that the trainer could not. With --stop it ends a run, also what is left of a dead one.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
+from trainer.causes import Cause
+from trainer.events import RESERVE
+from trainer.lock import Lock, Locked
+from trainer.peers import FAILED, SUCCEEDED
 from trainer.result import write_result
+from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
 
-_POLL_S = 0.2
 # TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
 _EXIT_GRACE_S = 20.0
 _STOP_LIMIT_S = 30.0
+_RESERVED = 64 * 1024  # bytes
 _PID = "supervisor.pid"
 
 
@@ -33,91 +40,163 @@ class _Stopped(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.supervisor", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the run.json of this run")
-    parser.add_argument("--stop", action="store_true", help="end the supervisor of this run, if there is one")
+    parser.add_argument("--stop", action="store_true", help="end this run, if it goes on, and leave its result")
+    parser.add_argument("--owner", default="unknown", help="who runs it: user@controller")
+    for limit in fields(Limits):
+        parser.add_argument(f"--{limit.name}-limit", type=float, default=limit.default, metavar="SECONDS")
     arguments = parser.parse_args()
     config: Path = arguments.config.resolve()
+    folder = config.parent
     if arguments.stop:
-        print("stopped" if stop(config.parent) else "not running")
+        print("stopped" if stop(folder) else "not running")
         return 0
-    return supervise([sys.executable, "-m", "trainer", "--config", str(config)], config.parent)
+    try:
+        lock = Lock(folder.parent, folder.name, arguments.owner)
+    except Locked as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return 3
+    pid = os.fork()  # the run outlives the connection that began it
+    if pid:
+        (folder / _PID).write_text(f"{pid}\n", encoding="ascii")
+        return 0
+    os.setsid()
+    _leave_terminal(folder)
+    limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
+    try:
+        supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock)
+    finally:
+        lock.release()
+        os._exit(0)  # the parent has done the interpreter's cleaning
 
 
-def supervise(command: List[str], folder: Path) -> int:
+def supervise(
+    command: List[str],
+    folder: Path,
+    limits: Limits = DEFAULTS,
+    lock: Optional[Lock] = None,
+) -> int:
     """Run the command as the trainer of this folder until it has ended; returns its exit code."""
-    signal.signal(signal.SIGTERM, _stop)
-    (folder / _PID).write_text(f"{os.getpid()}\n", encoding="ascii")
     started_s = time.time()
-    with (folder / "trainer.log").open("ab") as log:
-        # a session of its own: so that all its processes can be ended together
-        trainer = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code: Optional[int] = _wait(trainer, folder / "result.json")
-            status, cause = "failed", _cause(code, folder / "trainer.log")
-        except _Stopped:
-            code, status, cause = None, "interrupted", "stopped from outside"
-        finally:
-            _end_group(trainer)
-    if not (folder / "result.json").exists():
-        write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
+    result = folder / "result.json"
+    (folder / RESERVE).write_bytes(bytes(_RESERVED))  # so that a full disk has room for the result
+    watch = Watch(folder, limits)
+    code: Optional[int] = None
+    cause: Optional[Cause] = None
+    trainer: Optional[subprocess.Popen[bytes]] = None
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with (folder / "trainer.log").open("ab") as log:
+            # a session of its own: so that all its processes can be ended together
+            trainer = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
+            )
+        watch.trainer = trainer.pid
+        code, cause = _follow(trainer, watch)
+    except _Stopped:
+        if not result.exists():
+            cause = Cause("interrupted", "stopped from outside")
+    finally:
+        signal.signal(signal.SIGTERM, _too_late)
+        if trainer:
+            _end_group(trainer.pid)
+            trainer.wait()
+    with contextlib.suppress(OSError):
+        if cause or not result.exists():
+            cause = cause or cause_of_exit(code or 0, folder)
+            status = cause.kind if cause.kind == "interrupted" else FAILED
+            write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
+    left = read_object(result)
+    watch.farewell(SUCCEEDED if left.get("status") == SUCCEEDED else FAILED, left.get("cause"))
     return 1 if code is None else code
 
 
 def stop(folder: Path) -> bool:
-    """End the supervisor of this folder and with it the trainer; False where none runs."""
-    try:
-        pid = int((folder / _PID).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return False
-    if not _is_supervisor_of(folder, pid):
-        return False
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_LIMIT_S
-    while _is_supervisor_of(folder, pid):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(_POLL_S)
-    return True
+    """End the run of this folder, also a trainer whose supervisor is gone; False where none runs.
+
+    A run that began and left no result gets one.
+    """
+    supervisor = _number(folder / _PID)
+    running = supervisor is not None and _is_of(folder, supervisor, b"trainer.supervisor")
+    if supervisor is not None and running:
+        os.kill(supervisor, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_LIMIT_S
+        while _is_of(folder, supervisor, b"trainer.supervisor"):
+            if time.monotonic() > deadline:
+                os.kill(supervisor, signal.SIGKILL)
+            time.sleep(POLL_S)
+    beat = read_object(folder / HEARTBEAT)
+    if beat and _is_of(folder, beat["trainer"], b"trainer"):
+        running = True
+        _end_group(beat["trainer"])
+    if beat and not (folder / "result.json").exists():
+        rebooted = beat["boot"] != boot()
+        cause = (
+            Cause("reboot", "the board was restarted during the run")
+            if rebooted
+            else Cause("killed", "the trainer's supervisor was killed")
+        )
+        write_result(
+            folder, status=FAILED, cause=cause, exit_code=None, started_s=beat["time_s"], ended_s=beat["time_s"]
+        )
+    return running
 
 
-def _is_supervisor_of(folder: Path, pid: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return b"trainer.supervisor" in words and str(folder / "run.json").encode() in words
-
-
-def _wait(trainer: subprocess.Popen[bytes], result: Path) -> Optional[int]:
+def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[int], Optional[Cause]]:
+    """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
+    folder = watch.folder
+    result = folder / "result.json"
     deadline: Optional[float] = None
     while trainer.poll() is None:
         if deadline is None and result.exists():
             deadline = time.monotonic() + _EXIT_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
-            return 0
-        time.sleep(_POLL_S)
-    return trainer.returncode
+            return 0, None
+        cause = watch.cause_to_end() if deadline is None else None
+        if cause:
+            return None, cause
+        time.sleep(POLL_S)
+    code = trainer.returncode
+    kind = read_object(result).get("cause_kind") if result.exists() else cause_of_exit(code, folder).kind
+    return code, watch.why_peers_left() if kind == "peer" else None
 
 
-def _cause(code: Optional[int], log: Path) -> str:
-    if code is not None and code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
-    else:
-        how = f"exited with code {code} and left no result"
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-    return f"the trainer {how}; its log ends with: {last[:300]}"
+def _leave_terminal(folder: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    log = os.open(str(folder / "trainer.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for old, new in ((0, nothing), (1, log), (2, log)):
+        os.dup2(new, old)
+    os.close(nothing)
+    os.close(log)
 
 
-def _end_group(trainer: subprocess.Popen[bytes]) -> None:
+def _is_of(folder: Path, pid: int, module: bytes) -> bool:
+    """Whether this process is what was started for this run: numbers are used again."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return module in words and str(folder / "run.json").encode() in words and process_state(pid) != "Z"
+
+
+def _number(path: Path) -> Optional[int]:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _end_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(trainer.pid, signal.SIGKILL)
-    trainer.wait()
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _too_late(number: int, frame: Optional[FrameType]) -> None:
+    """The run is being ended already. Not SIG_IGN, which other programs would inherit."""
 
 
 def _stop(number: int, frame: Optional[FrameType]) -> None:

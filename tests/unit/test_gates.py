@@ -57,6 +57,7 @@ GOOD = {
     "gpu_mask": {"TPC_PG_MASK": "0"},
     "temperature_c": 45.5,
     "throttles": [],
+    "lock": None,
     "port": {"free": True, "pid": None, "command": None},
     "trainers": [],
     "routes": {"other": {"dev": "eth0", "wireless": False}},

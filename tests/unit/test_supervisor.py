@@ -86,6 +86,7 @@ def test_stopping_ends_the_trainer_and_leaves_a_result(folder):
     command = [sys.executable, "-c", script, "trainer.supervisor", "--config", str(folder / "run.json")]
     with subprocess.Popen(command, cwd=PROJECT) as process:
         log, deadline = folder / "trainer.log", time.monotonic() + 20
+        (folder / "supervisor.pid").write_text(f"{process.pid}\n")  # as the one that started it does
         while not (log.exists() and log.read_text().endswith("\n")):
             assert time.monotonic() < deadline
             time.sleep(0.05)

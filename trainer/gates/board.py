@@ -115,10 +115,20 @@ def _temperature(facts: Facts, needs: Needs) -> Iterator[Miss]:
         yield Miss(f"{facts['temperature_c']:.0f} C", f"below {needs.temperature_c:.0f} C", remedy)
 
 
+@_gate("board.lock")
+def _lock(facts: Facts, needs: Needs) -> Iterator[Miss]:
+    lock = facts["lock"]
+    if lock is not None:
+        run_id = lock.get("run_id", "unknown")
+        minutes = max(0.0, facts["ended_s"] - lock.get("since_s", facts["ended_s"])) / 60
+        remedy = f"wait, or pick it up with playbooks/collect.yml -e run_id={run_id}, or end it with playbooks/stop.yml"
+        yield Miss(f"run {run_id} of {lock.get('owner')}, for {minutes:.0f} min", "no other run", remedy)
+
+
 @_gate("board.port")
 def _port(facts: Facts, needs: Needs) -> Iterator[Miss]:
     port = facts["port"]
-    if not port["free"]:
+    if not port["free"] and facts["lock"] is None:
         held = f"pid {port['pid']}, {port['command']}" if port["pid"] else "a process of another account"
         how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{needs.port}' tells which"
         yield Miss(f"held by {held}", f"port {needs.port} free", f"end that process on the board: {how}")
@@ -126,7 +136,7 @@ def _port(facts: Facts, needs: Needs) -> Iterator[Miss]:
 
 @_gate("board.stale_trainer")
 def _stale_trainer(facts: Facts, needs: Needs) -> Iterator[Miss]:
-    if facts["trainers"]:
+    if facts["trainers"] and facts["lock"] is None:
         pids = " ".join(str(trainer["pid"]) for trainer in facts["trainers"])
         remedy = f"wait if a run is going on; else, on the board: sudo kill {pids}"
         yield Miss(f"pid {pids}: {facts['trainers'][0]['command']}", "no trainer", remedy)

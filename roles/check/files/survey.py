@@ -8,6 +8,7 @@ sent_s (the controller's clock).
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -50,6 +51,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         **_power(root),
         **_thermal(root / "sys/class/thermal"),
+        "lock": _lock(Path(request["home"], "runs/lock.json")),
         "port": _port(request["port"], root / "proc"),
         "trainers": _trainers(root / "proc"),
         "routes": routes,
@@ -160,6 +162,18 @@ def _port(port: int, proc: Path) -> Dict[str, Any]:
         if held:
             holder = {"pid": int(process.name), "command": _command(process)}
     return {"free": not inodes, **holder}
+
+
+def _lock(path: Path) -> Optional[Dict[str, Any]]:
+    """Whose run has the board; None where no process of one lives, whatever the file says."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _object(path) or {}
+    except OSError:
+        pass
+    return None
 
 
 def _trainers(proc: Path) -> List[Dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,16 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-_MARK = "---result---"
-_LOST = "lost.json"  # in the run's folder while it is followed: which board failed first
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from trainer.causes import REMEDIES, Cause
+from trainer.events import write_json
+
+_MARK = "---end---"
+_FIRST = "lost.json"  # in the run's folder: which board failed first; in a board's folder: what became of it
+_INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
+_GONE = 2  # looks in a row without a supervisor and without its result
+_VERDICT_S = 20.0  # the other boards have as long to say how they ended
 _display = Display()
 
 
@@ -26,7 +36,8 @@ class ActionModule(ActionBase):
             {
                 "board_dir": {"type": "path", "required": True},
                 "run_dir": {"type": "path", "required": True},
-                "timeout_s": {"type": "float", "required": True},
+                "started": {"type": "dict", "default": {}},
+                "unreachable_limit_s": {"type": "float", "required": True},
                 "poll_s": {"type": "float", "default": 2.0},
             }
         )
@@ -36,41 +47,57 @@ class ActionModule(ActionBase):
         local = run_dir / "boards" / board
         local.mkdir(parents=True, exist_ok=True)
         records = _Records(local / "events.jsonl", run["config"]["epochs"], board == run["boards"][0])
-        lost = run_dir / _LOST
-        deadline = time.monotonic() + arguments["timeout_s"]
-        while True:
-            result = self._look(arguments["board_dir"], records)
-            if result is not None:
-                break
-            if lost.exists():
-                first = json.loads(lost.read_text(encoding="utf-8"))["board"]
-                return {
-                    **answer,
-                    "failed": True,
-                    "status": "lost",
-                    "msg": f"stopped, because {first} failed",
-                }
-            if time.monotonic() > deadline:
-                result = {
-                    "status": "lost",
-                    "cause": f"no result after {arguments['timeout_s']:.0f} s",
-                }
-                break
-            time.sleep(arguments["poll_s"])
-        if result["status"] != "succeeded":
-            _claim(lost, board)
-            return {
-                **answer,
-                "failed": True,
-                "status": result["status"],
-                "msg": f"{board}: {result['cause']}",
-            }
-        return {**answer, "changed": True, "status": "succeeded"}
+        started = arguments["started"]
+        if started.get("rc", 0) != 0:
+            said = " ".join(f"{started.get('stderr', '')} {started.get('msg', '')}".split()) or "no reason given"
+            result = _lost(local, "never_started", f"its supervisor ended with code {started['rc']}: {said}")
+        else:
+            result = self._follow(arguments, run_dir, local, records)
+        if result["status"] == "succeeded":
+            return {**answer, "changed": True, "status": "succeeded"}
+        if result["status"] == "failed":
+            _claim(run_dir / _FIRST, board)
+        return {**answer, "failed": True, "status": result["status"], "msg": f"{board}: {result['cause']}"}
 
-    def _look(self, board_dir: str, records: _Records) -> dict[str, Any] | None:
-        """Take over what is new; returns the result once there is one."""
+    def _follow(self, arguments: dict[str, Any], run_dir: Path, local: Path, records: _Records) -> dict[str, Any]:
+        """Look until this board has ended, or has to; returns its result, or what is known instead."""
+        controller = os.getppid()
+        seen_s, gone, end_s = time.monotonic(), 0, None
+        while True:
+            look = self._look(arguments["board_dir"], records)
+            now = time.monotonic()
+            if look is not None:
+                seen_s = now
+                result, running = look
+                if result is not None:
+                    return result
+                gone = 0 if running else gone + 1
+                if gone >= _GONE:  # the collect stage has the board find out what happened
+                    return {"status": "failed", "cause": "nothing of the run is left, and no result"}
+            elif now - seen_s > arguments["unreachable_limit_s"]:
+                return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
+            if os.getppid() != controller:
+                sys.exit(1)  # killed: the boards go on, and playbooks/collect.yml picks them up
+            if Path(os.environ.get(_INTERRUPTED, "/nowhere/at/all")).exists():
+                return {"status": "interrupted", "cause": "stopped from the controller"}
+            if (run_dir / _FIRST).exists():
+                end_s = end_s or now + _VERDICT_S
+                if now > end_s:
+                    if look is None:
+                        return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
+                    first = json.loads((run_dir / _FIRST).read_text(encoding="utf-8"))["board"]
+                    return {"status": "lost", "cause": f"stopped, because {first} failed"}
+            time.sleep(arguments["poll_s"])
+
+    def _look(self, board_dir: str, records: _Records) -> tuple[dict[str, Any] | None, bool] | None:
+        """Take over what is new; the result once there is one, and whether the run's supervisor lives.
+
+        None where the board cannot be reached.
+        """
         folder = shlex.quote(board_dir)
         command = (
+            f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
+            f"grep -qs {folder}/run.json /proc/${{pid:-none}}/cmdline && echo running; echo {_MARK}; "
             f"tail -c +{records.size + 1} {folder}/events.jsonl 2>/dev/null; "
             f"echo {_MARK}; cat {folder}/result.json 2>/dev/null; true"
         )
@@ -80,9 +107,11 @@ class ActionModule(ActionBase):
             # training goes on without us: look again
             _display.vv(f"lost sight of {board_dir}: {error}")
             return None
-        new, _, result = done["stdout"].partition(_MARK)
-        records.take(new)
-        return json.loads(result) if result.strip() else None
+        if done["stdout"].count(_MARK) != 2:
+            return None  # the connection broke in the middle
+        running, new, result = done["stdout"].split(_MARK)
+        records.take(new.removeprefix("\n"))
+        return json.loads(result) if result.strip() else None, "running" in running
 
 
 class _Records:
@@ -92,7 +121,6 @@ class _Records:
         self._path, self._epochs, self._talk = path, epochs, talk
         self.size = path.stat().st_size if path.exists() else 0
         self._rest = ""
-        self._first_epoch_s: float | None = None
 
     def take(self, text: str) -> None:
         with self._path.open("ab") as file:
@@ -116,6 +144,24 @@ class _Records:
                 f"  epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.3f}  "
                 f"val_accuracy {record['val_accuracy']:.3f}  {record['epoch_s']:.1f} s  about {left:.0f} s left"
             )
+
+
+def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
+    """What the controller knows of a board that cannot leave a result itself; kept beside what it left."""
+    cause = Cause(kind, sentence)
+    result = {
+        "status": "failed",
+        "cause": cause.sentence,
+        "exit_code": None,
+        "started_s": time.time(),
+        "ended_s": time.time(),
+        "epochs_completed": 0,
+        "facts": {},
+        "cause_kind": cause.kind,
+        "remedy": REMEDIES[cause.kind],
+    }
+    write_json(local / _FIRST, result)
+    return result
 
 
 def _claim(path: Path, board: str) -> None:

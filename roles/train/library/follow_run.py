@@ -7,11 +7,13 @@ description:
   - Looks at the board every I(poll_s) seconds over the connection that Ansible keeps open, which costs the board next
     to nothing, and copies new records to the controller as they come.
   - The chief's follower prints a line for each epoch.
-  - Fails as soon as the trainer of this board has failed, or that of another board of the same run.
+  - Fails as soon as the trainer of this board has failed, or that of another board of the same run. Which of them was
+    the cause is told later, from what all boards left.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
-  timeout_s: {type: float, required: true, description: [Seconds after which the run is lost.]}
+  started: {type: dict, default: {}, description: [What the command that started the supervisor gave.]}
+  unreachable_limit_s: {type: float, required: true, description: [Seconds that the board may be out of reach.]}
   poll_s: {type: float, default: 2, description: [Seconds between two looks.]}
 """
 
@@ -20,10 +22,10 @@ EXAMPLES = """
   follow_run:
     board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1
     run_dir: runs/20261121T120000Z-paper-w2-s1
-    timeout_s: 86400
+    unreachable_limit_s: 120
 """
 
 RETURN = """
-status: {type: str, returned: always, description: [succeeded, failed or lost.]}
-cause: {type: str, returned: failure, description: [One sentence.]}
+status: {type: str, returned: always, description: ['succeeded, failed, interrupted or lost.']}
+msg: {type: str, returned: failure, description: [One sentence.]}
 """

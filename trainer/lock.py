@@ -1,0 +1,66 @@
+"""One run at a time on a board: a lock that lives exactly as long as any process of the run. Standard library only.
+
+The kernel's own lock on a file, which supervisor and trainer hold: it cannot outlive them. The file says whose it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+NAME = "lock.json"  # in the folder of all runs on a board
+
+
+class Locked(Exception):
+    """Another run has the board; the message names it."""
+
+
+class Lock:
+    """The lock, held until `release` or the end of the last process that has its descriptor."""
+
+    def __init__(self, folder: Path, run_id: str, owner: str) -> None:
+        """Take the lock in `folder`, whatever a dead run left there. Raises Locked where another run lives."""
+        self._path = folder / NAME
+        while True:
+            self.descriptor = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self.descriptor)
+                raise Locked(_told(read(folder))) from None
+            if self._is_ours():
+                break
+            os.close(self.descriptor)  # the run before removed it just now
+        content = {"run_id": run_id, "owner": owner, "since_s": time.time(), "trainer_dir": str(Path.cwd())}
+        os.truncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(content).encode(), 0)
+
+    def release(self) -> None:
+        self._path.unlink()
+        os.close(self.descriptor)
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def read(folder: Path) -> Optional[Dict[str, Any]]:
+    """What the lock in this folder says, None without one. Whether it is held is another question."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _told(content: Optional[Dict[str, Any]]) -> str:
+    if not content:
+        return "another run has this board"
+    minutes = (time.time() - content["since_s"]) / 60
+    return f"run {content['run_id']} of {content['owner']} has this board since {minutes:.0f} min"
