@@ -33,6 +33,10 @@ test: setup-dev setup-boards ## run every test (needs root), then every check of
 	.venv/bin/pytest tests $(ARGS)
 	$(MAKE) --no-print-directory lint types
 
+.PHONY: faults
+faults: setup-dev setup-boards ## do to runs on emulated boards what can happen to them, and print what became of them
+	.venv/bin/pytest tests/lab/test_faults.py -m lab --no-header $(ARGS)
+
 .PHONY: check
 check: lint types ## run what takes under 90 s: lint, types, unit tests
 	.venv/bin/pytest tests/unit -m "not lab and not tensorflow and not slow" $(ARGS)

@@ -83,9 +83,10 @@ def of_exception(error: BaseException) -> Cause:
 def of_exit(code: int, log: str) -> Cause:
     """The cause of a trainer that left no result: its exit code, negative for a signal, and the end of its log."""
     if code < 0:
-        sentence = f"the trainer was ended by {signal.Signals(-code).name}; {log_end(log)}"
+        sentence = f"the trainer was ended by {signal.Signals(-code).name}"
         if -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-            return Cause("killed", sentence)
+            return Cause("killed", sentence)  # its log cannot know
+        sentence += f"; {log_end(log)}"
     else:
         sentence = f"the trainer exited with code {code} and left no result; {log_end(log)}"
     return Cause(_kind(log) or "error", sentence)

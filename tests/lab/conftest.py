@@ -219,3 +219,15 @@ def add_packages(lab: Lab, board: int, *names: str) -> None:
     ssh = [argument for argument in lab.ssh_command(board, "root") if argument != "-n"]
     subprocess.run([*ssh, unpack], input=packed, check=True, timeout=60)
     shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of `make faults`: what was done to a run, and what became of it."""
+    passed = terminalreporter.getreports("passed")
+    rows = [value for report in passed for name, value in report.user_properties if name == "fault"]
+    seen = dict.fromkeys(tuple(row) for row in rows)  # every phase of a test repeats them
+    if seen:
+        terminalreporter.section("faults")
+        width = max(len(fault) for fault, _ in seen)
+        for fault, shown in seen:
+            terminalreporter.write_line(f"{fault:{width}}  {shown}")

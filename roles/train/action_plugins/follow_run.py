@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         records = _Records(local / "events.jsonl", run["config"]["epochs"], board == run["boards"][0])
         started = arguments["started"]
         if started.get("rc", 0) != 0:
-            said = " ".join(f"{started.get('stderr', '')} {started.get('msg', '')}".split()) or "no reason given"
+            said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
             result = _lost(local, "never_started", f"its supervisor ended with code {started['rc']}: {said}")
         else:
             result = self._follow(arguments, run_dir, local, records)
