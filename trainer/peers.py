@@ -15,7 +15,7 @@ from typing import Dict, List, Optional, Tuple
 from trainer.causes import Cause
 from trainer.cluster import Cluster
 
-RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
+RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
 _EVERY_S = 1.0
 _FAREWELLS = 5  # datagrams get lost: the last word is said more than once
 _FAREWELL_S = 0.1
@@ -90,6 +90,8 @@ class Peers:
                 continue
             if state == FAILED:
                 return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.get('cause')}")
+            if state == INTERRUPTED:
+                return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.get('cause')}")
             if state == SUCCEEDED:
                 self._heard_s.pop(rank, None)
                 del self._addresses[rank]

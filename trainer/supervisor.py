@@ -22,7 +22,7 @@ from typing import List, Optional, Tuple
 from trainer.causes import Cause
 from trainer.events import RESERVE
 from trainer.lock import Lock, Locked
-from trainer.peers import FAILED, SUCCEEDED
+from trainer.peers import FAILED, INTERRUPTED
 from trainer.result import write_result
 from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
 
@@ -99,7 +99,7 @@ def supervise(
         code, cause = _follow(trainer, watch)
     except _Stopped:
         if not result.exists():
-            cause = Cause("interrupted", "stopped from outside")
+            cause = Cause(INTERRUPTED, "stopped from outside")
     finally:
         signal.signal(signal.SIGTERM, _too_late)
         if trainer:
@@ -108,10 +108,10 @@ def supervise(
     with contextlib.suppress(OSError):
         if cause or not result.exists():
             cause = cause or cause_of_exit(code or 0, folder)
-            status = cause.kind if cause.kind == "interrupted" else FAILED
+            status = INTERRUPTED if cause.kind == INTERRUPTED else FAILED
             write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
     left = read_object(result)
-    watch.farewell(SUCCEEDED if left.get("status") == SUCCEEDED else FAILED, left.get("cause"))
+    watch.farewell(left.get("status", FAILED), left.get("cause"))
     return 1 if code is None else code
 
 
@@ -180,7 +180,8 @@ def _is_of(folder: Path, pid: int, module: bytes) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return module in words and str(folder / "run.json").encode() in words and process_state(pid) != "Z"
+    config = str(folder / "run.json").encode()
+    return module in words and any(word.endswith(config) for word in words) and process_state(pid) != "Z"
 
 
 def _number(path: Path) -> Optional[int]:

@@ -19,7 +19,7 @@ from typing import Any, Dict, Optional
 from trainer import causes
 from trainer.causes import Cause
 from trainer.cluster import load_cluster
-from trainer.events import PROGRESS, Start, write_json
+from trainer.events import PROGRESS, write_json
 from trainer.peers import Peers
 
 HEARTBEAT = "heartbeat.json"  # in the run's folder: that the supervisor lives, and what of
@@ -34,7 +34,7 @@ _NEARLY_FULL = 100_000  # bytes
 class Limits:
     """How long what may take; roles/train/defaults has the values. In seconds."""
 
-    start: float = 600.0  # to the record `start`
+    start: float = 600.0  # to the first step
     stall: float = 600.0  # between two signs of progress
     total: float = 86400.0
     silence: float = 10.0  # of another board
@@ -64,7 +64,7 @@ class Watch:
         told = self.peers.exchange() if self.peers else None
         if told:  # a trainer that does not run is why the others noticed anything
             return self._stopped(now) or told
-        started = _has_started(self.folder)
+        started = seen[1] is not None  # the first step takes long, since it is compiled
         if not started and now - self._began_s > self._limits.start:
             return self._stopped(now) or self._not_started(now)
         if started and now - self._moved_s > self._limits.stall:
@@ -82,7 +82,7 @@ class Watch:
     def _not_started(self, now: float) -> Optional[Cause]:
         limit = self._limits.start
         if not _listens(load_cluster(self.folder / "tf_config.json").own_address):
-            return Cause("never_started", f"the trainer did not start in {limit:.0f} s; {_log_end(self.folder)}")
+            return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
         if now - self._began_s > limit + _PATIENCE_S:  # it is ready, and another one is not
             return Cause("peer", f"the trainer waited {limit:.0f} s for the other boards")
         return None
@@ -154,14 +154,6 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     except OSError as error:
         print(f"supervisor: no heartbeats, TensorFlow's must do: {error}", file=sys.stderr)
         return None
-
-
-def _has_started(folder: Path) -> bool:
-    try:
-        with (folder / "events.jsonl").open("rb") as file:
-            return f'"event": "{Start.KIND}"'.encode() in file.read(200)
-    except OSError:
-        return False
 
 
 def _listens(address: str) -> bool:

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 LASTING = {**SHORT, "epochs": 2000}
 RUNS = "/opt/cluster-kit/runs"
-STALL_LIMIT_S = 8
+STALL_LIMIT_S = 20
 
 
 class Run:
@@ -197,7 +197,7 @@ def test_a_worker_that_never_starts(lab: Lab, start, row) -> None:
 @pytest.fixture
 def cut(lab: Lab) -> Iterator[Callable[[], None]]:
     """Cuts the training network between the boards; ssh from the controller goes on."""
-    rules = " ".join(
+    rules = "; ".join(
         f"chain {hook} {{ type filter hook {hook} priority 0; ip {end} {lab.address(1)} drop; }}"
         for hook, end in (("input", "saddr"), ("output", "daddr"))
     )
