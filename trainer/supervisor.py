@@ -148,20 +148,23 @@ def stop(folder: Path) -> bool:
 
 def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[int], Optional[Cause]]:
     """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
-    folder = watch.folder
-    result = folder / "result.json"
+    result = watch.folder / "result.json"
     deadline: Optional[float] = None
     while trainer.poll() is None:
-        if deadline is None and result.exists():
-            deadline = time.monotonic() + _EXIT_GRACE_S
-        if deadline is not None and time.monotonic() > deadline:
-            return 0, None
-        cause = watch.cause_to_end() if deadline is None else None
-        if cause:
+        cause = watch.cause_to_end()  # the other boards hear of this one, also while it takes its time to exit
+        if result.exists():
+            deadline = deadline or time.monotonic() + _EXIT_GRACE_S
+            if time.monotonic() > deadline or read_object(result).get("status") == FAILED:
+                break
+        elif cause:
             return None, cause
         time.sleep(POLL_S)
-    code = trainer.returncode
-    kind = read_object(result).get("cause_kind") if result.exists() else cause_of_exit(code, folder).kind
+    code = trainer.poll()
+    if result.exists():
+        kind = read_object(result).get("cause_kind")
+        code = int(kind is not None) if code is None else code
+    else:
+        kind = cause_of_exit(code or 0, watch.folder).kind
     return code, watch.why_peers_left() if kind == "peer" else None
 
 

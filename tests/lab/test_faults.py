@@ -197,11 +197,17 @@ def test_a_worker_that_never_starts(lab: Lab, start, row) -> None:
 @pytest.fixture
 def cut(lab: Lab) -> Iterator[Callable[[], None]]:
     """Cuts the training network between the boards; ssh from the controller goes on."""
-    rules = "; ".join(
-        f"chain {hook} {{ type filter hook {hook} priority 0; ip {end} {lab.address(1)} drop; }}"
+    peer = lab.address(1)
+    chains = "\\n".join(
+        f"chain {hook} {{\\n type filter hook {hook} priority 0;\\n ip {end} {peer} drop\\n}}"
         for hook, end in (("input", "saddr"), ("output", "daddr"))
     )
-    yield lambda: print(lab.ssh(2, f"nft 'table inet cut {{ {rules} }}'", user="root"))
+
+    def apply() -> None:
+        refused = lab.ssh(2, f"printf 'table inet cut {{\\n{chains}\\n}}\\n' | nft -f -", user="root")
+        assert refused == ""
+
+    yield apply
     lab.ssh(2, "nft delete table inet cut", user="root")
 
 
