@@ -142,3 +142,22 @@ def test_a_folder_that_is_no_run_is_an_error_and_stays_as_it_is(tmp_path):
     with pytest.raises(ConfigError, match=r"run\.json"):
         write_manifest(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_boards_own_cause_is_the_runs_whichever_ended_first(tmp_path):
+    folder = build_run(tmp_path, workers=2, failed={0: "no word from board-2", 1: "killed"})
+    change_result(folder, "board-1", cause_kind="network", ended_s=100.0)
+    change_result(folder, "board-2", cause_kind="killed", ended_s=200.0, remedy="look at its memory")
+    manifest = write_manifest(folder)
+    assert (manifest["culprit"], manifest["cause_kind"]) == ("board-2", "killed")
+    assert manifest["remedy"] == "look at its memory"
+
+
+def test_a_board_that_could_not_be_reached_has_the_followers_word(tmp_path):
+    folder = build_run(tmp_path, workers=2, failed={0: "no word from board-2"})
+    change_result(folder, "board-1", cause_kind="network")
+    home = folder / "boards/board-2"
+    change_result(folder, "board-2", status="failed", cause="out of reach", cause_kind="unreachable")
+    (home / "result.json").rename(home / "lost.json")
+    manifest = write_manifest(folder)
+    assert (manifest["culprit"], manifest["cause"]) == ("board-2", "board-2 failed: out of reach")

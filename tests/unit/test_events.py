@@ -3,6 +3,8 @@
 import json
 import math
 
+import pytest
+
 from trainer.events import End, EventLog, Probe, Window, read_records, write_json
 
 END = End(epochs=1, train_s=2.0, total_s=3.0)
@@ -61,3 +63,31 @@ def test_a_json_file_is_replaced_whole(tmp_path):
     write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
     assert [item.name for item in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_full_disk_tears_no_line(tmp_path, monkeypatch):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.write(END)
+
+    class Full:
+        """A file that takes ten bytes more, then refuses."""
+
+        def __init__(self, file):
+            self.file, self.room = file, 10
+
+        def write(self, content):
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            part, self.room = content[: self.room], 0
+            return self.file.write(part)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(log, "_file", Full(log._file))
+    with pytest.raises(OSError):
+        log.write(END)
+    log.close()
+    records, bad = read_records(path)
+    assert len(records) == 1 and bad == []

@@ -104,12 +104,20 @@ def needs(**changes):
 
 TRAINER = {"pid": 41, "command": "python -m trainer.supervisor --config run.json"}
 HELD = {"free": False, "pid": 41, "command": "python -m trainer --config run.json"}
+OTHER_RUN = {"run_id": "one", "owner": "ann@desk", "since_s": GOOD["ended_s"] - 120}
 CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU kernels of NcclAllReduce"}
 
 
 @pytest.mark.parametrize(
     ("gate", "severity", "changes", "wants", "says"),
     [
+        (
+            "board.lock",
+            "refuse",
+            {"lock": OTHER_RUN, "trainers": [TRAINER], "port": HELD},
+            {},
+            "run one of ann@desk, for 2 min",
+        ),
         ("board.jetpack", "refuse", {"jetpack": "L4T 32.7.1"}, {}, "L4T 32.7.1"),
         ("board.jetpack", "refuse", {"release": None, "l4t_package": None, "jetpack": None}, {}, "no nvidia-l4t-core"),
         ("board.tensorflow", "refuse", {"venv": None}, {}, "no /opt/venv/bin/python that works"),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import supervisor
+from trainer import supervisor, watch
 
 PROJECT = Path(__file__).parents[2]
 
@@ -111,3 +112,71 @@ def test_stopping_spares_a_stranger_with_the_same_number(folder):
 def test_stopping_what_does_not_run_is_no_error(folder):
     assert supervisor.stop(folder) is False
     assert signal.getsignal(signal.SIGTERM) is not None
+
+
+# ---- when a trainer is ended
+
+
+def limits(**seconds):
+    return supervisor.Limits(**{"start": 60.0, "stall": 60.0, "total": 60.0, "silence": 60.0, **seconds})
+
+
+SLEEP = "import time; time.sleep(100)"
+STEP = "from trainer.events import EventLog; from pathlib import Path; EventLog(Path({!r})).progress(); "
+
+
+def kind_of_end(folder, code, **seconds):
+    began = time.monotonic()
+    assert supervisor.supervise(python(code), folder, limits(**seconds)) != 0
+    assert time.monotonic() - began < 20
+    result = result_of(folder)
+    assert result["status"] == "failed" and result["remedy"]
+    return result["cause_kind"]
+
+
+def test_a_trainer_that_makes_no_first_step_is_ended(folder):
+    assert kind_of_end(folder, SLEEP, start=1) == "never_started"
+
+
+def test_a_trainer_that_only_waits_for_others_is_not_the_cause(folder, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (folder / "tf_config.json").write_text(
+            json.dumps({"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}})
+        )
+        monkeypatch.setattr(watch, "_PATIENCE_S", 0.5)
+        supervisor.supervise(python(SLEEP), folder, limits(start=0.5))
+    assert result_of(folder)["cause_kind"] == "peer"
+
+
+def test_a_trainer_that_stalls_is_ended(folder, monkeypatch):
+    monkeypatch.setattr(watch, "_PATIENCE_S", 0.5)
+    code = STEP.format(str(folder / "events.jsonl")) + SLEEP
+    assert kind_of_end(folder, code, stall=1) == "stalled"
+
+
+def test_a_trainer_that_was_stopped_is_told_from_one_that_stalls(folder):
+    code = STEP.format(str(folder / "events.jsonl")) + "import os; os.kill(os.getpid(), 19)"
+    assert kind_of_end(folder, code, stall=1) == "stopped"
+
+
+def test_a_trainer_that_moves_is_left_alone_until_the_run_takes_too_long(folder):
+    code = "import time\n" + STEP.format(str(folder / "events.jsonl"))
+    code += f"\nwhile True: EventLog(Path({str(folder / 'events.jsonl')!r})).progress(); time.sleep(0.1)"
+    assert kind_of_end(folder, code, stall=1, total=3) == "timeout"
+
+
+def test_what_is_left_of_a_run_whose_supervisor_is_gone_is_ended_and_gets_its_cause(folder):
+    command = [sys.executable, "-c", SLEEP, "trainer", "--config", str(folder / "run.json")]
+    with subprocess.Popen(command, start_new_session=True) as trainer:
+        beat = {"time_s": 5.0, "still_s": 0.0, "trainer": trainer.pid, "boot": watch.boot()}
+        (folder / "heartbeat.json").write_text(json.dumps(beat))
+        assert supervisor.stop(folder) is True
+    assert (result_of(folder)["cause_kind"], result_of(folder)["ended_s"]) == ("killed", 5.0)
+
+
+def test_a_reboot_is_told_from_a_kill(folder):
+    beat = {"time_s": 5.0, "still_s": 0.0, "trainer": 1, "boot": "another"}
+    (folder / "heartbeat.json").write_text(json.dumps(beat))
+    assert supervisor.stop(folder) is False
+    assert result_of(folder)["cause_kind"] == "reboot"
