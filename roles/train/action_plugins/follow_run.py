@@ -69,7 +69,8 @@ class ActionModule(ActionBase):
             if look is not None:
                 seen_s = now
                 result, running = look
-                if result is not None:
+                # of a failure the supervisor may know better than the trainer, once it has heard the other boards
+                if result is not None and (result["status"] == "succeeded" or not running):
                     return result
                 gone = 0 if running else gone + 1
                 if gone >= _GONE:  # the collect stage has the board find out what happened
