@@ -35,8 +35,8 @@ _OF_PEERS = (
     "Socket closed",
     "failed to connect to all addresses",
     "Broken pipe",
-    "heartbeat",
-    "oordination service",
+    "heartbeat timeout",
+    "in error status",
     "Collective ops is aborted",
     "No route to host",
 )

@@ -25,7 +25,7 @@ def test_an_exception_has_a_kind(error, kind):
 
 def test_a_signal_from_outside_killed_it_and_an_abort_is_told_by_the_log():
     assert causes.of_exit(-9, "Connection reset by peer").kind == "killed"
-    assert causes.of_exit(-6, "Terminating: coordination service heartbeat").kind == "peer"
+    assert causes.of_exit(-6, "Error reported: /job:worker/task:1 heartbeat timeout").kind == "peer"
     assert causes.of_exit(-11, "last words\n") == causes.Cause(
         "error", "the trainer was ended by SIGSEGV; its log ends with: last words"
     )
