@@ -116,10 +116,11 @@ def _manifest(folder: Path, interrupted: bool) -> None:
     print(f"{manifest['run_id']} {manifest['status']}{cause}")
     if manifest["remedy"]:
         print(f"What to do: {manifest['remedy']}.")
-    if manifest["culprit"]:
+    tail = log_tail(folder, manifest["culprit"]) if manifest["culprit"] else []
+    if tail:
         print(f"The log of {manifest['culprit']} ends with:")
-        for line in log_tail(folder, manifest["culprit"]):
-            print(f"  {line[:300]}")
+    for line in tail:
+        print(f"  {line[:300]}")
 
 
 if __name__ == "__main__":

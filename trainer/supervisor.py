@@ -21,7 +21,7 @@ from typing import List, Optional, Tuple
 
 from trainer.causes import Cause
 from trainer.events import RESERVE
-from trainer.lock import Lock, Locked
+from trainer.lock import Lock, Locked, read
 from trainer.peers import FAILED, INTERRUPTED
 from trainer.result import write_result
 from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
@@ -143,6 +143,9 @@ def stop(folder: Path) -> bool:
         write_result(
             folder, status=FAILED, cause=cause, exit_code=None, started_s=beat["time_s"], ended_s=beat["time_s"]
         )
+    if (read(folder.parent) or {}).get("run_id") == folder.name:  # a reboot leaves the file
+        with contextlib.suppress(Locked):
+            Lock(folder.parent, folder.name, "").release()
     return running
 
 

@@ -281,9 +281,10 @@ def test_ctrl_c_stops_the_boards_and_collects(start, row) -> None:
     row("Ctrl-C", run.manifest["cause"])
 
 
+@pytest.mark.timeout(600)  # it trains to the end, however busy the machine is
 def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_path: Path) -> None:
     """One run that much happens to, and that all boards finish."""
-    staged = "/opt/cluster-kit/data"
+    staged = "/opt/cluster-kit/assets"
     lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done")
     run = start({**SHORT, "epochs": 120})
     run.wait_for_epochs()
