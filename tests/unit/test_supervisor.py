@@ -169,6 +169,8 @@ def test_a_trainer_that_moves_is_left_alone_until_the_run_takes_too_long(folder)
 def test_what_is_left_of_a_run_whose_supervisor_is_gone_is_ended_and_gets_its_cause(folder):
     command = [sys.executable, "-c", SLEEP, "trainer", "--config", str(folder / "run.json")]
     with subprocess.Popen(command, start_new_session=True) as trainer:
+        while not Path(f"/proc/{trainer.pid}/cmdline").read_bytes():
+            time.sleep(0.01)  # it has not quite begun
         beat = {"time_s": 5.0, "still_s": 0.0, "trainer": trainer.pid, "boot": watch.boot()}
         (folder / "heartbeat.json").write_text(json.dumps(beat))
         assert supervisor.stop(folder) is True
