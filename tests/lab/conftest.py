@@ -92,14 +92,14 @@ class Lab:
     def address(self, board: int) -> str:
         return f"{self.network}.{10 + board}"
 
-    def ansible(self, *arguments: str) -> Outcome:
+    def ansible(self, *arguments: str, limit_s: float = 120) -> Outcome:
         done = subprocess.run(
             [ANSIBLE / arguments[0], "-i", self.inventory, *arguments[1:]],
             cwd=PROJECT,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=limit_s,
         )
         return Outcome(done.returncode == 0, done.stdout + done.stderr)
 

@@ -153,7 +153,7 @@ def left_on(lab: Lab, board: int) -> str:
 
 
 def playbook(lab: Lab, name: str, **variables: object) -> Outcome:
-    return lab.ansible("ansible-playbook", f"playbooks/{name}.yml", "-e", json.dumps(variables))
+    return lab.ansible("ansible-playbook", f"playbooks/{name}.yml", "-e", json.dumps(variables), limit_s=300)
 
 
 @pytest.fixture
