@@ -285,12 +285,13 @@ def test_ctrl_c_stops_the_boards_and_collects(start, row) -> None:
 def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_path: Path) -> None:
     """One run that much happens to, and that all boards finish."""
     staged = "/opt/cluster-kit/assets"
-    lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done")
+    before = lab.ssh(2, f"sha256sum {staged}/*").split()
+    assert lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done") == "", "no run before staged anything"
     run = start({**SHORT, "epochs": 120})
     run.wait_for_epochs()
     sums = lab.ssh(2, f"sha256sum {staged}/*").split()
     asset = json.loads((run.folder / "run.json").read_text())["assets"]["dataset"]
-    assert asset["sha256"] in sums
+    assert asset["sha256"] in sums and asset["sha256"] in before
     row("corrupt staged data", "found by checksum before training, and staged again")
 
     second = start()
