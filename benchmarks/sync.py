@@ -58,8 +58,10 @@ VARIANTS = [
 
 
 def measure(repeats: int, seed: int, only: str) -> Path:
-    """Run all variants whose name has `only` in it; returns the file written."""
-    chosen = [variant for variant in VARIANTS if only in f"{variant.engine} {variant.sync}"]
+    """Run all variants whose name has one of the texts in `only` (separated by +); returns the file written."""
+    chosen = [
+        variant for variant in VARIANTS if any(text in f"{variant.engine} {variant.sync}" for text in only.split("+"))
+    ]
     order = random.Random(seed)
     with Sitting("sync", lab_more_envs={ddp.ON_BOARD: str(ddp.environment())}) as sitting:
         links = {"paper's ratio": calibration()["link_rate_bit_per_s"], "1 Gbit/s": 1_000_000_000}
