@@ -13,9 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("sync", help="images/s of every way of synchronising, and of PyTorch's DDP")
-    speed.add_argument("--repeats", type=int, default=3)
-    speed.add_argument("--seed", type=int, default=1, help="of the order")
-    speed.add_argument("--only", default="", metavar="TEXT", help="variants with this in their name")
+    speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
     real = commands.add_parser("accuracy", help="accuracy and time to accuracy, on real images and weights")
     real.add_argument(
         "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
@@ -39,7 +37,7 @@ def main() -> int:
         if options.command == "sync":
             from benchmarks import sync
 
-            path = sync.measure(options.repeats, options.seed, options.only)
+            path = sync.measure(options.engines)
         elif options.command == "accuracy":
             from benchmarks import accuracy
 

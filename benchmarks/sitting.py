@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from analysis.load import load
 from trainer.events import write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -48,17 +47,17 @@ class Sitting:
         chosen = {} if rate is None else {"lab_link_rate": rate}
         self.playbook("playbooks/lab_up.yml", lab_boards=self._boards, **self._lab, **chosen)
 
-    def run(self, workers: int, override: dict[str, Any], experiment: str = "rehearsal", seed: int = 1) -> Path:
+    def run(self, workers: int, override: dict[str, Any], seed: int = 1, **variables: Any) -> Path:
         """Run an experiment; returns the run's folder."""
         before = set(self.runs.iterdir())
         self.playbook(
             "playbooks/run_experiment.yml",
             workers=workers,
-            experiment=experiment,
             seed=seed,
             override=override,
             run_config_runs_dir=str(self.runs),
             train_poll_s=_POLL_S,
+            **variables,
         )
         (made,) = (path for path in set(self.runs.iterdir()) - before if path.is_dir())
         return made
@@ -106,18 +105,6 @@ def calibration(path: Path = PROJECT / ".cache/lab_calibration.json") -> dict[st
     """What the lab's calibration found: link_rate_bit_per_s, ratio, step_s, ..."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def windows(folder: Path, skip: int, tail: int) -> list[dict[str, Any]]:
-    """A run's windows on all boards, without those of each board's first `skip` and last `tail` steps."""
-    table = load([folder]).windows
-    rows: list[dict[str, Any]] = []
-    for _, board in table.groupby("rank"):
-        ordered = board.sort_values(["epoch", "first_step"])
-        before = ordered["steps"].cumsum() - ordered["steps"]
-        kept = ordered[(before >= skip) & (before + ordered["steps"] <= ordered["steps"].sum() - tail)]
-        rows += [{str(key): value for key, value in row.items()} for row in kept.to_dict("records")]
-    return rows
 
 
 def _machine() -> dict[str, Any]:

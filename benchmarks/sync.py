@@ -1,15 +1,13 @@
 """Images a second of two boards with each way of synchronising, against one board and against PyTorch's DDP.
 
-All in one sitting, in random order, repeated; at the paper's ratio of communication to computation and at 1 Gbit/s.
-Every variant trains the same model (all layers, 64x64, batch 64 on each board, sharded images). What is timed is the
-steady state: neither the first steps, which trace, nor the last ones, in which local SGD waits for its final average.
+Each engine cycles through its variants in one process a board (trainer/trial.py, ddp/peer.py), so that what is compared
+was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains
+the same model: all layers, 64x64, batch 64 on each board, images shared out.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,149 +15,113 @@ import pandas as pd
 
 from analysis.calibrate import wire_bytes
 from benchmarks import ddp
-from benchmarks.sitting import Sitting, calibration, windows
+from benchmarks.sitting import Sitting, calibration
+from trainer.config import load_run
+from trainer.events import Trial, read_records
 
-BATCH, WINDOW_STEPS = 64, 8
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One thing to measure."""
-
-    engine: str  # tensorflow or pytorch
-    sync: str  # as it is called in tables
-    boards: int
-    fields: dict[str, Any]  # of config.sync, or DDP's hook
-    skip: int = 2 * WINDOW_STEPS  # steps before the timed ones
-    timed: int = 2 * WINDOW_STEPS
-    tail: int = WINDOW_STEPS  # steps after them
+ONE_BOARD, APART = "one board", "no exchange"  # see trainer/trial.py
 
 
-def _local(period: int) -> Variant:
-    # the first average is traced while the steps after it are made
-    skip = (period // WINDOW_STEPS + 1) * WINDOW_STEPS
-    fields = {"way": "local_sgd", "period": period}
-    return Variant("tensorflow", f"local_sgd, period {period}", 2, fields, skip, max(64, 2 * period))
-
-
-VARIANTS = [
-    Variant("tensorflow", "none", 1, {}, timed=4 * WINDOW_STEPS),
-    Variant("tensorflow", "keras", 2, {"way": "keras"}),
-    Variant("tensorflow", "allreduce, float32", 2, {"way": "allreduce", "gradient_dtype": "float32"}),
-    Variant("tensorflow", "allreduce, float16", 2, {"way": "allreduce", "gradient_dtype": "float16"}),
-    Variant("tensorflow", "powersgd, rank 4", 2, {"way": "powersgd", "rank": 4}, timed=4 * WINDOW_STEPS),
-    _local(16),
-    _local(32),
-    *(
-        Variant("pytorch", hook, boards, {"hook": hook}, timed=4 * WINDOW_STEPS, tail=0)
-        for hook, boards in ddp.HOOKS.items()
-    ),
-]
-
-
-def measure(repeats: int, seed: int, only: str) -> Path:
-    """Run all variants whose name has one of the texts in `only` (separated by +); returns the file written."""
-    chosen = [
-        variant for variant in VARIANTS if any(text in f"{variant.engine} {variant.sync}" for text in only.split("+"))
-    ]
-    order = random.Random(seed)
+def measure(engines: list[str]) -> Path:
+    """Time all variants of the engines; returns the file written."""
     with Sitting("sync", lab_more_envs={ddp.ON_BOARD: str(ddp.environment())}) as sitting:
         links = {"paper's ratio": calibration()["link_rate_bit_per_s"], "1 Gbit/s": 1_000_000_000}
-        for repeat in range(1, repeats + 1):
-            for link, rate in links.items():
-                sitting.link(f"{rate}bit")
-                for variant in order.sample(chosen, len(chosen)):
-                    row = _measured(sitting, variant)
-                    row = {"link": link, "link_rate_bit_per_s": rate, "repeat": repeat, **row}
-                    sitting.rows.append(row)
-                    print(
-                        f"{repeat}  {link:14} {variant.engine:10} {variant.sync:22} {row['images_per_s']:7.1f} images/s"
-                    )
-                    path = sitting.write(calibration=calibration(), seed=seed, summary=[])
-        path = sitting.write(calibration=calibration(), seed=seed, summary=summary(sitting.rows))
-    print(table(json.loads(path.read_text(encoding="utf-8"))))
+        for link, rate in links.items():
+            sitting.link(f"{rate}bit")
+            for engine in engines:
+                rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting)
+                for row in with_speedups(rows):
+                    sitting.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
+                path = sitting.write(calibration=calibration(), summary=summary(sitting.rows))
+                print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def _measured(sitting: Sitting, variant: Variant) -> dict[str, Any]:
-    identity = {"engine": variant.engine, "boards": variant.boards, "sync": variant.sync}
-    steps = variant.skip + variant.timed + variant.tail
-    if variant.engine == "pytorch":
-        return {**identity, **ddp.run(sitting, variant.fields["hook"], variant.boards, variant.skip, variant.timed)}
-    folder = sitting.run(
-        variant.boards,
-        {
-            "epochs": 1,
-            "batch_size": BATCH,
-            "window_steps": WINDOW_STEPS,
-            "data": {"sharding": "sharded", "train_images": steps * BATCH * variant.boards, "validation_images": 64},
-            "sync": variant.fields,
-        },
+def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
+    """A row for each way and cycle, of both boards together."""
+    data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
+    folder = sitting.run(2, {"data": data}, run_config_task="trial")
+    boards = load_run(folder / "run.json").boards
+    records = pd.DataFrame(
+        record
+        for board in boards
+        for record in read_records(folder / "boards" / board / "events.jsonl")[0]
+        if record["event"] == Trial.KIND
     )
-    rows = windows(folder, variant.skip, variant.tail)
-    steps = sum(row["steps"] for row in rows)
-    seconds = sum(row["elapsed_s"] for row in rows)
-    waiting = [row["waiting_s"] for row in rows]
-    payload = sum(row["payload_bytes"] for row in rows) / steps
-    return {
-        **identity,
-        "images_per_s": variant.boards * sum(row["images"] for row in rows) / seconds,
-        "step_s": seconds / steps,
-        "compute_s": sum(row["compute_s"] for row in rows) / steps,
-        "communication_s": sum(row["communication_s"] for row in rows) / steps,
-        "waiting_s": None if pd.isna(waiting).any() else sum(waiting) / steps,
-        "overlapped_s": sum(row["overlapped_s"] for row in rows) / steps,
-        "sent_bytes_per_step": sum(row["sent_bytes"] for row in rows) / steps,
-        "expected_bytes_per_step": wire_bytes(round(payload), variant.boards),
-    }
+    rows = []
+    for (sync, cycle), of_boards in records.groupby(["sync", "cycle"], sort=False):
+        steps = int(of_boards["steps"].iloc[0])
+        alone = sync == ONE_BOARD
+        training = of_boards[of_boards["images"] > 0]
+        payload = float(training["payload_bytes"].mean()) / steps
+        rows.append(
+            {
+                "sync": sync,
+                "boards": 1 if alone else len(boards),
+                "cycle": cycle,
+                "images_per_s": float((training["images"] / training["elapsed_s"]).sum()),
+                "step_s": float(training["elapsed_s"].mean()) / steps,
+                "communication_s": float(training["communication_s"].mean()) / steps,
+                "waiting_s": None
+                if training["waiting_s"].isna().any()
+                else float(training["waiting_s"].mean()) / steps,
+                "overlapped_s": float(training["overlapped_s"].mean()) / steps,
+                "sent_bytes_per_step": float(training["sent_bytes"].mean()) / steps,
+                "expected_bytes_per_step": wire_bytes(round(payload), len(boards)),
+            }
+        )
+    return rows
+
+
+def with_speedups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `speedup`: images_per_s over those of one board in the same cycle."""
+    alone = {row["cycle"]: row["images_per_s"] for row in rows if row["sync"] == ONE_BOARD}
+    return [{**row, "speedup": row["images_per_s"] / alone[row["cycle"]]} for row in rows]
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per variant and link: median, least and greatest images_per_s, and the speed-up of the medians against
-    one board of the same engine at the same link; the speed-up of the least and the greatest against that median."""
+    """A row per engine, link and way: medians over the cycles, and the least and greatest speed-up."""
     found: list[dict[str, Any]] = []
-    for (link, engine), group in pd.DataFrame(rows).groupby(["link", "engine"], sort=False):
-        alone = group[group["boards"] == 1]["images_per_s"].median()
-        for sync, runs in group.groupby("sync", sort=False):
-            speeds = runs["images_per_s"]
-            sent, expected = runs["sent_bytes_per_step"].median(), runs.get("expected_bytes_per_step")
-            found.append(
-                {
-                    "engine": engine,
-                    "boards": int(runs["boards"].iloc[0]),
-                    "link": link,
-                    "sync": sync,
-                    "repeats": len(runs),
-                    "images_per_s": speeds.median(),
-                    "images_per_s_min": speeds.min(),
-                    "images_per_s_max": speeds.max(),
-                    "speedup": _known(speeds.median() / alone),
-                    "speedup_min": _known(speeds.min() / alone),
-                    "speedup_max": _known(speeds.max() / alone),
-                    "sent_bytes_per_step": sent,
-                    "expected_bytes_per_step": None if expected is None else _known(expected.median()),
-                }
+    for (link, engine, sync), cycles in pd.DataFrame(rows).groupby(["link", "engine", "sync"], sort=False):
+        known = {
+            name: None if name not in cycles or cycles[name].isna().all() else float(cycles[name].median())
+            for name in (
+                "images_per_s",
+                "speedup",
+                "step_s",
+                "communication_s",
+                "waiting_s",
+                "overlapped_s",
+                "sent_bytes_per_step",
+                "expected_bytes_per_step",
             )
-    return sorted(
-        found, key=lambda row: (row["link"], row["engine"] != "tensorflow", row["boards"], row["images_per_s"])
-    )
+        }
+        found.append(
+            {
+                "engine": engine,
+                "boards": int(cycles["boards"].iloc[0]),
+                "link": link,
+                "sync": sync,
+                "cycles": len(cycles),
+                **known,
+                "speedup_min": float(cycles["speedup"].min()),
+                "speedup_max": float(cycles["speedup"].max()),
+            }
+        )
+    return sorted(found, key=lambda row: (row["link"], row["engine"] != "tensorflow", row["speedup"]))
 
 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     lines = [
-        "| link | engine | boards | sync | images/s (least to greatest) | speed-up | MB sent per step and board |",
-        "|---|---|--:|---|--:|--:|--:|",
+        "| link | engine | boards | sync | images/s | speed-up (least to greatest) | MB a step and board | expected |",
+        "|---|---|--:|---|--:|--:|--:|--:|",
     ]
     for row in result["summary"]:
-        speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}"
+        expected = row["expected_bytes_per_step"]
         lines.append(
-            f"| {row['link']} | {row['engine']} | {row['boards']} | {row['sync']} | {row['images_per_s']:.1f} "
-            f"({row['images_per_s_min']:.1f} to {row['images_per_s_max']:.1f}) | {speedup} | "
-            f"{row['sent_bytes_per_step'] / 1e6:.2f} |"
+            f"| {row['link']} | {row['engine']} | {row['boards']} | {row['sync']} | {row['images_per_s']:.1f} | "
+            f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f}) | "
+            f"{row['sent_bytes_per_step'] / 1e6:.3f} | {'' if expected is None else f'{expected / 1e6:.3f}'} |"
         )
     return "\n".join(lines)
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)

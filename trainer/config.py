@@ -358,7 +358,7 @@ class Run:
     """run.json: one execution of a configuration on boards in rank order."""
 
     run_id: str
-    task: str  # train, or probe: measure a step and an all-reduce, train nothing
+    task: str  # train; or, to train nothing, probe: measure a step and an all-reduce, trial: every way in turn
     experiment: str  # name of the preset in experiments/
     workers: int
     seed: int

@@ -147,6 +147,23 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Some steps with one way of synchronising, timed instead of training."""
+
+    KIND: ClassVar[str] = "trial"
+    sync: str  # such as "allreduce, float16"; see trial.py
+    cycle: int  # from 1
+    steps: int
+    images: int  # on this board
+    elapsed_s: float
+    communication_s: float  # see Window
+    waiting_s: Optional[float]
+    overlapped_s: float
+    sent_bytes: Optional[int]
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
 class End:
     """Training is over and its outcome is known."""
 
@@ -156,8 +173,10 @@ class End:
     total_s: float  # from the start of the process
 
 
-Record = Union[Start, Window, Average, Choice, Epoch, Probe, End]
-KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in (Start, Window, Average, Choice, Epoch, Probe, End)}
+Record = Union[Start, Window, Average, Choice, Epoch, Probe, Trial, End]
+KINDS: Dict[str, Type[Record]] = {
+    kind.KIND: kind for kind in (Start, Window, Average, Choice, Epoch, Probe, Trial, End)
+}
 _FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 
 

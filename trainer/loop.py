@@ -8,7 +8,7 @@ from typing import Optional
 
 import tensorflow as tf
 
-from trainer import archives, data, features, model, network, probe, schedule, sync
+from trainer import archives, data, features, model, network, probe, schedule, sync, trial
 from trainer.callbacks import Recorder
 from trainer.cluster import Cluster
 from trainer.config import Run
@@ -171,5 +171,7 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
     session = Session(run, cluster, folder, started)
     if run.task == "probe":
         probe.measure(session)
+    elif run.task == "trial":
+        trial.measure(session)
     else:
         session.finish(sync.train(session))

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ON_BOARD = "/opt/cluster-kit/ddp"  # the environment, on the boards
 _ENVIRONMENT = HERE.parents[1] / ".cache/ddp-env"
-# communication hook -> boards; see peer.py
-HOOKS = {"none, one board": 1, "none": 2, "fp16": 2, "powersgd, rank 2": 2, "post-local SGD, period 16": 2}
 
 
 def environment() -> Path:
@@ -30,15 +28,22 @@ def environment() -> Path:
     return _ENVIRONMENT
 
 
-def run(sitting: Sitting, hook: str, boards: int, skip: int, timed: int) -> dict[str, Any]:
-    """Time `timed` steps after `skip`; images_per_s of all boards, step_s and sent_bytes_per_step."""
+def run(sitting: Sitting) -> list[dict[str, Any]]:
+    """A row for each communication hook and cycle, of both boards together; see peer.py."""
     out = sitting.runs / "ddp"
-    sitting.playbook(
-        "benchmarks/ddp/run.yml", ddp_workers=boards, ddp_hook=hook, ddp_skip=skip, ddp_timed=timed, ddp_out=str(out)
-    )
-    found = [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(boards)]
-    return {
-        "images_per_s": sum(board["images"] / board["seconds"] for board in found),
-        "step_s": found[0]["seconds"] / timed,
-        "sent_bytes_per_step": sum(board["sent_bytes"] for board in found) / boards / timed,
-    }
+    sitting.playbook("benchmarks/ddp/run.yml", ddp_out=str(out))
+    boards = [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    rows = []
+    for turns in zip(*boards, strict=True):
+        training = [turn for turn in turns if turn["images"]]
+        rows.append(
+            {
+                "sync": turns[0]["sync"],
+                "boards": len(training),
+                "cycle": turns[0]["cycle"],
+                "images_per_s": sum(turn["images"] / turn["elapsed_s"] for turn in training),
+                "step_s": sum(turn["elapsed_s"] / turn["steps"] for turn in training) / len(training),
+                "sent_bytes_per_step": sum(turn["sent_bytes"] / turn["steps"] for turn in training) / len(training),
+            }
+        )
+    return rows

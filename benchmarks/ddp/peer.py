@@ -1,4 +1,6 @@
-"""Runs on a board: trains the kit's model with PyTorch's DistributedDataParallel, and prints what it took as JSON.
+"""Runs on a board: trains the kit's model with PyTorch's DistributedDataParallel.
+
+In every cycle each communication hook makes some steps, in an order that is new each time; prints the turns as JSON.
 
 The model is Keras' MobileNetV2 with the paper's head, layer by layer (2,931,044 parameters); images are random
 bytes of 32x32, enlarged to 64x64 on the board, as the kit does it.
@@ -6,6 +8,7 @@ bytes of 32x32, enlarged to 64x64 on the board, as the kit does it.
 
 import argparse
 import json
+import random
 import time
 from pathlib import Path
 
@@ -18,6 +21,10 @@ from torch.distributed.optim import PostLocalSGDOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 BATCH, CLASSES, PORT, PERIOD = 64, 100, 29500, 16
+CYCLES, WARM_UP_STEPS = 5, 4
+ONE_BOARD = "one board"
+# communication hook -> steps in a cycle
+HOOKS = {ONE_BOARD: 16, "none": 8, "fp16": 8, "powersgd, rank 2": 16, "post-local SGD, period 16": 32}
 PARAMETERS = 2_931_044
 
 
@@ -79,56 +86,76 @@ def sent_bytes() -> int:
     return int(Path("/sys/class/net/eth0/statistics/tx_bytes").read_text())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    for name in ("rank", "workers", "skip", "timed"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--chief", required=True)
-    parser.add_argument("--hook", required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    net: nn.Module = model()
-    assert sum(p.numel() for p in net.parameters()) == PARAMETERS
-    averager = None
-    if options.workers > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"tcp://{options.chief}:{PORT}", rank=options.rank, world_size=options.workers
-        )
-        net = DistributedDataParallel(net)
-        if options.hook == "fp16":
+class Variant:
+    """A model, its optimizer and how its boards agree."""
+
+    def __init__(self, hook: str) -> None:
+        torch.manual_seed(1)
+        net: nn.Module = model()
+        assert sum(p.numel() for p in net.parameters()) == PARAMETERS
+        self.averager = None
+        if hook != ONE_BOARD:
+            net = DistributedDataParallel(net)
+        if hook == "fp16":
             net.register_comm_hook(None, default_hooks.fp16_compress_hook)
-        elif options.hook.startswith("powersgd"):
-            state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=2, start_powerSGD_iter=4)
+        elif hook.startswith("powersgd"):
+            state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=2, start_powerSGD_iter=3)
             net.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
-        elif options.hook.startswith("post-local"):
+        elif hook.startswith("post-local"):
             local = post_localSGD_hook.PostLocalSGDState(
-                None, dist.group.WORLD, start_localSGD_iter=4, post_local_gradient_allreduce=False
+                None, dist.group.WORLD, start_localSGD_iter=2, post_local_gradient_allreduce=False
             )
             net.register_comm_hook(local, post_localSGD_hook.post_localSGD_hook)
-            averager = PeriodicModelAverager(period=PERIOD, warmup_steps=4)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
-    if averager is not None:
-        optimizer = PostLocalSGDOptimizer(optimizer, averager)
-    loss_of = nn.CrossEntropyLoss()
+            self.averager = PeriodicModelAverager(period=PERIOD, warmup_steps=2)
+        self.net = net
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
+        if self.averager is not None:
+            self.optimizer = PostLocalSGDOptimizer(self.optimizer, self.averager)
+        self.loss = nn.CrossEntropyLoss()
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.net(images.float() / 127.5 - 1), labels)
+        loss.backward()
+        self.optimizer.step()
+        loss.item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--chief", required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://{options.chief}:{PORT}", rank=options.rank, world_size=2)
     generator = torch.Generator().manual_seed(options.rank)
     images = torch.randint(0, 256, (16 * BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, CLASSES, (16 * BATCH,), generator=generator)
-    began, before = 0.0, 0
-    for step in range(options.skip + options.timed):
-        if step == options.skip:
+    order = random.Random(1)  # the same on both boards
+    variants = {hook: Variant(hook) for hook in HOOKS}
+    turns = []
+    for cycle in range(CYCLES + 1):  # the first one warms up
+        for hook in order.sample(sorted(HOOKS), len(HOOKS)):
+            idle = hook == ONE_BOARD and options.rank > 0
+            # local SGD averages once in 16 steps, wherever its turn begins
+            steps = WARM_UP_STEPS if cycle == 0 else HOOKS[hook]
+            dist.barrier()
             began, before = time.monotonic(), sent_bytes()
-        chosen = torch.randint(0, len(images), (BATCH,), generator=generator)
-        x = images[chosen].float() / 127.5 - 1
-        optimizer.zero_grad()
-        loss = loss_of(net(x), labels[chosen])
-        loss.backward()
-        optimizer.step()
-        loss.item()
-    seconds = time.monotonic() - began
-    print(json.dumps({"images": options.timed * BATCH, "seconds": seconds, "sent_bytes": sent_bytes() - before}))
-    if options.workers > 1:
-        dist.destroy_process_group()
+            for _ in range(0 if idle else steps):
+                chosen = torch.randint(0, len(images), (BATCH,), generator=generator)
+                variants[hook].step(images[chosen], labels[chosen])
+            turn = {
+                "sync": hook,
+                "cycle": cycle,
+                "steps": steps,
+                "images": 0 if idle else steps * BATCH,
+                "elapsed_s": time.monotonic() - began,
+                "sent_bytes": sent_bytes() - before,
+            }
+            turns += [turn] if cycle else []
+    dist.barrier()
+    print(json.dumps(turns))
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def train(session: Session) -> tf.keras.Model:
         model = session.build_model()
         compile_model(session, model)
     if session.distributed:
-        _time_aggregation(session, model)
+        time_aggregation(session, model)
     session.ready(model)
     images, share, validation = session.images, session.share, session.validation_share
     model.fit(
@@ -49,7 +49,7 @@ def compile_model(session: Session, model: tf.keras.Model) -> None:
     )
 
 
-def _time_aggregation(session: Session, model: tf.keras.Model) -> None:
+def time_aggregation(session: Session, model: tf.keras.Model) -> None:
     """Note how long steps stand still between a gradient and its sum over all boards.
 
     It only looks: fit's collectives leave when they would have left. Waiting for a slower board is part of it.

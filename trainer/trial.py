@@ -1,0 +1,142 @@
+"""Times every way of synchronising in turn, on these boards and this link, in one process each.
+
+In every cycle each way makes some steps, in an order that is new each time and the same on all boards. Beside them one
+board trains while the others do nothing, and all boards train without any exchange: what two boards could reach if
+agreeing cost nothing. (Emulated boards share a machine's memory, so that this is less than twice one board.)
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Tuple
+
+import tensorflow as tf
+
+from trainer import data, network
+from trainer.config import parse, to_dict
+from trainer.events import Trial
+from trainer.stopwatch import Stopwatch
+from trainer.sync import WAYS, keras
+from trainer.sync.collective import mean_over_boards
+from trainer.sync.stepping import Board
+
+if TYPE_CHECKING:
+    from trainer.loop import Session
+
+CYCLES = 5
+ONE_BOARD, APART = "one board", "no exchange"
+# name -> fields of config.sync, steps in a cycle. An average of local SGD begins in the middle of a turn, so that all
+# of its cost lies within it
+_WAYS: Dict[str, Tuple[Dict[str, Any], int]] = {
+    "keras": ({"way": "keras"}, 8),
+    "allreduce, float32": ({"way": "allreduce", "gradient_dtype": "float32"}, 8),
+    "allreduce, float16": ({"way": "allreduce"}, 8),
+    "powersgd, rank 4": ({"way": "powersgd"}, 16),
+    "local_sgd, period 16": ({"way": "local_sgd"}, 32),
+    "local_sgd, period 32": ({"way": "local_sgd", "period": 32}, 32),
+}
+_ALONE_STEPS = 16
+
+Turn = Callable[[], None]  # one step
+
+
+def measure(session: Session) -> None:
+    """Time all ways and write a record of each turn. All boards of the cluster take part."""
+    turns: Dict[str, Tuple[Turn, int, Session]] = {}
+    for name, (fields, steps) in _WAYS.items():
+        own = _with(session, fields)
+        turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(own)
+        for _ in range(warm_up):
+            turn()
+            session.log.progress()
+        turns[name] = (turn, steps, own)
+    plain = _plain_turn(session)
+    plain()
+    turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, _ALONE_STEPS, session)
+    turns[APART] = (plain, _ALONE_STEPS, session)
+    together = tf.function(lambda: mean_over_boards(session.strategy, tf.zeros([1])))
+    order = random.Random(session.seed)  # the same on all boards
+    for cycle in range(1, CYCLES + 1):
+        for name in order.sample(sorted(turns), len(turns)):
+            turn, steps, own = turns[name]
+            together().numpy()
+            session.log.write(_timed(name, cycle, turn, steps, own))
+            session.log.progress()
+    session.log.close()
+
+
+def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial:
+    began, split, counted = time.monotonic(), own.stopwatch.read(), network.counters(own.interface)
+    for _ in range(steps):
+        turn()
+    elapsed_s = time.monotonic() - began
+    split, after = own.stopwatch.read().since(split), network.counters(own.interface)
+    return Trial(
+        sync=name,
+        cycle=cycle,
+        steps=steps,
+        images=0 if name == ONE_BOARD and not own.cluster.is_chief else steps * own.share.batch,
+        elapsed_s=elapsed_s,
+        communication_s=split.communication_s,
+        waiting_s=split.waiting_s,
+        overlapped_s=split.overlapped_s,
+        sent_bytes=None if counted is None or after is None else after.sent - counted.sent,
+        payload_bytes=split.payload_bytes,
+    )
+
+
+def _with(session: Session, fields: Dict[str, Any]) -> Session:
+    """The session with other fields of config.sync."""
+    own = copy.copy(session)
+    raw = to_dict(session.config)
+    own.config = parse({**raw, "sync": {**raw["sync"], **fields}})
+    own.share = dataclasses.replace(session.share)
+    own.stopwatch = Stopwatch()
+    own.ready = lambda built: None  # type: ignore[method-assign]
+    return own
+
+
+def _batches(session: Session) -> tf.data.Dataset:
+    return data.training_batches(session.images, session.share, session.seed, range(1000))
+
+
+def _plain_turn(session: Session) -> Turn:
+    """A step of fit on one board, without a strategy."""
+    model = session.build_model()
+    keras.compile_model(session, model)
+    return _fit_step(model, iter(_batches(session)))
+
+
+def _keras_turn(session: Session) -> Tuple[Turn, int]:
+    """A step of fit under the strategy, and how many to make before timing."""
+    with session.strategy.scope():
+        model = session.build_model()
+        keras.compile_model(session, model)
+    keras.time_aggregation(session, model)
+    return _fit_step(model, iter(keras.on_this_board(session, _batches(session)))), 2
+
+
+def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
+    step = model.make_train_function()
+
+    def turn() -> None:
+        float(step(batches)["loss"])
+
+    return turn
+
+
+def _own_turn(session: Session) -> Tuple[Turn, int]:
+    """A step of the kit's own ways, and how many to make before timing."""
+    board, batches, made = Board(session), iter(_batches(session)), 0
+    board.last_step = 10**9
+    way = WAYS[session.config.sync.way](board)
+
+    def turn() -> None:
+        nonlocal made
+        made += 1
+        float(way.step(made, *next(batches))["loss"])
+
+    return turn, session.config.sync.period * 3 // 2 if session.config.sync.way == "local_sgd" else 2
