@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Optional
 
@@ -42,6 +43,9 @@ class Session:
         self.epochs = range(run.config.epochs)
         self._rate = schedule.Rate(run.config, cluster.workers, self.share.steps(len(self.images.y_train)))
         self.stopwatch = Stopwatch()
+        # TensorFlow pairs collectives by the order in which each board calls them: where one may be under way in the
+        # background, all others take their turn in this one thread
+        self.in_order = ThreadPoolExecutor(max_workers=1)
         self._cached: Optional[features.Cached] = None
         if run.config.model.cache_features:
             self._cached = features.cache(self._build_whole_model(), self.images, self.share.batch)

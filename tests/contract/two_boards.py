@@ -7,6 +7,8 @@ import dataclasses
 import json
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 rank, addresses, out = int(sys.argv[1]), sys.argv[2:4], sys.argv[4]
 os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}})
@@ -38,6 +40,13 @@ class Silent(tf.keras.callbacks.Callback):
     """Where windows and epochs would be written."""
 
 
+class Uneven(tf.keras.callbacks.Callback):
+    """The second board takes longer, now and then."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        time.sleep(0.02 * rank * (batch % 3))
+
+
 class Log(list):
     """Where other records are written."""
 
@@ -47,13 +56,13 @@ class Log(list):
 class Session:
     """What a way needs of trainer.loop.Session, with a model that has neither batch norm nor dropout."""
 
-    def __init__(self, strategy, config, workers, scale=1.0):
+    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         self.share = data.Share(self.cluster.rank, workers, workers > 1, BATCH if workers > 1 else 2 * BATCH)
         self.validation_share = dataclasses.replace(self.share, sharded=True)
-        self.epochs, self.recorder, self.scale = range(1), Silent(), scale
-        self.stopwatch, self.log = Stopwatch(), Log()
+        self.epochs, self.recorder, self.scale = range(epochs), Uneven() if uneven else Silent(), scale
+        self.stopwatch, self.log, self.in_order = Stopwatch(), Log(), ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
         # boards begin differently on purpose: the way must make them agree
@@ -75,9 +84,9 @@ class Session:
         pass
 
 
-def trained(strategy, workers, scale=1.0, **fields):
+def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, **fields):
     config = parse({"sync": fields})
-    session = Session(strategy, config, workers, scale)
+    session = Session(strategy, config, workers, scale, epochs, uneven)
     model = sync.train(session)
     split = session.stopwatch.read()
     RECORDS.append(
@@ -107,6 +116,7 @@ SCENARIOS = {
         "overlap": False,
         "outer_momentum": 0.5,
     },
+    "local_sgd, epochs end while averages travel": {"way": "local_sgd", "period": 1, "epochs": 12, "uneven": True},
     "local_sgd, warm": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
     "powersgd, full rank": {"way": "powersgd", "gradient_dtype": "float32", "rank": 100},
     "powersgd": {"way": "powersgd", "gradient_dtype": "float32", "rank": 2},

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Iterator, List, Optional, Tuple
 
 import tensorflow as tf
@@ -93,15 +93,14 @@ class _Averaging:
         # what all boards had after the last average
         self._anchor = tf.Variable(self._packed(), trainable=False)
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
-        # one thread: collectives must come in the same order everywhere
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._in_order = board.session.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
 
     def begin(self, number: int) -> None:
         """Send this board's change since the last average on its way; the one before must have come first."""
         self.finish(number)
         change = self._change()
-        self._travelling = (number, change, self._thread.submit(self._exchange, change))
+        self._travelling = (number, change, self._in_order.submit(self._exchange, change))
 
     def take_over_if_there(self, number: int) -> None:
         """Correct the weights with the average on its way if it has come."""

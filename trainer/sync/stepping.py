@@ -98,22 +98,23 @@ class Board:
                 if number == self.last_step:
                     way.settle()  # within the last window, since it is part of training
                 recorder.on_train_batch_end(place, logs)
-            trained = self._means()
+            trained = self._sums.numpy()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
             with way.agreed():
                 for x, y in held_out:
                     self._evaluate(x, y)
-            validated = self._means()
+            sums = self.means([*trained, *self._sums.numpy()])
             recorder.on_test_end()
-            recorder.on_epoch_end(
-                epoch, {**trained, "val_loss": validated["loss"], "val_accuracy": validated["accuracy"]}
-            )
+            names = ("loss", "accuracy", "val_loss", "val_accuracy")
+            values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
+            recorder.on_epoch_end(epoch, dict(zip(names, values)))
         return self.model
 
     def means(self, values: Sequence[float]) -> List[float]:
         """The mean over all boards of each value; the same numbers on all."""
-        return [float(value) for value in self._mean_of(tf.constant(values, tf.float32)).numpy()]
+        mean = self.session.in_order.submit(self._mean_of, tf.constant(values, tf.float32)).result()
+        return [float(value) for value in mean.numpy()]
 
     @tf.function(reduce_retracing=True)
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> None:
@@ -129,10 +130,6 @@ class Board:
     @tf.function
     def _mean_of(self, values: tf.Tensor) -> tf.Tensor:
         return mean_over_boards(self.strategy, values)
-
-    def _means(self) -> Dict[str, float]:
-        loss, right, count = self.means(self._sums.numpy())
-        return {"loss": loss / count, "accuracy": right / count}
 
     def _begin_alike(self) -> None:
         """Every board takes over the chief's weights; the mean of its vector and zeros, times the boards."""
@@ -180,7 +177,7 @@ class Together:
     def agreed(self) -> Iterator[None]:
         """The weights are the same on all boards at any time; moving statistics become their mean."""
         if self._statistics:
-            self._average_statistics()
+            self._board.session.in_order.submit(self._average_statistics).result()
         yield
 
     @tf.function
