@@ -44,6 +44,8 @@ def render(docs: Path) -> list[Path]:
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
         body = f"{_origin(result)}\n\n{table(result)}"
+        if name in _FIGURES:
+            body += f"\n\n![What the table says](figures/bench_{name}.svg)"
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         text = f"{before}{begin}{body}\n{end}{after}"
