@@ -18,7 +18,7 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
 
     With a run on one board: how long the paper's arm (two boards, plain Keras, all images on each)
     takes per epoch, beside the paper, or the arm of the fewest boards where the paper's is not
-    there; its speed-up; and the fastest arm where it is another one.
+    there; its speed-up; and the fastest arm with its accuracy where it is another one.
     """
     base = one_board(arms)
     where = _conditions(arms, rehearsal, synthetic)
@@ -42,7 +42,7 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
     if fastest["speedup"] > lead["speedup"]:
         sentences.append(
             f"The fastest of the {len(arms)} arms: {_decapitalised(_name(arms, fastest))}, "
-            f"a speed-up of {fastest['speedup']:.2f}."
+            f"a speed-up of {fastest['speedup']:.2f}{_accuracy(fastest, base)}."
         )
     return " ".join(sentences)
 
@@ -77,6 +77,14 @@ def _speed(arm: pd.Series[Any], base: pd.Series[Any]) -> str:
         f"{arm['images_per_s']:.0f} images/s, one board alone {base['images_per_s']:.0f}: "
         f"a speed-up of {arm['speedup']:.2f}"
     )
+
+
+def _accuracy(arm: pd.Series[Any], base: pd.Series[Any]) -> str:
+    """What a speed-up is worth depends on it."""
+    name = "val_accuracy_final"
+    if math.isnan(arm[name]) or math.isnan(base[name]):
+        return ""
+    return f", with a final accuracy of {arm[name]:.3f} (one board: {base[name]:.3f})"
 
 
 def _measured(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:

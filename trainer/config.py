@@ -156,21 +156,12 @@ class Optimizer(_Section):
     name: str = within("adam", choices=("adam", "sgd"))
     learning_rate: float = within(0.001, above=0)
     momentum: float = within(0.9, minimum=0, maximum=0.9999)  # of sgd
-    # with N boards an epoch has N times fewer steps when they share the images: none keeps the rate, sqrt and linear
-    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
-    scale_learning_rate: str = within("none", choices=("none", "sqrt", "linear"))
-
-    def scale(self, workers: int) -> float:
-        """What the rate is multiplied by on so many boards."""
-        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_learning_rate]
 
 
 @dataclass(frozen=True)
 class Schedule(_Section):
     """Constant, then exponential decay from epoch 10 (the paper)."""
 
-    # epochs in which a scaled rate grows from the unscaled one (Goyal et al. 2017)
-    warm_up_epochs: float = within(0.0, minimum=0)
     constant_epochs: int = within(10, minimum=0)
     # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
     # LearningRateScheduler, whose shape the paper describes
@@ -200,8 +191,17 @@ class Sync(_Section):
     # local_sgd, powersgd: first steps that all boards make together with the whole gradient
     warm_up_steps: int = within(0, minimum=0)
     efficiency: float = within(0.95, above=0, maximum=1)  # auto: wanted share of a step's time that computes
+    # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
+    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
+    scale_learning_rate: str = within("none", choices=("none", "sqrt", "linear"))
+    # epochs in which a scaled rate grows from the unscaled one (the same)
+    scale_warm_up_epochs: float = within(0.0, minimum=0)
     # one board: plain trains without a distribution strategy, mwms under it with one worker
     one_board: str = within("plain", choices=("plain", "mwms"))
+
+    def learning_rate_scale(self, workers: int) -> float:
+        """What the learning rate is multiplied by on so many boards."""
+        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_learning_rate]
 
     def sense(self) -> Iterator[str]:
         if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):

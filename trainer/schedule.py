@@ -13,14 +13,14 @@ from trainer.config import Config
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
     """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), the same all epoch long.
 
-    Where the rate is scaled for several boards, it grows to that within the first `warm_up_epochs`. It depends on the
+    Where the rate is scaled for several boards, it grows to that within the first `scale_warm_up_epochs`. It depends on the
     step alone, so that a resumed run goes on where it was.
     """
 
     def __init__(self, config: Config, workers: int, batches_per_epoch: int) -> None:
         self._config, self._batches = config, batches_per_epoch
-        self._scale = config.optimizer.scale(workers)
-        self._warm_up = config.schedule.warm_up_epochs * batches_per_epoch  # batches
+        self._scale = config.sync.learning_rate_scale(workers)
+        self._warm_up = config.sync.scale_warm_up_epochs * batches_per_epoch  # batches
 
     def __call__(self, step: Any) -> tf.Tensor:
         batch = tf.cast(step, tf.int64) * self._config.sync.accumulate_steps

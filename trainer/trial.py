@@ -46,6 +46,8 @@ Turn = Callable[[], None]  # one step
 def measure(session: Session) -> None:
     """Time all ways and write a record of each turn. All boards of the cluster take part."""
     turns: Dict[str, Tuple[Turn, int, Session]] = {}
+    plain = _plain_turn(session)
+    plain()
     for name, (fields, steps) in _WAYS.items():
         own = _with(session, fields)
         turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(own)
@@ -53,8 +55,6 @@ def measure(session: Session) -> None:
             turn()
             session.log.progress()
         turns[name] = (turn, steps, own)
-    plain = _plain_turn(session)
-    plain()
     turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, _ALONE_STEPS, session)
     turns[APART] = (plain, _ALONE_STEPS, session)
     together = tf.function(lambda: mean_over_boards(session.strategy, tf.zeros([1])))
@@ -107,6 +107,7 @@ def _plain_turn(session: Session) -> Turn:
     """A step of fit on one board, without a strategy."""
     model = session.build_model()
     keras.compile_model(session, model)
+    session.ready(model)
     return _fit_step(model, iter(_batches(session)))
 
 

@@ -14,8 +14,8 @@ RUNS = sorted((Path(__file__).parents[1] / "data" / "rehearsal").iterdir())
 
 def test_they_say_what_the_rehearsal_said():
     compared = compare(load(RUNS)).to_dict()
-    one, two = compared["arms"]
-    assert (one["workers"], two["workers"], two["sync"]) == (1, 2, "keras")
+    one, two, fast = compared["arms"]
+    assert (one["workers"], two["workers"], two["sync"], fast["sync"]) == (1, 2, "keras", "local_sgd")
     assert two["epoch_s"] / one["epoch_s"] == pytest.approx(3.06, abs=0.005)
     assert two["speedup"] == pytest.approx(0.64, abs=0.005)
     assert two["sent_bytes_per_step"] == pytest.approx(4 * 2_931_044, rel=0.02)
