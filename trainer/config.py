@@ -193,7 +193,7 @@ class Sync(_Section):
     efficiency: float = within(0.95, above=0, maximum=1)  # auto: wanted share of a step's time that computes
     # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
-    scale_learning_rate: str = within("none", choices=("none", "sqrt", "linear"))
+    scale_rate: str = within("none", choices=("none", "sqrt", "linear"))
     # epochs in which a scaled rate grows from the unscaled one (the same)
     scale_warm_up_epochs: float = within(0.0, minimum=0)
     # one board: plain trains without a distribution strategy, mwms under it with one worker
@@ -201,7 +201,7 @@ class Sync(_Section):
 
     def learning_rate_scale(self, workers: int) -> float:
         """What the learning rate is multiplied by on so many boards."""
-        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_learning_rate]
+        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
 
     def sense(self) -> Iterator[str]:
         if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):

@@ -13,8 +13,8 @@ from trainer.config import Config
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
     """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), the same all epoch long.
 
-    Where the rate is scaled for several boards, it grows to that within the first `scale_warm_up_epochs`. It depends on the
-    step alone, so that a resumed run goes on where it was.
+    Where the rate is scaled for several boards, it grows to that within the first `scale_warm_up_epochs`. It depends on
+    the step alone, so that a resumed run goes on where it was.
     """
 
     def __init__(self, config: Config, workers: int, batches_per_epoch: int) -> None:
