@@ -93,6 +93,21 @@ def test_the_learning_rate_is_constant_then_falls_exponentially_from_epoch_10(on
         assert first == pytest.approx(0.5 * math.exp(-0.1 * max(0, epoch - 9)))
 
 
+def test_a_rate_scaled_for_two_boards_is_reached_after_its_warm_up(on_board):
+    scaled, recorded = on_board(
+        """
+        from trainer.config import parse
+        from trainer.schedule import Rate
+        config = {"optimizer": {"learning_rate": 0.5}, "sync": {"scale_rate": "linear", "scale_warm_up_epochs": 2}}
+        rate = Rate(parse(config), 2, 10)
+        steps = (0, 10, 20, 35)
+        answer([[float(rate(step)) for step in steps], [rate.after(step // 10, step % 10) for step in steps]])
+        """
+    )
+    assert scaled == pytest.approx([0.5, 0.75, 1.0, 1.0])
+    assert recorded == pytest.approx(scaled)
+
+
 def test_the_model_is_the_papers(on_board):
     found = on_board(
         """

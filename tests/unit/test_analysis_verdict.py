@@ -46,7 +46,9 @@ def test_the_fastest_arm_is_named_where_it_is_another(tmp_path):
     build_run(tmp_path, workers=12, step_s=0.6)
     sentences = said(tmp_path)
     assert "(n=1 to 2)" in sentences
-    assert sentences.endswith("The fastest of the 3 arms: 12 boards, a speed-up of 8.00.")
+    assert sentences.endswith(
+        "The fastest of the 3 arms: 12 boards, a speed-up of 8.00, with a final accuracy of 0.300 (one board: 0.300)."
+    )
 
 
 def test_one_arm_only(tmp_path):

@@ -73,6 +73,16 @@ def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
         ({"model": {"dropout": 1}}, "model.dropout is 1.0; give 0.99 or less"),
         ({"sync": {"implementation": "mpi"}}, "sync.implementation is 'mpi'; give one of auto, ring, nccl"),
         (
+            {"sync": {"way": "local_sgd", "accumulate_steps": 4}},
+            "sync.accumulate_steps is 4, but sync.way local_sgd applies every gradient at once: "
+            "set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out",
+        ),
+        (
+            {"model": {"cache_features": True}},
+            "model.cache_features is true, but model.fine_tune all changes the backbone, so that its features change "
+            "too: set model.fine_tune to head, or leave model.cache_features out",
+        ),
+        (
             {"model": {"fine_tune": "last:0"}},
             "model.fine_tune is 'last:0'; give all, head or last:N with N layers, such as last:20",
         ),
