@@ -51,7 +51,11 @@ class Stopwatch:
 
 
 def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Seconds (float64) of the clock at which all these tensors have been computed. In a tf.function."""
+    """Seconds (float64) of the clock at which all these tensors have been computed. In a tf.function.
+
+    Within a function such moments are taken in the order of these calls: ask for the earlier one first. Collectives
+    do not wait for them.
+    """
     # a device runs behind the graph: its values are there when an element of each has been copied
     elements = tf.stack([tf.reshape(tensor, [-1])[0] for tensor in tensors])
     with tf.device("CPU:0"), tf.control_dependencies([tf.identity(elements)]):

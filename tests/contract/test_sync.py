@@ -135,6 +135,7 @@ def test_time_is_split(records):
         assert split["communication_s"] >= 0, way
         assert (split["waiting_s"] is None) == (way == "buckets")  # what overlaps cannot be told apart
     assert records[0]["allreduce"]["split"]["communication_s"] > 0
+    assert records[0]["buckets"]["split"]["communication_s"] > 0
     assert (
         records[0]["local_sgd, in line"]["split"]["overlapped_s"]
         == 0

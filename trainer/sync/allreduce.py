@@ -47,8 +47,9 @@ class GradientMean:
             return [self._means[0].timed(vectors[0], self._stopwatch)]
         # these overlap the backward pass; what the step stands still for is what comes after its end
         small = [mean.scaled(vector) for mean, vector in zip(self._means, vectors)]
+        here = ready(small)
         came = [mean_over_boards(self._strategy, vector) for vector in small]
-        stood_s = tf.maximum(ready(came) - ready(small), 0.0)
+        stood_s = tf.maximum(ready(came) - here, 0.0)
         with tf.control_dependencies([self._stopwatch.add(stood_s, None, payload_bytes=self.payload_bytes)]):
             return [mean.unscaled(vector) for mean, vector in zip(self._means, came)]
 

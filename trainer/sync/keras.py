@@ -59,8 +59,9 @@ def time_aggregation(session: Session, model: tf.keras.Model) -> None:
     payload_bytes = 4 * parameter_counts(model)[0] if session.cluster.workers > 1 else 0
 
     def timed(gradients: List[Tuple[tf.Tensor, tf.Variable]]) -> List[Tuple[tf.Tensor, tf.Variable]]:
+        here = ready([part for part, _ in gradients])
         summed = aggregate(gradients)
-        stood_s = tf.maximum(ready([part for part, _ in summed]) - ready([part for part, _ in gradients]), 0.0)
+        stood_s = tf.maximum(ready([part for part, _ in summed]) - here, 0.0)
         noted = stopwatch.add(stood_s, None, payload_bytes=payload_bytes)
         with tf.control_dependencies([noted]):
             return [(tf.identity(part), variable) for part, variable in summed]
