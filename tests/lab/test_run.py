@@ -184,6 +184,19 @@ class TestRuns:
         assert windows["elapsed_s"].tolist() == pytest.approx(epochs["train_s"].tolist())
         assert windows["sent_bytes"].tolist() == pytest.approx(epochs["sent_bytes"].tolist())
 
+    def test_windows_tell_computing_from_communication(self, pair: Experiment) -> None:
+        windows = load(pair.folders()).windows
+        stood_s = windows["communication_s"] + windows["waiting_s"].astype(float).fillna(0.0)
+        assert (windows["compute_s"] + stood_s).tolist() == pytest.approx(windows["elapsed_s"].tolist())
+        together = windows["payload_bytes"] > 0
+        assert together.any() and not together.all()  # one board has nobody to send to
+        assert (stood_s[together] > 0).all() and (stood_s[~together] == 0).all()
+
+    def test_the_collective_that_ran_is_in_the_records(self, pair: Experiment) -> None:
+        boards = load(pair.folders()).boards
+        assert set(boards["facts.collective_used"].dropna()) == {"RingReduce"}
+        assert boards["facts.collective_used"].isna().sum() == 1  # the board that trained alone
+
     def test_nothing_is_left_on_the_boards(self, pair: Experiment) -> None:
         assert [pair.left_on(board) for board in (1, 2)] == ["", ""]
 
