@@ -8,7 +8,6 @@ agreeing cost nothing. (Emulated boards share a machine's memory, so that this i
 from __future__ import annotations
 
 import copy
-import dataclasses
 import random
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Tuple
@@ -93,7 +92,6 @@ def _with(session: Session, fields: Dict[str, Any]) -> Session:
     own = copy.copy(session)
     raw = to_dict(session.config)
     own.config = parse({**raw, "sync": {**raw["sync"], **fields}})
-    own.share = dataclasses.replace(session.share)
     own.stopwatch = Stopwatch()
     own.ready = lambda built: None  # type: ignore[method-assign]
     return own
