@@ -153,8 +153,10 @@ def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[in
     """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
     result = watch.folder / "result.json"
     deadline: Optional[float] = None
+    cause: Optional[Cause] = None
     while trainer.poll() is None:
-        cause = watch.cause_to_end()  # the other boards hear of this one, also while it takes its time to exit
+        # the other boards hear of this one, and are heard, also while it takes its time to exit
+        cause = watch.cause_to_end() or cause
         if result.exists():
             deadline = deadline or time.monotonic() + _EXIT_GRACE_S
             if time.monotonic() > deadline or read_object(result).get("status") == FAILED:
@@ -168,7 +170,8 @@ def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[in
         code = int(kind is not None) if code is None else code
     else:
         kind = cause_of_exit(code or 0, watch.folder).kind
-    return code, watch.why_peers_left() if kind == "peer" else None
+    # TensorFlow's words for a lost peer say nothing of why: the other boards' supervisors do
+    return code, (cause or watch.why_peers_left()) if kind == "peer" else None
 
 
 def _leave_terminal(folder: Path) -> None:

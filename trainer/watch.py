@@ -106,12 +106,12 @@ class Watch:
             self.peers.farewell(status, cause)
 
     def why_peers_left(self) -> Optional[Cause]:
-        """After the trainer lost its peers: the network, if they do not say a word; None where one of them did."""
+        """After the trainer lost its peers: what they say, or the network if they do not say a word."""
         deadline = time.monotonic() + self._limits.silence + 2 * _BEAT_S
         while self.peers and time.monotonic() < deadline:
             told = self.peers.exchange()
             if told:
-                return told if told.kind == "network" else None
+                return told
             time.sleep(POLL_S)
         return None
 
