@@ -46,7 +46,8 @@ class Runs:
         flattened as config.batch_size, config.sync.way, ..., and assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., and the
         fields of the start record; null where the board left nothing.
-    epochs, windows: a row per record, with run_id, board and rank.
+    epochs, windows: a row per record, with run_id, board and rank; of an epoch `begins` says that it was the first
+        one of an attempt (a run that was resumed has several).
     problems: a sentence for each thing that was passed over or is odd.
     """
 
@@ -72,6 +73,8 @@ def load(paths: Iterable[Path | str]) -> Runs:
             tables.problems.append(f"{folder.name}: skipped: {error}")
     runs, boards = pd.DataFrame(tables.runs), pd.DataFrame(tables.boards)
     epochs = tables.epochs.frame(["epoch"], tables.problems)
+    again = pd.MultiIndex.from_tuples(tables.resumed, names=["run_id", "rank", "epoch"])
+    epochs["begins"] = (epochs["epoch"] == 1) | epochs.set_index(again.names).index.isin(again)
     windows = tables.windows.frame(["epoch", "first_step"], tables.problems)
     if not runs.empty:
         tables.problems += _oddities(runs, boards, epochs)
@@ -131,6 +134,8 @@ class _Tables:
     boards: list[dict[str, Any]] = field(default_factory=list)
     epochs: _Columns = field(default_factory=lambda: _Columns(Epoch))
     windows: _Columns = field(default_factory=lambda: _Columns(Window))
+    # the first epochs of later attempts: run_id, rank, epoch
+    resumed: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -190,6 +195,7 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
     keys = {"run_id": run.run_id, "board": board, "rank": rank}
     tables.epochs.extend(keys, kinds["epoch"])
     tables.windows.extend(keys, kinds["window"])
+    tables.resumed += [(run.run_id, rank, record["epoch"] + 1) for record in kinds["resume"]]
     if len(kinds["start"]) > 1:
         problems.append(f"{board} started {len(kinds['start'])} times into the same events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems

@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from trainer.causes import first_cause
+from trainer.checkpoint import FOLDER
 from trainer.config import Run, load_run
 from trainer.events import SCHEMA, Result, read_records, write_json
+from trainer.resume import ATTEMPTS
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
@@ -51,7 +54,11 @@ def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]
             if record["event"] == "start":
                 starts[board] = record
     gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
-    manifest = {**describe(run, results, starts, interrupted), "gates": gates, "sha256": _checksums(folder)}
+    described = describe(run, results, starts, interrupted)
+    if described["status"] == "succeeded":
+        for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
+            shutil.rmtree(checkpoints)
+    manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": _checksums(folder)}
     write_json(folder / NAME, manifest)
     return manifest
 
@@ -95,6 +102,16 @@ def describe(
         "started_s": started_s,
         "ended_s": ended_s,
     }
+
+
+def _attempts(folder: Path) -> list[dict[str, Any]]:
+    """How the attempts before this one ended, in their order."""
+    found = []
+    for attempt in sorted((folder / ATTEMPTS).glob("*"), key=lambda path: int(path.name)):
+        manifest, _ = read_manifest(attempt)
+        names = ("status", "cause", "culprit", "cause_kind", "started", "ended")
+        found.append({name: (manifest or {}).get(name) for name in names})
+    return found
 
 
 def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:

@@ -1,7 +1,7 @@
 """What a run measured, in one row. Pure functions from the tables of `load` to tables.
 
-Steady state: a run's first epoch traces, warms up and fills caches, so times and bytes are taken
-over all epochs but the first. A run of one epoch has no such epoch; its windows but the first one
+Steady state: the first epoch of a run, and of an attempt to go on with it, traces, warms up and fills caches, so times
+and bytes are taken over all other epochs. A run of one epoch has no such epoch; its windows but the first one
 serve instead, and `epoch_s` stays null. Nothing is estimated: what a run cannot tell is null.
 """
 
@@ -29,7 +29,7 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     `seconds` is the time of the steps, without validation; `agreeing_s` the part of it in which a board stood still
     for other boards or for bytes. A value that one of the records lacks is null.
     """
-    later = epochs[epochs["epoch"] > 1].rename(columns={"train_s": "seconds"})
+    later = epochs[~epochs["begins"]].rename(columns={"train_s": "seconds"})
     one_epoch = ~windows["run_id"].isin(later["run_id"])
     first = (windows["epoch"] == 1) & (windows["first_step"] == 0)
     rest = windows[one_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
@@ -88,6 +88,6 @@ def measure(runs: pd.DataFrame, epochs: pd.DataFrame, windows: pd.DataFrame) -> 
 
 
 def _epoch_s(epochs: pd.DataFrame) -> pd.Series[float]:
-    later = epochs[epochs["epoch"] > 1]
+    later = epochs[~epochs["begins"]]
     per_board = later.groupby(_BOARD)["epoch_s"].mean(skipna=False)
     return per_board.groupby("run_id").mean(skipna=False)

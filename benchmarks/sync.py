@@ -42,9 +42,12 @@ def measure(engines: list[str]) -> Path:
 
 
 def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
-    """A row for each way and cycle, of both boards together."""
     data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
-    folder = sitting.run(2, {"data": data}, run_config_task="trial")
+    return trial_rows(sitting.run(2, {"data": data}, run_config_task="trial"))
+
+
+def trial_rows(folder: Path) -> list[dict[str, Any]]:
+    """A row for each way and cycle of a trial, of all its boards together."""
     boards = load_run(folder / "run.json").boards
     records = pd.DataFrame(
         record

@@ -35,8 +35,8 @@ class Recorder(tf.keras.callbacks.Callback):
         self._log, self._interface, self._share = log, interface, share
         self._images, self._steps = share.images(train_images), share.steps(train_images)
         self._window_steps, self._rate, self._stopwatch = window_steps, rate, stopwatch
-        self.epochs_completed = 0
-        self.train_s = 0.0
+        self.epochs_completed = 0  # with those of earlier attempts
+        self.train_s = 0.0  # likewise
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1

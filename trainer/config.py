@@ -220,6 +220,11 @@ class Config(_Section):
     # board: batch_size images on each board; global: split over the boards. Unstated in the paper
     batch_per: str = within("board", choices=("board", "global"))
     window_steps: int = within(10, minimum=1)  # steps summed in one record
+    # epochs between checkpoints, from which a run that was stopped can go on; 0: none
+    checkpoint_epochs: int = within(1, minimum=0)
+    # every run with this seed gives the same numbers; slower on a GPU, and an average of local_sgd that overlaps is
+    # applied just before the next one begins
+    deterministic: bool = False
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     optimizer: Optimizer = field(default_factory=Optimizer)

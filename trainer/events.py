@@ -60,6 +60,15 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """The run goes on from a checkpoint: the records before are of earlier attempts."""
+
+    KIND: ClassVar[str] = "resume"
+    epoch: int  # the last one that is kept, from 1
+    startup_s: float  # from the start of the process to this record
+
+
+@dataclass(frozen=True)
 class Window:
     """Some consecutive steps of one epoch; `sync.window_steps` of them, fewer at the epoch's end."""
 
@@ -170,12 +179,12 @@ class End:
     KIND: ClassVar[str] = "end"
     epochs: int  # completed
     train_s: float  # sum over the epochs
-    total_s: float  # from the start of the process
+    total_s: float  # from the start of the process; what earlier attempts took up to their last kept record is added
 
 
-Record = Union[Start, Window, Average, Choice, Epoch, Probe, Trial, End]
+Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, End]
 KINDS: Dict[str, Type[Record]] = {
-    kind.KIND: kind for kind in (Start, Window, Average, Choice, Epoch, Probe, Trial, End)
+    kind.KIND: kind for kind in (Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, End)
 }
 _FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 

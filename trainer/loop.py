@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, List, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from trainer import archives, data, features, model, network, probe, schedule, sync, trial
+from trainer import archives, checkpoint, data, features, model, network, probe, schedule, sync, trial
 from trainer.callbacks import Recorder
 from trainer.cluster import Cluster
 from trainer.config import Run
-from trainer.events import End, EventLog, Start
+from trainer.events import End, Epoch, EventLog, Resume, Start, read_records
 from trainer.stopwatch import Stopwatch
 
 _IMPLEMENTATIONS = {
@@ -33,6 +34,9 @@ class Session:
         self.strategy = self._build_strategy()
         self._use_the_gpu()
         tf.keras.utils.set_random_seed(run.seed)
+        if run.config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
         self.images = self._load_images()
         self.share = data.Share(
             rank=cluster.rank,
@@ -40,7 +44,9 @@ class Session:
             sharded=run.config.data.sharding == "sharded",
             batch=run.config.board_batch(cluster.workers),
         )
-        self.epochs = range(run.config.epochs)
+        self._checkpoints = checkpoint.Checkpoints(folder)
+        self._resumed = self._checkpoints.newest() if run.task == "train" else None
+        self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
         self._rate = schedule.Rate(run.config, cluster.workers, self.share.steps(len(self.images.y_train)))
         self.stopwatch = Stopwatch()
         # TensorFlow pairs collectives by the order in which each board calls them: where one may be under way in the
@@ -51,7 +57,10 @@ class Session:
             self._cached = features.cache(self._build_whole_model(), self.images, self.share.batch)
             self.images = self._cached.images
         self.interface = network.interface_with(cluster.own_ip)
-        self.log = EventLog(folder / "events.jsonl")
+        events = folder / "events.jsonl"
+        # of earlier attempts, up to the checkpoint
+        self.records = read_records(events)[0] if self._resumed else []
+        self.log = EventLog(events)
         self.recorder = Recorder(
             self.log,
             self.interface,
@@ -61,6 +70,9 @@ class Session:
             self._rate,
             self.stopwatch,
         )
+        before = [record for record in self.records if record["event"] == Epoch.KIND]
+        self.recorder.epochs_completed = len(before)
+        self.recorder.train_s = sum(record["train_s"] for record in before)
 
     @property
     def distributed(self) -> bool:
@@ -83,8 +95,21 @@ class Session:
         scaled = self.precision == "mixed_float16" and self.config.sync.way != "keras"
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
-    def ready(self, built: tf.keras.Model) -> None:
-        """Say in the records that training begins."""
+    def ready(self, built: tf.keras.Model, state: Sequence[tf.Variable] = ()) -> None:
+        """Say in the records that training begins.
+
+        `state` is all that training changes: checkpoints are made of it, and it becomes what a checkpoint has.
+        """
+        # each board keeps its own part of a variable that the strategy spreads over the boards
+        self._state = [self.strategy.experimental_local_results(variable)[0] for variable in state]
+        if self._resumed is not None:
+            epoch, arrays = self._resumed
+            if [variable.shape for variable in self._state] != [array.shape for array in arrays]:
+                raise ValueError(f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising")
+            for variable, array in zip(self._state, arrays):
+                variable.assign(array)
+            self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
+            return
         trainable, total = model.parameter_counts(built)
         self.log.write(
             Start(
@@ -110,8 +135,24 @@ class Session:
             )
         )
 
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Dropout's choices in an epoch (from 0) depend on seed, board and epoch alone."""
+        mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
+        self._generator.reset_from_seed(int(mixed.generate_state(1)[0]))
+
+    def checkpoint_due(self, epoch: int) -> bool:
+        """Whether a checkpoint is to be made after this epoch (from 0)."""
+        every = self.config.checkpoint_epochs
+        return every > 0 and (epoch + 1) % every == 0 and epoch + 1 < self.epochs.stop
+
+    def save(self, epoch: int) -> None:
+        """Make the checkpoint of an epoch (from 0), where it is due."""
+        if self.checkpoint_due(epoch):
+            self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state])
+
     def finish(self, trained: tf.keras.Model) -> None:
-        """Save the weights and close the records."""
+        """Save the weights and close the records; nobody will go on from here."""
+        self._checkpoints.wait()
         # reading a variable that boards keep apart is a collective: every worker saves, the chief's file counts
         weights = self._folder / "weights" / "final.h5"
         weights.parent.mkdir()
@@ -124,10 +165,11 @@ class Session:
             End(
                 epochs=self.recorder.epochs_completed,
                 train_s=self.recorder.train_s,
-                total_s=time.monotonic() - self._started,
+                total_s=time.monotonic() - self._started + _spent(self.records),
             )
         )
         self.log.close()
+        self._checkpoints.remove()
 
     def _build_whole_model(self) -> tf.keras.Model:
         weights = self._run.assets.get("weights")
@@ -136,7 +178,7 @@ class Session:
             self.images.x_train.shape[1:],
             self.images.classes,
             weights=None if weights is None else Path(weights["path"]),
-            seed=self.seed + self.cluster.rank,
+            generator=self._generator,
         )
 
     def _use_the_gpu(self) -> None:
@@ -165,6 +207,11 @@ class Session:
     def _load_images(self) -> archives.Images:
         config, staged = self.config.data, self._run.assets["dataset"]
         return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
+
+
+def _spent(records: List[Dict[str, Any]]) -> float:
+    """Seconds that earlier attempts took for what is kept of them."""
+    return sum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)
 
 
 def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:

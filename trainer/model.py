@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import tensorflow as tf
 
@@ -11,13 +11,13 @@ from trainer.config import Model
 
 
 def build(
-    config: Model, image_shape: Tuple[int, ...], classes: int, weights: Optional[Path], seed: int
+    config: Model, image_shape: Tuple[int, ...], classes: int, weights: Optional[Path], generator: tf.random.Generator
 ) -> tf.keras.Model:
     """The model, ready to compile: uint8 images (n, height, width, 3) to probabilities (n, classes).
 
     Resizing and scaling to [-1, 1] are layers, so that they run on the device and boards hold small images.
-    `weights` is a Keras weight file of the backbone (without top) or None for random ones; `seed` is that of
-    dropout, which should differ from board to board.
+    `weights` is a Keras weight file of the backbone (without top) or None for random ones; dropout draws from
+    `generator`, made outside any strategy's scope.
     """
     inputs = tf.keras.Input(image_shape, dtype="uint8", name="images")
     x = tf.keras.layers.Resizing(config.image_size, config.image_size, name="resize")(inputs)
@@ -34,10 +34,30 @@ def build(
     x = backbone(x)
     x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = tf.keras.layers.Dense(config.dense_units, activation="relu", name="dense")(x)
-    x = tf.keras.layers.Dropout(config.dropout, seed=seed, name="dropout")(x)
+    x = Dropout(config.dropout, generator, name="dropout")(x)
     # float32 whatever the precision: probabilities near 0 and 1 need it
     outputs = tf.keras.layers.Dense(classes, activation="softmax", name="classes", dtype="float32")(x)
     return tf.keras.Model(inputs, outputs)
+
+
+class Dropout(tf.keras.layers.Layer):
+    """Dropout that draws from a generator of the caller's.
+
+    Keras' own has a hidden state, which a run that goes on after a stop could not take up again.
+    """
+
+    def __init__(self, rate: float, generator: tf.random.Generator, **options: Any) -> None:
+        super().__init__(**options)
+        self._rate, self._generator = rate, generator
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training:
+            return inputs
+        seed = self._generator.make_seeds()[:, 0]
+        return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed, rng_alg="philox")
+
+    def get_config(self) -> Dict[str, Any]:
+        return {**super().get_config(), "rate": self._rate, "generator": self._generator}
 
 
 def _freeze(backbone: tf.keras.Model, fine_tune: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import yaml
 
-from trainer import assets
+from trainer import assets, resume
 from trainer.config import Config, ConfigError, Run, parse, to_dict
 from trainer.events import SCHEMA
 
@@ -31,9 +31,11 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
     `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), project
-    (the checkout), runs_dir, and board_home (the kit's folder on the boards). Raises ConfigError with
-    every problem found.
+    (the checkout), runs_dir, and board_home (the kit's folder on the boards); and, to go on with a run, its name as
+    `resume`, and which of the others the user gave as `given`. Raises ConfigError with every problem found.
     """
+    if request.get("resume"):
+        return resume.plan(request)
     project, home = Path(request["project"]), str(request["board_home"])
     problems: List[str] = []
     boards = [str(name) for name in request["boards"]]

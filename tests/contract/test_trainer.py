@@ -112,9 +112,11 @@ def test_the_model_is_the_papers(on_board):
     found = on_board(
         """
         from trainer.config import parse
+        import tensorflow as tf
         from trainer.model import build, parameter_counts
+        generator = tf.random.Generator.from_seed(1, alg="philox")
         def facts(**fields):
-            model = build(parse({"model": fields}).model, (32, 32, 3), 100, None, 1)
+            model = build(parse({"model": fields}).model, (32, 32, 3), 100, None, generator)
             momenta = {layer.momentum for layer in model.get_layer(index=3).layers if hasattr(layer, "momentum")}
             return {"counts": parameter_counts(model), "layers": [layer.name for layer in model.layers],
                     "input": model.input_shape, "backbone": model.get_layer(index=3).input_shape,
@@ -144,7 +146,8 @@ def test_weights_of_a_file_are_taken(on_board, tmp_path):
         path = Path(sys.argv[1])
         given = tf.keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
         given.save_weights(str(path))
-        taken = build(parse({}).model, (32, 32, 3), 100, path, 1).get_layer(index=3)
+        generator = tf.random.Generator.from_seed(1, alg="philox")
+        taken = build(parse({}).model, (32, 32, 3), 100, path, generator).get_layer(index=3)
         answer(all(np.array_equal(a, b) for a, b in zip(given.get_weights(), taken.get_weights())))
         """,
         tmp_path / "backbone.h5",
@@ -227,3 +230,79 @@ def test_the_head_learns_the_same_from_cached_features(head_runs, way):
     assert start["cache_features_s"] > 0
     assert start["trainable_parameters"] == plain[0]["trainable_parameters"]
     assert plain[0]["cache_features_s"] is None
+
+
+@pytest.fixture(scope="module")
+def resumed_runs(on_board, tmp_path_factory):
+    """By way of synchronising: records of a run, and of one that was stopped within its third epoch and went on."""
+    return on_board(
+        f"""
+        import json, time
+        from pathlib import Path
+        from trainer import loop, resume, synthetic
+        from trainer.cluster import Cluster
+        from trainer.config import load_run, to_dict, parse
+        home = Path({str(tmp_path_factory.mktemp("resume"))!r})
+        images = home / "images.tar.gz"
+        synthetic.write_archive(images, 96, 32)
+
+        class Stop(Exception):
+            pass
+
+        def stop_in_the_third(session, epoch):
+            if epoch == 2:
+                raise Stop
+            go_on(session, epoch)
+
+        go_on = loop.Session.on_epoch_begin
+
+        def records(way, stopped):
+            folder = home / f"{{way}}-{{stopped}}"
+            board = folder / "boards/a"
+            board.mkdir(parents=True)
+            config = parse({{
+                "epochs": 4, "batch_size": 16, "window_steps": 2, "deterministic": True,
+                "data": {{"path": str(images)}},
+                "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True}},
+                "sync": {{"way": way, "period": 4, "outer_momentum": 0.3}},
+            }})
+            (folder / "run.json").write_text(json.dumps({{
+                "run_id": "r", "task": "train", "experiment": "x", "workers": 1, "seed": 1, "boards": ["a"],
+                "config": to_dict(config), "assets": {{"dataset": {{"path": str(images)}}}}, "trainer_sha256": "",
+                "git_commit": None, "git_dirty": None}}))
+            (folder / "manifest.json").write_text("{{}}")
+            run, cluster = load_run(folder / "run.json"), Cluster(["127.0.0.1:1"], 0)
+            if stopped:
+                loop.Session.on_epoch_begin = stop_in_the_third
+                try:
+                    loop.perform(run, cluster, board, time.monotonic())
+                except Stop:
+                    pass
+                loop.Session.on_epoch_begin = go_on
+                with (board / "events.jsonl").open("a") as file:
+                    file.write('{{"event": "window", "epoch": 3')  # what came after the last epoch
+                assert resume.begin(folder) == 2
+            loop.perform(run, cluster, board, time.monotonic())
+            left = [path.name for path in board.iterdir()]
+            return [[json.loads(line) for line in (board / "events.jsonl").read_text().splitlines()], left]
+
+        answer({{way: [records(way, stopped) for stopped in (False, True)]
+                for way in ("keras", "allreduce", "local_sgd", "powersgd", "auto")}})
+        """
+    )
+
+
+@pytest.mark.parametrize("way", ["keras", "allreduce", "local_sgd", "powersgd", "auto"])
+def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, way):
+    (whole, left), (resumed, _) = resumed_runs[way]
+    kinds = [
+        [(r["event"], r.get("epoch")) for r in run if r["event"] in ("epoch", "resume")] for run in (whole, resumed)
+    ]
+    assert kinds[0] == [("epoch", epoch) for epoch in (1, 2, 3, 4)]
+    assert kinds[1] == [*kinds[0][:2], ("resume", 2), *kinds[0][2:]]
+    curves = [[(r["loss"], r["val_loss"]) for r in run if r["event"] == "epoch"] for run in (whole, resumed)]
+    assert curves[1] == [pytest.approx(point, abs=1e-6) for point in curves[0]]
+    assert len(set(curves[0])) == 4
+    assert resumed[-1]["event"] == "end" and resumed[-1]["epochs"] == 4
+    assert resumed[-1]["train_s"] == pytest.approx(sum(r["train_s"] for r in resumed if r["event"] == "epoch"))
+    assert "checkpoints" not in left, "a run that is over needs none"

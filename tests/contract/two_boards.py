@@ -62,6 +62,7 @@ class Session:
         self.share = data.Share(self.cluster.rank, workers, workers > 1, BATCH if workers > 1 else 2 * BATCH)
         self.validation_share = dataclasses.replace(self.share, sharded=True)
         self.epochs, self.recorder, self.scale = range(epochs), Uneven() if uneven else Silent(), scale
+        self.records = []
         self.stopwatch, self.log, self.in_order = Stopwatch(), Log(), ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
@@ -80,7 +81,16 @@ class Session:
     def build_optimizer(self):
         return tf.keras.optimizers.SGD(0.1 if self.scale == 1.0 else 0.0)
 
-    def ready(self, model):
+    def ready(self, model, state=()):
+        pass
+
+    def on_epoch_begin(self, epoch):
+        pass
+
+    def checkpoint_due(self, epoch):
+        return False
+
+    def save(self, epoch):
         pass
 
 

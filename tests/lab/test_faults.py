@@ -23,7 +23,8 @@ from analysis import load
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
-LASTING = {**SHORT, "epochs": 2000}
+LASTING = {**SHORT, "epochs": 2000, "checkpoint_epochs": 0}
+RESUMABLE = {**SHORT, "epochs": 24, "checkpoint_epochs": 2, "deterministic": True}
 RUNS = "/opt/cluster-kit/runs"
 STALL_LIMIT_S = 20
 
@@ -223,15 +224,56 @@ def test_a_link_that_is_down_for_good(start, cut, row) -> None:
     row("link down for good", run.manifest["cause"])
 
 
-def test_a_board_that_reboots(lab: Lab, start, row) -> None:
-    run = start()
-    run.wait_for_epochs()
-    os.kill(lab.init(2), signal.SIGKILL)  # its processes all die, its memory and its link are gone
-    assert lab.up().ok
+def reboot(run: Run) -> str:
+    os.kill(run.lab.init(2), signal.SIGKILL)  # its processes all die, its memory and its link are gone
+    assert run.lab.up().ok
+    return "reboot"
+
+
+def kill(run: Run) -> str:
+    run.lab.ssh(2, f"kill -9 {run.trainer(2)}")
+    return "killed"
+
+
+@pytest.mark.timeout(600)  # three runs
+@pytest.mark.parametrize(
+    "fault, way",
+    [(reboot, "local_sgd"), pytest.param(kill, "keras", marks=pytest.mark.thorough)],
+    ids=["reboot", "kill"],
+)
+def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[[Run], str], way: str) -> None:
+    override = {**RESUMABLE, "sync": {"way": way, "period": 2}}
+    whole, run = start(override), None
+    assert whole.end() == 0, whole.output
+    run = start(override)
+    run.wait_for_epochs(5)
+    kind = fault(run)
     assert run.end() != 0
-    assert (run.manifest["culprit"], run.manifest["cause_kind"]) == ("board-2", "reboot"), run.output
+    assert (run.manifest["culprit"], run.manifest["cause_kind"]) == ("board-2", kind), run.output
     assert all((run.folder / f"boards/board-{n}/trainer.log").exists() for n in (1, 2))
-    row("board reboots", run.manifest["cause"])
+    cause = run.manifest["cause"]
+    row("board reboots" if fault is reboot else "worker killed, keras", cause)
+
+    resumed = playbook(lab, "run_experiment", resume=run.folder.name, run_config_runs_dir=str(run.folder.parent))
+    assert resumed.ok, resumed.output
+    (attempt,) = run.manifest["attempts"]
+    assert (run.manifest["status"], attempt["cause"]) == ("succeeded", cause)
+    loaded = load([whole.folder, run.folder])
+    assert not [problem for problem in loaded.problems if "recorded" in problem], loaded.problems
+    first, second = (
+        loaded.epochs[loaded.epochs["run_id"] == one.folder.name].set_index(["rank", "epoch"]) for one in (whole, run)
+    )
+    assert list(first.index) == list(second.index) and len(first) == 2 * RESUMABLE["epochs"]
+    for name in ("loss", "val_loss"):
+        assert second[name].to_numpy() == pytest.approx(first[name].to_numpy(), abs=1e-3), name
+    begins = second[second["begins"]].index.unique("epoch")
+    assert len(begins) == 2 and begins[1] >= 4, "it went on where it was, not at the beginning"
+    assert not list(run.folder.rglob("checkpoints"))
+    row(
+        f"{'reboot' if fault is reboot else 'kill'}, then resume ({way})",
+        f"goes on with epoch {begins[1]}; final loss as of the uninterrupted run within "
+        f"{abs(first['loss'].iloc[-1] - second['loss'].iloc[-1]):.0e}",
+    )
 
 
 def test_a_disk_that_fills(lab: Lab, start, row) -> None:
@@ -281,13 +323,31 @@ def test_ctrl_c_stops_the_boards_and_collects(start, row) -> None:
     row("Ctrl-C", run.manifest["cause"])
 
 
+@pytest.mark.thorough
+def test_a_second_ctrl_c_leaves_at_once(lab: Lab, start, row) -> None:
+    run = start()
+    run.wait_for_epochs()
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.wait_until(lambda: "Ctrl-C again leaves at once" in run.output, "the answer to the first Ctrl-C")
+    begin = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end(30) != 0
+    seconds = time.monotonic() - begin
+    assert seconds < 10 and not (run.folder / "manifest.json").exists()
+    assert playbook(lab, "stop").ok
+    collected = playbook(lab, "collect", run_id=run.folder.name, run_config_runs_dir=str(run.folder.parent))
+    assert run.manifest["status"] in ("interrupted", "failed"), collected.output
+    assert all((run.folder / f"boards/board-{n}/trainer.log").exists() for n in (1, 2))
+    row("Ctrl-C twice", f"left after {seconds:.1f} s; playbooks/stop.yml and collect.yml do the rest")
+
+
 @pytest.mark.timeout(600)  # it trains to the end, however busy the machine is
 def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_path: Path) -> None:
     """One run that much happens to, and that all boards finish."""
     staged = "/opt/cluster-kit/assets"
     before = lab.ssh(2, f"sha256sum {staged}/*").split()
     assert lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done") == "", "no run before staged anything"
-    run = start({**SHORT, "epochs": 120})
+    run = start({**LASTING, "epochs": 120})
     run.wait_for_epochs()
     sums = lab.ssh(2, f"sha256sum {staged}/*").split()
     asset = json.loads((run.folder / "run.json").read_text())["assets"]["dataset"]

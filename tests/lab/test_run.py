@@ -13,6 +13,7 @@ import pytest
 from conftest import PROJECT, Lab, running
 
 from analysis import compare, load
+from benchmarks.sync import trial_rows
 from trainer import synthetic
 
 if TYPE_CHECKING:
@@ -199,6 +200,21 @@ class TestRuns:
 
     def test_nothing_is_left_on_the_boards(self, pair: Experiment) -> None:
         assert [pair.left_on(board) for board in (1, 2)] == ["", ""]
+
+
+def test_every_way_sends_what_theory_says(experiment: Experiment) -> None:
+    images = {"train_images": 320, "validation_images": 64, "sharding": "sharded"}
+    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, run_config_task="trial")
+    assert outcome.ok, outcome.output
+    rows = {row["sync"]: row for row in trial_rows(experiment.folders()[0])}
+    sent = {name: row for name, row in rows.items() if row["expected_bytes_per_step"]}
+    assert len(sent) == 6 and len(rows) == 8
+    for name, row in sent.items():
+        assert row["sent_bytes_per_step"] == pytest.approx(row["expected_bytes_per_step"], rel=0.02), name
+        assert row["images_per_s"] > 0 and row["communication_s"] + row["overlapped_s"] > 0, name
+    gradient = sent["keras"]["expected_bytes_per_step"]
+    assert sent["allreduce, float16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2)
+    assert sent["local_sgd, period 16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2 / 16, rel=0.02)
 
 
 def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -147,6 +148,33 @@ def test_a_trainer_that_only_waits_for_others_is_not_the_cause(folder, monkeypat
         monkeypatch.setattr(watch, "_PATIENCE_S", 0.5)
         supervisor.supervise(python(SLEEP), folder, limits(start=0.5))
     assert result_of(folder)["cause_kind"] == "peer"
+
+
+@pytest.mark.parametrize("later_s", [0.0, 1.5], ids=["at once", "later"])
+def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folder, later_s):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    addresses = [f"127.0.0.1:{port - 1}", "127.0.0.2:20000"]
+    (folder / "tf_config.json").write_text(
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}})
+    )
+    left = {"status": "failed", "cause": "UnavailableError: Graph execution error:", "cause_kind": "peer"}
+    code = f"import pathlib; pathlib.Path({str(folder / 'result.json')!r}).write_text({json.dumps(left)!r})"
+    word = json.dumps({"run_id": folder.name, "rank": 1, "state": "failed", "cause": "it was killed"}).encode()
+
+    def say():
+        time.sleep(later_s)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for _ in range(20):  # datagrams get lost, and the supervisor may not listen yet
+                other.sendto(word, ("127.0.0.1", port))
+                time.sleep(0.05)
+
+    peer = threading.Thread(target=say)
+    peer.start()
+    supervisor.supervise(python(code), folder, limits(silence=5))
+    peer.join()
+    assert result_of(folder)["cause"].endswith("failed: it was killed")
 
 
 def test_a_trainer_that_stalls_is_ended(folder, monkeypatch):

@@ -20,10 +20,11 @@ def way(board: Board) -> Together:
     return Together(board, GradientMean(board))
 
 
-class GradientMean:
+class GradientMean(tf.Module):
     """The mean of the boards' gradients."""
 
     def __init__(self, board: Board, dtype: Optional[str] = None) -> None:
+        super().__init__()
         config = board.session.config.sync
         self._strategy, self._stopwatch = board.strategy, board.session.stopwatch
         shapes = [variable.shape for variable in board.model.trainable_variables]

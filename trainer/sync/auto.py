@@ -11,6 +11,7 @@ from typing import ContextManager, Dict, List, Optional
 import tensorflow as tf
 
 from trainer.choice import choose
+from trainer.events import Choice
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
 from trainer.sync.stepping import Board, Logs, Together, Way
@@ -25,30 +26,41 @@ def way(board: Board) -> Auto:
     return Auto(board)
 
 
-class Auto:
+class Auto(tf.Module):
     """Measures, chooses, and then is what it chose."""
 
     def __init__(self, board: Board) -> None:
+        super().__init__()
         self._board = board
+        self._first = board.made_steps  # steps before the first one to be timed
         self._together = {dtype: Together(board, GradientMean(board, dtype)) for dtype in _DTYPES}
         self._compute_s: List[float] = []
         self._stood_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
         self._chosen: Optional[Way] = None
+        for record in board.session.records:  # an earlier attempt chose
+            if record["event"] == Choice.KIND:
+                self._be(record["gradient_dtype"], record["period"])
+
+    def trace(self) -> None:
+        """The steps that are timed, or those of what was chosen before."""
+        for way in [self._chosen] if self._chosen else self._together.values():
+            way.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """A batch; the first MEASURED_STEPS are timed."""
         if self._chosen is not None:
             return self._chosen.step(number, images, labels)
-        dtype = _DTYPES[(number - 1) // (_TRACED + _TIMED)]
+        place = number - 1 - self._first
+        dtype = _DTYPES[place // (_TRACED + _TIMED)]
         stopwatch = self._board.session.stopwatch
         began, before = time.monotonic(), stopwatch.read()
         logs = self._together[dtype].step(number, images, labels)
         float(logs["loss"])  # waits until the device has finished
-        if (number - 1) % (_TRACED + _TIMED) >= _TRACED:
+        if place % (_TRACED + _TIMED) >= _TRACED:
             split = stopwatch.read().since(before)
             self._stood_s[dtype].append(split.communication_s)
             self._compute_s.append(time.monotonic() - began - split.communication_s - (split.waiting_s or 0.0))
-        if number == MEASURED_STEPS:
+        if place + 1 == MEASURED_STEPS:
             self._choose()
         return logs
 
@@ -56,6 +68,11 @@ class Auto:
         """As the chosen way does."""
         if self._chosen is not None:
             self._chosen.settle()
+
+    def rest(self) -> None:
+        """As the chosen way does."""
+        if self._chosen is not None:
+            self._chosen.rest()
 
     def agreed(self) -> ContextManager[None]:
         """As the chosen way does."""
@@ -68,7 +85,12 @@ class Auto:
         choice = choose(compute_s, float32_s, float16_s, session.config.sync.efficiency)
         session.log.write(choice)
         print(f"auto: {choice.reason}")
-        together = self._together[choice.gradient_dtype]
+        self._be(choice.gradient_dtype, choice.period)
+        if self._chosen is not None and choice.period is not None:
+            self._chosen.trace()
+
+    def _be(self, dtype: str, period: Optional[int]) -> None:
+        together = self._together[dtype]
         self._chosen = (
-            together if choice.period is None else LocalSgd(self._board, choice.period, together, MEASURED_STEPS)
+            together if period is None else LocalSgd(self._board, period, together, self._first + MEASURED_STEPS)
         )

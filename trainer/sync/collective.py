@@ -52,7 +52,7 @@ def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.T
         return tf.identity(vector), here, everywhere
 
 
-class ScaledMean:
+class ScaledMean(tf.Module):
     """The mean of a vector over all boards, which travels as `dtype`.
 
     Short numbers are scaled by a power of two so that the largest element of the last mean would be 2^4: far from
@@ -61,6 +61,7 @@ class ScaledMean:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
+        super().__init__()
         self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
         # of the last mean, which all boards know alike
         self._largest = tf.Variable(tf.ones(len(self._sizes)), trainable=False)

@@ -5,7 +5,7 @@ The strategy sums the gradient of every step over all boards before the optimize
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -22,9 +22,10 @@ def train(session: Session) -> tf.keras.Model:
     with session.strategy.scope():
         model = session.build_model()
         compile_model(session, model)
+        model.optimizer.build(model.trainable_variables)
     if session.distributed:
         time_aggregation(session, model)
-    session.ready(model)
+    session.ready(model, [*model.variables, *model.optimizer.variables])
     images, share, validation = session.images, session.share, session.validation_share
     model.fit(
         on_this_board(session, data.training_batches(images, share, session.seed, session.epochs)),
@@ -33,10 +34,27 @@ def train(session: Session) -> tf.keras.Model:
         steps_per_epoch=share.steps(len(images.y_train)),
         validation_data=on_this_board(session, data.validation_batches(images, validation)),
         validation_steps=validation.steps(len(images.y_test)),
-        callbacks=[session.recorder],
+        callbacks=[session.recorder, _Epochs(session)],
         verbose=0,
     )
     return model
+
+
+class _Epochs(tf.keras.callbacks.Callback):
+    """Tells the session of epochs, as the kit's own loop does."""
+
+    # Keras then hands over tensors and does not wait for the device at every step
+    _supports_tf_logs = True
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._session.on_epoch_begin(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._session.save(epoch)
 
 
 def compile_model(session: Session, model: tf.keras.Model) -> None:

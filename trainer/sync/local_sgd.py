@@ -35,24 +35,40 @@ def way(board: Board) -> LocalSgd:
     return LocalSgd(board, config.period, Together(board, GradientMean(board)), config.warm_up_steps)
 
 
-class LocalSgd:
+class LocalSgd(tf.Module):
     """Steps alone, averages now and then."""
 
     def __init__(self, board: Board, period: int, together: Together, warm_up_steps: int) -> None:
         """The first `warm_up_steps` steps are made as `together` makes them."""
-        self._board, self._period, self._overlap = board, period, board.session.config.sync.overlap
+        super().__init__()
+        config = board.session.config
+        self._board, self._period, self._overlap = board, period, config.sync.overlap
+        # when an average comes is a matter of chance
+        self._as_they_come = not config.deterministic
         self._together, self._warm_up_steps = together, warm_up_steps
-        self._averaging: Optional[_Averaging] = None
+        self._averaging = _Averaging(board)
+        self._apart = board.made_steps > warm_up_steps  # whether boards make their steps alone already
+        self._number = board.made_steps
+        self._alone = tf.function(self._step_alone, input_signature=board.signature)
+
+    def trace(self) -> None:
+        """The steps alone, and those together before them."""
+        self._alone.get_concrete_function()
+        if not self._apart and self._warm_up_steps:
+            self._together.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """A batch on this board alone; begins an average, or takes one over, where it is time."""
+        self._number = number
         if number <= self._warm_up_steps:
             return self._together.step(number, images, labels)
-        if self._averaging is None:
+        if not self._apart:
             with self._together.agreed():  # changes are sent from where all boards have the same
-                self._averaging = _Averaging(self._board)
+                self._averaging.start()
+            self._apart = True
         logs: Logs = self._alone(images, labels)
-        self._averaging.take_over_if_there(number)
+        if self._as_they_come:
+            self._averaging.take_over_if_there(number)
         if (number - self._warm_up_steps) % self._period == 0:
             self._averaging.begin(number)
             if not self._overlap:
@@ -61,27 +77,31 @@ class LocalSgd:
 
     def settle(self) -> None:
         """An average of all that was learned, waited for."""
-        if self._averaging:
+        if self._apart:
             self._averaging.begin(self._board.last_step)
             self._averaging.finish(self._board.last_step)
+
+    def rest(self) -> None:
+        """Wait for the average on its way; mostly it came during validation."""
+        self._averaging.finish(self._number)
 
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
         """The model as of the last average that has come, which all boards have: nothing is sent for it."""
-        with self._averaging.agreed() if self._averaging else self._together.agreed():
+        with self._averaging.agreed() if self._apart else self._together.agreed():
             yield
 
-    @tf.function(reduce_retracing=True)
-    def _alone(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+    def _step_alone(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         logs, gradient = self._board.backward(images, labels)
         self._board.apply(gradient)
         return logs
 
 
-class _Averaging:
+class _Averaging(tf.Module):
     """Averages a board's weights with those of all others, in the background."""
 
     def __init__(self, board: Board) -> None:
+        super().__init__()
         config, model = board.session.config.sync, board.model
         self._strategy, self._stopwatch, self._log = board.strategy, board.session.stopwatch, board.session.log
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
@@ -95,6 +115,10 @@ class _Averaging:
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
         self._in_order = board.session.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
+
+    def start(self) -> None:
+        """All boards have the same from here on."""
+        self._anchor.assign(self._packed())
 
     def begin(self, number: int) -> None:
         """Send this board's change since the last average on its way; the one before must have come first."""

@@ -24,10 +24,11 @@ def way(board: Board) -> Together:
     return Together(board, LowRankMean(board), warm_up=GradientMean(board))
 
 
-class LowRankMean:
+class LowRankMean(tf.Module):
     """An approximation of the mean of the boards' gradients, the same on all boards."""
 
     def __init__(self, board: Board) -> None:
+        super().__init__()
         config, self._stopwatch = board.session.config.sync, board.session.stopwatch
         self._shapes = [variable.shape for variable in board.model.trainable_variables]
         self._matrices = [_as_matrix(shape, config.rank) for shape in self._shapes]

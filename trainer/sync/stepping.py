@@ -37,8 +37,18 @@ class Way(Protocol):
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """Train on a batch; `number` counts the steps of the whole run, from 1."""
 
+    @property
+    def variables(self) -> Sequence[tf.Variable]:
+        """All that it remembers from step to step."""
+
+    def trace(self) -> None:
+        """Trace the steps, so that the first one takes no longer than the others."""
+
     def settle(self) -> None:
         """The last step was made: let all boards have the same weights."""
+
+    def rest(self) -> None:
+        """Wait for what is on its way: a checkpoint is about to be made."""
 
     def agreed(self) -> ContextManager[None]:
         """While it lasts the model has weights that all boards share: for validation."""
@@ -62,9 +72,14 @@ class Board:
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # of losses, of right answers, of images
         self._steps = session.share.steps(len(session.images.y_train))  # in an epoch
+        self.made_steps = session.epochs.start * self._steps  # by an earlier attempt
         self.last_step = session.epochs.stop * self._steps
+        # of a batch: so that steps can be traced before the first one
+        self.signature = [
+            tf.TensorSpec([None, *array.shape[1:]], array.dtype)
+            for array in (session.images.x_train, session.images.y_train)
+        ]
         self._begin_alike()
-        session.ready(self.model)
 
     def backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
         """The logs with this batch, and its gradient: a tensor for each trainable variable. In a tf.function."""
@@ -88,8 +103,11 @@ class Board:
         images, share, validation = session.images, session.share, session.validation_share
         batches = iter(data.training_batches(images, share, session.seed, session.epochs))
         held_out = data.validation_batches(images, validation)
+        way.trace()
+        session.ready(self.model, [*self.model.variables, *self.optimizer.variables, *_only_own(way, self.model)])
         recorder.set_model(self.model)
         for epoch in session.epochs:
+            session.on_epoch_begin(epoch)
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
             for place in range(self._steps):
@@ -109,6 +127,9 @@ class Board:
             names = ("loss", "accuracy", "val_loss", "val_accuracy")
             values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
             recorder.on_epoch_end(epoch, dict(zip(names, values)))
+            if session.checkpoint_due(epoch):
+                way.rest()
+            session.save(epoch)
         return self.model
 
     def means(self, values: Sequence[float]) -> List[float]:
@@ -148,19 +169,36 @@ class Board:
             variable.assign(value)
 
 
-class Together:
+def _only_own(way: Way, model: tf.keras.Model) -> List[tf.Variable]:
+    """What the way remembers besides the model."""
+    models = {id(variable) for variable in model.variables}
+    return [variable for variable in way.variables if id(variable) not in models]
+
+
+class Together(tf.Module):
     """A way whose boards make every step of the optimizer with the same gradient: their mean."""
 
     def __init__(self, board: Board, mean: Mean, warm_up: Optional[Mean] = None) -> None:
+        super().__init__()
         config = board.session.config.sync
         self._board, self._every = board, config.accumulate_steps
         self._warm_up_steps = config.warm_up_steps if warm_up else 0
         self._held = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in board.model.trainable_variables]
         self._held = self._held if self._every > 1 else []
-        self._update, self._first_updates = self._updating(mean), self._updating(warm_up or mean)
+        self._mean, self._warm_up_mean = mean, warm_up  # what they remember is remembered here
+        self._update = self._updating(mean)
+        self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
+        self._hold = tf.function(self._hold_it, input_signature=board.signature)
         # of batch normalisation: each board gathers its own
         self._statistics = board.model.non_trainable_variables
         self._statistics_flat = Flat([variable.shape for variable in self._statistics])
+
+    def trace(self) -> None:
+        """All kinds of steps."""
+        for step in {id(step): step for step in (self._first_updates, self._update)}.values():
+            step.get_concrete_function()
+        if self._held:
+            self._hold.get_concrete_function()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """A batch; the boards agree after each `accumulate_steps` of them, and after the last one."""
@@ -172,6 +210,9 @@ class Together:
 
     def settle(self) -> None:
         """They have."""
+
+    def rest(self) -> None:
+        """Nothing is on its way between steps."""
 
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
@@ -187,15 +228,14 @@ class Together:
         for variable, mean in zip(self._statistics, means):
             variable.assign(mean)
 
-    @tf.function(reduce_retracing=True)
-    def _hold(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
+    def _hold_it(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         logs, gradient = self._board.backward(images, labels)
         for held, part in zip(self._held, gradient):
             held.assign_add(part)
         return logs
 
     def _updating(self, mean: Mean) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
-        @tf.function(reduce_retracing=True)
+        @tf.function(input_signature=[*self._board.signature, tf.TensorSpec([], tf.float32)])
         def update(images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> Logs:
             logs, gradient = self._board.backward(images, labels)
             if self._held:

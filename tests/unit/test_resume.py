@@ -1,0 +1,157 @@
+"""What a run needs to go on after it was stopped, and when it cannot."""
+
+import json
+
+import numpy as np
+import pytest
+
+from trainer import checkpoint, resume
+from trainer.config import ConfigError
+from trainer.resolve import resolve
+
+RUN = "20261121T120000Z-short-w2-s1"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout with a preset that needs no network, and one run of it that failed."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "short.yml").write_text(
+        "epochs: 9\ndata: {source: synthetic, train_images: 200, validation_images: 100}\nmodel: {weights: none}\n"
+    )
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("")
+    made = resolve(request(tmp_path, resume=""))["run"]
+    folder = tmp_path / "runs" / RUN
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({**made, "run_id": RUN}))
+    (folder / "manifest.json").write_text('{"status": "failed"}')
+    return tmp_path
+
+
+def request(project, **changes):
+    return {
+        "task": "train",
+        "experiment": "short",
+        "override": {},
+        "workers": "2",
+        "seed": "1",
+        "boards": ["a", "b", "c"],
+        "project": str(project),
+        "runs_dir": str(project / "runs"),
+        "board_home": "/opt/kit",
+        "resume": RUN,
+        "given": [],
+        **changes,
+    }
+
+
+def problems(project, **changes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolve(request(project, **changes))
+    return caught.value.problems
+
+
+def left_by(project, board, *, recorded, kept, torn=()):
+    """What an attempt left: epochs with a record, with a checkpoint, and with a torn one."""
+    home = project / "runs" / RUN / "boards" / board
+    checkpoints = checkpoint.Checkpoints(home)
+    home.mkdir(parents=True)
+    lines = [{"event": "start"}]
+    for epoch in range(1, recorded + 1):
+        lines += [{"event": "window", "epoch": epoch}, {"event": "epoch", "epoch": epoch}]
+    lines.append({"event": "window", "epoch": recorded + 1})
+    (home / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"event": "win')
+    (home / "trainer.log").write_text("what happened\n")
+    for epoch in sorted([*kept, *torn]):
+        checkpoints.save(epoch, [np.full(100, epoch)])
+    checkpoints.wait()
+    for epoch in torn:
+        path = checkpoint.path_of(home / checkpoint.FOLDER, epoch)
+        path.write_bytes(path.read_bytes()[:-50])
+
+
+def epochs_of(board):
+    return [json.loads(line)["epoch"] for line in (board / "events.jsonl").read_text().splitlines() if "epoch" in line]
+
+
+def test_it_goes_on_with_what_it_began_with(project):
+    (project / "trainer" / "__init__.py").write_text("changed = True")
+    (project / "experiments" / "short.yml").write_text("epochs: 1")
+    answer = resolve(request(project))
+    assert answer["run"]["run_id"] == RUN and answer["run"]["config"]["epochs"] == 9
+    assert answer["run_dir"] == str(project / "runs" / RUN) and answer["board_dir"] == f"/opt/kit/runs/{RUN}"
+    assert answer["trainer"]["path"].endswith(answer["run"]["trainer_sha256"][:16])
+    assert [asset["path"] for asset in answer["assets"]] == [answer["run"]["assets"]["dataset"]["path"]]
+
+
+def test_every_reason_against_it_is_told_at_once(project):
+    (project / "runs" / RUN / "manifest.json").write_text('{"status": "succeeded"}')
+    for archive in (project / ".cache").glob("trainer-*"):
+        archive.unlink()
+    found = problems(project, boards=["a"], given=["workers", "override"])
+    assert len(found) == 5
+    for words in (
+        "workers is given",
+        "override is given",
+        "b is not among the boards",
+        "has succeeded",
+        "no longer in",
+    ):
+        assert sum(words in problem for problem in found) == 1, found
+
+
+def test_a_folder_that_is_no_run_is_refused(project):
+    (problem,) = problems(project, resume="yesterday")
+    assert "'yesterday'" in problem
+
+
+def test_a_run_that_was_not_collected_is_refused(project):
+    (project / "runs" / RUN / "manifest.json").unlink()
+    (problem,) = problems(project)
+    assert f"collect.yml -e run_id={RUN}" in problem
+
+
+def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=3, kept=[2, 3])
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == 3
+    for board in ("a", "b"):
+        home = folder / "boards" / board
+        assert epochs_of(home) == [1, 1, 2, 2, 3, 3]
+        assert checkpoint.Checkpoints(home).newest()[0] == 3
+        assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "events.jsonl"]
+        before = folder / "attempts/1/boards" / board
+        assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
+    assert json.loads((folder / "attempts/1/manifest.json").read_text()) == {"status": "failed"}
+    assert not (folder / "manifest.json").exists()
+
+
+def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=4, kept=[3], torn=[4])
+    assert resume.begin(project / "runs" / RUN) == 3
+
+
+def test_a_checkpoint_whose_epoch_has_no_record_is_passed_over(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=3, kept=[3, 4])
+    assert resume.begin(project / "runs" / RUN) == 3
+
+
+def test_without_a_common_checkpoint_it_begins_again(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == 0  # nothing came from b
+    assert all(list((folder / "boards" / board).iterdir()) == [] for board in ("a", "b"))
+
+
+def test_the_second_time_it_goes_on_from_the_second_attempt(project):
+    for board in ("a", "b"):
+        left_by(project, board, recorded=2, kept=[1, 2])
+    folder = project / "runs" / RUN
+    resume.begin(folder)
+    (folder / "manifest.json").write_text('{"status": "interrupted"}')
+    assert resume.begin(folder) == 2
+    assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]

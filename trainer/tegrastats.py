@@ -1,0 +1,45 @@
+"""What a line of NVIDIA's tegrastats says. Standard library only.
+
+Lines differ from module to module and from JetPack 4 to 6 (with or without a time stamp, milliwatt signs, clocks; one
+clock or a list of them): every value is looked for by itself, and one that is missing or cut off loses only itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, Optional
+
+_OFF_C = -256.0  # what a sensor that is switched off shows
+_MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
+_CORES = re.compile(r"\bCPU \[([^\]]*)\]")
+_GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
+_TEMPERATURE = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C\b")
+_RAIL = re.compile(r"\b([A-Z]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)")  # now/mean since its start
+_NO_RAILS = ("NC", "RAM", "IRAM", "SWAP")  # not connected; what a line that is cut may look like
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one line has; null, or a name that is missing, is what it lacks."""
+
+    memory_bytes: Optional[int]  # in use; CPU and GPU share it
+    cpu_load: Optional[float]  # 0 to 1, mean of the cores that are on
+    gpu_load: Optional[float]  # 0 to 1
+    temperature_c: Dict[str, float]  # by sensor, those that are off left out
+    power_mw: Dict[str, int]  # by rail, at the moment; not the mean that tegrastats keeps
+
+
+def parse(line: str) -> Reading:
+    """The reading that a line is; of text that is not one of tegrastats, an empty one."""
+    line = line.strip()
+    memory, cores, gpu = (found.search(line) for found in (_MEMORY, _CORES, _GPU))
+    loads = [float(core.partition("%")[0]) / 100 for core in cores[1].split(",") if "%" in core] if cores else []
+    temperatures = {name: float(celsius) for name, celsius in _TEMPERATURE.findall(line)}
+    return Reading(
+        memory_bytes=int(memory[1]) * 2**20 if memory else None,
+        cpu_load=sum(loads) / len(loads) if loads else None,
+        gpu_load=int(gpu[1]) / 100 if gpu else None,
+        temperature_c={name: celsius for name, celsius in temperatures.items() if celsius > _OFF_C},
+        power_mw={name: int(now) for name, now in _RAIL.findall(line) if name not in _NO_RAILS},
+    )
