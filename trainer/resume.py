@@ -7,7 +7,6 @@ What the attempt before left is kept in attempts/N/; the new one begins with the
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
@@ -92,7 +91,7 @@ def begin(folder: Path) -> int:
     old, new = folder / "boards", folder / "boards.new"
     known = [set(checkpoint.whole(old / board / checkpoint.FOLDER)) for board in run.boards]
     known += [_recorded(old / board / "events.jsonl") for board in run.boards]
-    epoch = max(functools.reduce(set.intersection, known), default=0)
+    epoch = max(set.intersection(*known), default=0)
     for board in run.boards:
         (new / board).mkdir(parents=True, exist_ok=True)
         if epoch:
