@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, Optional
 
 import tensorflow as tf
@@ -30,8 +31,11 @@ class Recorder(tf.keras.callbacks.Callback):
         window_steps: int,
         rate: schedule.Rate,
         stopwatch: Stopwatch,
+        scalars: Optional[Path],
     ) -> None:
+        """`scalars`: where the epochs go for TensorBoard too; None where another board's do."""
         super().__init__()
+        self._scalars = None if scalars is None else tf.summary.create_file_writer(str(scalars))
         self._log, self._interface, self._share = log, interface, share
         self._images, self._steps = share.images(train_images), share.steps(train_images)
         self._window_steps, self._rate, self._stopwatch = window_steps, rate, stopwatch
@@ -114,6 +118,13 @@ class Recorder(tf.keras.callbacks.Callback):
         )
         self.epochs_completed += 1
         self.train_s += steps.seconds
+        if self._scalars is not None:
+            with self._scalars.as_default(step=self._epoch):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+                tf.summary.scalar("learning_rate", self._rate.after(epoch, self._done - 1))
+                tf.summary.scalar("epoch_s", time.monotonic() - self._epoch_mark.time_s)
+            self._scalars.flush()
 
     def _images_in(self, steps: int) -> int:
         return min(steps * self._share.batch, self._images)

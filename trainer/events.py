@@ -173,6 +173,20 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What the board did at a moment of the run; in telemetry.jsonl."""
+
+    KIND: ClassVar[str] = "sample"
+    memory_bytes: Optional[int]  # in use
+    cpu_load: Optional[float]  # 0 to 1, mean of the board's cores
+    gpu_load: Optional[float]  # 0 to 1
+    temperature_c: Dict[str, float]  # by sensor
+    power_mw: Dict[str, int]  # by rail of the module; not what the wall socket gives
+    sent_bytes: Optional[int]  # since the interface came up
+    received_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
 class End:
     """Training is over and its outcome is known."""
 
@@ -182,9 +196,9 @@ class End:
     total_s: float  # from the start of the process; what earlier attempts took up to their last kept record is added
 
 
-Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, End]
+Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Sample, End]
 KINDS: Dict[str, Type[Record]] = {
-    kind.KIND: kind for kind in (Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, End)
+    kind.KIND: kind for kind in (Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Sample, End)
 }
 _FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 

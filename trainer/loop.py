@@ -69,6 +69,7 @@ class Session:
             run.config.window_steps,
             self._rate,
             self.stopwatch,
+            folder / "tensorboard" if cluster.is_chief and run.task == "train" else None,
         )
         before = [record for record in self.records if record["event"] == Epoch.KIND]
         self.recorder.epochs_completed = len(before)

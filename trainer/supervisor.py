@@ -19,11 +19,14 @@ from pathlib import Path
 from types import FrameType
 from typing import List, Optional, Tuple
 
+from trainer import network
 from trainer.causes import Cause
+from trainer.cluster import load_cluster
 from trainer.events import RESERVE
 from trainer.lock import Lock, Locked, read
 from trainer.peers import FAILED, INTERRUPTED
 from trainer.result import write_result
+from trainer.telemetry import Telemetry
 from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
 
 # TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
@@ -83,6 +86,7 @@ def supervise(
     code: Optional[int] = None
     cause: Optional[Cause] = None
     trainer: Optional[subprocess.Popen[bytes]] = None
+    telemetry = Telemetry(folder, network.interface_with(load_cluster(folder / "tf_config.json").own_ip))
     signal.signal(signal.SIGTERM, _stop)
     try:
         with (folder / "trainer.log").open("ab") as log:
@@ -105,6 +109,7 @@ def supervise(
         if trainer:
             _end_group(trainer.pid)
             trainer.wait()
+        telemetry.stop()
     with contextlib.suppress(OSError):
         if cause or not result.exists():
             cause = cause or cause_of_exit(code or 0, folder)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from trainer.causes import REMEDIES, Cause
 from trainer.events import write_json
+from trainer.progress import Progress
 
 _MARK = "---end---"
 _FIRST = "lost.json"  # in the run's folder: which board failed first; in a board's folder: what became of it
@@ -119,7 +120,7 @@ class _Records:
     """The controller's copy of a board's events.jsonl while it grows."""
 
     def __init__(self, path: Path, epochs: int, talk: bool) -> None:
-        self._path, self._epochs, self._talk = path, epochs, talk
+        self._path, self._progress, self._talk = path, Progress(epochs), talk
         self.size = path.stat().st_size if path.exists() else 0
         self._rest = ""
 
@@ -130,21 +131,9 @@ class _Records:
             self.size += len(content)
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            if self._talk and line:
-                self._tell(json.loads(line))
-
-    def _tell(self, record: dict[str, Any]) -> None:
-        if record["event"] == "start":
-            _display.display(
-                f"  {record['workers']} board(s), {record['steps_per_epoch']} steps of {record['board_batch']} images "
-                f"an epoch on each; {record['gradient_bytes'] / 1e6:.1f} MB of gradient a step"
-            )
-        elif record["event"] == "epoch":
-            left = (self._epochs - record["epoch"]) * record["epoch_s"]
-            _display.display(
-                f"  epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.3f}  "
-                f"val_accuracy {record['val_accuracy']:.3f}  {record['epoch_s']:.1f} s  about {left:.0f} s left"
-            )
+            said = self._progress.take(json.loads(line)) if self._talk and line else None
+            if said:
+                _display.display(f"  {said}")
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""What the playbook says of a run that goes on."""
+
+import pytest
+
+from trainer.progress import Progress, duration
+
+START = {
+    "event": "start",
+    "workers": 2,
+    "steps_per_epoch": 4,
+    "board_batch": 64,
+    "gradient_bytes": 11_724_176,
+}
+
+
+def window(elapsed_s):
+    return {"event": "window", "steps": 1, "elapsed_s": elapsed_s}
+
+
+def epoch(number, train_s, **changes):
+    return {
+        "event": "epoch",
+        "epoch": number,
+        "steps": 4,
+        "images": 256,
+        "loss": 2.5,
+        "val_accuracy": 0.25,
+        "communication_s": 0.5 * train_s,
+        "waiting_s": 0.1 * train_s,
+        "train_s": train_s,
+        "epoch_s": train_s + 1.0,
+        **changes,
+    }
+
+
+def test_an_epoch_is_one_line():
+    progress = Progress(10)
+    assert "2 board(s), 4 steps of 64 images" in progress.take(START)
+    line = progress.take(epoch(1, 4.0))
+    parts = ("epoch   1/10", "loss 2.500", "val_accuracy 0.250", "128 images/s", "60% agreeing", "5.0 s", "45 s left")
+    assert line == "  ".join(parts)
+    assert progress.take(window(1.0)) is None
+
+
+def test_what_only_the_first_epoch_does_does_not_count_in_the_time_left():
+    progress = Progress(10)
+    for seconds in (20.0, 2.0, 2.0, 2.0):  # it traces in its first step
+        progress.take(window(seconds))
+    progress.take(epoch(1, 26.0))
+    assert progress.left_s() == pytest.approx(9 * (4 * 2.0 + 1.0))
+    progress.take(epoch(2, 10.0))
+    assert progress.left_s() == pytest.approx(8 * 11.0)
+
+
+def test_waiting_that_was_not_measured_is_part_of_communication():
+    assert "50% agreeing" in Progress(2).take(epoch(1, 4.0, waiting_s=None))
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.2, "0 s"), (99, "99 s"), (150, "2 min"), (5400, "90 min"), (11_100, "3 h 05 min")]
+)
+def test_durations_are_rounded_as_people_do(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,60 @@
+"""What a board says of itself while it trains."""
+
+import os
+import time
+
+import pytest
+
+from trainer import telemetry
+from trainer.events import read_records
+from trainer.telemetry import Telemetry
+
+LINE = "RAM 100/200MB CPU [50%@729,off] GR3D_FREQ 30% GPU@41.5C VDD_GPU_SOC 4788mW/4788mW"
+
+
+def samples(folder, seconds):
+    at_work = Telemetry(folder, "lo")
+    time.sleep(seconds)
+    at_work.stop()
+    records, bad = read_records(folder / telemetry.NAME)
+    assert bad == []
+    return records
+
+
+def test_without_tegrastats_the_kernel_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.2)
+    found = samples(tmp_path, 1.5)
+    assert 3 <= len(found) <= 7
+    assert all(record["memory_bytes"] > 1e6 and 0 <= record["cpu_load"] <= 1 for record in found)
+    assert all(record["gpu_load"] is None and record["power_mw"] == {} for record in found)
+    assert found[-1]["sent_bytes"] is not None
+
+
+@pytest.mark.parametrize("after", ["exec sleep 100", "exit 0"], ids=["it goes on", "it ends"])
+def test_tegrastats_is_read_and_ended(tmp_path, monkeypatch, after):
+    pid = tmp_path / "pid"
+    tool = tmp_path / "tegrastats"
+    tool.write_text(f"#!/bin/sh\necho $$ > {pid}\necho '{LINE}'\necho '{LINE[:40]}'\n{after}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.2)
+    found = samples(tmp_path, 1.5)
+    assert found[0]["power_mw"] == {"VDD_GPU_SOC": 4788} and found[0]["temperature_c"] == {"GPU": 41.5}
+    assert (found[0]["cpu_load"], found[0]["gpu_load"], found[1]["gpu_load"]) == (0.5, 0.3, None)
+    assert (len(found) > 2) == (after == "exit 0"), "where it has ended, the kernel is asked"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu 9 9 9 9 9\ncpu0 100 0 0 0 0 0 0 0\ncpu1 10 0 10 70 10 0 0 0\n")
+    before = telemetry._cpu_times(stat, [1])
+    stat.write_text("cpu 9 9 9 9 9\ncpu0 900 0 0 0 0 0 0 0\ncpu1 40 0 20 120 20 0 0 0\n")
+    assert telemetry._load(before, telemetry._cpu_times(stat, [1])) == pytest.approx(0.4)
+
+
+def test_a_disk_that_cannot_be_written_ends_the_samples_and_nothing_else(tmp_path):
+    (tmp_path / telemetry.NAME).mkdir()
+    Telemetry(tmp_path, "lo").stop()

@@ -1,0 +1,120 @@
+"""Samples what a board does while it trains: load, memory, temperatures, power, bytes. Standard library only.
+
+From tegrastats where the board has it, else from the kernel. A sensor that is missing is missing from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from trainer import network
+from trainer.events import EventLog, Sample
+from trainer.tegrastats import Reading, parse
+
+NAME = "telemetry.jsonl"
+INTERVAL_S = 1.0
+_END_S = 5.0
+_STAT, _MEMORY, _THERMAL = Path("/proc/stat"), Path("/proc/meminfo"), Path("/sys/class/thermal")
+
+
+class Telemetry:
+    """Writes a sample a second into the run's folder, in a thread, until `stop`."""
+
+    def __init__(self, folder: Path, interface: Optional[str]) -> None:
+        self._path, self._interface = folder / NAME, interface
+        self._over = threading.Event()
+        self._tegrastats: Optional[subprocess.Popen[str]] = None
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more samples."""
+        self._over.set()
+        if self._tegrastats is not None:
+            self._tegrastats.kill()
+        self._thread.join(_END_S)
+
+    def _sample(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk is the trainer's to tell
+            log = EventLog(self._path)
+            for reading in self._readings():
+                bytes_now = network.counters(self._interface)
+                log.write(
+                    Sample(
+                        memory_bytes=reading.memory_bytes,
+                        cpu_load=reading.cpu_load,
+                        gpu_load=reading.gpu_load,
+                        temperature_c=reading.temperature_c,
+                        power_mw=reading.power_mw,
+                        sent_bytes=None if bytes_now is None else bytes_now.sent,
+                        received_bytes=None if bytes_now is None else bytes_now.received,
+                    )
+                )
+
+    def _readings(self) -> Iterator[Reading]:
+        if shutil.which("tegrastats"):
+            yield from self._of_tegrastats()
+        before = _cpu_times()
+        while not self._over.wait(INTERVAL_S):
+            now = _cpu_times()
+            yield Reading(_memory_bytes(), _load(before, now), None, _temperatures(), {})
+            before = now
+
+    def _of_tegrastats(self) -> Iterator[Reading]:
+        command = ["tegrastats", "--interval", str(int(1000 * INTERVAL_S))]
+        self._tegrastats = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        with self._tegrastats:
+            for line in self._tegrastats.stdout or ():
+                if self._over.is_set():
+                    break
+                yield parse(line)
+            self._tegrastats.kill()
+
+
+def _cpu_times(path: Path = _STAT, cores: Optional[Sequence[int]] = None) -> Optional[Tuple[int, int]]:
+    """Ticks that this board's cores were busy, and all ticks."""
+    names = {f"cpu{core}" for core in cores or sorted(os.sched_getaffinity(0))}
+    busy = total = 0
+    for name, *ticks in _lines(path):
+        if name in names:
+            user, nice, system, idle, waiting, *more = map(int, ticks[:8])
+            busy += user + nice + system + sum(more)
+            total += user + nice + system + idle + waiting + sum(more)
+    return (busy, total) if total else None
+
+
+def _load(before: Optional[Tuple[int, int]], now: Optional[Tuple[int, int]]) -> Optional[float]:
+    if before is None or now is None or now[1] <= before[1]:
+        return None
+    return (now[0] - before[0]) / (now[1] - before[1])
+
+
+def _memory_bytes(path: Path = _MEMORY) -> Optional[int]:
+    kib = {name: int(value) for name, value, *_ in _lines(path)}
+    if "MemTotal:" not in kib or "MemAvailable:" not in kib:
+        return None
+    return 1024 * (kib["MemTotal:"] - kib["MemAvailable:"])
+
+
+def _temperatures(folder: Path = _THERMAL) -> Dict[str, float]:
+    found = {}
+    for zone in sorted(folder.glob("thermal_zone*")):
+        with contextlib.suppress(OSError, ValueError):  # a sensor that is off cannot be read
+            celsius = int((zone / "temp").read_text(encoding="ascii")) / 1000
+            found[(zone / "type").read_text(encoding="utf-8").strip()] = celsius
+    return found
+
+
+def _lines(path: Path) -> List[List[str]]:
+    try:
+        return [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
+    except OSError:
+        return []
