@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.calibrate import calibrate
 from analysis.compare import Comparison, compare
@@ -116,11 +117,22 @@ def _manifest(folder: Path, interrupted: bool) -> None:
     print(f"{manifest['run_id']} {manifest['status']}{cause}")
     if manifest["remedy"]:
         print(f"What to do: {manifest['remedy']}.")
+    for board in manifest["boards"]:
+        if board["cost"]["energy_j"] is not None:
+            print(_energy(board, manifest["rehearsal"]))
     tail = log_tail(folder, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
         print(f"The log of {manifest['culprit']} ends with:")
     for line in tail:
         print(f"  {line[:300]}")
+
+
+def _energy(board: Mapping[str, Any], emulated: bool | None) -> str:
+    cost = board["cost"]
+    return (
+        f"{board['name']} took {cost['energy_j'] / 1000:.1f} kJ, {cost['mean_power_mw'] / 1000:.1f} W in the mean "
+        f"({', '.join(cost['rails'])}{'; an emulated board, with made-up sensors' if emulated else ''})."
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.energy import of_board
 from trainer.causes import first_cause
 from trainer.checkpoint import FOLDER
 from trainer.config import Run, load_run
@@ -24,6 +25,7 @@ from trainer.resume import ATTEMPTS
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
 _LOST = "lost.json"  # of a board that the follow stage saw fail, but that could leave no result itself
+_TELEMETRY = "telemetry.jsonl"
 _RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
 _MANIFEST = (
     "schema",
@@ -46,18 +48,22 @@ def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]
     run = load_run(folder / "run.json")
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
+    costs: dict[str, dict[str, Any]] = {}
     for board in run.boards:
         home = folder / "boards" / board
         results[board] = read_result(home / "result.json")[0] or read_result(home / _LOST)[0]
-        events = home / "events.jsonl"
-        for record in read_records(events)[0] if events.is_file() else []:
-            if record["event"] == "start":
-                starts[board] = record
+        records = _records(home / "events.jsonl")
+        start = next((record for record in records if record["event"] == "start"), None)
+        if start:
+            starts[board] = start
+        costs[board] = of_board(_records(home / _TELEMETRY), records)
     gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
     described = describe(run, results, starts, interrupted)
     if described["status"] == "succeeded":
         for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
             shutil.rmtree(checkpoints)
+    for board in described["boards"]:
+        board["cost"] = costs[board["name"]]
     manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": _checksums(folder)}
     write_json(folder / NAME, manifest)
     return manifest
@@ -102,6 +108,10 @@ def describe(
         "started_s": started_s,
         "ended_s": ended_s,
     }
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    return read_records(path)[0] if path.is_file() else []
 
 
 def _attempts(folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""Energy from samples: right to a thousandth, and null where nothing was measured."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis.energy import integral, of_board, summed_rails
+
+ORIN = {"VDD_GPU_SOC": 9000, "VDD_CPU_CV": 2000, "VIN_SYS_5V0": 4000}
+
+
+def sample(time_s, power_mw, celsius=40.0):
+    return {"time_s": time_s, "power_mw": power_mw, "temperature_c": {"GPU": celsius, "CPU": celsius - 3}}
+
+
+def records(*events):
+    return [{"event": event, "time_s": time_s} for event, time_s in events]
+
+
+TRAINED = records(("start", 10.0), ("window", 12.0), ("epoch", 60.0), ("epoch", 110.0), ("end", 112.0))
+
+
+def test_a_known_integral_is_found_from_an_irregular_clock_with_gaps():
+    generator = np.random.default_rng(1)
+    times = np.cumsum(generator.uniform(0.3, 1.7, 2000))
+    times = times[(times < 300) | (times > 320)]  # nothing was sampled for 20 s
+    watts = 20 + 5 * np.sin(2 * math.pi * times / 400)
+    start, end = 50.5, 1450.25
+    known = 20 * (end - start) - 5 * 400 / (2 * math.pi) * (
+        math.cos(2 * math.pi * end / 400) - math.cos(2 * math.pi * start / 400)
+    )
+    assert integral(times, watts, start, end) == pytest.approx(known, rel=1e-3)
+    shuffled = generator.permutation(len(times))
+    assert integral(times[shuffled], watts[shuffled], start, end) == pytest.approx(known, rel=1e-3)
+
+
+@pytest.mark.parametrize("times", [[], [50.0], [10.0, 50.0], [60.0, 110.0]])
+def test_an_interval_that_was_not_sampled_has_no_energy(times):
+    assert integral(np.array(times), np.ones(len(times)), 10.0, 110.0) is None
+
+
+def test_a_boards_energy_is_that_of_its_training():
+    samples = [sample(float(second), {"VDD_IN": 99_000}) for second in range(10)]
+    samples += [sample(float(second), {"VDD_IN": 15_000, "VDD_SOC": 3_000}, 50.0) for second in range(10, 111)]
+    samples += [sample(float(second), {"VDD_IN": 99_000}, 90.0) for second in range(111, 120)]
+    found = of_board(samples, TRAINED)
+    assert found["rails"] == ["VDD_IN"], "its other rails are parts of it"
+    assert found["energy_j"] == pytest.approx(15 * 100)
+    assert found["mean_power_mw"] == pytest.approx(15_000)
+    assert found["temperature_max_c"] == 50.0
+
+
+def test_rails_are_summed_where_none_is_the_input():
+    found = of_board([sample(float(second), ORIN) for second in range(120)], TRAINED)
+    assert found["rails"] == sorted(ORIN) and found["mean_power_mw"] == pytest.approx(15_000)
+    assert summed_rails(["POM_5V_GPU", "POM_5V_IN"]) == ["POM_5V_IN"]
+
+
+def test_a_sample_that_lacks_a_rail_is_passed_over():
+    samples = [sample(float(second), ORIN if second % 7 else {"VDD_GPU_SOC": 9000}) for second in range(1, 120)]
+    assert of_board(samples, TRAINED)["mean_power_mw"] == pytest.approx(15_000)
+
+
+@pytest.mark.parametrize(
+    "samples, found_in",
+    [
+        ([], TRAINED),
+        ([sample(float(second), {}) for second in range(120)], TRAINED),
+        ([sample(float(second), ORIN) for second in range(120)], records(("start", 10.0))),
+        (
+            [sample(float(second), ORIN) for second in range(120)],
+            [*TRAINED[:3], *records(("resume", 70.0)), *TRAINED[3:]],
+        ),
+    ],
+    ids=["no samples", "no sensor", "no epoch", "resumed"],
+)
+def test_what_was_not_measured_is_null(samples, found_in):
+    found = of_board(samples, found_in)
+    assert found["energy_j"] is None and found["mean_power_mw"] is None
