@@ -47,11 +47,12 @@ class Sitting:
         chosen = {} if rate is None else {"lab_link_rate": rate}
         self.playbook("playbooks/lab_up.yml", lab_boards=self._boards, **self._lab, **chosen)
 
-    def run(self, workers: int, override: dict[str, Any], seed: int = 1, **variables: Any) -> Path:
+    def run(self, workers: int, override: dict[str, Any], seed: int = 1, limit: str = "all", **variables: Any) -> Path:
         """Run an experiment; returns the run's folder."""
         before = set(self.runs.iterdir())
         self.playbook(
             "playbooks/run_experiment.yml",
+            limit,
             workers=workers,
             seed=seed,
             override=override,
@@ -62,14 +63,16 @@ class Sitting:
         (made,) = (path for path in set(self.runs.iterdir()) - before if path.is_dir())
         return made
 
-    def playbook(self, path: str, **variables: Any) -> None:
-        """Run a playbook on the lab. Raises BenchmarkError where it fails."""
+    def playbook(self, path: str, limit: str = "all", **variables: Any) -> None:
+        """Run a playbook on the lab, or on those of its boards. Raises BenchmarkError where it fails."""
         done = subprocess.run(
             [
                 Path(sys.executable).parent / "ansible-playbook",
                 "-i",
                 "inventory/lab",
                 path,
+                "--limit",
+                f"{limit},localhost",
                 "-e",
                 json.dumps(variables),
             ],

@@ -174,6 +174,7 @@ def test_a_killed_trainer(start, row, board: int) -> None:
     row(f"{'chief' if board == 1 else 'worker'} killed -9", manifest["cause"])
 
 
+@pytest.mark.thorough
 def test_a_stopped_trainer(start, row) -> None:
     run = start(train_stall_limit_s=STALL_LIMIT_S)
     run.wait_for_epochs()
@@ -182,6 +183,7 @@ def test_a_stopped_trainer(start, row) -> None:
     row("trainer stopped (SIGSTOP) on one board", manifest["cause"])
 
 
+@pytest.mark.thorough
 def test_a_worker_that_never_starts(lab: Lab, start, row) -> None:
     good = '#!/bin/sh\nexec /opt/cluster-kit/venv/bin/python "$@"\n'
     for board, script in ((1, good), (2, "#!/no/such/interpreter\n")):
@@ -292,6 +294,7 @@ def test_a_disk_that_fills(lab: Lab, start, row) -> None:
     row("disk full on a board", manifest["cause"])
 
 
+@pytest.mark.thorough
 def test_a_loss_that_is_no_number(start, row) -> None:
     run = start({**LASTING, "optimizer": {"learning_rate": 1e38}})
     assert run.end() != 0
@@ -392,6 +395,7 @@ def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_p
     row("torn last line, missing result.json", "; ".join(problem.split(": ", 1)[1] for problem in loaded.problems[:2]))
 
 
+@pytest.mark.thorough
 def test_stopping_whatever_runs(lab: Lab, start) -> None:
     run = start()
     run.wait_for_epochs()
