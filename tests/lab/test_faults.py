@@ -24,7 +24,7 @@ from analysis import load
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 LASTING = {**SHORT, "epochs": 2000, "checkpoint_epochs": 0}
-RESUMABLE = {**SHORT, "epochs": 24, "checkpoint_epochs": 2, "deterministic": True}
+RESUMABLE = {**SHORT, "epochs": 14, "checkpoint_epochs": 2, "deterministic": True}
 RUNS = "/opt/cluster-kit/runs"
 STALL_LIMIT_S = 20
 
