@@ -251,6 +251,7 @@ def resumed_runs(on_board, tmp_path_factory):
 
         def stop_in_the_third(session, epoch):
             if epoch == 2:
+                session._checkpoints.wait()
                 raise Stop
             go_on(session, epoch)
 

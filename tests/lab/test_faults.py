@@ -245,7 +245,7 @@ def kill(run: Run) -> str:
 )
 def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[[Run], str], way: str) -> None:
     override = {**RESUMABLE, "sync": {"way": way, "period": 2}}
-    whole, run = start(override), None
+    whole = start(override)
     assert whole.end() == 0, whole.output
     run = start(override)
     run.wait_for_epochs(5)
