@@ -72,6 +72,7 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial
     for _ in range(steps):
         turn()
     elapsed_s = time.monotonic() - began
+    own.in_order.submit(lambda: None).result()  # bytes of an average still on its way belong to this turn
     split, after = own.stopwatch.read().since(split), network.counters(own.interface)
     return Trial(
         sync=name,

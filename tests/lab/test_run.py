@@ -38,11 +38,10 @@ class Experiment:
     lab: Lab
     runs: Path
 
-    def run(self, workers: object, override: dict | None = None, **variables: object) -> Outcome:
+    def run(self, workers: object, override: dict | None = None, limit_s: float = 120, **variables: object) -> Outcome:
         extra = {"override": override or {}, "run_config_runs_dir": str(self.runs), **variables}
-        return self.lab.ansible(
-            "ansible-playbook", "playbooks/run_experiment.yml", "-e", f"workers={workers}", "-e", json.dumps(extra)
-        )
+        given = ["-e", f"workers={workers}", "-e", json.dumps(extra)]
+        return self.lab.ansible("ansible-playbook", "playbooks/run_experiment.yml", *given, limit_s=limit_s)
 
     def folders(self) -> list[Path]:
         return sorted(self.runs.glob("*")) if self.runs.exists() else []
@@ -202,9 +201,10 @@ class TestRuns:
         assert [pair.left_on(board) for board in (1, 2)] == ["", ""]
 
 
+@pytest.mark.timeout(500)  # it traces all ways
 def test_every_way_sends_what_theory_says(experiment: Experiment) -> None:
     images = {"train_images": 320, "validation_images": 64, "sharding": "sharded"}
-    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, run_config_task="trial")
+    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, limit_s=400, run_config_task="trial")
     assert outcome.ok, outcome.output
     rows = {row["sync"]: row for row in trial_rows(experiment.folders()[0])}
     sent = {name: row for name, row in rows.items() if row["expected_bytes_per_step"]}

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
 from analysis import write_manifest
+from analysis.manifest import describe
 from tests.data.build_runs import build_run
-from trainer.config import ConfigError
+from trainer.config import ConfigError, load_run
 from trainer.events import SCHEMA, write_json
 
 
@@ -71,7 +73,31 @@ def test_a_board_without_result_is_named(tmp_path):
         "status": None,
         "cause": "left no result",
         "facts": {},
+        "cost": {"rails": [], "energy_j": None, "mean_power_mw": None, "temperature_max_c": None},
     }
+
+
+def test_earlier_attempts_are_listed_in_their_order(tmp_path):
+    folder = build_run(tmp_path)
+    for number in range(1, 12):
+        attempt = folder / "attempts" / str(number)
+        attempt.mkdir(parents=True)
+        shutil.copy(folder / "run.json", attempt / "run.json")
+        manifest = {**describe(load_run(folder / "run.json"), {"board-1": None}, {}), "cause": f"the {number}th"}
+        (attempt / "manifest.json").write_text(json.dumps(manifest))
+    attempts = write_manifest(folder)["attempts"]
+    assert [attempt["cause"] for attempt in attempts] == [f"the {number}th" for number in range(1, 12)]
+    assert {attempt["culprit"] for attempt in attempts} == {"board-1"}
+
+
+@pytest.mark.parametrize("failed", [None, {0: "the disk is full"}])
+def test_checkpoints_stay_for_a_run_that_may_go_on(tmp_path, failed):
+    folder = build_run(tmp_path, failed=failed or {})
+    checkpoints = folder / "boards/board-1/checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "epoch-00001.npz").write_bytes(b"")
+    write_manifest(folder)
+    assert checkpoints.exists() == bool(failed)
 
 
 def test_a_board_without_result_is_named_beside_the_one_that_noticed(tmp_path):
