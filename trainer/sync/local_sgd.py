@@ -52,8 +52,9 @@ class LocalSgd(tf.Module):
         self._alone = tf.function(self._step_alone, input_signature=board.signature)
 
     def trace(self) -> None:
-        """The steps alone, and those together before them."""
-        self._alone.get_concrete_function()
+        """The steps alone, their averages, and the steps together before them."""
+        self._board.try_out(self._alone)  # else the first one after those together would take seconds
+        self._averaging.trace()
         if not self._apart and self._warm_up_steps:
             self._together.trace()
 
@@ -115,6 +116,13 @@ class _Averaging(tf.Module):
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
         self._in_order = board.session.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
+
+    def trace(self) -> None:
+        """All that an average takes."""
+        vector = tf.TensorSpec([self._flat.size], tf.float32)
+        self._change.get_concrete_function()
+        self._mean.get_concrete_function(vector)
+        self._correct.get_concrete_function(vector, vector)
 
     def start(self) -> None:
         """All boards have the same from here on."""

@@ -97,6 +97,15 @@ class Board:
         """One step of the optimizer. In a tf.function."""
         self.optimizer.apply_gradients(zip(gradient, self.model.trainable_variables))
 
+    def try_out(self, step: Callable[[tf.Tensor, tf.Tensor], Logs]) -> None:
+        """Make a step on an empty batch and take it back: TensorFlow optimizes a function in its first call."""
+        changed = [*self.model.variables, *self.optimizer.variables, self._sums]
+        before = [variable.numpy() for variable in changed]
+        shapes = [[self.session.share.batch, *spec.shape[1:]] for spec in self.signature]
+        step(*[tf.zeros(shape, spec.dtype) for shape, spec in zip(shapes, self.signature)])
+        for variable, value in zip(changed, before):
+            variable.assign(value)
+
     def train(self, way: Way) -> tf.keras.Model:
         """The model after all epochs."""
         session, recorder = self.session, self.session.recorder
