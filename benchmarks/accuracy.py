@@ -20,6 +20,7 @@ from scipy import stats
 
 from analysis.load import load
 from benchmarks.sitting import PROJECT, Sitting, calibration
+from trainer.archives import sha256
 
 BASE = "one board"
 ARMS = {BASE: 1, "two boards, together": 2, "two boards, fast": 2}  # how many boards each has
@@ -57,6 +58,16 @@ def configuration(images: Path, weights: Path, train: int, validation: int, size
     }
 
 
+def recorded(common: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as the result has it: of the user's files the name and the checksum, not where they lie."""
+    images, weights = Path(common["data"]["path"]), Path(common["model"]["weights"])
+    return {
+        **common,
+        "data": {**common["data"], "path": images.name, "sha256": sha256(images)},
+        "model": {**common["model"], "weights": weights.name, "weights_sha256": sha256(weights)},
+    }
+
+
 def measure(images: Path, weights: Path, seeds: int, train: int, validation: int, size: int) -> Path:
     """Run every arm with every seed; returns the file written."""
     common = configuration(images, weights, train, validation, size)
@@ -65,7 +76,7 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
     # another image size has another ratio at the same rate
     with Sitting("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as sitting:
         found = calibration(PROJECT / calibration_file)
-        more = {"calibration": found, "configuration": common, "sync": ways(train)}
+        more = {"calibration": found, "configuration": recorded(common), "sync": ways(train)}
         for seed in range(1, seeds + 1):
             for arm in random.Random(seed).sample(list(ARMS), len(ARMS)):
                 override = {**common, "sync": ways(train)[arm]}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from test_resolve import request as new_run
 
 from trainer import checkpoint, resume
 from trainer.config import ConfigError
@@ -30,20 +31,7 @@ def project(tmp_path):
 
 
 def request(project, **changes):
-    return {
-        "task": "train",
-        "experiment": "short",
-        "override": {},
-        "workers": "2",
-        "seed": "1",
-        "boards": ["a", "b", "c"],
-        "project": str(project),
-        "runs_dir": str(project / "runs"),
-        "board_home": "/opt/kit",
-        "resume": RUN,
-        "given": [],
-        **changes,
-    }
+    return new_run(project, **{"boards": ["a", "b", "c"], "resume": RUN, "given": [], **changes})
 
 
 def problems(project, **changes) -> list[str]:
