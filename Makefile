@@ -74,6 +74,7 @@ setup-boards: ## make .board-venv: TensorFlow for the emulated boards
 lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newest versions)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/controller.in -o requirements/controller.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/dev.in -o requirements/dev.txt $(ARGS)
+	.venv/bin/uv pip compile -q --python-version 3.11 requirements/extras.in -c requirements/dev.txt -o requirements/extras.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
 
 .PHONY: clean
