@@ -1,4 +1,4 @@
-"""python -m analysis compare | report | figures | manifest | calibrate: the only place that prints and exits."""
+"""python -m analysis COMMAND: the only place that prints and exits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.calibrate import calibrate
 from analysis.compare import Comparison, compare
 from analysis.load import AnalysisError, load
-from analysis.manifest import log_tail, write_manifest
+from analysis.manifest import add_energy, log_tail, write_manifest
 from analysis.table import as_text, notes
 from trainer.config import ConfigError
 from trainer.events import write_json
@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "manifest":
-            _manifest(options.run, options.interrupted)
+            _manifest(options.run, options.interrupted, options.switch_watts)
+        elif options.command == "energy":
+            costs = add_energy(options.run, switch_w=options.switch_watts, wall_meter=options.wall_meter)
+            print("\n".join(_costs(costs)) or "nothing on its boards measures power")
         elif options.command == "calibrate":
             _calibrate(options.run, options.rate, options.out)
         elif options.command == "figures":
@@ -54,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
     ended.add_argument("run", type=Path, metavar="RUN_DIR")
     ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
+    cost = commands.add_parser(
+        "energy", help="what a run took, with what nobody on the boards knows, kept in its manifest"
+    )
+    cost.add_argument("run", type=Path, metavar="RUN_DIR")
+    cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix seconds or ISO 8601), power_w")
+    for parsers in (ended, cost):
+        parsers.add_argument("--switch-watts", type=float, metavar="W", help="power of the switch")
     rate = commands.add_parser("calibrate", help="the link rate of emulated boards, from a probe")
     rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
@@ -111,15 +121,14 @@ def _calibrate(folder: Path, rate_bit_per_s: int, out: Path) -> None:
     )
 
 
-def _manifest(folder: Path, interrupted: bool) -> None:
-    manifest = write_manifest(folder, interrupted=interrupted)
+def _manifest(folder: Path, interrupted: bool, switch_w: float | None) -> None:
+    manifest = write_manifest(folder, interrupted=interrupted, switch_w=switch_w)
     cause = f": {manifest['cause']}" if manifest["cause"] else ""
     print(f"{manifest['run_id']} {manifest['status']}{cause}")
     if manifest["remedy"]:
         print(f"What to do: {manifest['remedy']}.")
-    for board in manifest["boards"]:
-        if board["cost"]["energy_j"] is not None:
-            print(_energy(board, manifest["rehearsal"]))
+    for line in _costs(manifest):
+        print(line)
     tail = log_tail(folder, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
         print(f"The log of {manifest['culprit']} ends with:")
@@ -127,11 +136,25 @@ def _manifest(folder: Path, interrupted: bool) -> None:
         print(f"  {line[:300]}")
 
 
-def _energy(board: Mapping[str, Any], emulated: bool | None) -> str:
-    cost = board["cost"]
+def _costs(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What is known of a run's energy, a line for each board and one for all."""
+    sensors = "; an emulated board, with made-up sensors" if manifest["rehearsal"] else ""
+    for board in manifest["boards"]:
+        if board["cost"]["energy_j"] is not None:
+            yield f"{board['name']} {_energy(board['cost'])} ({', '.join(board['cost']['rails'])}{sensors})."
+    cost = manifest["cost"]
+    if cost["energy_j"] is not None and len(manifest["boards"]) > 1:
+        yield f"All boards {_energy(cost)}, {cost['energy_j_per_image']:.3f} J an image."
+    for where, joules in (("The switch took", cost["switch_energy_j"]), ("At the wall:", cost["wall_energy_j"])):
+        if joules is not None:
+            yield f"{where} {joules / 1000:.1f} kJ."
+
+
+def _energy(cost: Mapping[str, Any]) -> str:
+    above = cost["energy_above_idle_j"]
     return (
-        f"{board['name']} took {cost['energy_j'] / 1000:.1f} kJ, {cost['mean_power_mw'] / 1000:.1f} W in the mean "
-        f"({', '.join(cost['rails'])}{'; an emulated board, with made-up sensors' if emulated else ''})."
+        f"took {cost['energy_j'] / 1000:.1f} kJ, {cost['mean_power_mw'] / 1000:.1f} W in the mean"
+        f"{'' if above is None else f', {above / 1000:.1f} kJ of it above idle'}"
     )
 
 

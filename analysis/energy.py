@@ -1,18 +1,23 @@
-"""What a run cost: energy and temperature of each board, from its samples.
+"""What a run cost: energy and temperature of each board, and of the cluster, from samples.
 
-The power is that of the module's rails, not of the wall socket: supplies, fans and the switch come on top.
+A board's power is that of its module's rails, not of the wall socket: supplies, fans and the switch come on top. The
+switch may be given as a constant, and the whole as a wall meter's file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-# rails that all power of a module goes through; the others are parts of them
-_INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
+from trainer.config import ConfigError
+from trainer.tegrastats import summed_rails
+
+_SUMS = ("energy_j", "energy_above_idle_j", "mean_power_mw", "idle_power_mw")
 
 
 def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -20,27 +25,56 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
 
     `samples` are those of telemetry.jsonl, `records` those of events.jsonl. rails: those that were summed; energy_j and
     mean_power_mw: null where the board has no such sensor, or where the run was resumed (what the attempts before took
-    is not in these samples); temperature_max_c: of the hottest sensor.
+    is not in these samples); idle_power_mw: the mean before the trainer began; energy_above_idle_j: what training took
+    on top of that; epoch_energy_j: of each epoch, with its validation; images: that this board trained on, and
+    energy_j_per_image of them; temperature_max_c: of the hottest sensor.
     """
-    start, end = _interval(records)
+    start, end = training(records) or (0.0, 0.0)
+    epochs = [record for record in records if record["event"] == "epoch"]
     inside = [sample for sample in samples if start <= sample["time_s"] <= end]
     hottest = [max(sample["temperature_c"].values()) for sample in inside if sample["temperature_c"]]
     rails = summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
     powered = [sample for sample in samples if rails and set(rails) <= sample["power_mw"].keys()]
+    idle = [_watts(sample, rails) for sample in powered if sample["idle"]]
+    idle_w = float(np.mean(idle)) if idle else None
+    times = np.array([sample["time_s"] for sample in powered], dtype=float)
+    watts = np.array([_watts(sample, rails) for sample in powered], dtype=float)
     resumed = any(record["event"] == "resume" for record in records)
-    joules = None
-    if not resumed:
-        joules = integral(
-            np.array([sample["time_s"] for sample in powered], dtype=float),
-            np.array([sum(sample["power_mw"][rail] for rail in rails) / 1000 for sample in powered], dtype=float),
-            start,
-            end,
-        )
+    joules = None if resumed else integral(times, watts, start, end)
+    images = sum(record["images"] for record in epochs)
     return {
         "rails": rails,
         "energy_j": joules,
         "mean_power_mw": None if joules is None else 1000 * joules / (end - start),
+        "idle_power_mw": None if idle_w is None else 1000 * idle_w,
+        "energy_above_idle_j": None if joules is None or idle_w is None else joules - idle_w * (end - start),
+        "epoch_energy_j": [
+            None if joules is None else integral(times, watts, epoch["time_s"] - epoch["epoch_s"], epoch["time_s"])
+            for epoch in epochs
+        ],
+        "images": images,
+        "energy_j_per_image": None if joules is None else joules / images,
         "temperature_max_c": max(hottest, default=None),
+    }
+
+
+def of_cluster(
+    costs: Sequence[Mapping[str, Any]], interval: tuple[float, float] | None, switch_w: float | None, meter: Path | None
+) -> dict[str, Any]:
+    """The boards' costs together; null where one of them is. `interval` (s, the controller's clock) is the training's.
+
+    switch_energy_j: the switch's constant power over the interval; wall_energy_j: the integral of the wall meter's
+    file. Raises ConfigError where that file cannot be read.
+    """
+    start, end = interval or (0.0, 0.0)
+    together = {name: _sum([cost[name] for cost in costs]) for name in _SUMS}
+    images = sum(cost["images"] for cost in costs)
+    joules = together["energy_j"]
+    return {
+        **together,
+        "energy_j_per_image": None if joules is None else joules / images,
+        "switch_energy_j": switch_w * (end - start) if switch_w is not None and interval else None,
+        "wall_energy_j": integral(*_wall(meter), start, end) if meter and interval else None,
     }
 
 
@@ -62,14 +96,31 @@ def integral(times: npt.NDArray[Any], watts: npt.NDArray[Any], start: float, end
     return float(np.trapezoid(np.interp(at, times, watts), at))
 
 
-def summed_rails(rails: Collection[str]) -> list[str]:
-    """The rails whose sum is the module's power: the one at its input where there is one, else all of them."""
-    inputs = [rail for rail in _INPUTS if rail in rails]
-    return inputs[:1] or sorted(rails)
-
-
-def _interval(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """From the first step to the end of the last epoch; (0, 0) where there was none."""
+def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """From the first step to the end of the last epoch (s, the board's clock); None where no epoch ended."""
     starts = [record["time_s"] for record in records if record["event"] == "start"]
     ends = [record["time_s"] for record in records if record["event"] == "epoch"]
-    return (starts[0], ends[-1]) if starts and ends else (0.0, 0.0)
+    return (starts[0], ends[-1]) if starts and ends else None
+
+
+def _watts(sample: Mapping[str, Any], rails: Sequence[str]) -> float:
+    return float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _wall(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Times (s since 1970) and power (W) of a wall meter's file; time is in Unix seconds or in ISO 8601."""
+    try:
+        table = pd.read_csv(path)
+        times = table["time"]
+        if not pd.api.types.is_numeric_dtype(times):
+            times = (pd.to_datetime(times, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+        return times.to_numpy(float), table["power_w"].to_numpy(float)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            [f"{path} cannot be read as a wall meter's file ({error!r}): give CSV with the columns time and power_w"]
+        ) from error

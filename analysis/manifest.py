@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.energy import of_board
+from analysis.energy import of_board, of_cluster, training
+from analysis.timeline import read_clock
 from trainer.causes import first_cause
 from trainer.checkpoint import FOLDER
-from trainer.config import Run, load_run
+from trainer.config import ConfigError, Run, load_run
 from trainer.events import SCHEMA, Result, read_records, write_json
 from trainer.resume import ATTEMPTS
 
@@ -39,34 +40,61 @@ _MANIFEST = (
 )
 
 
-def write_manifest(folder: Path, *, interrupted: bool = False) -> dict[str, Any]:
+def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
     """Write the manifest of a collected run and return it.
 
-    `interrupted`: the controller stopped the run. Raises ConfigError where run.json does not
-    describe a run, OSError where the folder cannot be read or written.
+    `interrupted`: the controller stopped the run. `switch_w`: see `energy.of_cluster`. Raises ConfigError where
+    run.json does not describe a run, OSError where the folder cannot be read or written.
     """
     run = load_run(folder / "run.json")
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
-    costs: dict[str, dict[str, Any]] = {}
     for board in run.boards:
         home = folder / "boards" / board
         results[board] = read_result(home / "result.json")[0] or read_result(home / _LOST)[0]
-        records = _records(home / "events.jsonl")
-        start = next((record for record in records if record["event"] == "start"), None)
+        start = next((record for record in _records(home / "events.jsonl") if record["event"] == "start"), None)
         if start:
             starts[board] = start
-        costs[board] = of_board(_records(home / _TELEMETRY), records)
     gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
     described = describe(run, results, starts, interrupted)
     if described["status"] == "succeeded":
         for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
             shutil.rmtree(checkpoints)
-    for board in described["boards"]:
-        board["cost"] = costs[board["name"]]
-    manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": _checksums(folder)}
+    measured = _costs(folder, described, switch_w)
+    manifest = {**described, **measured, "attempts": _attempts(folder), "gates": gates, "sha256": _checksums(folder)}
     write_json(folder / NAME, manifest)
     return manifest
+
+
+def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
+    """Work out again what a run cost, with what nobody on the boards knows, and keep it in the manifest; returns that.
+
+    Raises ConfigError where there is no manifest, or where the wall meter's file cannot be read.
+    """
+    manifest, problem = read_manifest(folder)
+    if manifest is None:
+        raise ConfigError([f"{folder / NAME} {problem}: collect the run first, with playbooks/collect.yml"])
+    manifest |= _costs(folder, manifest, switch_w, wall_meter)
+    write_json(folder / NAME, manifest)
+    return manifest
+
+
+def _costs(
+    folder: Path, described: Mapping[str, Any], switch_w: float | None, wall_meter: Path | None = None
+) -> dict[str, Any]:
+    """The manifest's `boards`, each with its cost and its clock, and the cost of all together."""
+    boards: list[dict[str, Any]] = []
+    trained: list[float] = []  # first steps and last epochs' ends, on the controller's clock
+    for board in described["boards"]:
+        home = folder / "boards" / board["name"]
+        records, clock = _records(home / "events.jsonl"), read_clock(home)
+        cost, interval = of_board(_records(home / _TELEMETRY), records), training(records)
+        boards.append({**board, "cost": cost, "clock": clock.to_dict() if clock else None})
+        if interval and clock:
+            trained += clock.on_controller(interval).tolist()
+    interval = (min(trained), max(trained)) if trained else None
+    cluster = of_cluster([board["cost"] for board in boards], interval, switch_w, wall_meter)
+    return {"boards": boards, "cost": cluster}
 
 
 def describe(

@@ -177,6 +177,7 @@ class Sample:
     """What the board did at a moment of the run; in telemetry.jsonl."""
 
     KIND: ClassVar[str] = "sample"
+    idle: bool  # the trainer had not begun
     memory_bytes: Optional[int]  # in use
     cpu_load: Optional[float]  # 0 to 1, mean of the board's cores
     gpu_load: Optional[float]  # 0 to 1

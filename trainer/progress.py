@@ -5,6 +5,10 @@ from __future__ import annotations
 import statistics
 from typing import Any, List, Mapping, Optional
 
+from trainer.tegrastats import summed_rails
+
+TALKS = "CLUSTER_KIT_TALKS"  # in the environment where somebody sees what is said, a terminal
+
 
 class Progress:
     """How a run is getting on, and how long it still takes."""
@@ -19,8 +23,8 @@ class Progress:
         self._epoch_s: List[float] = []
         self._first_windows: List[Mapping[str, Any]] = []
 
-    def take(self, record: Mapping[str, Any]) -> Optional[str]:
-        """Note a record; what there is to say of it, if anything."""
+    def take(self, record: Mapping[str, Any], samples: Mapping[str, Mapping[str, Any]]) -> Optional[str]:
+        """Note a record; what there is to say of it, if anything. `samples`: each board's latest one, by its name."""
         kind = record["event"]
         if kind == "start":
             self._workers = record["workers"]
@@ -42,6 +46,7 @@ class Progress:
             f"{self._workers * record['images'] / record['train_s']:,.0f} images/s",
             f"{agreeing_s / record['train_s']:.0%} agreeing",
             f"{record['epoch_s']:.1f} s",
+            *_state(samples),
             f"{duration(self.left_s())} left",
         ]
         return "  ".join(parts)
@@ -57,6 +62,24 @@ class Progress:
             return float(first["epoch_s"])
         step_s = sum(window["elapsed_s"] for window in later) / sum(window["steps"] for window in later)
         return float(first["steps"] * step_s + first["epoch_s"] - first["train_s"])
+
+
+def _state(samples: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    """The hottest board and the power of all of them, as far as they have such sensors."""
+    hottest = max(
+        (
+            (max(sample["temperature_c"].values()), board)
+            for board, sample in samples.items()
+            if sample["temperature_c"]
+        ),
+        default=None,
+    )
+    powers = [sample["power_mw"] for sample in samples.values()]
+    watts = sum(power[rail] for power in powers for rail in summed_rails(power)) / 1000
+    return [
+        *([f"{hottest[1]} {hottest[0]:.0f} °C"] if hottest else []),
+        *([f"{watts:.0f} W"] if powers and all(powers) else []),
+    ]
 
 
 def duration(seconds: float) -> str:

@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the run.json of this run")
     parser.add_argument("--stop", action="store_true", help="end this run, if it goes on, and leave its result")
     parser.add_argument("--owner", default="unknown", help="who runs it: user@controller")
+    parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="that a board measures before")
     for limit in fields(Limits):
         parser.add_argument(f"--{limit.name}-limit", type=float, default=limit.default, metavar="SECONDS")
     arguments = parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> int:
     _leave_terminal(folder)
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
-        supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock)
+        supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock, arguments.idle)
     finally:
         lock.release()
         os._exit(0)  # the parent has done the interpreter's cleaning
@@ -77,8 +78,12 @@ def supervise(
     folder: Path,
     limits: Limits = DEFAULTS,
     lock: Optional[Lock] = None,
+    idle_s: float = 0.0,
 ) -> int:
-    """Run the command as the trainer of this folder until it has ended; returns its exit code."""
+    """Run the command as the trainer of this folder until it has ended; returns its exit code.
+
+    A board that measures its power is left idle for `idle_s` before.
+    """
     started_s = time.time()
     result = folder / "result.json"
     (folder / RESERVE).write_bytes(bytes(_RESERVED))  # so that a full disk has room for the result
@@ -89,6 +94,7 @@ def supervise(
     telemetry = Telemetry(folder, network.interface_with(load_cluster(folder / "tf_config.json").own_ip))
     signal.signal(signal.SIGTERM, _stop)
     try:
+        telemetry.rest(idle_s)
         with (folder / "trainer.log").open("ab") as log:
             # a session of its own: so that all its processes can be ended together
             trainer = subprocess.Popen(

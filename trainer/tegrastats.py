@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Optional
+from typing import Collection, Dict, List, Optional
 
 _OFF_C = -256.0  # what a sensor that is switched off shows
 _MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
@@ -16,6 +16,8 @@ _CORES = re.compile(r"\bCPU \[([^\]]*)\]")
 _GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
 _TEMPERATURE = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C\b")
 _RAIL = re.compile(r"\b([A-Z]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)")  # now/mean since its start
+# rails that all power of a module goes through; the others are parts of them
+_INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
 _NO_RAILS = ("NC", "RAM", "IRAM", "SWAP")  # not connected; what a line that is cut may look like
 
 
@@ -43,3 +45,9 @@ def parse(line: str) -> Reading:
         temperature_c={name: celsius for name, celsius in temperatures.items() if celsius > _OFF_C},
         power_mw={name: int(now) for name, now in _RAIL.findall(line) if name not in _NO_RAILS},
     )
+
+
+def summed_rails(rails: Collection[str]) -> List[str]:
+    """The rails whose sum is the module's power: the one at its input where there is one, else all of them."""
+    inputs = [rail for rail in _INPUTS if rail in rails]
+    return inputs[:1] or sorted(rails)

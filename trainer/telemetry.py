@@ -6,12 +6,13 @@ From tegrastats where the board has it, else from the kernel. A sensor that is m
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from trainer import network
 from trainer.events import EventLog, Sample
@@ -20,6 +21,7 @@ from trainer.tegrastats import Reading, parse
 NAME = "telemetry.jsonl"
 INTERVAL_S = 1.0
 _END_S = 5.0
+_LAST = 4096  # bytes that hold a sample
 _STAT, _MEMORY, _THERMAL = Path("/proc/stat"), Path("/proc/meminfo"), Path("/sys/class/thermal")
 
 
@@ -29,9 +31,19 @@ class Telemetry:
     def __init__(self, folder: Path, interface: Optional[str]) -> None:
         self._path, self._interface = folder / NAME, interface
         self._over = threading.Event()
+        self._idle = True
         self._tegrastats: Optional[subprocess.Popen[str]] = None
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
+
+    def rest(self, seconds: float) -> None:
+        """Let a board that measures its power idle for so long, so that it is known what it takes then.
+
+        The samples after that are those of the trainer.
+        """
+        if shutil.which("tegrastats"):
+            self._over.wait(seconds)
+        self._idle = False
 
     def stop(self) -> None:
         """No more samples."""
@@ -47,6 +59,7 @@ class Telemetry:
                 bytes_now = network.counters(self._interface)
                 log.write(
                     Sample(
+                        idle=self._idle,
                         memory_bytes=reading.memory_bytes,
                         cpu_load=reading.cpu_load,
                         gpu_load=reading.gpu_load,
@@ -77,6 +90,18 @@ class Telemetry:
                     break
                 yield parse(line)
             self._tegrastats.kill()
+
+
+def latest(path: Path) -> Optional[Dict[str, Any]]:
+    """The latest whole sample of a file that may be growing; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST))
+            *lines, _ = file.read().split(b"\n")
+        sample = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return sample if isinstance(sample, dict) and sample.get("event") == Sample.KIND else None
 
 
 def _cpu_times(path: Path = _STAT, cores: Optional[Sequence[int]] = None) -> Optional[Tuple[int, int]]:

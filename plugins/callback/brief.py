@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from ansible.plugins.callback.default import CallbackModule as Default
@@ -25,6 +27,11 @@ class CallbackModule(Default):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "brief"
+
+    def __init__(self) -> None:
+        super().__init__()
+        if sys.stdout.isatty() or self._is_verbose():
+            os.environ["CLUSTER_KIT_TALKS"] = "1"  # trainer/progress.py: a line per epoch, where somebody reads it
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         if self._is_verbose():

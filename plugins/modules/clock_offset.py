@@ -23,5 +23,6 @@ RETURN = """
 offset_s: {type: float, returned: success, description: [By how many seconds the board's clock is ahead.]}
 uncertainty_s: {type: float, returned: success, description: [How far, at most, the true offset is from that.]}
 rounds: {type: int, returned: success, description: [Questions that were answered.]}
+board_s: {type: float, returned: success, description: [The board's time of it, in seconds since 1970.]}
 measured_at: {type: str, returned: success, description: [The controller's time, UTC.]}
 """

@@ -5,17 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from analysis.energy import integral, of_board, summed_rails
+from analysis.energy import integral, of_board, of_cluster
+from trainer.config import ConfigError
+from trainer.tegrastats import summed_rails
 
 ORIN = {"VDD_GPU_SOC": 9000, "VDD_CPU_CV": 2000, "VIN_SYS_5V0": 4000}
 
 
-def sample(time_s, power_mw, celsius=40.0):
-    return {"time_s": time_s, "power_mw": power_mw, "temperature_c": {"GPU": celsius, "CPU": celsius - 3}}
+def sample(time_s, power_mw, celsius=40.0, idle=False):
+    return {"time_s": time_s, "power_mw": power_mw, "temperature_c": {"GPU": celsius, "CPU": celsius - 3}, "idle": idle}
 
 
 def records(*events):
-    return [{"event": event, "time_s": time_s} for event, time_s in events]
+    return [{"event": event, "time_s": time_s, "epoch_s": 50.0, "images": 300} for event, time_s in events]
 
 
 TRAINED = records(("start", 10.0), ("window", 12.0), ("epoch", 60.0), ("epoch", 110.0), ("end", 112.0))
@@ -49,6 +51,53 @@ def test_a_boards_energy_is_that_of_its_training():
     assert found["energy_j"] == pytest.approx(15 * 100)
     assert found["mean_power_mw"] == pytest.approx(15_000)
     assert found["temperature_max_c"] == 50.0
+
+
+def test_what_an_idle_board_takes_is_told_apart():
+    before = [sample(float(second), {"VDD_IN": 9_000 + 2_000 * (second % 2)}, idle=True) for second in range(4)]
+    samples = [*before, *(sample(float(second), {"VDD_IN": 15_000}) for second in range(4, 120))]
+    found = of_board(samples, TRAINED)
+    assert found["idle_power_mw"] == pytest.approx(10_000)
+    assert found["energy_above_idle_j"] == pytest.approx(5 * 100)
+    assert of_board(samples[4:], TRAINED)["energy_above_idle_j"] is None, "nobody measured an idle board"
+
+
+def test_epochs_and_images_have_their_part():
+    samples = [sample(float(second), {"VDD_IN": 10_000 if second <= 60 else 20_000}) for second in range(120)]
+    found = of_board(samples, TRAINED)
+    assert found["epoch_energy_j"] == pytest.approx([500, 1000], rel=0.01)
+    assert (found["images"], found["energy_j_per_image"]) == (600, pytest.approx(found["energy_j"] / 600))
+
+
+class TestCluster:
+    one = of_board([sample(float(second), ORIN, idle=second < 5) for second in range(120)], TRAINED)
+
+    def test_boards_are_summed(self):
+        found = of_cluster([self.one, self.one], None, None, None)
+        assert found["energy_j"] == pytest.approx(2 * 1500) and found["mean_power_mw"] == pytest.approx(30_000)
+        assert found["energy_j_per_image"] == self.one["energy_j_per_image"]
+        assert found["switch_energy_j"] is None and found["wall_energy_j"] is None
+
+    def test_a_board_without_sensors_leaves_the_sum_unknown(self):
+        found = of_cluster([self.one, of_board([], TRAINED)], None, None, None)
+        assert found["energy_j"] is None and found["energy_j_per_image"] is None
+
+    @pytest.mark.parametrize(
+        "time", [lambda s: str(1_700_000_000 + s), lambda s: f"2023-11-14T22:{13 + s // 60}:{20}Z"]
+    )
+    def test_the_switch_and_the_wall_meter_count_over_the_training(self, tmp_path, time):
+        meter = tmp_path / "meter.csv"
+        meter.write_text("time,power_w\n" + "".join(f"{time(second)},80\n" for second in range(0, 241, 60)))
+        interval = (1_700_000_000.0 + 30, 1_700_000_000.0 + 230)
+        found = of_cluster([self.one], interval, 12.0, meter)
+        assert found["switch_energy_j"] == pytest.approx(12 * 200)
+        assert found["wall_energy_j"] == pytest.approx(80 * 200)
+
+    def test_another_file_than_a_meters_is_refused(self, tmp_path):
+        meter = tmp_path / "meter.csv"
+        meter.write_text("when,watts\n1,2\n")
+        with pytest.raises(ConfigError, match=r"meter.csv cannot be read.*columns time and power_w"):
+            of_cluster([self.one], (0.0, 1.0), None, meter)
 
 
 def test_rails_are_summed_where_none_is_the_input():

@@ -67,14 +67,9 @@ def test_a_board_without_result_is_named(tmp_path):
     (folder / "boards/board-2/result.json").unlink()
     manifest = write_manifest(folder)
     assert (manifest["status"], manifest["cause"]) == ("failed", "board-2 left no result")
-    assert manifest["boards"][1] == {
-        "name": "board-2",
-        "rank": 1,
-        "status": None,
-        "cause": "left no result",
-        "facts": {},
-        "cost": {"rails": [], "energy_j": None, "mean_power_mw": None, "temperature_max_c": None},
-    }
+    left = manifest["boards"][1]
+    assert (left["name"], left["rank"], left["status"], left["cause"]) == ("board-2", 1, None, "left no result")
+    assert (left["facts"], left["clock"], left["cost"]["energy_j"]) == ({}, None, None)
 
 
 def test_earlier_attempts_are_listed_in_their_order(tmp_path):

@@ -35,25 +35,33 @@ def epoch(number, train_s, **changes):
 
 def test_an_epoch_is_one_line():
     progress = Progress(10)
-    assert "2 board(s), 4 steps of 64 images" in progress.take(START)
-    line = progress.take(epoch(1, 4.0))
+    assert "2 board(s), 4 steps of 64 images" in progress.take(START, {})
+    line = progress.take(epoch(1, 4.0), {})
     parts = ("epoch   1/10", "loss 2.500", "val_accuracy 0.250", "128 images/s", "60% agreeing", "5.0 s", "45 s left")
     assert line == "  ".join(parts)
-    assert progress.take(window(1.0)) is None
+    assert progress.take(window(1.0), {}) is None
+
+
+def test_the_hottest_board_and_the_power_of_all_are_told_where_they_are_known():
+    hot = {"temperature_c": {"CPU": 51.5, "GPU": 60.6}, "power_mw": {"VDD_GPU_SOC": 20_000, "VDD_CPU_CV": 5_400}}
+    cool = {"temperature_c": {"CPU": 40.0}, "power_mw": {"VDD_IN": 30_000, "VDD_SOC": 9_000}}
+    assert "  b 61 °C  55 W  " in Progress(9).take(epoch(1, 4.0), {"a": cool, "b": hot})
+    line = Progress(9).take(epoch(1, 4.0), {"a": {**cool, "power_mw": {}}, "b": {**hot, "temperature_c": {}}})
+    assert "  a 40 °C  " in line and " W " not in line, "a sum without one of them would be made up"
 
 
 def test_what_only_the_first_epoch_does_does_not_count_in_the_time_left():
     progress = Progress(10)
     for seconds in (20.0, 2.0, 2.0, 2.0):  # it traces in its first step
-        progress.take(window(seconds))
-    progress.take(epoch(1, 26.0))
+        progress.take(window(seconds), {})
+    progress.take(epoch(1, 26.0), {})
     assert progress.left_s() == pytest.approx(9 * (4 * 2.0 + 1.0))
-    progress.take(epoch(2, 10.0))
+    progress.take(epoch(2, 10.0), {})
     assert progress.left_s() == pytest.approx(8 * 11.0)
 
 
 def test_waiting_that_was_not_measured_is_part_of_communication():
-    assert "50% agreeing" in Progress(2).take(epoch(1, 4.0, waiting_s=None))
+    assert "50% agreeing" in Progress(2).take(epoch(1, 4.0, waiting_s=None), {})
 
 
 @pytest.mark.parametrize(

@@ -72,12 +72,6 @@ class TestWords:
         )
         assert self.power.clocks_pinned(shown) is pinned
 
-    def test_the_fastest_round_counts(self) -> None:
-        clock = load("plugins/action/clock_offset.py")
-        found = clock.summary([clock.Round(100.0, 102.5, 100.4), clock.Round(200.0, 202.51, 200.02)])
-        assert found["offset_s"] == pytest.approx(2.5)
-        assert found["uncertainty_s"] == pytest.approx(0.01)
-
     def test_the_firewalls_port_is_the_trainers(self) -> None:
         defaults = {role: yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ROLES}
         assert f"default({defaults['run_config']['run_config_port']})" in defaults["firewall"]["firewall_port"]

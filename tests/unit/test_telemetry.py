@@ -47,6 +47,34 @@ def test_tegrastats_is_read_and_ended(tmp_path, monkeypatch, after):
         os.kill(int(pid.read_text()), 0)
 
 
+def test_a_board_that_measures_power_rests_first(tmp_path, monkeypatch):
+    tool = tmp_path / "tegrastats"
+    tool.write_text(f"#!/bin/sh\nwhile sleep 0.1; do echo '{LINE}'; done\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    at_work = Telemetry(tmp_path, "lo")
+    at_work.rest(0.5)
+    time.sleep(0.5)
+    at_work.stop()
+    idle = [record["idle"] for record in read_records(tmp_path / telemetry.NAME)[0]]
+    assert idle == sorted(idle, reverse=True) and idle.count(True) >= 2 and idle.count(False) >= 2
+
+
+def test_a_board_that_does_not_measure_power_does_not_wait(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    at_work, before = Telemetry(tmp_path, "lo"), time.monotonic()
+    at_work.rest(60)
+    at_work.stop()
+    assert time.monotonic() - before < 10
+
+
+def test_the_latest_sample_of_a_file_that_grows(tmp_path):
+    path = tmp_path / telemetry.NAME
+    assert telemetry.latest(path) is None
+    path.write_text('{"event": "sample", "idle": true}\n' * 1000 + '{"event": "sample", "idle": false}\n{"event": "sa')
+    assert telemetry.latest(path) == {"event": "sample", "idle": False}
+
+
 def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
     stat = tmp_path / "stat"
     stat.write_text("cpu 9 9 9 9 9\ncpu0 100 0 0 0 0 0 0 0\ncpu1 10 0 10 70 10 0 0 0\n")

@@ -16,9 +16,10 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from trainer import clocks, telemetry
 from trainer.causes import REMEDIES, Cause
 from trainer.events import write_json
-from trainer.progress import Progress
+from trainer.progress import TALKS, Progress
 
 _MARK = "---end---"
 _FIRST = "lost.json"  # in the run's folder: which board failed first; in a board's folder: what became of it
@@ -47,25 +48,29 @@ class ActionModule(ActionBase):
         run = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
         local = run_dir / "boards" / board
         local.mkdir(parents=True, exist_ok=True)
-        records = _Records(local / "events.jsonl", run["config"]["epochs"], board == run["boards"][0])
+        chief = board == run["boards"][0] and TALKS in os.environ
+        mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"]) if chief else None)
         started = arguments["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
             result = _lost(local, "never_started", f"its supervisor ended with code {started['rc']}: {said}")
         else:
-            result = self._follow(arguments, run_dir, local, records)
+            clock = local / clocks.NAME
+            self._note_clock(clock, "start")
+            result = self._follow(arguments, run_dir, local, mirror)
+            self._note_clock(clock, "end")
         if result["status"] == "succeeded":
             return {**answer, "changed": True, "status": "succeeded"}
         if result["status"] == "failed":
             _claim(run_dir / _FIRST, board)
         return {**answer, "failed": True, "status": result["status"], "msg": f"{board}: {result['cause']}"}
 
-    def _follow(self, arguments: dict[str, Any], run_dir: Path, local: Path, records: _Records) -> dict[str, Any]:
+    def _follow(self, arguments: dict[str, Any], run_dir: Path, local: Path, mirror: _Mirror) -> dict[str, Any]:
         """Look until this board has ended, or has to; returns its result, or what is known instead."""
         controller = os.getppid()
         seen_s, gone, end_s = time.monotonic(), 0, None
         while True:
-            look = self._look(arguments["board_dir"], records)
+            look = self._look(arguments["board_dir"], mirror)
             now = time.monotonic()
             if look is not None:
                 seen_s = now
@@ -91,7 +96,22 @@ class ActionModule(ActionBase):
                     return {"status": "lost", "cause": f"stopped, because {first} failed"}
             time.sleep(arguments["poll_s"])
 
-    def _look(self, board_dir: str, records: _Records) -> tuple[dict[str, Any] | None, bool] | None:
+    def _note_clock(self, path: Path, moment: str) -> None:
+        """Keep the offset of the board's clock at the start or at the end of the run; nothing where it is gone."""
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            known[moment] = clocks.measure(self._ask_time)
+        except (AnsibleConnectionFailure, ValueError) as error:
+            _display.vv(f"{path.parent.name} does not tell its time: {error}")
+        else:
+            write_json(path, known)
+
+    def _ask_time(self) -> clocks.Round:
+        sent_s = time.time()
+        done = self._low_level_execute_command(clocks.ASK, sudoable=False)
+        return clocks.Round(sent_s, float(done["stdout"]), time.time())
+
+    def _look(self, board_dir: str, mirror: _Mirror) -> tuple[dict[str, Any] | None, bool] | None:
         """Take over what is new; the result once there is one, and whether the run's supervisor lives.
 
         None where the board cannot be reached.
@@ -100,8 +120,9 @@ class ActionModule(ActionBase):
         command = (
             f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
             f"grep -qs {folder}/run.json /proc/${{pid:-none}}/cmdline && echo running; echo {_MARK}; "
-            f"tail -c +{records.size + 1} {folder}/events.jsonl 2>/dev/null; "
-            f"echo {_MARK}; cat {folder}/result.json 2>/dev/null; true"
+            f"tail -c +{mirror.events.size + 1} {folder}/events.jsonl 2>/dev/null; echo {_MARK}; "
+            f"tail -c +{mirror.samples.size + 1} {folder}/{telemetry.NAME} 2>/dev/null; echo {_MARK}; "
+            f"cat {folder}/result.json 2>/dev/null; true"
         )
         try:
             done = self._low_level_execute_command(command, sudoable=False)
@@ -109,31 +130,49 @@ class ActionModule(ActionBase):
             # training goes on without us: look again
             _display.vv(f"lost sight of {board_dir}: {error}")
             return None
-        if done["stdout"].count(_MARK) != 2:
+        if done["stdout"].count(_MARK) != 3:
             return None  # the connection broke in the middle
-        running, new, result = done["stdout"].split(_MARK)
-        records.take(new.removeprefix("\n"))
+        running, events, samples, result = (part.removeprefix("\n") for part in done["stdout"].split(_MARK))
+        mirror.take(events, samples)
         return json.loads(result) if result.strip() else None, "running" in running
 
 
-class _Records:
-    """The controller's copy of a board's events.jsonl while it grows."""
+class _Copy:
+    """The controller's copy of a file of records while it grows on the board."""
 
-    def __init__(self, path: Path, epochs: int, talk: bool) -> None:
-        self._path, self._progress, self._talk = path, Progress(epochs), talk
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self.size = path.stat().st_size if path.exists() else 0
         self._rest = ""
 
-    def take(self, text: str) -> None:
+    def take(self, text: str) -> list[dict[str, Any]]:
+        """Keep what is new; the records that are whole by now."""
         with self._path.open("ab") as file:
             content = text.encode()
             file.write(content)
             self.size += len(content)
         *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            said = self._progress.take(json.loads(line)) if self._talk and line else None
+        return [json.loads(line) for line in lines if line]
+
+
+class _Mirror:
+    """What a board has recorded so far, on the controller; of the chief's also a line for people per epoch."""
+
+    def __init__(self, run_dir: Path, local: Path, progress: Progress | None) -> None:
+        self.events, self.samples = _Copy(local / "events.jsonl"), _Copy(local / telemetry.NAME)
+        self._run_dir, self._progress = run_dir, progress
+
+    def take(self, events: str, samples: str) -> None:
+        self.samples.take(samples)
+        for record in self.events.take(events):
+            said = self._progress.take(record, self._latest_samples()) if self._progress else None
             if said:
                 _display.display(f"  {said}")
+
+    def _latest_samples(self) -> dict[str, dict[str, Any]]:
+        """By board, from the copies that all followers keep."""
+        found = {path.parent.name: telemetry.latest(path) for path in self._run_dir.glob(f"boards/*/{telemetry.NAME}")}
+        return {board: sample for board, sample in found.items() if sample}
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
