@@ -363,7 +363,9 @@ class Run:
     """run.json: one execution of a configuration on boards in rank order."""
 
     run_id: str
-    task: str  # train; or, to train nothing, probe: measure a step and an all-reduce, trial: every way in turn
+    # train; or, to train nothing: probe, a step and an all-reduce; trial, every way in turn; predict, what a
+    # prediction is made from
+    task: str
     experiment: str  # name of the preset in experiments/
     workers: int
     seed: int
@@ -373,6 +375,7 @@ class Run:
     trainer_sha256: str  # of the trainer's source as staged
     git_commit: Optional[str]
     git_dirty: Optional[bool]
+    study: Optional[str] = None  # its place in one: study/arm/repeat
 
 
 def load_run(path: Path) -> Run:
@@ -384,7 +387,8 @@ def load_run(path: Path) -> Run:
     if not isinstance(raw, dict):
         raise ConfigError([f"{path} is {_shown(raw)}, not a run: write it with playbooks/run_experiment.yml"])
     names = [item.name for item in dataclasses.fields(Run)]
-    missing = [name for name in names if name not in raw]
+    needed = [item.name for item in dataclasses.fields(Run) if item.default is dataclasses.MISSING]
+    missing = [name for name in needed if name not in raw]
     if missing:
         raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
     kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
@@ -393,4 +397,4 @@ def load_run(path: Path) -> Run:
         problems.append(f"{path}: workers is {raw['workers']}, but boards lists {len(raw['boards'])}")
     if problems:
         raise ConfigError(problems)
-    return Run(**{**{name: raw[name] for name in names}, "config": parse(raw["config"])})
+    return Run(**{**{name: raw[name] for name in names if name in raw}, "config": parse(raw["config"])})

@@ -25,6 +25,7 @@ from typing import (
     Type,
     TypeVar,
     Union,
+    get_args,
     get_type_hints,
 )
 
@@ -173,6 +174,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Collective:
+    """A mean of float32 vectors over all boards, timed by itself."""
+
+    KIND: ClassVar[str] = "collective"
+    payload_bytes: int  # of one board's vector
+    seconds: List[float]  # of each
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Some batches of the validation images, timed by themselves."""
+
+    KIND: ClassVar[str] = "validation"
+    batches: int
+    seconds: float  # of all of them
+    batches_per_epoch: int  # on this board
+
+
+@dataclass(frozen=True)
 class Sample:
     """What the board did at a moment of the run; in telemetry.jsonl."""
 
@@ -197,10 +217,8 @@ class End:
     total_s: float  # from the start of the process; what earlier attempts took up to their last kept record is added
 
 
-Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Sample, End]
-KINDS: Dict[str, Type[Record]] = {
-    kind.KIND: kind for kind in (Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Sample, End)
-}
+Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
+KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
 _FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer import archives, checkpoint, data, features, model, network, probe, schedule, sync, trial
+from trainer import archives, checkpoint, data, features, model, network, predict, probe, schedule, sync, trial
 from trainer.callbacks import Recorder
 from trainer.cluster import Cluster
 from trainer.config import Run
@@ -225,5 +225,7 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         probe.measure(session)
     elif run.task == "trial":
         trial.measure(session)
+    elif run.task == "predict":
+        predict.measure(session)
     else:
         session.finish(sync.train(session))

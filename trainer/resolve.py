@@ -31,8 +31,9 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
     `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), project
-    (the checkout), runs_dir, and board_home (the kit's folder on the boards); and, to go on with a run, its name as
-    `resume`, and which of the others the user gave as `given`. Raises ConfigError with every problem found.
+    (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run of a study its place in it as
+    `study`; and, to go on with a run, its name as `resume`, and which of the others the user gave as `given`. Raises
+    ConfigError with every problem found.
     """
     if request.get("resume"):
         return resume.plan(request)
@@ -76,6 +77,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
         trainer_sha256=trainer_sha256,
         git_commit=commit,
         git_dirty=dirty,
+        study=request.get("study") or None,
     )
     return {
         "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},

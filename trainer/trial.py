@@ -29,7 +29,8 @@ _CYCLES = 5  # fewer where the experiment has fewer epochs
 ONE_BOARD, APART = "one board", "no exchange"
 # name -> fields of config.sync, steps in a cycle. An average of local SGD begins in the middle of a turn, so that all
 # of its cost lies within it
-_WAYS: Dict[str, Tuple[Dict[str, Any], int]] = {
+Ways = Dict[str, Tuple[Dict[str, Any], int]]
+_WAYS: Ways = {
     "keras": ({"way": "keras"}, 8),
     "allreduce, float32": ({"way": "allreduce", "gradient_dtype": "float32"}, 8),
     "allreduce, float16": ({"way": "allreduce"}, 8),
@@ -44,27 +45,37 @@ Turn = Callable[[], None]  # one step
 
 def measure(session: Session) -> None:
     """Time all ways and write a record of each turn. All boards of the cluster take part."""
+    take_turns(session, _WAYS, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
+    session.log.close()
+
+
+def take_turns(session: Session, ways: Ways, cycles: int, alone_steps: int) -> tf.keras.Model:
+    """Time these ways, one board alone, and boards apart; returns the model of a board by itself.
+
+    A cluster of one board has nobody to agree with, so that only the board alone is timed.
+    """
     turns: Dict[str, Tuple[Turn, int, Session]] = {}
-    plain = _plain_turn(session)
+    model, plain = _plain_turn(session)
     plain()
-    for name, (fields, steps) in _WAYS.items():
+    for name, (fields, steps) in ways.items() if session.cluster.workers > 1 else ():
         own = _with(session, fields)
         turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(own)
         for _ in range(warm_up):
             turn()
             session.log.progress()
         turns[name] = (turn, steps, own)
-    turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, _ALONE_STEPS, session)
-    turns[APART] = (plain, _ALONE_STEPS, session)
+    turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, alone_steps, session)
+    if session.cluster.workers > 1:
+        turns[APART] = (plain, alone_steps, session)
     together = tf.function(lambda: mean_over_boards(session.strategy, tf.zeros([1])))
     order = random.Random(session.seed)  # the same on all boards
-    for cycle in range(1, min(_CYCLES, session.config.epochs) + 1):
+    for cycle in range(1, cycles + 1):
         for name in order.sample(sorted(turns), len(turns)):
             turn, steps, own = turns[name]
             session.in_order.submit(together).result()
             session.log.write(_timed(name, cycle, turn, steps, own))
             session.log.progress()
-    session.log.close()
+    return model
 
 
 def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial:
@@ -101,12 +112,12 @@ def _batches(session: Session) -> tf.data.Dataset:
     return data.training_batches(session.images, session.share, session.seed, range(1000))
 
 
-def _plain_turn(session: Session) -> Turn:
+def _plain_turn(session: Session) -> Tuple[tf.keras.Model, Turn]:
     """A step of fit on one board, without a strategy."""
     model = session.build_model()
     keras.compile_model(session, model)
     session.ready(model)
-    return _fit_step(model, iter(_batches(session)))
+    return model, _fit_step(model, iter(_batches(session)))
 
 
 def _keras_turn(session: Session) -> Tuple[Turn, int]:

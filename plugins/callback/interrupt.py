@@ -15,8 +15,9 @@ name: interrupt
 type: aggregate
 short_description: Let Ctrl-C end a run, not only the playbook
 description:
-  - Ansible's own Ctrl-C skips C(always). While the role C(train) is at work, this one makes the file that
-    C(CLUSTER_KIT_INTERRUPTED) names instead; C(follow_run), in a process of its own, looks for it.
+  - Ansible's own Ctrl-C skips C(always). While the roles C(train) and C(study) are at work, this one makes the file
+    that C(CLUSTER_KIT_INTERRUPTED) names instead; C(follow_run) and C(run_study), in processes of their own, look for
+    it.
 """
 
 _VARIABLE = "CLUSTER_KIT_INTERRUPTED"
@@ -38,7 +39,7 @@ class CallbackModule(CallbackBase):
         os.environ[_VARIABLE] = str(self._mark)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        training = task._role is not None and task._role.get_name() == "train"
+        training = task._role is not None and task._role.get_name() in ("train", "study")
         if training and self._ansibles is None:
             self._ansibles = signal.signal(signal.SIGINT, self._interrupted)
         elif not training:

@@ -79,6 +79,11 @@ def test_a_run_is_complete(project):
     json.dumps(answer)
 
 
+def test_a_run_says_where_in_a_study_it_belongs(project):
+    assert resolve(request(project, study="paper/keras/2"))["run"]["study"] == "paper/keras/2"
+    assert resolve(request(project, study=""))["run"]["study"] is None
+
+
 def test_the_trainer_is_packed_by_what_is_in_it(project):
     first = resolve(request(project))["trainer"]
     assert resolve(request(project))["trainer"] == first

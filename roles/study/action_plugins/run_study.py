@@ -1,0 +1,128 @@
+"""Makes the runs of a study, each with a playbook of its own, on the controller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from analysis.load import AnalysisError
+from analysis.study import Slot, State, left_s, slots, states
+from trainer.progress import duration
+
+_INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
+_POLL_S = 0.2
+_display = Display()
+
+
+class ActionModule(ActionBase):
+    """run_study: see library/run_study.py."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "study": {"type": "str", "required": True},
+                "boards": {"type": "list", "elements": "str", "required": True},
+                "tries": {"type": "int", "default": 2},
+                "project": {"type": "path", "required": True},
+                "runs_dir": {"type": "path", "required": True},
+            }
+        )
+        self._project, self._runs_dir = Path(arguments["project"]), Path(arguments["runs_dir"])
+        try:
+            planned = slots(arguments["study"], self._project, arguments["boards"])
+            found = self._pick_up(planned)
+            made = sum(state.succeeded is not None for state in found)
+            _display.display(f"  {arguments['study']}: {made} of {len(planned)} runs are there{self._left(found)}")
+            for tries in range(arguments["tries"]):
+                for slot in [state.slot for state in found if not state.succeeded]:
+                    again = f", try {tries + 1}" if tries else ""
+                    _display.display(f"  {slot.name}{again}{self._left(found)}")
+                    self._make(slot)
+                    if self._interrupted():
+                        return {**answer, "failed": True, "msg": "Stopped; the same command goes on with the study."}
+                    found = states(planned, self._runs_dir, self._project)
+        except AnalysisError as error:
+            return {**answer, "failed": True, "msg": str(error)}
+        folders = [path for state in found for path in (*state.tried, *([state.succeeded] if state.succeeded else []))]
+        return {
+            **answer,
+            "changed": True,
+            "folders": [str(path) for path in folders],
+            "missing": [state.slot.name for state in found if not state.succeeded],
+        }
+
+    def _pick_up(self, planned: list[Slot]) -> list[State]:
+        """What there is of the study, once the runs that a controller lost sight of are collected."""
+        found = states(planned, self._runs_dir, self._project)
+        for folder in [folder for state in found for folder in state.open]:
+            _display.display(f"  {folder.name} was begun and not collected: it is picked up")
+            self._play("collect", {"run_id": folder.name})
+        return states(planned, self._runs_dir, self._project)
+
+    def _make(self, slot: Slot) -> None:
+        self._play(
+            "run_experiment",
+            {
+                "workers": slot.workers,
+                "experiment": slot.experiment,
+                "seed": slot.repeat,
+                "override": slot.override,
+                "run_config_study": slot.name,
+                "run_config_runs_dir": str(self._runs_dir),
+            },
+        )
+
+    def _play(self, playbook: str, variables: dict[str, Any]) -> None:
+        """Run a playbook to its end, whatever that is: the run's manifest tells."""
+        given = context.CLIARGS
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), f"playbooks/{playbook}.yml"]
+        command += [word for source in given["inventory"] or () for word in ("-i", source)]
+        command += ["--limit", given["subset"]] if given["subset"] else []
+        command += [word for extra in given["extra_vars"] for word in ("-e", extra)]
+        command += ["-e", json.dumps(variables)]
+        # a session of its own: Ctrl-C is passed on once, since a second one would leave the boards as they are
+        with subprocess.Popen(
+            command, cwd=self._project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+        ) as child:
+            self._follow(child)
+
+    def _follow(self, child: subprocess.Popen[bytes]) -> None:
+        controller, told, rest = os.getppid(), False, b""
+        assert child.stdout is not None
+        os.set_blocking(child.stdout.fileno(), False)
+        while True:
+            ended = child.poll() is not None
+            *lines, rest = (rest + (child.stdout.read() or b"")).split(b"\n")
+            for line in lines:
+                _display.display(f"    {line.decode(errors='replace')}")
+            if ended:
+                return
+            if self._interrupted() and not told:
+                child.send_signal(signal.SIGINT)
+                told = True
+            if os.getppid() != controller:  # killed: the boards go on, and the next call picks the run up
+                child.kill()
+                sys.exit(1)
+            time.sleep(_POLL_S)
+
+    def _left(self, found: list[State]) -> str:
+        seconds = left_s(found, {})
+        return "" if seconds is None else f", {duration(seconds)} left"
+
+    def _interrupted(self) -> bool:
+        return Path(os.environ.get(_INTERRUPTED, "/nowhere/at/all")).exists()

@@ -1,0 +1,32 @@
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+DOCUMENTATION = """
+module: run_study
+short_description: Make the runs of a study that are not there yet
+description:
+  - Calls C(playbooks/run_experiment.yml) for each run that is missing, with the inventory, the limit and the variables
+    of this command, one after the other. A run that was begun and not collected is picked up first, with
+    C(playbooks/collect.yml).
+  - A run that fails is made again, up to I(tries) times in all; then the study goes on with the next one.
+  - Ctrl-C stops the run that is under way, collects it, and ends the study; the same command goes on with it.
+options:
+  study: {type: str, required: true, description: [Name of a file in studies/.]}
+  boards: {type: list, elements: str, required: true, description: [Boards in rank order.]}
+  tries: {type: int, default: 2, description: [How often a run is made at most.]}
+  project: {type: path, required: true, description: [The checkout.]}
+  runs_dir: {type: path, required: true, description: [Where runs have their folders.]}
+"""
+
+EXAMPLES = """
+- name: Make the runs that are missing
+  run_study:
+    study: paper
+    boards: "{{ groups['boards'] }}"
+    project: "{{ playbook_dir | dirname }}"
+    runs_dir: "{{ playbook_dir | dirname }}/runs"
+"""
+
+RETURN = """
+folders: {type: list, returned: success, description: [Folders of all runs of the study, the failed ones too.]}
+missing: {type: list, returned: success, description: [Runs without which the study ended, as study/arm/repeat.]}
+"""

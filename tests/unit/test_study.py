@@ -1,0 +1,119 @@
+"""Studies: what they consist of, what of it is there, and how long the rest takes."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analysis.load import AnalysisError
+from analysis.study import left_s, slots, states
+from trainer.config import parse, to_dict
+
+PROJECT = Path(__file__).parents[2]
+BOARDS = ["a", "b"]
+ARMS = {"one": {"workers": 1}, "keras": {"workers": 2}, "fast": {"workers": 2, "override": {"epochs": 3}}}
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/paper.yml").write_text("epochs: 2\n")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "runs").mkdir()
+    return tmp_path
+
+
+def write(project, **changes):
+    study = {"repeats": 3, "order_seed": 7, "arms": ARMS, **changes}
+    (project / "studies/own.yml").write_text(yaml.safe_dump(study))
+    return project
+
+
+def make(project, slot, number, status="succeeded", **changes):
+    """A run of the slot that took 60 s."""
+    folder = project / f"runs/20261121T12{number:02}00Z-paper-w{slot.workers}-s{slot.repeat}"
+    folder.mkdir()
+    config = to_dict(parse({"epochs": 2, **slot.override, **changes}))
+    run = {"study": slot.name, "workers": slot.workers, "seed": slot.repeat, "config": config}
+    (folder / "run.json").write_text(json.dumps(run))
+    if status:
+        names = ("cause", "boards", "rehearsal", "synthetic", "started_s", "ended_s")
+        manifest = folder / "manifest.json"
+        manifest.write_text(json.dumps({"schema": 1, "status": status, **dict.fromkeys(names)}))
+        began_s = 1_795_262_400 + 60 * number  # 2026-11-21 12:00 UTC
+        os.utime(manifest, (began_s + 60, began_s + 60))
+    return folder
+
+
+def test_every_repeat_has_every_arm_with_its_seed_in_an_order_of_its_own(project):
+    planned = slots("own", write(project), BOARDS)
+    assert Counter((slot.arm, slot.repeat) for slot in planned) == Counter((a, r) for a in ARMS for r in (1, 2, 3))
+    assert [slot.repeat for slot in planned] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert planned == slots("own", project, BOARDS), "the order follows from order_seed"
+    orders = {tuple(slot.arm for slot in slots("own", write(project, order_seed=s), BOARDS)) for s in range(20)}
+    assert len(orders) > 10
+    fast = next(slot for slot in planned if slot.name == "own/fast/2")
+    assert (fast.workers, fast.experiment, fast.override) == (2, "paper", {"epochs": 3})
+
+
+def test_all_that_is_wrong_with_a_study_is_told_at_once(project):
+    arms = {
+        "one": {"wrokers": 1},
+        "many": {"workers": 3},
+        "odd": {"workers": 2, "override": {"epohcs": 3}},
+        "gone": {"workers": 1, "experiment": "nowhere"},
+    }
+    with pytest.raises(AnalysisError) as error:
+        slots("own", write(project, repeats=0, arms=arms, order="x"), BOARDS)
+    said = str(error.value)
+    for part in (
+        "unknown key order; did you mean order_seed?",
+        "repeats is 0; give 1 or more",
+        "unknown key arms.one.wrokers; did you mean workers?",
+        "arms.one.workers is missing",
+        "arms.many: workers is 3, but there are 2 boards",
+        "arms.odd: unknown key epohcs; did you mean epochs?",
+        "arms.gone: experiment is 'nowhere'; known in experiments/ are paper",
+    ):
+        assert part in said, part
+    with pytest.raises(AnalysisError, match="study is 'none'; known in studies/ are own"):
+        slots("none", project, BOARDS)
+
+
+def test_runs_that_are_there_count_once(project):
+    planned = slots("own", write(project), BOARDS)
+    first, second, third, fourth, *_ = planned
+    failed, good = make(project, first, 1, "failed"), make(project, first, 2)
+    make(project, second, 3)
+    only_failed, lost = make(project, third, 4, "interrupted"), make(project, fourth, 5, None)
+    found = states(planned, project / "runs", project)
+    assert [state.slot for state in found] == planned
+    assert (found[0].succeeded, found[0].tried, found[0].open) == (good, [failed], [])
+    assert found[1].succeeded is not None
+    assert (found[2].succeeded, found[2].tried) == (None, [only_failed])
+    assert (found[3].succeeded, found[3].open) == (None, [lost])
+
+
+def test_a_run_of_another_configuration_is_not_counted_silently(project):
+    planned = slots("own", write(project), BOARDS)
+    make(project, planned[0], 1, batch_size=32)
+    with pytest.raises(AnalysisError, match=r"was made as own/.*/1, but with another batch_size: move its folder away"):
+        states(planned, project / "runs", project)
+
+
+def test_the_time_left_is_that_of_the_arms_whose_runs_are_missing(project):
+    planned = slots("own", write(project), BOARDS)
+    assert left_s(states(planned, project / "runs", project), {}) is None
+    expected = {"one": 10.0, "keras": 100.0, "fast": 1000.0}
+    assert left_s(states(planned, project / "runs", project), expected) == pytest.approx(3 * 1110)
+    for number, slot in enumerate(planned[:3]):
+        make(project, slot, number)
+    assert left_s(states(planned, project / "runs", project), expected) == pytest.approx(6 * 60), "as they were"
+
+
+def test_the_kits_own_studies_are_sound():
+    for path in sorted((PROJECT / "studies").glob("*.yml")):
+        assert len(slots(path.stem, PROJECT, BOARDS)) == 9, path.stem
