@@ -57,14 +57,17 @@ class State:
 
 
 def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
-    """The runs of studies/NAME.yml in the order in which they are to be made.
+    """The runs of studies/NAME.yml, or of the file that `name` is the path of, in the order in which they are made.
 
     Raises AnalysisError with everything that is wrong, the arms' configurations included.
     """
     known = {path.stem: path for path in sorted((project / "studies").glob("*.yml"))}
+    if name.endswith(".yml") and Path(name).is_file():
+        known, name = {Path(name).stem: Path(name)}, Path(name).stem
     if name not in known:
-        raise AnalysisError(f"study is {name!r}; known in studies/ are {', '.join(known)}")
-    file = f"studies/{name}.yml"
+        listed = ", ".join(known)
+        raise AnalysisError(f"study is {name!r}; known in studies/ are {listed}: give one, or the path of a .yml file")
+    file = known[name].name
     try:
         raw = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

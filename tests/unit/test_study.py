@@ -83,6 +83,12 @@ def test_all_that_is_wrong_with_a_study_is_told_at_once(project):
         slots("none", project, BOARDS)
 
 
+def test_a_study_may_lie_anywhere(project):
+    write(project)
+    (project / "studies/own.yml").rename(project / "mine.yml")
+    assert slots(str(project / "mine.yml"), project, BOARDS)[0].study == "mine"
+
+
 def test_runs_that_are_there_count_once(project):
     planned = slots("own", write(project), BOARDS)
     first, second, third, fourth, *_ = planned

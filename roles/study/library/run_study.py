@@ -10,7 +10,7 @@ description:
   - A run that fails is made again, up to I(tries) times in all; then the study goes on with the next one.
   - Ctrl-C stops the run that is under way, collects it, and ends the study; the same command goes on with it.
 options:
-  study: {type: str, required: true, description: [Name of a file in studies/.]}
+  study: {type: str, required: true, description: [Name of a file in studies/, or the path of one.]}
   boards: {type: list, elements: str, required: true, description: [Boards in rank order.]}
   tries: {type: int, default: 2, description: [How often a run is made at most.]}
   project: {type: path, required: true, description: [The checkout.]}

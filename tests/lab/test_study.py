@@ -1,0 +1,65 @@
+"""A study in the lab: killed in the middle, started again, complete, and no run twice."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ANSIBLE, PROJECT, Lab, running
+from test_run import SHORT
+
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+LOCAL = {**SHORT, "data": {**SHORT["data"], "sharding": "sharded"}, "sync": {"way": "local_sgd", "period": 2}}
+ARMS = {
+    "one_board": {"workers": 1, "override": SHORT},
+    "keras": {"workers": 2, "override": SHORT},
+    "local": {"workers": 2, "override": LOCAL},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with running(Lab(tmp_path_factory.mktemp("study_lab"), 12, 2, PROJECT / ".board-venv")) as lab:
+        yield lab
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "arms, repeats", [(2, 1), pytest.param(3, 3, marks=pytest.mark.thorough)], ids=["short", "3 arms x 3 repeats"]
+)
+def test_a_study_goes_on_where_it_was_killed(lab: Lab, tmp_path: Path, arms: int, repeats: int) -> None:
+    study, runs = tmp_path / "small.yml", tmp_path / "runs"
+    chosen = dict(list(ARMS.items())[:arms])
+    study.write_text(yaml.safe_dump({"experiment": "rehearsal", "repeats": repeats, "order_seed": 1, "arms": chosen}))
+    runs.mkdir()
+    variables = json.dumps({"study": str(study), "study_runs_dir": str(runs)})
+    command = [str(ANSIBLE / "ansible-playbook"), "-i", str(lab.inventory), "playbooks/run_study.yml", "-e", variables]
+    wanted = {f"small/{arm}/{repeat}": 1 for arm in chosen for repeat in range(1, repeats + 1)}
+
+    first = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 600
+    middle = 1 + len(wanted) // 2
+    while len(list(runs.glob("*/boards/*/events.jsonl"))) < middle:  # in the middle of a run
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.2)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    time.sleep(5)  # the playbook of the run notices
+
+    again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=800)
+    assert again.returncode == 0, again.stdout + again.stderr
+    made = Counter(json.loads(path.read_text())["study"] for path in runs.glob("*/run.json"))
+    assert made == wanted, again.stdout
+    assert all(json.loads((path / "manifest.json").read_text())["status"] == "succeeded" for path in runs.glob("*-w*"))
+    assert "picked up" in again.stdout and " left" in again.stdout
+    report = (runs / "small.html").read_text()
+    assert report.index("one board") < report.index("<table"), "it opens with the verdict"
+
+    third = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=100)
+    assert f"{len(wanted)} of {len(wanted)} runs are there" in third.stdout, "finished runs are not repeated"
