@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             costs = add_energy(options.run, switch_w=options.switch_watts, wall_meter=options.wall_meter)
             print("\n".join(_costs(costs)) or "nothing on its boards measures power")
         elif options.command == "calibrate":
-            _calibrate(options.run, options.rate, options.out)
+            _calibrate(options.run, options.rate, options.core_share, options.out)
         elif options.command == "figures":
             _figures(compare(load(options.runs)), options.out)
         elif options.command == "report":
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     rate = commands.add_parser("calibrate", help="the link rate of emulated boards, from a probe")
     rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
+    rate.add_argument("--core-share", type=float, default=1.0, metavar="SHARE", help="that each board had, 0 to 1")
     rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
     return parser
 
@@ -111,8 +112,8 @@ def _figures(comparison: Comparison, out: Path) -> None:
         print(path)
 
 
-def _calibrate(folder: Path, rate_bit_per_s: int, out: Path) -> None:
-    found = calibrate(folder, rate_bit_per_s)
+def _calibrate(folder: Path, rate_bit_per_s: int, core_share: float, out: Path) -> None:
+    found = calibrate(folder, rate_bit_per_s, core_share)
     write_json(out, found.to_dict())
     print(
         f"A step takes {1000 * found.step_s:.0f} ms on one board and {1000 * found.distributed_step_s:.0f} ms on two "

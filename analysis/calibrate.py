@@ -29,6 +29,7 @@ class Calibration:
     """What was measured on emulated boards, and the rate that follows."""
 
     run_id: str  # of the probe
+    core_share: float  # of a processor core, which each board had
     probed_rate_bit_per_s: int
     step_s: float  # of one board alone; median over boards and windows
     distributed_step_s: float  # of all boards, at the probed rate; median
@@ -37,8 +38,8 @@ class Calibration:
     link_rate_bit_per_s: int  # at which the ratio holds
 
     def to_dict(self) -> dict[str, Any]:
-        """For the lab: its fields, and the rate as `tc` takes it."""
-        return {**asdict(self), "link_rate": f"{self.link_rate_bit_per_s // 1000}kbit"}
+        """For the lab."""
+        return asdict(self)
 
 
 def wire_bytes(payload_bytes: int, workers: int) -> float:
@@ -46,8 +47,8 @@ def wire_bytes(payload_bytes: int, workers: int) -> float:
     return 2 * (workers - 1) / workers * payload_bytes
 
 
-def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
-    """The calibration from a probe's collected folder.
+def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Calibration:
+    """The calibration from a probe's collected folder, of boards with so much of a core each.
 
     Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
     at any rate, because agreeing takes longer than that without any wire.
@@ -73,6 +74,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
         )
     return Calibration(
         run_id=run.run_id,
+        core_share=core_share,
         probed_rate_bit_per_s=probed_rate_bit_per_s,
         step_s=step_s,
         distributed_step_s=distributed_step_s,

@@ -229,7 +229,7 @@ class TestBoards:
         assert outcome.ok and outcome.changed == 1, outcome.output
         assert [lab.init(1), lab.init(2)] == before
         facts = json.loads(lab.ssh(1, "cat /etc/cluster-kit/emulated.json"))
-        assert facts == {"emulated": True, "link_rate_bit_per_s": 100_000_000, "cores": 1}
+        assert facts == {"emulated": True, "link_rate_bit_per_s": 100_000_000, "core_share": 1}
 
         with subprocess.Popen(
             [*lab.ssh_command(1), f"python3 -c '{RECEIVE}'"], stdout=subprocess.PIPE, text=True
@@ -265,6 +265,17 @@ class TestRepair:
         listed = lab.ansible("ansible", "boards", "--list-hosts").output.split()
         assert listed[-3:] == ["board-1", "board-2", "board-3"]
         assert lab.ssh(3, "hostname") == "board-3"
+
+    def test_living_boards_get_another_share_of_their_core(self, lab: Lab) -> None:
+        before = lab.init(1)
+        burn = "import time; b = time.time()\nwhile time.time() < b + 1: pass\nprint(time.process_time())"
+        assert lab.up(lab_boards=3, lab_core_share=0.25).ok
+        shares = [float(lab.ssh(1, f"python3 -c '{burn}'"))]
+        assert json.loads(lab.ssh(1, "cat /etc/cluster-kit/emulated.json"))["core_share"] == 0.25
+        assert lab.up(lab_boards=3, lab_core_share=1).ok
+        shares.append(float(lab.ssh(1, f"python3 -c '{burn}'")))
+        assert lab.init(1) == before
+        assert shares == pytest.approx([0.25, 1.0], abs=0.1)
 
 
 def machine() -> dict[str, set[str]]:
@@ -315,6 +326,7 @@ def test_down_leaves_nothing_of_a_broken_lab(lab: Lab, other_lab: Lab) -> None:
     assert in_namespaces(names) == [] and other_lab.processes() == []
     assert machine() == before
     assert not Path("/sys/class/net", other_lab.interface).exists()
+    assert lab_share.leave(str(other_lab.folder)) == 0, "its control groups are gone"
     assert other_lab.network not in subprocess.run(
         ["ss", "-Htn"], capture_output=True, text=True, check=True
     ).stdout.replace("TIME-WAIT", "")

@@ -45,6 +45,10 @@ options:
         the first after the last.
     type: int
     default: 0
+  share:
+    description: Its share of that core, 0 to 1; less than a whole one is a quota in a control group.
+    type: float
+    default: 1
   init:
     description: The script that is the board's first process. Required if present.
     type: path
@@ -127,6 +131,7 @@ def main() -> None:
             "address": {"type": "str"},
             "link_rate": {"type": "str"},
             "core": {"type": "int", "default": 0},
+            "share": {"type": "float", "default": 1},
             "init": {"type": "path"},
             "public_key_file": {"type": "path"},
             "python_env": {"type": "path"},

@@ -20,6 +20,7 @@ from ansible.module_utils.lab_processes import (
     start,
 )
 from ansible.module_utils.lab_settings import is_lab
+from ansible.module_utils.lab_share import leave
 
 DOCUMENTATION = r"""
 module: emulated_lab
@@ -111,6 +112,8 @@ def absent(lab_dir: str, interface: str, address: str, check: bool) -> list[str]
             for owner in found:
                 if "interface" in owner.part:
                     wait_until_gone(owner.part["interface"])
+    if not check:
+        leave(lab_dir)
     if Path(lab_dir).exists():
         if not is_lab(Path(lab_dir)):
             raise LabError(f"{lab_dir} is not a lab's folder: look what is in it and delete it")

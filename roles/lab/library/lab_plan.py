@@ -13,6 +13,7 @@ from ansible.module_utils.lab_machine import (
     network_problems,
 )
 from ansible.module_utils.lab_settings import Settings, added_boards, setting_problems
+from ansible.module_utils.lab_share import equal_share
 
 DOCUMENTATION = r"""
 module: lab_plan
@@ -55,6 +56,10 @@ options:
     description: What the boards look like; empty for plain emulated boards.
     type: str
     default: ""
+  core_share:
+    description: The share of a core that each board gets, 0 to 1; 0 shares the machine's cores out equally.
+    type: float
+    default: 0
   password_users:
     description: The users that log in with a password, of boards that have one.
     type: list
@@ -88,6 +93,10 @@ complete:
   description: Whether also that was checked which only root can.
   type: bool
   returned: always
+core_share:
+  description: The share of a core that each board gets.
+  type: float
+  returned: always
 boards:
   description: All boards the lab will have, name to address; empty if the settings are wrong.
   type: dict
@@ -111,6 +120,7 @@ def main() -> None:
             "interface": {"type": "str", "required": True},
             "address": {"type": "str", "required": True},
             "dress": {"type": "str", "default": ""},
+            "core_share": {"type": "float", "default": 0},
             "password_users": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -128,6 +138,7 @@ def main() -> None:
         problems=wrong_settings + wrong_machine,
         missing_packages=missing,
         complete=complete,
+        core_share=settings.core_share or equal_share(max(settings.boards, 1), len(os.sched_getaffinity(0))),
         boards={} if wrong_settings else {**settings.listed, **added},
         added={name: {"ansible_host": address} for name, address in added.items()},
     )

@@ -29,6 +29,7 @@ from .lab_processes import (
     run,
     start,
 )
+from .lab_share import entered, give_share, has_share, leave
 
 FACTS = "/etc/cluster-kit/emulated.json"  # on the board: tells that, and how, it is emulated
 START_TIMEOUT_S = 20.0  # a board needs about 0.1 s; a busy machine more
@@ -43,6 +44,7 @@ class Board:
     address: str
     link_rate: str
     core: int
+    share: float  # of that core
     init: str
     public_key_file: str
     python_env: str
@@ -80,6 +82,10 @@ class Board:
         path = Path(self.public_key_file)
         return path.read_text() if path.exists() else ""
 
+    def placed(self) -> list[str]:
+        """The words before a command that is to run on the board's part of the machine."""
+        return [*entered(self.lab_dir, self.name), "taskset", "--cpu-list", str(self.cpu)]
+
     def part(self) -> dict[str, Any]:
         """Returns what a running board must have been started with to be kept running."""
         return {
@@ -114,6 +120,10 @@ def present(board: Board, check: bool) -> dict[str, Any]:
     """
     rate_bit_per_s = lab_link.bit_per_s(board.link_rate)
     actions = []
+    if not has_share(board.lab_dir, board.name, board.share):
+        actions.append("set its share of the core")
+    if not check:
+        give_share(board.lab_dir, board.name, board.share)
     init = _running(board)
     if init is None:
         actions.append("started")
@@ -138,7 +148,7 @@ def present(board: Board, check: bool) -> dict[str, Any]:
             for end in ends:
                 lab_link.shape(*end, rate_bit_per_s)
 
-    facts = json.dumps({"emulated": True, "link_rate_bit_per_s": rate_bit_per_s, "cores": 1})
+    facts = json.dumps({"emulated": True, "link_rate_bit_per_s": rate_bit_per_s, "core_share": board.share})
     on_board = inside(init.pid, "mount")
     if run([*on_board, "sh", "-c", f"cat {FACTS} || true"]).strip() != facts:
         actions.append("wrote its facts")
@@ -162,6 +172,7 @@ def absent(lab_dir: str, name: str, check: bool) -> dict[str, Any]:
         actions.append("ended")
         if not check:
             end_owners(found)
+            leave(lab_dir, name)
     if folder.exists():
         actions.append("deleted its files")
         if not check:
@@ -228,7 +239,7 @@ def _start(board: Board) -> Owner:
     lasting = ["unshare", "--net", "--uts", "--", "sh", f"{board.dress_files}/power.sh", board.address]
     process = start(
         [
-            *("taskset", "--cpu-list", str(board.cpu)),
+            *board.placed(),
             *(lasting if board.dress else ()),
             *("unshare", *(() if board.dress else ("--net", "--uts")), "--mount", "--pid", "--ipc"),
             *("--fork", "--kill-child", "--propagation", "private", "--"),
@@ -281,11 +292,10 @@ def _answers_soon(host: str, timeout_s: float = 5.0) -> bool:
 
 def _start_sshd(board: Board, init: Owner) -> None:
     sshd = shutil.which("sshd", path=PATH) or "/usr/sbin/sshd"  # sshd insists on its full path
-    pinned = ["taskset", "--cpu-list", str(board.cpu)]
     limited = ["setpriv", f"--bounding-set={DROPPED_CAPABILITIES}"]
     namespaces = inside(init.pid, "mount", "uts", "ipc", "net", "pid")
     subprocess.run(
-        [*pinned, *namespaces, *limited, sshd, "-E", "/var/log/cluster-kit-sshd.log"],
+        [*board.placed(), *namespaces, *limited, sshd, "-E", "/var/log/cluster-kit-sshd.log"],
         env={"PATH": PATH},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

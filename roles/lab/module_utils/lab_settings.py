@@ -28,6 +28,7 @@ class Settings:
     interface: str  # this machine's interface to the boards
     address: str  # and its address, with the network's prefix length
     dress: str = ""  # what the boards look like
+    core_share: float = 0  # of a core, for each board; 0: equal ones
     password_users: list[str] = field(default_factory=list)  # of boards that have a password
 
     @property
@@ -56,7 +57,7 @@ def added_boards(settings: Settings) -> dict[str, str]:
 def setting_problems(settings: Settings) -> list[str]:
     """Returns what is wrong with the settings."""
     return [
-        *_link_problems(settings),
+        *_machine_problems(settings),
         *_count_problems(settings),
         *(problem for name, address in settings.listed.items() for problem in _board_problems(name, address, settings)),
         *_folder_problems(settings),
@@ -69,12 +70,16 @@ def is_lab(folder: Path) -> bool:
     return folder.is_dir() and ((folder / MARKER).exists() or not any(folder.iterdir()))
 
 
-def _link_problems(settings: Settings) -> list[str]:
+def _machine_problems(settings: Settings) -> list[str]:
     problems = []
     try:
         bit_per_s(settings.link_rate)
     except LabError as error:
         problems.append(f"lab_link_rate={error}")
+    if not (settings.core_share == 0 or 0.01 <= settings.core_share <= 1):
+        problems.append(
+            f"lab_core_share={settings.core_share:g} is no share of a core: give 0.01 to 1, or 0 for equal ones"
+        )
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,14}", settings.interface):
         problems.append(
             f"lab_interface='{settings.interface}' cannot be an interface's name: give a "
