@@ -21,6 +21,7 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Type,
     TypeVar,
     Union,
@@ -100,8 +101,9 @@ class Data(_Section):
     train_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
     validation_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
     # whole: every board sees every image in an epoch ("the same data set", the paper);
-    # sharded: each board sees its part
-    sharding: str = within("whole", choices=("whole", "sharded"))
+    # sharded: each board sees its part; proportional: a part, and batches, as large as its relative_speed in the
+    # inventory says, so that a slower board takes no longer for a step
+    sharding: str = within("whole", choices=("whole", "sharded", "proportional"))
 
     def sense(self) -> Iterator[str]:
         if self.source == "npz" and not self.path:
@@ -235,8 +237,27 @@ class Config(_Section):
         """Images a step on one board."""
         return self.batch_size if self.batch_per == "board" else self.batch_size // workers
 
+    def batches(self, speeds: Sequence[float]) -> Tuple[int, ...]:
+        """Images a step of boards with these relative speeds, as many in all as with equal ones; at least 1 each.
+
+        Shared out by largest remainders (Hamilton's method).
+        """
+        workers = len(speeds)
+        total = self.board_batch(workers) * workers
+        ideal = [total * speed / sum(speeds) for speed in speeds]
+        found = [max(1, int(images)) for images in ideal]
+        by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
+        for rank in by_remainder[: max(0, total - sum(found))]:
+            found[rank] += 1
+        return tuple(found)
+
     def problems_with(self, workers: int) -> List[str]:
         """What speaks against running this on `workers` boards, a sentence each."""
+        if workers > 1 and self.data.sharding == "proportional" and self.sync.way == "keras":
+            return [
+                "data.sharding is proportional, but sync.way keras gives all boards batches of one size: "
+                "set sync.way to another one, such as allreduce, or data.sharding to sharded"
+            ]
         if self.batch_per == "global" and self.batch_size % workers:
             return [
                 f"batch_size is {self.batch_size} for all boards together, which {workers} boards cannot "
@@ -376,6 +397,7 @@ class Run:
     git_commit: Optional[str]
     git_dirty: Optional[bool]
     study: Optional[str] = None  # its place in one: study/arm/repeat
+    speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
 
 
 def load_run(path: Path) -> Run:

@@ -7,6 +7,7 @@ resumed one goes on with the batches that the uninterrupted one would have seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,14 +23,23 @@ class Share:
     workers: int
     sharded: bool  # its part, else all
     batch: int  # images a step
+    # of all boards, in rank order, where they differ: then a board's part is as large as its batches
+    batches: Tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What this board counts in a mean over the boards, 1 where all count the same."""
+        return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
 
     def images(self, total: int) -> int:
-        """Images of this board in an epoch; every board has as many, a short part begins again."""
+        """Images of this board in an epoch; every board makes as many steps, a short part begins again."""
+        if self.batches:
+            return self.steps(total) * self.batch
         return -(-total // self.workers) if self.sharded else total
 
     def steps(self, total: int) -> int:
         """Steps of this board in an epoch; the last may have fewer images."""
-        return -(-self.images(total) // self.batch)
+        return -(-total // sum(self.batches)) if self.batches else -(-self.images(total) // self.batch)
 
 
 def training_batches(images: Images, share: Share, seed: int, epochs: range) -> tf.data.Dataset:
@@ -42,7 +52,11 @@ def training_batches(images: Images, share: Share, seed: int, epochs: range) -> 
         permutation = tf.random.experimental.stateless_shuffle(
             tf.range(total), seed=tf.stack([tf.constant(seed, tf.int64), stream])
         )
-        if share.sharded:
+        if share.batches:
+            begin = tf.range(share.steps(total)) * sum(share.batches) + sum(share.batches[: share.rank])
+            mine = tf.reshape(begin[:, None] + tf.range(share.batch)[None], [-1])
+            permutation = tf.gather(permutation, mine % total)
+        elif share.sharded:
             mine = tf.range(share.images(total)) * share.workers + share.rank
             permutation = tf.gather(permutation, mine % total)
         return tf.data.Dataset.from_tensor_slices(permutation).batch(share.batch)
@@ -54,7 +68,11 @@ def training_batches(images: Images, share: Share, seed: int, epochs: range) -> 
 def validation_batches(images: Images, share: Share) -> tf.data.Dataset:
     """Batches of this board's part of the validation images, in their order."""
     total = len(images.y_test)
-    mine = (np.arange(share.images(total)) * share.workers + share.rank) % total
+    if share.batches:
+        ends = [round(total * sum(share.batches[:rank]) / sum(share.batches)) for rank in (share.rank, share.rank + 1)]
+        mine = np.arange(*ends)
+    else:
+        mine = (np.arange(share.images(total)) * share.workers + share.rank) % total
     indices = tf.data.Dataset.from_tensor_slices(mine.astype(np.int32)).batch(share.batch)
     return _batches(indices, images.x_test, images.y_test)
 

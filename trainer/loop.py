@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -38,12 +39,7 @@ class Session:
             tf.config.experimental.enable_op_determinism()
         self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
         self.images = self._load_images()
-        self.share = data.Share(
-            rank=cluster.rank,
-            workers=cluster.workers,
-            sharded=run.config.data.sharding == "sharded",
-            batch=run.config.board_batch(cluster.workers),
-        )
+        self.share = self._share_of_images()
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
@@ -83,7 +79,7 @@ class Session:
     @property
     def validation_share(self) -> data.Share:
         """Validation is always shared out: every board would find the same."""
-        return data.Share(self.cluster.rank, self.cluster.workers, sharded=True, batch=self.share.batch)
+        return dataclasses.replace(self.share, sharded=True)
 
     def build_model(self) -> tf.keras.Model:
         """The model to train in its initial state; boards under a strategy take over the chief's."""
@@ -203,6 +199,19 @@ class Session:
                 bytes_per_pack=sync_config.bytes_per_pack,
                 timeout_seconds=sync_config.timeout_s,
             )
+        )
+
+    def _share_of_images(self) -> data.Share:
+        config, cluster = self.config, self.cluster
+        batches: Tuple[int, ...] = ()
+        if config.data.sharding == "proportional":
+            batches = config.batches(self._run.speeds or [1.0] * cluster.workers)
+        return data.Share(
+            rank=cluster.rank,
+            workers=cluster.workers,
+            sharded=config.data.sharding != "whole",
+            batch=batches[cluster.rank] if batches else config.board_batch(cluster.workers),
+            batches=batches,
         )
 
     def _load_images(self) -> archives.Images:

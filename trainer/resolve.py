@@ -12,13 +12,14 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import subprocess
 import sys
 import tarfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import yaml
 
@@ -30,10 +31,10 @@ from trainer.events import SCHEMA
 def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
-    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), project
-    (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run of a study its place in it as
-    `study`; and, to go on with a run, its name as `resume`, and which of the others the user gave as `given`. Raises
-    ConfigError with every problem found.
+    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), speeds (of
+    these boards, relative to each other), project (the checkout), runs_dir, and board_home (the kit's folder on the
+    boards); for a run of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which
+    of the others the user gave as `given`. Raises ConfigError with every problem found.
     """
     if request.get("resume"):
         return resume.plan(request)
@@ -47,6 +48,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
             f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
             "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
         )
+    speeds = _speeds(request, boards, problems)
     raw = configuration(request, project, problems)
     config = _section(raw, "", problems)
     if config is not None and workers is not None and workers > 0:
@@ -78,6 +80,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
         git_commit=commit,
         git_dirty=dirty,
         study=request.get("study") or None,
+        speeds=speeds[:workers],
     )
     return {
         "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},
@@ -94,6 +97,19 @@ def _whole_number(request: Mapping[str, Any], name: str, problems: List[str]) ->
     except ValueError:
         problems.append(f"{name} is {request[name]!r}; give a whole number, such as -e {name}=1")
         return None
+
+
+def _speeds(request: Mapping[str, Any], boards: Sequence[str], problems: List[str]) -> List[float]:
+    found = []
+    for board, given in zip(boards, request.get("speeds") or [1] * len(boards)):
+        try:
+            speed = float(str(given))
+        except ValueError:
+            speed = math.nan
+        if not 0 < speed < math.inf:
+            problems.append(f"relative_speed of {board} is {given!r}; give a number above 0, such as 0.5")
+        found.append(speed)
+    return found
 
 
 _EXAMPLE = '-e \'{"override": {"epochs": 3}}\''

@@ -79,6 +79,11 @@ def test_buckets_change_nothing(weights):
     assert difference(weights, "buckets", "allreduce") < 1e-6
 
 
+@pytest.mark.parametrize("way", ["proportional", "local_sgd, proportional"])
+def test_a_board_with_larger_batches_counts_more(weights, way):
+    assert difference(weights, way, "one board") < 1e-5
+
+
 def test_powersgd_of_full_rank_is_allreduce(weights):
     assert difference(weights, "powersgd, full rank", "allreduce") < 1e-5
 

@@ -56,10 +56,11 @@ class Log(list):
 class Session:
     """What a way needs of trainer.loop.Session, with a model that has neither batch norm nor dropout."""
 
-    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False):
+    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False, batches=()):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
-        self.share = data.Share(self.cluster.rank, workers, workers > 1, BATCH if workers > 1 else 2 * BATCH)
+        batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
+        self.share = data.Share(self.cluster.rank, workers, workers > 1, batch, batches)
         self.validation_share = dataclasses.replace(self.share, sharded=True)
         self.epochs, self.recorder, self.scale = range(epochs), Uneven() if uneven else Silent(), scale
         self.records = []
@@ -94,9 +95,9 @@ class Session:
         pass
 
 
-def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, **fields):
+def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, batches=(), **fields):
     config = parse({"sync": fields})
-    session = Session(strategy, config, workers, scale, epochs, uneven)
+    session = Session(strategy, config, workers, scale, epochs, uneven, batches)
     model = sync.train(session)
     split = session.stopwatch.read()
     RECORDS.append(
@@ -113,10 +114,18 @@ RECORDS = []
 SCENARIOS = {
     "allreduce": {"way": "allreduce", "gradient_dtype": "float32"},
     "buckets": {"way": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
+    "proportional": {"way": "allreduce", "gradient_dtype": "float32", "batches": (24, 8)},
     "float16": {"way": "allreduce", "gradient_dtype": "float16"},
     "bfloat16": {"way": "allreduce", "gradient_dtype": "bfloat16"},
     "accumulated": {"way": "allreduce", "gradient_dtype": "float32", "accumulate_steps": 3},
     "local_sgd, period 1": {"way": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
+    "local_sgd, proportional": {
+        "way": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 1,
+        "overlap": False,
+        "batches": (8, 24),
+    },
     "local_sgd": {"way": "local_sgd", "gradient_dtype": "float16", "period": 4},
     "local_sgd, in line": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
     "local_sgd, outer": {

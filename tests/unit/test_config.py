@@ -165,3 +165,18 @@ def test_defaults_do_not_share_their_sections():
     assert Config() == Config()
     with pytest.raises(AttributeError):
         Config().epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("speeds", "batches"),
+    [((1, 1), (64, 64)), ((1, 0.5), (85, 43)), ((3, 1), (96, 32)), ((1, 0.001), (127, 1)), ((1, 1, 0.7), (71, 71, 50))],
+)
+def test_batches_follow_the_speeds_and_are_as_many_images(speeds, batches):
+    assert parse({"batch_size": 64}).batches(speeds) == batches
+
+
+def test_fit_cannot_give_boards_batches_of_their_own():
+    config = parse({"data": {"sharding": "proportional"}})
+    assert "set sync.way to another one" in config.problems_with(2)[0]
+    assert config.problems_with(1) == []
+    assert parse({"data": {"sharding": "proportional"}, "sync": {"way": "local_sgd"}}).problems_with(2) == []

@@ -84,6 +84,12 @@ def test_a_run_says_where_in_a_study_it_belongs(project):
     assert resolve(request(project, study=""))["run"]["study"] is None
 
 
+def test_speeds_of_boards_are_kept_and_checked(project):
+    assert resolve(request(project, workers=1, speeds=["0.5", 1]))["run"]["speeds"] == [0.5]
+    for odd in (0, "fast", -1):
+        assert "relative_speed of b is" in " ".join(problems(project, speeds=[1, odd]))
+
+
 def test_the_trainer_is_packed_by_what_is_in_it(project):
     first = resolve(request(project))["trainer"]
     assert resolve(request(project))["trainer"] == first

@@ -105,6 +105,7 @@ class _Averaging(tf.Module):
         super().__init__()
         config, model = board.session.config.sync, board.model
         self._strategy, self._stopwatch, self._log = board.strategy, board.session.stopwatch, board.session.log
+        self._weight = board.session.share.weight
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
         self._variables = [*model.trainable_variables, *model.non_trainable_variables]
         self._flat = Flat([variable.shape for variable in self._variables])
@@ -191,7 +192,7 @@ class _Averaging(tf.Module):
 
     @tf.function
     def _mean(self, change: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        small, here, everywhere = after_all(self._strategy, self._scaled.scaled(change))
+        small, here, everywhere = after_all(self._strategy, self._scaled.scaled(self._weight * change))
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
         self._stopwatch.add(payload_bytes=self._scaled.payload_bytes)

@@ -233,6 +233,7 @@ class Together(tf.Module):
     @tf.function
     def _average_statistics(self) -> None:
         mine = self._statistics_flat.pack([variable.read_value() for variable in self._statistics])
+        mine *= self._board.session.share.weight
         means = self._statistics_flat.unpack(mean_over_boards(self._board.strategy, mine))
         for variable, mean in zip(self._statistics, means):
             variable.assign(mean)
@@ -251,7 +252,8 @@ class Together(tf.Module):
                 gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
                 for held in self._held:
                     held.assign(tf.zeros_like(held))
-            self._board.apply(mean(gradient))
+            weight = self._board.session.share.weight
+            self._board.apply(mean(gradient if weight == 1 else [weight * part for part in gradient]))
             return logs
 
         return update
