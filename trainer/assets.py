@@ -40,6 +40,10 @@ class Asset:
         """Where it lies on a board: under its checksum, so that runs share it."""
         return f"{home}/assets/{self.sha256[:16]}-{self.source.name}"
 
+    def staging(self, home: str) -> Dict[str, str]:
+        """What the stage that copies it to the boards must know."""
+        return {"source": str(self.source), "path": self.board_path(home), "sha256": self.sha256}
+
 
 def prepare(data: Optional[Data], model: Optional[Model], project: Path) -> Dict[str, Asset]:
     """The assets of a configuration by kind (dataset, weights), ready on the controller.

@@ -87,7 +87,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
         "run_dir": str(Path(request["runs_dir"]) / run.run_id),
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
-        "assets": [{"source": str(asset.source), "path": asset.board_path(home)} for asset in staged.values()],
+        "assets": [asset.staging(home) for asset in staged.values()],
     }
 
 

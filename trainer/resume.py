@@ -58,7 +58,7 @@ def plan(request: Mapping[str, Any]) -> Dict[str, Any]:
         "run_dir": str(folder),
         "board_dir": f"{home}/runs/{run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{run.trainer_sha256[:16]}"},
-        "assets": [{"source": str(asset.source), "path": asset.board_path(home)} for asset in staged.values()],
+        "assets": [asset.staging(home) for asset in staged.values()],
     }
 
 

@@ -280,18 +280,16 @@ def test_a_waiver_of_no_gate_lists_the_gates():
 
 
 def request(boards, **changes):
-    answers = {
-        name: {"rc": 0, "stdout": json.dumps(facts), "address": name, "received_s": 101.0}
-        for name, facts in boards.items()
-    }
-    return {"answers": answers, "measured": [], "waive": [], "needs": vars(NEEDS), **changes}
+    answers = {name: {"rc": 0, "stdout": json.dumps(facts), "received_s": 101.0} for name, facts in boards.items()}
+    addresses = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3", "d": "10.0.0.4"}
+    return {"answers": answers, "addresses": addresses, "measured": [], "waive": [], "needs": vars(NEEDS), **changes}
 
 
 def test_the_command_judges_what_the_boards_said():
     boards = {"a": GOOD, "b": {**GOOD, "release": R35.replace("R35", "R32").replace("3.1", "7.1")}}
     asked = request(boards)
-    asked["answers"]["c"] = {"unreachable": True, "msg": "ssh: No route\nto host", "address": "10.0.0.3"}
-    asked["answers"]["d"] = {"rc": 1, "stdout": "", "stderr": "Traceback\nSyntaxError", "address": "10.0.0.4"}
+    asked["answers"]["c"] = {"unreachable": True, "msg": "ssh: No route\nto host"}
+    asked["answers"]["d"] = {"rc": 1, "stdout": "", "stderr": "Traceback\nSyntaxError"}
     asked["needs"] = {name: str(value) for name, value in asked["needs"].items()}  # as -e name=value gives them
     done = subprocess.run(
         [sys.executable, "-m", "trainer.gates.report"],

@@ -18,11 +18,11 @@ from trainer.gates.judge import judge
 from trainer.gates.table import lines
 
 
-def read(answer: Mapping[str, Any]) -> Facts:
-    """The facts in one board's answer: what Ansible's command gave, with address and received_s added to it."""
+def read(answer: Mapping[str, Any], address: str) -> Facts:
+    """The facts in the answer (what direct_command gave) of the board that ssh reaches at this address."""
     if answer.get("unreachable") or answer.get("rc") != 0:
         why = answer.get("stderr") or answer.get("msg") or "no reason given"
-        return {"error": " ".join(why.replace("Task failed: ", "").split()), "address": answer["address"]}
+        return {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
     facts: Facts = json.loads(answer["stdout"])
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
     # the answer was under way for a while: only what no delay explains is an error
@@ -37,7 +37,7 @@ def report(request: Mapping[str, Any]) -> Dict[str, Any]:
     types = {"int": int, "float": float, "str": str}
     needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
     waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
-    boards = {name: read(answer) for name, answer in request["answers"].items()}
+    boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
     measured = [record for printed in request["measured"] for record in json.loads(printed)]
     findings = judge(boards, needs, waive, measured)
     return {

@@ -1,0 +1,81 @@
+"""Ends what still runs of a run on a board, fetches all that it left, and leaves the board clean."""
+
+from __future__ import annotations
+
+import shlex
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
+# result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
+_STOP_AND_PACK = """\
+board={board}; archive={archive}
+test -d "$board" || exit 0
+busy() {{ grep -qsF "$board/run.json" /proc/[0-9]*/cmdline; }}
+if test -e "$board/tf_config.json"; then
+  if test -s "$board/result.json" && busy; then
+    kill -TERM "$(cat "$board/supervisor.pid")" 2>/dev/null
+    left=100
+    while busy && test $left -gt 0; do sleep 0.1; left=$((left - 1)); done
+  fi
+  if busy || ! test -s "$board/result.json"; then
+    (cd {trainer} && {python} -m trainer.supervisor --config "$board/run.json" --stop)
+  fi
+fi
+# in memory, because the disk may be full
+tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
+  --exclude=./progress --exclude=./reserve --exclude='*.part' -cf "$archive" -C "$board" . && echo {packed}
+"""
+_PACKED = "the run is packed"
+
+
+class ActionModule(ActionBase):
+    """collect_run: see library/collect_run.py."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "run_dir": {"type": "path", "required": True},
+                "board_dir": {"type": "path", "required": True},
+                "trainer_dir": {"type": "path", "required": True},
+                "python": {"type": "path", "required": True},
+            }
+        )
+        board = (task_vars or {})["inventory_hostname"]
+        home = Path(arguments["run_dir"]) / "boards" / board
+        home.mkdir(parents=True, exist_ok=True)
+        archive = f"/dev/shm/{Path(arguments['board_dir']).name}.tar.gz"
+        script = _STOP_AND_PACK.format(
+            board=shlex.quote(arguments["board_dir"]),
+            archive=shlex.quote(archive),
+            trainer=shlex.quote(arguments["trainer_dir"]),
+            python=shlex.quote(arguments["python"]),
+            packed=shlex.quote(_PACKED),
+        )
+        done = self._low_level_execute_command("sh -s", in_data=script.encode())
+        if _PACKED not in done["stdout"]:
+            if done["rc"] == 0:
+                return {**answer, "changed": False}  # the board has nothing of it
+            raise AnsibleActionFail(f"the run cannot be packed on the board: {' '.join(done['stderr'].split())}")
+        self._unpack(archive, home)
+        # only now: what could not be fetched stays where it is
+        self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
+        return {**answer, "changed": True}
+
+    def _unpack(self, archive: str, home: Path) -> None:
+        local = home.with_suffix(".tar.gz")
+        try:
+            self._connection.fetch_file(archive, str(local))
+            with tarfile.open(local) as packed:
+                packed.extractall(home, filter="data")
+        except (OSError, tarfile.TarError, EOFError) as error:
+            raise AnsibleActionFail(
+                f"the board's logs did not arrive whole ({error}): collect the run again"
+            ) from error
+        finally:
+            local.unlink(missing_ok=True)

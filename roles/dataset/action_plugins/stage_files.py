@@ -1,0 +1,41 @@
+"""Puts files onto a board that it does not have yet."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """stage_files: see library/stage_files.py."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec({"files": {"type": "list", "elements": "dict", "required": True}})
+        if not arguments["files"]:
+            return {**answer, "changed": False}
+        there = self._checksums([file["path"] for file in arguments["files"]])
+        missing = [file for file in arguments["files"] if there.get(file["path"]) != file["sha256"]]
+        for file in missing:
+            path, part = file["path"], f"{file['path']}.part"
+            self._execute(f"umask 022; mkdir -p {shlex.quote(path.rpartition('/')[0])}")
+            self._connection.put_file(file["source"], part)
+            if self._checksums([part]).get(part) != file["sha256"]:
+                raise AnsibleActionFail(
+                    f"{path} did not arrive as it was sent: has the board room, and is its disk sound?"
+                )
+            self._execute(f"chmod 644 {shlex.quote(part)} && mv {shlex.quote(part)} {shlex.quote(path)}")
+        return {**answer, "changed": bool(missing), "staged": [file["path"] for file in missing]}
+
+    def _checksums(self, paths: list[str]) -> dict[str, str]:
+        """SHA-256 by path, of those that are there."""
+        done = self._low_level_execute_command(f"sha256sum -- {shlex.join(paths)} 2>/dev/null; true")
+        return {path: checksum for checksum, path in (line.split("  ", 1) for line in done["stdout"].splitlines())}
+
+    def _execute(self, command: str) -> None:
+        done = self._low_level_execute_command(command)
+        if done["rc"]:
+            raise AnsibleActionFail(f"the board could not do: {command}: {' '.join(done['stderr'].split())}")
