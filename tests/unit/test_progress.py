@@ -52,6 +52,38 @@ def test_what_only_the_first_epoch_does_does_not_count_in_the_time_left():
     assert progress.left_s() == pytest.approx(8 * 11.0)
 
 
+def test_time_left_shrinks_within_an_epoch_but_not_beyond_it():
+    progress = Progress(10)
+    progress.take(epoch(1, 4.0))  # 5 s with its validation
+    progress.take(window(1.5))
+    assert progress.left_s() == pytest.approx(9 * 5.0 - 1.5)
+    for _ in range(4):
+        progress.take(window(1.5))  # it takes longer than those before
+    assert progress.left_s() == pytest.approx(8 * 5.0)
+
+
+def test_within_the_first_epoch_the_windows_after_the_one_that_traces_tell():
+    progress = Progress(10)
+    progress.take(START)
+    assert progress.left_s() is None
+    progress.take(window(20.0))
+    assert progress.left_s() is None
+    progress.take(window(2.0))
+    assert progress.left_s() == pytest.approx((40 - 2) * 2.0)
+
+
+def test_a_run_that_goes_on_forgets_how_long_an_earlier_attempt_took():
+    progress = Progress(10)
+    progress.take(START)
+    for number in (1, 2, 3):
+        progress.take(epoch(number, 100.0))
+    progress.take({"event": "resume", "epoch": 2})
+    assert progress.left_s() is None
+    for seconds in (20.0, 2.0):
+        progress.take(window(seconds))
+    assert progress.left_s() == pytest.approx((8 * 4 - 2) * 2.0)
+
+
 def test_waiting_that_was_not_measured_is_part_of_communication():
     assert "50% agreeing" in Progress(2).take(epoch(1, 4.0, waiting_s=None))
 

@@ -67,9 +67,9 @@ class Server:
     def start(self) -> None:
         # its own processes, so that the connections end with it, and its own /run, which sshd wants a folder in
         inside = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
+        sshd = [SSHD, "-D", "-f", self.folder / "sshd_config", "-E", self.folder / "log"]
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, "sh"]
-            + [SSHD, "-D", "-f", str(self.folder / "sshd_config"), "-E", str(self.folder / "log")]
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, "sh", *sshd]
         )
         wait_until(self.answers)
 
@@ -248,7 +248,7 @@ def test_jumps_that_go_in_a_circle_are_refused(tmp_path: Path) -> None:
 
 def test_a_proxy_command_is_refused_rather_than_passed_by() -> None:
     ssh = ("ssh", "-F", "none", "-o", "ProxyCommand=nc %h %p", "192.168.1.11")
-    with pytest.raises(AnalysisError, match="board-1 is reached with ProxyCommand.*: use ProxyJump"):
+    with pytest.raises(AnalysisError, match=r"board-1 is reached with ProxyCommand.*: use ProxyJump"):
         remote.route(inventory.Access("board-1", ssh, "/opt/cluster-kit"))
 
 
@@ -264,7 +264,7 @@ def test_ssh_options_are_those_of_the_emulated_boards() -> None:
 
 def test_boards_that_the_inventory_lacks_are_named_with_the_remedy() -> None:
     listed = str(Path(__file__).parents[2] / "inventory/boards")
-    with pytest.raises(AnalysisError, match="board-1, board-2 of this run is not in the inventory.*-i inventory/lab"):
+    with pytest.raises(AnalysisError, match=r"board-1, board-2 of this run is not in the inventory.*-i inventory/lab"):
         inventory.find(["board-1", "orin-1", "board-2"], listed)
 
 
