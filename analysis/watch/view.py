@@ -40,7 +40,7 @@ class Moment:
 
 
 def render(moment: Moment) -> RenderableType:
-    """The whole view, for a terminal of 100 columns or more."""
+    """The whole view, for a terminal of 80 columns or more."""
     ended = moment.manifest is not None
     warnings = alerts(moment.boards, None if ended else moment.now_s)
     parts = [_title(moment), _progress(moment), _accuracy(_lead(moment.boards)), _table(moment.boards, moment.run)]
@@ -111,9 +111,9 @@ _COLUMNS = (
     _Column(("sync", "[%]"), lambda board: _of(board.steps, "agreeing_share", 100)),
     _Column(("CPU", "[%]"), lambda board: _of(board.load, "cpu", 100)),
     _Column(("GPU", "[%]"), lambda board: _of(board.load, "gpu", 100)),
-    _Column(("hottest", "[C]"), lambda board: _of(board.load, "hottest_c"), "{:.1f}"),
+    _Column(("temp", "[C]"), lambda board: _of(board.load, "hottest_c"), "{:.1f}"),
     _Column(("power", "[W]"), lambda board: _of(board.load, "power_w"), "{:.1f}"),
-    _Column(("memory", "[GB]"), lambda board: _of(board.load, "memory_bytes", 1e-9), "{:.1f}"),
+    _Column(("mem", "[GB]"), lambda board: _of(board.load, "memory_bytes", 1e-9), "{:.1f}"),
 )
 
 
@@ -123,7 +123,7 @@ def _of(told: Steps | Load | None, name: str, factor: float = 1.0) -> float | No
 
 
 def _table(boards: Sequence[Board], run: Run) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("board")
     table.add_column("state")
     table.add_column("epoch", justify="right")

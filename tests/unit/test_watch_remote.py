@@ -28,6 +28,7 @@ CONFIG = """\
 ListenAddress 127.0.0.1:{port}
 HostKey "{folder}/host_key"
 PidFile none
+LogLevel DEBUG1
 AuthorizedKeysFile "{folder}/authorized_keys"
 StrictModes no
 UsePAM no
@@ -234,6 +235,7 @@ def test_a_board_behind_another_one_is_reached_through_it(boards: Boards, where:
     (boards.folder / "jumps").write_text(jump.pin)
     with connect() as files:
         assert files.read("events.jsonl", 1) == b"ello"
+    assert f"target 127.0.0.1 port {board.port}" in (jump.folder / "log").read_text()
     jump.kill()
     with pytest.raises(remote.LostError):
         connect().__enter__()
