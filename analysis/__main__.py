@@ -20,9 +20,11 @@ from trainer.events import write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 with the reason on stderr."""
+    """Run one command; returns the exit code: 0, or 2 with the reason on stderr; watch's own; 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "watch":
+            return _watch(options)
         if options.command == "manifest":
             _manifest(options.run, options.interrupted, options.switch_watts)
         elif options.command == "energy":
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AnalysisError, ConfigError, OSError) as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -54,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--out", type=Path, metavar="FILE", required=True)
     single = commands.add_parser("figures", parents=[runs], help="write each figure to a file, as SVG")
     single.add_argument("--out", type=Path, metavar="DIR", required=True)
+    live = commands.add_parser("watch", help="a live view of a run; exit code 1 if it fails")
+    live.add_argument("run", nargs="?", metavar="RUN", help="its folder, or its name in runs/; the newest without it")
+    live.add_argument("-i", "--inventory", metavar="PATH", help="the one that the run was started with (ansible.cfg's)")
+    live.add_argument("--every", type=float, default=10.0, metavar="S", help="between frames without a terminal (10)")
+    live.add_argument("--once", action="store_true", help="show one frame and exit")
     ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
     ended.add_argument("run", type=Path, metavar="RUN_DIR")
     ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
@@ -70,6 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--core-share", type=float, default=1.0, metavar="SHARE", help="that each board had, 0 to 1")
     rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
     return parser
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from analysis.watch import newest, watch  # rich and paramiko take half a second to import
+
+    runs = Path("runs")
+    folder = Path(options.run) if options.run else newest(runs)
+    if not (folder / "run.json").is_file():
+        if not (runs / folder / "run.json").is_file():
+            raise AnalysisError(f"{options.run} is not a run: give its folder, or its name in {runs}/")
+        folder = runs / folder
+    return watch(folder, options.inventory, every_s=options.every, once=options.once)
 
 
 def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None:

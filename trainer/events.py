@@ -250,28 +250,33 @@ class EventLog:
 
 
 def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """The records of a JSON-lines file, and a sentence for each line that is not one.
-
-    A line that was cut, or is not a known record with all its fields, is passed over; later fields that this
-    version does not know are kept.
-    """
+    """The records of a JSON-lines file, and a sentence for each line that is not one: see `parse_record`."""
     records: List[Dict[str, Any]] = []
     bad: List[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
-            record = json.loads(line)
-            event = record["event"]
-        except (ValueError, KeyError, TypeError):
-            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record")
-            continue
-        if event not in _FIELDS:
-            bad.append(f"{path.parent.name}/{path.name}, line {number}: not a record of {', '.join(KINDS)}: {event}")
-        elif not _FIELDS[event] <= record.keys():
-            missing = ", ".join(sorted(_FIELDS[event] - record.keys()))
-            bad.append(f"{path.parent.name}/{path.name}, line {number}: lacks {missing}")
-        else:
-            records.append(record)
+            records.append(parse_record(line))
+        except ValueError as error:
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: {error}")
     return records, bad
+
+
+def parse_record(line: str) -> Dict[str, Any]:
+    """The record that a line is; later fields that this version does not know are kept.
+
+    Raises ValueError for a line that was cut, or is not a known record with all its fields.
+    """
+    try:
+        record: Dict[str, Any] = json.loads(line)
+        event = record["event"]
+        fields = _FIELDS.get(event)
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("not a record") from None
+    if fields is None:
+        raise ValueError(f"not a record of {', '.join(KINDS)}: {event}")
+    if not fields <= record.keys():
+        raise ValueError(f"lacks {', '.join(sorted(fields - record.keys()))}")
+    return record
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         local = run_dir / "boards" / board
         local.mkdir(parents=True, exist_ok=True)
         chief = board == run["boards"][0] and TALKS in os.environ
-        mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"]) if chief else None)
+        mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"], run["workers"]) if chief else None)
         started = arguments["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())

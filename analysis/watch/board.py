@@ -1,0 +1,170 @@
+"""What is known of one board of a run that goes on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.events import Epoch, Resume, Sample, Start, Window, parse_record
+from trainer.progress import Progress
+from trainer.tegrastats import summed_rails
+
+_ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)  # what a value of a wrong type leads to
+_RECENT = 5  # windows
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The last window of steps."""
+
+    epoch: int  # from 1
+    done: int  # steps of the epoch
+    step_s: float
+    agreeing_share: float  # 0 to 1, of the time: communication and waiting
+
+
+@dataclass(frozen=True)
+class Load:
+    """The last sample; what the board has no sensor for is null."""
+
+    memory_bytes: float | None
+    cpu: float | None  # 0 to 1
+    gpu: float | None  # 0 to 1
+    hottest_c: float | None
+    power_w: float | None  # of the module's rails; see trainer.tegrastats
+
+
+@dataclass
+class Board:
+    """One board, from its records as they come.
+
+    Fields named ..._at_s are moments of the controller's monotonic clock.
+    """
+
+    name: str
+    epochs: int  # of the configuration
+    began_at_s: float  # when watching began
+    start: Mapping[str, Any] | None = None  # the start record
+    epoch: int = 0  # the last that is over
+    steps: Steps | None = None  # of this attempt
+    compute_s: list[float] = field(default_factory=list)  # a step's, by window; without an attempt's first, that traces
+    accuracies: dict[int, float] = field(default_factory=dict)  # of validation, by epoch
+    load: Load | None = None
+    result: Mapping[str, Any] | None = None  # result.json
+    clock: Mapping[str, Any] | None = None  # clock.json
+    emulated: bool | None = None
+    odd_lines: int = 0  # that are no records
+    reached: bool = False  # at least once
+    lost_at_s: float | None = None  # null while it is in reach
+    lost_why: str = ""
+    moved_at_s: float = field(init=False)  # when it last made a step or a record
+    sampled_at_s: float = field(init=False)
+    progress: Progress = field(init=False)
+    _beat: Mapping[str, Any] | None = None  # heartbeat.json
+
+    def __post_init__(self) -> None:
+        self.moved_at_s = self.sampled_at_s = self.began_at_s
+        self.progress = Progress(self.epochs)
+
+    @property
+    def state(self) -> str:
+        """connecting, starting, training, reconnecting, ended, failed or interrupted."""
+        if self.result is not None:
+            status = str(self.result.get("status"))
+            return "ended" if status == "succeeded" else status
+        if self.lost_at_s is not None:
+            return "reconnecting" if self.reached else "connecting"
+        return "training" if self.steps else "starting"
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs that are over, and the part that is of the one that goes on."""
+        if self.steps is None or self.start is None or self.steps.epoch <= self.epoch:
+            return float(self.epoch)
+        return self.epoch + self.steps.done / float(self.start["steps_per_epoch"])
+
+    @property
+    def recent_compute_s(self) -> float | None:
+        """Seconds that a step of the last windows computed, without standing still for other boards: their median."""
+        return statistics.median(self.compute_s[-_RECENT:]) if self.compute_s else None
+
+    def take_event(self, line: bytes, now_s: float) -> None:
+        """Note a line of events.jsonl."""
+        try:
+            self._take(parse_record(line.decode(errors="replace")))
+            self.moved_at_s = now_s
+        except _ODD:
+            self.odd_lines += 1
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        kind = record["event"]
+        if kind == Start.KIND and int(record["steps_per_epoch"]) > 0:
+            self.start = record
+        elif kind == Resume.KIND:
+            self.epoch, self.steps, self.compute_s = int(record["epoch"]), None, []
+        elif kind == Window.KIND:
+            self._take_window(record)
+        elif kind == Epoch.KIND:
+            self.epoch = int(record["epoch"])
+            self.accuracies[self.epoch] = float(record["val_accuracy"])
+        self.progress.take(record)
+
+    def _take_window(self, record: Mapping[str, Any]) -> None:
+        steps, elapsed_s = int(record["steps"]), float(record["elapsed_s"])
+        latest = Steps(
+            epoch=int(record["epoch"]),
+            done=int(record["first_step"]) + steps,
+            step_s=elapsed_s / steps,
+            # where waiting was not measured by itself it is part of communication
+            agreeing_share=(float(record["communication_s"]) + float(record["waiting_s"] or 0.0)) / elapsed_s,
+        )
+        if self.steps is not None:
+            self.compute_s.append(float(record["compute_s"]) / steps)
+        self.steps = latest
+
+    def take_sample(self, line: bytes, now_s: float) -> None:
+        """Note a line of telemetry.jsonl."""
+        try:
+            record = parse_record(line.decode(errors="replace"))
+            if record["event"] != Sample.KIND:
+                raise ValueError(record["event"])
+            rails = summed_rails(record["power_mw"])
+            self.load = Load(
+                memory_bytes=_number(record["memory_bytes"]),
+                cpu=_number(record["cpu_load"]),
+                gpu=_number(record["gpu_load"]),
+                hottest_c=max(map(float, record["temperature_c"].values()), default=None),
+                power_w=sum(float(record["power_mw"][rail]) for rail in rails) / 1000 if rails else None,
+            )
+            self.sampled_at_s = now_s
+        except _ODD:
+            self.odd_lines += 1
+
+    def take_heartbeat(self, beat: Mapping[str, Any] | None, now_s: float) -> None:
+        """Note heartbeat.json: the supervisor writes it each second, and in it since when nothing moved."""
+        still_s = (beat or {}).get("still_s")
+        if isinstance(still_s, int | float) and beat != self._beat:
+            self.moved_at_s = now_s - still_s
+        self._beat = beat
+
+    def restart(self) -> None:
+        """Its records are others than before."""
+        self.start, self.epoch, self.steps, self.result = None, 0, None, None
+        self.compute_s, self.accuracies, self.progress = [], {}, Progress(self.epochs)
+
+    def reach(self, now_s: float, emulated: bool) -> None:
+        """It can be reached."""
+        if self.lost_at_s is not None or not self.reached:
+            # what it did meanwhile comes with the next look
+            self.moved_at_s = self.sampled_at_s = now_s
+        self.reached, self.lost_at_s, self.emulated = True, None, emulated
+
+    def lose(self, why: str, now_s: float) -> None:
+        """It cannot be reached."""
+        self.lost_at_s, self.lost_why = self.lost_at_s or now_s, why
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,174 @@
+"""What is known of a run -> what is shown of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from analysis.watch.alerts import alerts
+from analysis.watch.board import Board, Load, Steps
+from trainer.config import Run
+from trainer.progress import duration
+
+_BARS = "▁▂▃▄▅▆▇█"
+_SPARKS = 50  # epochs
+_STYLES = {
+    "failed": "bold red",
+    "interrupted": "red",
+    "reconnecting": "yellow",
+    "connecting": "yellow",
+    "ended": "green",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A run at one moment."""
+
+    run: Run
+    boards: Sequence[Board]  # in rank order
+    now_s: float  # the controller's monotonic clock
+    manifest: Mapping[str, Any] | None = None  # once the run has been collected
+
+
+def render(moment: Moment) -> RenderableType:
+    """The whole view, for a terminal of 80 columns or more."""
+    ended = moment.manifest is not None
+    warnings = alerts(moment.boards, None if ended else moment.now_s)
+    parts = [_title(moment), _progress(moment), _accuracy(_lead(moment.boards)), _table(moment.boards, moment.run)]
+    parts += _outcome(moment)
+    parts += [Text(f"! {sentence}", style="yellow") for sentence in warnings]
+    return Group(*parts)
+
+
+def _title(moment: Moment) -> Text:
+    run = moment.run
+    boards = f"{run.workers} worker{'s' if run.workers > 1 else ''}"
+    title = Text(run.run_id, style="bold")
+    title.append(f"\n{run.experiment}, {boards}, {run.config.sync.way}", style="not bold")
+    if marks := _marks(moment):
+        title.append(f"; {', '.join(marks)}", style="not bold magenta")
+    return title
+
+
+def _marks(moment: Moment) -> list[str]:
+    """What every figure must say: emulated boards, synthetic images."""
+    told = moment.manifest or {}
+    emulated = told.get("rehearsal") or any(board.emulated for board in moment.boards)
+    synthetic = told.get("synthetic") or any(board.start and board.start["synthetic"] for board in moment.boards)
+    return [word for word, true in (("emulated boards", emulated), ("synthetic images", synthetic)) if true]
+
+
+def _lead(boards: Sequence[Board]) -> Board:
+    """The board of which most is known; the chief, if it is one of them."""
+    return max(boards, key=lambda board: board.epochs_done)
+
+
+def _progress(moment: Moment) -> RenderableType:
+    lead, epochs = _lead(moment.boards), moment.run.config.epochs
+    left_s = lead.progress.left_s() if moment.manifest is None else None
+    row = Table.grid(padding=(0, 1))
+    row.add_row(
+        f"epoch {_epoch(lead, epochs)}, step {_step(lead)}",
+        ProgressBar(total=epochs, completed=min(lead.epochs_done, epochs), width=40),
+        f"{lead.epochs_done / epochs:4.0%}",
+        "" if left_s is None else f"{duration(left_s)} left",
+    )
+    return row
+
+
+def _accuracy(lead: Board) -> Text:
+    values = [value for _, value in sorted(lead.accuracies.items()) if math.isfinite(value)]
+    if not values:
+        return Text("validation accuracy -")
+    return Text(f"validation accuracy {sparkline(values[-_SPARKS:])} {values[-1]:.3f} after epoch {lead.epoch}")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value, the lowest for the smallest of them, the highest for the largest."""
+    low, high = min(values), max(values)
+    steps = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((value - low) * steps)] for value in values)
+
+
+@dataclass(frozen=True)
+class _Column:
+    heading: tuple[str, str]  # two lines; the second has the unit
+    value: Callable[[Board], float | None]
+    shown: str = "{:.0f}"
+
+
+_COLUMNS = (
+    _Column(("step", "[ms]"), lambda board: _of(board.steps, "step_s", 1000)),
+    _Column(("sync", "[%]"), lambda board: _of(board.steps, "agreeing_share", 100)),
+    _Column(("CPU", "[%]"), lambda board: _of(board.load, "cpu", 100)),
+    _Column(("GPU", "[%]"), lambda board: _of(board.load, "gpu", 100)),
+    _Column(("temp", "[C]"), lambda board: _of(board.load, "hottest_c"), "{:.1f}"),
+    _Column(("power", "[W]"), lambda board: _of(board.load, "power_w"), "{:.1f}"),
+    _Column(("mem", "[GB]"), lambda board: _of(board.load, "memory_bytes", 1e-9), "{:.1f}"),
+)
+
+
+def _of(told: Steps | Load | None, name: str, factor: float = 1.0) -> float | None:
+    value: float | None = getattr(told, name, None)
+    return None if value is None else factor * value
+
+
+def _table(boards: Sequence[Board], run: Run) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("board")
+    table.add_column("state")
+    table.add_column("epoch", justify="right")
+    table.add_column("step", justify="right")
+    for column in _COLUMNS:
+        table.add_column(Text("\n".join(column.heading), justify="right"), justify="right")
+    for board in boards:
+        state = Text(board.state, style=_STYLES.get(board.state, ""))
+        cells = [_cell(column.value(board), column.shown) for column in _COLUMNS]
+        table.add_row(board.name, state, _epoch(board, run.config.epochs), _step(board), *cells)
+    return table
+
+
+def _cell(value: float | None, shown: str) -> str:
+    return "-" if value is None or not math.isfinite(value) else shown.format(value)
+
+
+def _epoch(board: Board, epochs: int) -> str:
+    """The one that goes on, or the last one."""
+    now = max(board.epoch, board.steps.epoch if board.steps else 0)
+    return f"{now or '-'}/{epochs}"
+
+
+def _step(board: Board) -> str:
+    if board.steps is None or board.start is None:
+        return "-"
+    return f"{board.steps.done}/{board.start['steps_per_epoch']}"
+
+
+def _outcome(moment: Moment) -> list[Text]:
+    """How the run ended, or what its boards that have failed say."""
+    told = moment.manifest
+    if told is not None:
+        good = told["status"] == "succeeded"
+        sentence = f"The run {'was' if told['status'] == 'interrupted' else 'has'} {told['status']}"
+        if told["started_s"] is not None and told["ended_s"] is not None:
+            sentence += f" after {duration(told['ended_s'] - told['started_s'])}"
+        said = [f"{sentence}: {told['cause']}." if told["cause"] else f"{sentence}."]
+        said += [f"What to do: {told['remedy']}."] if told.get("remedy") else []
+        return [Text(each, style="green" if good else "bold red") for each in said]
+    failed = [board for board in moment.boards if board.state in ("failed", "interrupted")]
+    said = [f"{board.name} {board.state}: {(board.result or {}).get('cause')}" for board in failed]
+    if all(board.result is not None for board in moment.boards):
+        said.append(
+            "All boards have ended, and their logs are on them: unless a playbook collects them now, "
+            f"playbooks/collect.yml -e run_id={moment.run.run_id} does"
+        )
+    return [Text(each, style="bold red") for each in said]

@@ -1,0 +1,127 @@
+"""What is known of a board, from its records as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.watch.board import Board
+from tests.data.build_runs import build_run
+from trainer.events import Resume, Sample
+
+SAMPLE = Sample(
+    memory_bytes=2_500_000_000,
+    cpu_load=0.25,
+    gpu_load=0.9,
+    temperature_c={"CPU": 51.5, "GPU": 49.0},
+    power_mw={"VDD_GPU_SOC": 9000, "VDD_CPU_CV": 2500},
+    sent_bytes=None,
+    received_bytes=None,
+)
+
+
+def line_of(record: Any, **changes: Any) -> bytes:
+    return json.dumps({"event": record.KIND, "time_s": 1.0, **dataclasses.asdict(record), **changes}).encode()
+
+
+def lines_of_a_run(tmp_path: Path, workers: int = 2) -> list[bytes]:
+    """A start, and three epochs of two windows of four steps; the first epoch's take three times as long."""
+    run = build_run(tmp_path, workers=workers)
+    return (run / "boards/board-1/events.jsonl").read_bytes().splitlines()
+
+
+def board(lines: list[bytes] = [], name: str = "board-1") -> Board:  # noqa: B006
+    made = Board(name, 3, 0.0)
+    made.reach(0.0, emulated=False)
+    for line in lines:
+        made.take_event(line, 10.0)
+    return made
+
+
+def test_it_is_starting_until_its_first_window_and_then_training(tmp_path: Path) -> None:
+    lines = lines_of_a_run(tmp_path)
+    assert board().state == board(lines[:1]).state == "starting"
+    training = board(lines[:2])
+    assert training.state == "training"
+    assert training.epochs_done == pytest.approx(0.5)
+    assert training.steps is not None
+    assert (training.steps.epoch, training.steps.done) == (1, 4)
+    assert training.steps.step_s == pytest.approx(1.2)
+    assert training.steps.agreeing_share == pytest.approx(1 / 3)
+
+
+def test_epochs_that_are_over_count_whole(tmp_path: Path) -> None:
+    lines = lines_of_a_run(tmp_path)
+    assert [board(lines[:count]).epochs_done for count in (3, 4, 5, 10)] == pytest.approx([1.0, 1.0, 1.5, 3.0])
+    assert board(lines).accuracies == {1: 0.1, 2: 0.2, 3: 0.3}
+
+
+def test_the_window_that_traces_is_no_usual_one(tmp_path: Path) -> None:
+    assert board(lines_of_a_run(tmp_path)[:3]).compute_s == [pytest.approx(0.8)]
+
+
+def test_a_run_that_goes_on_begins_again_with_its_epoch(tmp_path: Path) -> None:
+    lines = lines_of_a_run(tmp_path)
+    resumed = board([*lines[:4], line_of(Resume(epoch=1, startup_s=3.0))])
+    assert (resumed.state, resumed.epochs_done, resumed.compute_s) == ("starting", 1.0, [])
+    assert resumed.accuracies == {1: 0.1}
+    assert resumed.progress.left_s() is None
+
+
+def test_lines_that_are_no_records_are_counted_and_do_no_harm(tmp_path: Path) -> None:
+    lines = lines_of_a_run(tmp_path)
+    odd = [b'{"event": "win', b"\xff\xfe", b"[1]", b'{"event": {}}', lines[1].replace(b'"steps": 4', b'"steps": 0')]
+    odd += [lines[1].replace(b'"steps": 4', b'"steps": "four"'), lines[3].replace(b'"epoch": 1', b'"epoch": null')]
+    told, right = board([*lines[:2], *odd]), board(lines[:2])
+    assert told.odd_lines == len(odd)
+    assert (told.steps, told.epoch, told.compute_s) == (right.steps, right.epoch, right.compute_s)
+    assert (told.accuracies, told.state) == ({}, "training")
+
+
+def test_a_sample_is_summed_up() -> None:
+    told = board()
+    told.take_sample(line_of(SAMPLE), 5.0)
+    assert told.load is not None
+    assert dataclasses.asdict(told.load) == {
+        "memory_bytes": 2.5e9,
+        "cpu": 0.25,
+        "gpu": 0.9,
+        "hottest_c": 51.5,
+        "power_w": 11.5,
+    }
+    assert told.sampled_at_s == 5.0
+
+
+def test_what_a_board_has_no_sensor_for_is_null() -> None:
+    told = board()
+    told.take_sample(line_of(SAMPLE, gpu_load=None, memory_bytes=None, temperature_c={}, power_mw={}), 5.0)
+    assert told.load is not None
+    assert (told.load.gpu, told.load.memory_bytes, told.load.hottest_c, told.load.power_w) == (None, None, None, None)
+    told.take_sample(line_of(SAMPLE, temperature_c={"CPU": "hot"}), 6.0)
+    assert (told.odd_lines, told.sampled_at_s) == (1, 5.0)
+
+
+def test_the_heartbeat_tells_since_when_nothing_moved() -> None:
+    told = board()
+    told.take_heartbeat({"time_s": 1.0, "still_s": 40.0}, 100.0)
+    told.take_heartbeat({"time_s": 1.0, "still_s": 40.0}, 110.0)  # the supervisor is silent, too
+    assert told.moved_at_s == 60.0
+    told.take_heartbeat({"time_s": 2.0, "still_s": 0.5}, 120.0)
+    assert told.moved_at_s == 119.5
+
+
+def test_a_board_out_of_reach_reconnects_and_one_with_a_result_has_ended(tmp_path: Path) -> None:
+    told = board(lines_of_a_run(tmp_path)[:2])
+    told.lose("timed out", 20.0)
+    told.lose("refused", 30.0)
+    assert (told.state, told.lost_at_s, told.lost_why) == ("reconnecting", 20.0, "refused")
+    told.reach(50.0, emulated=True)
+    assert (told.state, told.moved_at_s, told.emulated) == ("training", 50.0, True)
+    told.result = {"status": "succeeded"}
+    assert told.state == "ended"
+    told.result = {"status": "failed"}
+    assert told.state == "failed"

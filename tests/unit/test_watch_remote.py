@@ -1,0 +1,275 @@
+"""Boards over real ssh: two servers on this machine's loopback, reached as Ansible's inventory says."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from analysis import AnalysisError
+from analysis.__main__ import main
+from analysis.watch import follow, inventory, remote
+from analysis.watch.board import Board
+from analysis.watch.follow import Follower
+from tests.data.build_runs import build_run
+
+SSHD = "/usr/sbin/sshd"
+CONFIG = """\
+ListenAddress 127.0.0.1:{port}
+HostKey "{folder}/host_key"
+PidFile none
+LogLevel DEBUG1
+AuthorizedKeysFile "{folder}/authorized_keys"
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
+"""
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path(SSHD).exists() or not shutil.which("unshare"),
+    reason="needs root and openssh-server",
+)
+
+
+def make_key(path: Path) -> str:
+    """Makes a key; returns its public half, without the comment."""
+    path.unlink(missing_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return " ".join(path.with_name(f"{path.name}.pub").read_text().split()[:2])
+
+
+class Server:
+    """An ssh server with a host key and a home of the kit of its own: a board."""
+
+    def __init__(self, name: str, folder: Path, public_key: str) -> None:
+        self.name, self.folder, self.home = name, folder, folder / "kit"
+        self.home.mkdir(parents=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        (folder / "authorized_keys").write_text(public_key)
+        (folder / "sshd_config").write_text(CONFIG.format(port=self.port, folder=folder))
+        self.host_key = make_key(folder / "host_key")
+
+    @property
+    def pin(self) -> str:
+        return f"[127.0.0.1]:{self.port} {self.host_key}\n"
+
+    def start(self) -> None:
+        # its own processes, so that the connections end with it, and its own /run, which sshd wants a folder in
+        inside = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
+        sshd = [SSHD, "-D", "-f", self.folder / "sshd_config", "-E", self.folder / "log"]
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, "sh", *sshd]
+        )
+        wait_until(self.answers)
+
+    def answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        wait_until(lambda: not self.answers())
+
+
+def wait_until(true: Callable[[], object], limit_s: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@dataclasses.dataclass
+class Boards:
+    servers: list[Server]
+    folder: Path
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known hosts"
+
+    def pin(self, *servers: Server) -> None:
+        self.known_hosts.write_text("".join(server.pin for server in servers))
+
+    def inventory(self, extra: str = "", **of_last: str) -> str:
+        """Writes an inventory, with variables that have to be resolved."""
+        hosts = {
+            server.name: {"ansible_port": server.port, "run_config_home": "{{ kits }}/" + server.folder.name + "/kit"}
+            for server in self.servers
+        }
+        hosts[self.servers[-1].name].update(of_last)
+        given = {
+            "kits": str(self.folder),
+            "ansible_host": "127.0.0.1",
+            "ansible_user": getpass.getuser(),
+            "ansible_ssh_private_key_file": "{{ kits }}/id",
+            "ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"{{ kits }}/known hosts\"' "
+            f"-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes {extra}",
+        }
+        path = self.folder / "hosts.yml"
+        path.write_text(json.dumps({"boards": {"hosts": hosts, "vars": given}}))
+        return str(path)
+
+    def connect(self, number: int, listed: str) -> Callable:
+        name = self.servers[number].name
+        access = inventory.find([name], listed)[name]
+        return lambda: remote.connect(remote.route(access), PurePosixPath(access.home))
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Iterator[Boards]:
+    folder = tmp_path / "two boards"
+    folder.mkdir()
+    key = make_key(folder / "id")
+    servers = [Server(f"board-{number}", folder / f"b{number}", key) for number in (1, 2)]
+    boards = Boards(servers, folder)
+    boards.pin(*servers)
+    try:
+        for server in servers:
+            server.start()
+        yield boards
+    finally:
+        for server in servers:
+            if hasattr(server, "process"):
+                server.kill()
+
+
+def run_on(boards: Boards, tmp_path: Path) -> Path:
+    """A run that goes on: the controller has its run.json, each board its records. Returns the controller's folder."""
+    made = build_run(tmp_path / "made", "live", workers=2, manifest=False)
+    folder = tmp_path / "runs/live"
+    folder.mkdir(parents=True)
+    (made / "run.json").rename(folder / "run.json")
+    for server in boards.servers:
+        on_board = server.home / "runs/live"
+        on_board.parent.mkdir()
+        (made / "boards" / server.name).rename(on_board)
+        (on_board / "result.json").unlink()
+    return folder
+
+
+@needs_root
+def test_both_boards_are_shown(boards: Boards, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_on(boards, tmp_path)
+    assert main(["watch", str(folder), "-i", boards.inventory(), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"board-1 +training +3/3 +8/8 +400 +33 ", shown), shown
+    assert re.search(r"board-2 +training +3/3 +8/8 +400 +33 ", shown), shown
+
+
+@needs_root
+def test_a_board_is_followed_again_after_its_server_was_restarted(
+    boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "POLL_S", 0.05)
+    monkeypatch.setattr(follow, "_RETRY_S", 0.05)
+    server = boards.servers[0]
+    run_on(boards, tmp_path)
+    lines = (server.home / "runs/live/events.jsonl").read_bytes().splitlines(keepends=True)
+    growing = server.home / "events.jsonl"
+    growing.write_bytes(lines[0] + lines[1][:50])
+    follower = Follower(Board("board-1", 3, time.monotonic()), tmp_path, boards.connect(0, boards.inventory()))
+    follower.start()
+    try:
+        wait_until(lambda: follower.board.start)
+        server.kill()
+        wait_until(lambda: follower.board.state == "reconnecting")
+        assert follower.board.lost_why
+        growing.write_bytes(b"".join(lines[:4]))  # it trained on
+        server.start()
+        wait_until(lambda: follower.board.epoch == 1)
+        assert follower.board.state == "training"
+        assert (follower.board.odd_lines, follower.board.compute_s) == (0, [pytest.approx(0.8)])
+    finally:
+        follower.stop()
+        follower.join(5)
+
+
+@needs_root
+def test_a_changed_host_key_is_refused_by_name_and_so_is_an_unknown_one(
+    boards: Boards, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = boards.servers
+    first.host_key = make_key(tmp_path / "other")  # what is pinned, although ssh is told not to care
+    boards.pin(first)
+    assert main(["watch", str(run_on(boards, tmp_path)), "-i", boards.inventory()]) == 2
+    told = capsys.readouterr().err
+    assert re.search(rf"board-1: \[127.0.0.1\]:{first.port} has the host key ED25519 SHA256:\S+, but .* pinned", told)
+    assert re.search(rf"board-2: the host key of \[127.0.0.1\]:{second.port}, .*, is not in .*/known hosts", told)
+    assert told.count("playbooks/enrol.yml") == 2
+
+
+@needs_root
+def test_a_key_that_is_not_let_in_is_named(boards: Boards) -> None:
+    (boards.servers[0].folder / "authorized_keys").write_text("")
+    with pytest.raises(remote.RefusedError, match=r"board-1: .* none of the keys .*/id: playbooks/enrol\.yml"):
+        boards.connect(0, boards.inventory())().__enter__()
+
+
+@needs_root
+@pytest.mark.parametrize("where", ["in ssh's arguments", "in ssh's configuration"])
+def test_a_board_behind_another_one_is_reached_through_it(boards: Boards, where: str) -> None:
+    jump, board = boards.servers
+    (board.home / "events.jsonl").write_text("hello")
+    configuration = boards.folder / "ssh_config"
+    lines = ["Host jump", "HostName 127.0.0.1", f"Port {jump.port}", f'IdentityFile "{boards.folder}/id"']
+    lines += [f"User {getpass.getuser()}", f'UserKnownHostsFile "{boards.folder}/jumps"']
+    lines += [] if where == "in ssh's arguments" else ["Match host 127.0.0.1 !originalhost jump", "ProxyJump jump"]
+    configuration.write_text("\n".join(lines))
+    extra = f"-F '{configuration}'" + (" -o ProxyJump=jump" if where == "in ssh's arguments" else "")
+    connect = boards.connect(1, boards.inventory(extra))
+    with pytest.raises(remote.RefusedError, match=rf"board-2: the host key of \[127.0.0.1\]:{jump.port}.* is not in"):
+        connect().__enter__()  # that of the jump, which is looked for where ssh does
+    (boards.folder / "jumps").write_text(jump.pin)
+    with connect() as files:
+        assert files.read("events.jsonl", 1) == b"ello"
+    assert f"target 127.0.0.1 port {board.port}" in (jump.folder / "log").read_text()
+    jump.kill()
+    with pytest.raises(remote.LostError):
+        connect().__enter__()
+
+
+def test_jumps_that_go_in_a_circle_are_refused(tmp_path: Path) -> None:
+    configuration = tmp_path / "config"
+    configuration.write_text("Host a\nProxyJump b\nHost b\nProxyJump a\n")
+    with pytest.raises(AnalysisError, match="the way to board-1 goes in a circle"):
+        remote.route(inventory.Access("board-1", ("ssh", "-F", str(configuration), "a"), "/opt/cluster-kit"))
+
+
+def test_a_proxy_command_is_refused_rather_than_passed_by() -> None:
+    ssh = ("ssh", "-F", "none", "-o", "ProxyCommand=nc %h %p", "192.168.1.11")
+    with pytest.raises(AnalysisError, match=r"board-1 is reached with ProxyCommand.*: use ProxyJump"):
+        remote.route(inventory.Access("board-1", ssh, "/opt/cluster-kit"))
+
+
+def test_ssh_options_are_those_of_the_emulated_boards() -> None:
+    project = Path(__file__).parents[2]
+    found = inventory.find(["board-1", "board-2"], str(project / "inventory/lab"))["board-2"]
+    (hop,) = remote.route(found).hops
+    assert (hop.host, hop.port, hop.user, found.home) == ("198.18.77.12", 22, "board", "/opt/cluster-kit")
+    assert hop.known_hosts == (project / ".lab/ssh/known_hosts", Path("/dev/null"))
+    assert hop.identities == (project / ".lab/ssh/id_ed25519",)
+    assert hop.identities_only
+
+
+def test_boards_that_the_inventory_lacks_are_named_with_the_remedy() -> None:
+    listed = str(Path(__file__).parents[2] / "inventory/boards")
+    with pytest.raises(AnalysisError, match=r"board-1, board-2 of this run is not in the inventory.*-i inventory/lab"):
+        inventory.find(["board-1", "orin-1", "board-2"], listed)
+
+
+def test_an_inventory_that_does_not_exist_is_named() -> None:
+    with pytest.raises(AnalysisError, match="the inventory nowhere does not exist: give -i inventory/boards"):
+        inventory.find(["board-1"], "nowhere")
