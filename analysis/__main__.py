@@ -1,4 +1,4 @@
-"""python -m analysis compare | report | figures | manifest | calibrate: the only place that prints and exits."""
+"""python -m analysis compare | report | figures | predict | manifest | calibrate: what prints and exits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.allreduce import Network
 from analysis.calibrate import calibrate
 from analysis.compare import Comparison, compare
 from analysis.load import AnalysisError, load
 from analysis.manifest import log_tail, write_manifest
+from analysis.measured import Measured
+from analysis.predict import Plan, measured_in, predict, recommendations, to_dict
+from analysis.predict import as_text as predicted_text
+from analysis.predict import notes as predicted_notes
 from analysis.table import as_text, notes
 from trainer.config import ConfigError
 from trainer.events import write_json
@@ -27,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _manifest(options.run, options.interrupted)
         elif options.command == "calibrate":
             _calibrate(options.run, options.rate, options.out)
+        elif options.command == "predict":
+            _predict(measured_in(options.runs), _plan(options), options.json)
         elif options.command == "figures":
             _figures(compare(load(options.runs)), options.out)
         elif options.command == "report":
@@ -51,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--out", type=Path, metavar="FILE", required=True)
     single = commands.add_parser("figures", parents=[runs], help="write each figure to a file, as SVG")
     single.add_argument("--out", type=Path, metavar="DIR", required=True)
+    paper = commands.add_parser("predict", help="boards you do not have, on paper, from what runs measured")
+    paper.add_argument("--from", dest="runs", nargs="+", type=Path, metavar="RUN", required=True)
+    paper.add_argument("--workers", type=_counts, metavar="N,N,...", required=True)
+    paper.add_argument("--link", type=float, metavar="MBIT_PER_S", required=True, help="of each board")
+    paper.add_argument("--switch-ports", type=int, metavar="N", help="boards on a switch; without it all are on one")
+    paper.add_argument("--uplink", type=float, metavar="MBIT_PER_S", help="of each switch; without it no bottleneck")
+    paper.add_argument("--json", action="store_true", help="print JSON, not a table")
     ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
     ended.add_argument("run", type=Path, metavar="RUN_DIR")
     ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
@@ -59,6 +73,27 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
     rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
     return parser
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return sorted({int(count) for count in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: give such as 2,4,8") from None
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    uplink = None if options.uplink is None else 1e6 * options.uplink
+    return Plan(options.workers, Network(1e6 * options.link, options.switch_ports, uplink))
+
+
+def _predict(measured: Measured, plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
+        return
+    chosen = [_wrapped(f"{count} boards: {reason}.") for count, reason in recommendations(measured, plan).items()]
+    known = [_wrapped(" ".join(predicted_notes(measured)))]
+    print("\n\n".join([predicted_text(predict(measured, plan)), *known, "\n".join(chosen)]))
 
 
 def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None:

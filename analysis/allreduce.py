@@ -26,11 +26,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 # of a full frame on Ethernet: 1,500 bytes less 40 of IP and TCP and 12 of TCP's timestamps are payload; preamble,
 # header, checksum and gap (IEEE 802.3) add 38
 GOODPUT = (1500 - 52) / (1500 + 38)
+_BURST_BYTES = 2**18  # emulated links let 2^17 pass at once, and as much may wait
 _APART = 1.5  # times: two payloads at least this different tell latency from time per byte
 
 
@@ -108,10 +108,13 @@ def hops(workers: int) -> int:
 def fit(points: Sequence[Point]) -> AllReduce:
     """The constants, neither below zero, with the least squared relative error over the points.
 
-    Payloads that are much alike cannot tell latency from time per byte: all that the wire does not explain is then taken
-    to be time per byte, and what follows for many boards is the least it can be (see `tells_latency`). A point that is
-    faster than its wire was let through by a burst, as shaped links have them: it measures latency alone.
+    Payloads that are much alike cannot tell latency from time per byte: all that the wire does not explain is then
+    taken to be time per byte, and what follows for many boards is the least it can be (see `tells_latency`). A small
+    message that is faster than its wire was let through by a burst, as shaped links have them: it measures latency
+    alone.
     """
+    from scipy.optimize import nnls  # takes a second to import
+
     if not points:
         return AllReduce(0.0, 0.0)
     apart = tells_latency(points)
@@ -119,7 +122,7 @@ def fit(points: Sequence[Point]) -> AllReduce:
     for point in points:
         sent = wire_bytes(point.payload_bytes, point.workers)
         wire_s = 8 * sent / (GOODPUT * point.link_bit_per_s)
-        if wire_s > point.seconds:
+        if wire_s > point.seconds and point.payload_bytes <= _BURST_BYTES:
             sent, wire_s = 0.0, 0.0
         # milliseconds and nanoseconds are found: both unknowns are then of one size
         rows.append((1e-3 * hops(point.workers) * apart / point.seconds, 1e-9 * sent / point.seconds))

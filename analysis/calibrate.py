@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.allreduce import wire_bytes
 from analysis.load import AnalysisError
 from analysis.paper import PAPER
 from trainer.config import load_run
@@ -39,11 +40,6 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """For the lab: its fields, and the rate as `tc` takes it."""
         return {**asdict(self), "link_rate": f"{self.link_rate_bit_per_s // 1000}kbit"}
-
-
-def wire_bytes(payload_bytes: int, workers: int) -> float:
-    """Bytes that a board sends in a ring all-reduce of the payload."""
-    return 2 * (workers - 1) / workers * payload_bytes
 
 
 def calibrate(folder: Path, probed_rate_bit_per_s: int) -> Calibration:
