@@ -17,7 +17,7 @@ from analysis.load import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.table import Column, aligned
 from analysis.trials import sync_of
-from trainer.config import Sync
+from trainer.config import ConfigError, Sync
 
 # by the names that a trial gives them
 WAYS: Mapping[str, Sync] = {
@@ -71,9 +71,16 @@ def measured_in(folders: Iterable[Path]) -> Measured:
 
     Raises AnalysisError where there is no run, or none of them timed steps.
     """
-    parts = [Measured.from_folder(folder) for folder in folders if (folder / "run.json").is_file()]
-    if not parts:
-        raise AnalysisError("no run found: give the folders of collected runs, such as one on one board")
+    parts, problems = [], []
+    for folder in folders:
+        if (folder / "run.json").is_file():
+            try:
+                parts.append(Measured.from_folder(folder))
+            except (AnalysisError, ConfigError) as error:
+                problems.append(str(error))
+    if problems or not parts:
+        remedy = "no run found: give the folders of collected runs, such as one on one board"
+        raise AnalysisError("\n".join(problems or [remedy]))
     parts.sort(key=lambda part: max((it.workers for it in part.timed), default=1))
     measured = combine(parts)
     if not measured.step_s and not measured.together_step_s:
