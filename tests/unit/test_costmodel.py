@@ -183,3 +183,13 @@ def test_each_link_predicts_the_other_within_nine_percent():
     assert len(table) == 12
     assert table["step_error"].abs().max() < 0.09
     assert table["speedup_error"].abs().max() < 0.07
+
+
+def test_what_fit_stretches_an_all_reduce_by_grows_with_its_bytes():
+    at = wire_s(10_000_000)
+    timed = Timed(Sync(), 2, LINK, step_s=0.13 + 1.5 * at, communication_s=1.5 * at)
+    measured = dataclasses.replace(MODEL, points=(Point(10_000_000, at, 2, LINK),), timed=(timed,))
+    found = constants(measured)
+    assert (found.keras_stretch, found.overhead_s["keras"]) == (pytest.approx(1.5), pytest.approx(0.03))
+    slower = step(measured, found, Sync(), 2, Network(LINK / 10))
+    assert slower.total_s == pytest.approx(0.13 + 15 * at)
