@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.allreduce import wire_bytes
 from analysis.load import AnalysisError
 from analysis.paper import PAPER
 from trainer.config import load_run
@@ -40,11 +41,6 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """For the lab."""
         return asdict(self)
-
-
-def wire_bytes(payload_bytes: int, workers: int) -> float:
-    """Bytes that a board sends in a ring all-reduce of the payload."""
-    return 2 * (workers - 1) / workers * payload_bytes
 
 
 def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Calibration:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks sync|accuracy`: measure on emulated boards; `publish`: put it into docs/."""
+"""`python -m benchmarks sync|accuracy`: measure on emulated boards; `publish`, `scaling`: put it into docs/."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ def main() -> int:
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
     commands.add_parser("publish", help="put what runs/bench-*.json have into docs/")
+    commands.add_parser("scaling", help="the cost model's tables and figure in docs/, from what docs/data has")
     options = parser.parse_args()
-    if options.command == "publish":
+    if options.command in ("publish", "scaling"):
         from benchmarks import figures
 
-        print(*figures.publish(figures.DOCS), sep="\n")
+        make = figures.publish if options.command == "publish" else figures.render_scaling
+        print(*make(figures.DOCS), sep="\n")
         return 0
     try:
         if options.command == "sync":

@@ -12,13 +12,19 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.plots import COLOURS, INK, STYLE, as_svg, standalone
-from benchmarks import accuracy, single, sync
+from benchmarks import accuracy, scaling, single, sync
 from benchmarks.sitting import PROJECT, RUNS
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,
     "accuracy": accuracy.table,
     "single": single.table,
+}
+_SCALING: dict[str, Callable[[dict[str, Any]], str]] = {
+    "validation": scaling.validation_table,
+    "speed": scaling.speed_table,
+    "switches": scaling.switches_table,
+    "period": scaling.period_table,
 }
 
 
@@ -46,15 +52,32 @@ def render(docs: Path) -> list[Path]:
         body = f"{_origin(result)}\n\n{table(result)}"
         if name in _FIGURES:
             body += f"\n\n![What the table says](figures/bench_{name}.svg)"
-        before, begin, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        text = f"{before}{begin}{body}\n{end}{after}"
+        text = filled(text, name, body)
         if name in _FIGURES:
             figure = docs / "figures" / f"bench_{name}.svg"
             figure.write_text(standalone(_FIGURES[name](result)), encoding="utf-8")
             written.append(figure)
     page.write_text(text, encoding="utf-8")
     return written
+
+
+def render_scaling(docs: Path) -> list[Path]:
+    """Draw the figure and fill in the tables of docs/scaling.md."""
+    result = scaling.load(docs)
+    page, figure = docs / "scaling.md", docs / "figures" / "scaling.svg"
+    text = page.read_text(encoding="utf-8")
+    for name, table in _SCALING.items():
+        text = filled(text, name, table(result))
+    page.write_text(text, encoding="utf-8")
+    figure.write_text(standalone(scaling.efficiency(result)), encoding="utf-8")
+    return [page, figure]
+
+
+def filled(text: str, name: str, body: str) -> str:
+    """A page with what stands between a name's marks replaced."""
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    return f"{before}{begin}{body}\n{end}{after}"
 
 
 def _origin(result: dict[str, Any]) -> str:

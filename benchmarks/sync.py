@@ -12,18 +12,19 @@ has nothing to do with agreeing: a row "no exchange" shows what two boards reach
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.calibrate import wire_bytes
+from analysis.allreduce import wire_bytes
+from analysis.arms import records as records_of
+from analysis.trials import APART, ONE_BOARD, turns
 from benchmarks import ddp
 from benchmarks.sitting import Sitting, calibration
 from trainer.config import load_run
-from trainer.events import Trial, read_records
-
-ONE_BOARD, APART = "one board", "no exchange"  # see trainer/trial.py
+from trainer.events import read_records
 
 
 def measure(engines: list[str]) -> Path:
@@ -49,34 +50,13 @@ def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
 def trial_rows(folder: Path) -> list[dict[str, Any]]:
     """A row for each way and cycle of a trial, of all its boards together."""
     boards = load_run(folder / "run.json").boards
-    records = pd.DataFrame(
-        record
-        for board in boards
-        for record in read_records(folder / "boards" / board / "events.jsonl")[0]
-        if record["event"] == Trial.KIND
-    )
+    records = (record for board in boards for record in read_records(folder / "boards" / board / "events.jsonl")[0])
     rows = []
-    for (sync, cycle), of_boards in records.groupby(["sync", "cycle"], sort=False):
-        steps = int(of_boards["steps"].iloc[0])
-        alone = sync == ONE_BOARD
-        training = of_boards[of_boards["images"] > 0]
-        payload = float(training["payload_bytes"].mean()) / steps
-        rows.append(
-            {
-                "sync": sync,
-                "boards": 1 if alone else len(boards),
-                "cycle": cycle,
-                "images_per_s": float((training["images"] / training["elapsed_s"]).sum()),
-                "step_s": float(training["elapsed_s"].mean()) / steps,
-                "communication_s": float(training["communication_s"].mean()) / steps,
-                "waiting_s": None
-                if training["waiting_s"].isna().any()
-                else float(training["waiting_s"].mean()) / steps,
-                "overlapped_s": float(training["overlapped_s"].mean()) / steps,
-                "sent_bytes_per_step": float(training["sent_bytes"].mean()) / steps,
-                "expected_bytes_per_step": wire_bytes(round(payload), len(boards)),
-            }
-        )
+    for row in records_of(turns(records, len(boards))):
+        payload = round(row.pop("payload_bytes_per_step"))
+        waiting_s = None if math.isnan(row["waiting_s"]) else row["waiting_s"]
+        expected = wire_bytes(payload, len(boards))
+        rows.append({**row, "waiting_s": waiting_s, "expected_bytes_per_step": expected})
     return rows
 
 

@@ -16,12 +16,11 @@ os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from trainer import data, sync  # noqa: E402
+from trainer import data, lowrank, sync  # noqa: E402
 from trainer.archives import Images  # noqa: E402
 from trainer.cluster import Cluster  # noqa: E402
 from trainer.config import parse  # noqa: E402
 from trainer.stopwatch import Stopwatch  # noqa: E402
-from trainer.sync import powersgd  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
 generator = np.random.default_rng(0)
@@ -147,7 +146,7 @@ SCENARIOS = {
 
 if __name__ == "__main__":
     together = tf.distribute.MultiWorkerMirroredStrategy()
-    powersgd.MIN_SAVING = 0.0  # compress matrices of this small model too, and at full rank
+    lowrank.MIN_SAVING = 0.0  # compress matrices of this small model too, and at full rank
     weights = {name: trained(together, 2, **fields) for name, fields in SCENARIOS.items()}
     weights["one board"] = trained(tf.distribute.get_strategy(), 1, way="allreduce", gradient_dtype="float32")
     np.savez(out, records=json.dumps(dict(zip(weights, RECORDS))), **weights)

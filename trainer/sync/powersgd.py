@@ -8,15 +8,14 @@ the next step. All P travel in one message, together with the tensors too small 
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List
 
 import tensorflow as tf
 
+from trainer.lowrank import as_matrix
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean
 from trainer.sync.stepping import Board, Together
-
-MIN_SAVING = 2.0  # a matrix is compressed where that sends this many times fewer elements
 
 
 def way(board: Board) -> Together:
@@ -31,7 +30,7 @@ class LowRankMean(tf.Module):
         super().__init__()
         config, self._stopwatch = board.session.config.sync, board.session.stopwatch
         self._shapes = [variable.shape for variable in board.model.trainable_variables]
-        self._matrices = [_as_matrix(shape, config.rank) for shape in self._shapes]
+        self._matrices = [as_matrix(shape.as_list(), config.rank) for shape in self._shapes]
         self._low = [place for place, matrix in enumerate(self._matrices) if matrix]
         self._whole = [place for place, matrix in enumerate(self._matrices) if not matrix]
         self._errors, self._q = [], []
@@ -67,15 +66,3 @@ class LowRankMean(tf.Module):
                 kept.assign(q)
                 means[place] = tf.reshape(sent, self._shapes[place])
         return [means[place] for place in range(len(gradient))]
-
-
-def _as_matrix(shape: tf.TensorShape, rank: int) -> Optional[Tuple[int, int, int]]:
-    """(rows, columns, rank) of a tensor as a matrix; None where a low rank would not save enough."""
-    columns = shape[-1] if len(shape) > 1 else 1
-    if columns == 1 and len(shape) > 2:  # a depthwise kernel: (height, width, channels, 1)
-        columns = shape[-2]
-    rows = shape.num_elements() // columns
-    rank = min(rank, rows, columns)
-    if min(rows, columns) == 1 or rows * columns < MIN_SAVING * rank * (rows + columns):
-        return None
-    return rows, columns, rank

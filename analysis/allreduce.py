@@ -1,0 +1,137 @@
+"""How long an all-reduce takes: the ring, and rings in two levels, over one or several switches.
+
+With N boards, B bytes of payload, a link of R bit/s, g the share of a link's bits that are payload, alpha the latency
+of one message and gamma what a board takes to copy and to serialise a byte:
+
+    ring:          2 (N - 1) alpha + 2 (N - 1) / N B (8 / (g R) + gamma)
+
+Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009, section 3: each board
+sends 2 (N - 1) messages of B / N bytes. Thakur, Rabenseifner and Gropp, "Optimization of collective communication
+operations in MPICH", 2005, section 2: latency plus a time per byte, with full duplex links. TensorFlow 2.12's own
+collectives run a ring over gRPC; `Network.hierarchical` is what the kit cannot do yet.
+
+    two levels:    a ring's first half within each switch of m boards, a ring over the S switches with the B / m bytes
+                   that each board then has, and the second half within the switch:
+                   2 (m - 1) alpha + 2 (m - 1) / m B (8 / (g R) + gamma)
+                   + 2 (S - 1) alpha + 2 (S - 1) / S B / m (8 / (g min(R, U / m)) + gamma)
+
+The m boards of a switch share its uplink of U bit/s in the second part. In a plain ring over boards that follow each
+other switch by switch (the inventory's order is the ring's) only one flow leaves a switch, and one enters it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# of a full frame on Ethernet: 1,500 bytes less 40 of IP and TCP and 12 of TCP's timestamps are payload; preamble,
+# header, checksum and gap (IEEE 802.3) add 38
+GOODPUT = (1500 - 52) / (1500 + 38)
+_BURST_BYTES = 2**18  # emulated links let 2^17 pass at once, and as much may wait
+_APART = 1.5  # times: two payloads at least this different tell latency from time per byte
+
+
+@dataclass(frozen=True)
+class Network:
+    """Links and switches between boards; the uplinks meet in a switch that takes all of them at full rate."""
+
+    link_bit_per_s: float
+    switch_ports: int | None = None  # boards on a switch; null: all boards are on one
+    uplink_bit_per_s: float | None = None  # of a switch; null: no bottleneck
+    scattered: bool = False  # neighbours in the ring are on different switches
+    hierarchical: bool = False  # two levels of rings; not in the kit
+
+    def switches(self, workers: int) -> int:
+        """How many switches so many boards take."""
+        return math.ceil(workers / self._on_switch(workers))
+
+    def ring_bit_per_s(self, workers: int) -> float:
+        """What the slowest flow of one ring over all boards has."""
+        if self.switches(workers) == 1 or self.uplink_bit_per_s is None:
+            return self.link_bit_per_s
+        flows = self._on_switch(workers) if self.scattered else 1
+        return min(self.link_bit_per_s, self.uplink_bit_per_s / flows)
+
+    def levels(self, workers: int) -> tuple[int, int, float]:
+        """Boards on a switch, switches, and bit/s of each of the rings over the switches."""
+        boards = self._on_switch(workers)
+        uplink = math.inf if self.uplink_bit_per_s is None else self.uplink_bit_per_s
+        return boards, self.switches(workers), min(self.link_bit_per_s, uplink / boards)
+
+    def _on_switch(self, workers: int) -> int:
+        return workers if self.switch_ports is None else min(workers, self.switch_ports)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured all-reduce."""
+
+    payload_bytes: float
+    seconds: float
+    workers: int
+    link_bit_per_s: float
+
+
+@dataclass(frozen=True)
+class AllReduce:
+    """What an all-reduce takes beyond the wire: constants of the boards and their software."""
+
+    latency_s: float  # alpha: of one of the 2 (N - 1) messages of a ring
+    per_byte_s: float  # gamma: for each byte that a board sends
+
+    def seconds(self, payload_bytes: float, workers: int, network: Network) -> float:
+        """Of one all-reduce of that payload; 0 on one board."""
+        if network.hierarchical and network.switches(workers) > 1:
+            boards, switches, across = network.levels(workers)
+            within_s = self._ring(payload_bytes, boards, network.link_bit_per_s)
+            return within_s + self._ring(payload_bytes / boards, switches, across)
+        return self._ring(payload_bytes, workers, network.ring_bit_per_s(workers))
+
+    def _ring(self, payload_bytes: float, workers: int, bit_per_s: float) -> float:
+        sent = wire_bytes(payload_bytes, workers)
+        return hops(workers) * self.latency_s + sent * (8 / (GOODPUT * bit_per_s) + self.per_byte_s)
+
+
+def wire_bytes(payload_bytes: float, workers: int) -> float:
+    """Bytes that a board sends in a ring all-reduce of the payload."""
+    return 2 * (workers - 1) / workers * payload_bytes
+
+
+def hops(workers: int) -> int:
+    """Messages that follow each other in a ring."""
+    return 2 * (workers - 1)
+
+
+def fit(points: Sequence[Point]) -> AllReduce:
+    """The constants, neither below zero, with the least squared relative error over the points.
+
+    Payloads that are much alike cannot tell latency from time per byte: all that the wire does not explain is then
+    taken to be time per byte, and what follows for many boards is the least it can be (see `tells_latency`). A small
+    message that is faster than its wire was let through by a burst, as shaped links have them: it measures latency
+    alone.
+    """
+    from scipy.optimize import nnls  # takes a second to import
+
+    if not points:
+        return AllReduce(0.0, 0.0)
+    apart = tells_latency(points)
+    rows, values = [], []
+    for point in points:
+        sent = wire_bytes(point.payload_bytes, point.workers)
+        wire_s = 8 * sent / (GOODPUT * point.link_bit_per_s)
+        if wire_s > point.seconds and point.payload_bytes <= _BURST_BYTES:
+            sent, wire_s = 0.0, 0.0
+        # milliseconds and nanoseconds are found: both unknowns are then of one size
+        rows.append((1e-3 * hops(point.workers) * apart / point.seconds, 1e-9 * sent / point.seconds))
+        values.append((point.seconds - wire_s) / point.seconds)
+    (latency_ms, per_byte_ns), _ = nnls(np.array(rows), np.array(values))
+    return AllReduce(1e-3 * float(latency_ms), 1e-9 * float(per_byte_ns))
+
+
+def tells_latency(points: Sequence[Point]) -> bool:
+    """Whether the payloads differ enough to tell latency from time per byte."""
+    payloads = [point.payload_bytes for point in points]
+    return bool(payloads) and max(payloads) >= _APART * min(payloads)

@@ -1,0 +1,20 @@
+"""What PowerSGD sends of a tensor. Standard library only: predictions count the same bytes."""
+
+from __future__ import annotations
+
+import math
+from typing import Optional, Sequence, Tuple
+
+MIN_SAVING = 2.0  # a matrix is compressed where that sends this many times fewer elements
+
+
+def as_matrix(shape: Sequence[int], rank: int) -> Optional[Tuple[int, int, int]]:
+    """(rows, columns, rank) of a tensor as a matrix; None where a low rank would not save enough."""
+    columns = shape[-1] if len(shape) > 1 else 1
+    if columns == 1 and len(shape) > 2:  # a depthwise kernel: (height, width, channels, 1)
+        columns = shape[-2]
+    rows = math.prod(shape) // columns
+    rank = min(rank, rows, columns)
+    if min(rows, columns) == 1 or rows * columns < MIN_SAVING * rank * (rows + columns):
+        return None
+    return rows, columns, rank
