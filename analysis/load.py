@@ -66,7 +66,7 @@ def load(paths: Iterable[Path | str]) -> Runs:
     path that does not exist.
     """
     tables = _Tables()
-    for folder in _run_folders(paths):
+    for folder in run_folders(paths):
         try:
             _add_run(tables, folder)
         except (ConfigError, OSError) as error:
@@ -139,7 +139,8 @@ class _Tables:
     problems: list[str] = field(default_factory=list)
 
 
-def _run_folders(paths: Iterable[Path | str]) -> list[Path]:
+def run_folders(paths: Iterable[Path | str]) -> list[Path]:
+    """The folders among `paths` that have a run.json, by name. Raises AnalysisError for a path that does not exist."""
     folders = []
     for path in map(Path, paths):
         try:
