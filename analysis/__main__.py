@@ -1,4 +1,4 @@
-"""python -m analysis compare | report | figures | manifest | calibrate: the only place that prints and exits."""
+"""python -m analysis: its commands, and the only place that prints and exits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from analysis.calibrate import calibrate
 from analysis.compare import Comparison, compare
@@ -18,11 +18,15 @@ from analysis.table import as_text, notes
 from trainer.config import ConfigError
 from trainer.events import write_json
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 with the reason on stderr."""
+    """Run one command; returns the exit code: 0, or 2 with the reason on stderr; 1 where `verify` found something."""
     options = _parser().parse_args(arguments)
     try:
+        if "execute" in options:
+            return int(options.execute(options))
         if options.command == "manifest":
             _manifest(options.run, options.interrupted)
         elif options.command == "calibrate":
@@ -58,7 +62,66 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
     rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
+    _add_bundle(commands, runs)
+    _add_verify(commands)
+    _add_export(commands, runs)
     return parser
+
+
+def _add_bundle(commands: _Commands, runs: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("bundle", parents=[runs], help="pack runs and their comparison as evidence")
+    parser.add_argument("--out", type=Path, metavar="FILE.tar.gz", required=True)
+    parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
+    parser.set_defaults(execute=_bundle)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from analysis.bundle import write_bundle
+
+    bundle = write_bundle(options.runs, options.out, options.study)
+    print(f"{bundle.path}: {len(bundle.run_ids)} runs, {bundle.files} files\nSHA-256 {bundle.sha256}")
+    for warning in bundle.warnings:
+        print(f"Before you publish it: {warning}.", file=sys.stderr)
+    return 0
+
+
+def _add_verify(commands: _Commands) -> None:
+    parser = commands.add_parser("verify", help="check a bundle: its files, and every figure from the records")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--sha256", metavar="HEX", help="of the bundle, as it was published")
+    parser.set_defaults(execute=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from analysis.verify import NOT_PROVEN, verify
+
+    found = verify(options.bundle, options.sha256)
+    if found.findings:
+        print(f"{options.bundle} does not hold:" + "".join(f"\n  {finding}" for finding in found.findings))
+    else:
+        print(
+            f"{options.bundle} holds: its {found.files} files are as they were packed, and all {found.figures} "
+            f"figures of its comparison follow from the records of its {found.runs} runs."
+        )
+    print("\n".join([*found.notes, _wrapped(NOT_PROVEN)]))
+    return 1 if found.findings else 0
+
+
+def _add_export(commands: _Commands, runs: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("export", parents=[runs], help="the tidy tables for other programs")
+    parser.add_argument("--to", choices=["csv", "parquet", "mlflow"], required=True)
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True)
+    parser.set_defaults(execute=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from analysis.export import export
+
+    exported = export(options.runs, options.to, options.out)
+    for problem in exported.problems:
+        print(f"analysis: {problem}", file=sys.stderr)
+    print(*exported.written, sep="\n")
+    return 0
 
 
 def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None:
