@@ -30,7 +30,7 @@ from typing import Any
 from analysis.compare import compare
 from analysis.load import AnalysisError, load, run_folders
 from analysis.manifest import NAME as MANIFEST
-from analysis.manifest import checksums, read_manifest
+from analysis.manifest import checksums, from_records, read_manifest
 from trainer.checkpoint import FOLDER as CHECKPOINTS
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import write_json
@@ -41,6 +41,8 @@ TOP = "evidence"  # the only folder at the top of the archive
 SUMS, ABOUT, COMPARISON, REPORT, README = "SHA256SUMS", "bundle.json", "comparison.json", "report.html", "README.txt"
 REQUIREMENTS, RUNS = "requirements", "runs"
 PROJECT = Path(__file__).resolve().parents[1]
+# of a manifest, what a comparison takes from it
+_FROM_RECORDS = ("run_id", "workers", "seed", "status", "rehearsal", "synthetic", "started_s", "ended_s")
 _MTIME_S = 315_532_800  # 1980: the earliest time that every archive format knows
 _TEXT = """\
 The evidence of a comparison of training runs, made with the cluster experiment kit{commit}.
@@ -71,7 +73,7 @@ def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = Non
     AnalysisError with every run that has no manifest or departs from it, and where there is nothing to compare.
     """
     runs = _select(paths, study)
-    problems = [f"{run.run_id}: {problem}" for folder, run in runs for problem in departures(folder)]
+    problems = [f"{folder.name}: {problem}" for folder, run in runs for problem in departures(folder)]
     if problems:
         raise AnalysisError(_refusal(problems))
     with tempfile.TemporaryDirectory() as staging:
@@ -88,7 +90,7 @@ def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = Non
 
 
 def departures(folder: Path) -> list[str]:
-    """What of a run's folder is not as its manifest says: files that are missing or were changed."""
+    """What of a run's folder is not as its manifest says: files missing or changed, other words than the records'."""
     named, problem = named_files(folder)
     if problem:
         return [problem]
@@ -99,7 +101,24 @@ def departures(folder: Path) -> list[str]:
         for name, sum_ in named.items()
         if found.get(name, sum_) != sum_
     ]
-    return [*missing, *changed]
+    # other bytes say other things: only what the files themselves are at fault for is worth saying
+    return [*missing, *changed] or list(_disagreements(folder))
+
+
+def _disagreements(folder: Path) -> Iterator[str]:
+    """What the manifest says of the run, and the records of its boards do not."""
+    manifest = read_manifest(folder)[0] or {}
+    try:
+        follows = from_records(folder, interrupted=manifest.get("status") == "interrupted")
+    except (ConfigError, OSError) as error:
+        yield str(error).replace(f"{folder}/", "")
+        return
+    for name in _FROM_RECORDS:
+        if manifest.get(name) != follows[name]:
+            said, found = json.dumps(manifest.get(name)), json.dumps(follows[name])
+            yield f"{MANIFEST} has {name} {said}, but from the boards' records follows {found}"
+    if follows["run_id"] != folder.resolve().name:
+        yield f"its run.json is that of {follows['run_id']}: give the folder this name"
 
 
 def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
@@ -134,9 +153,7 @@ def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, 
         studies.add(name.partition("/")[0])
         if run.task != "train" or (study is not None and not name.startswith(f"{study}/")):
             continue
-        if folder.resolve().name != run.run_id:
-            problems.append(f"{folder}: its run.json is that of {run.run_id}: give the folder this name")
-        elif run.run_id in chosen:
+        if run.run_id in chosen:
             problems.append(f"{run.run_id}: given twice, as {chosen[run.run_id][0]} and {folder}")
         chosen[run.run_id] = (folder, run)
     if problems:

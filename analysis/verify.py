@@ -34,8 +34,7 @@ from analysis.bundle import (
 from analysis.compare import Comparison, compare
 from analysis.load import AnalysisError, load
 from analysis.manifest import NAME as MANIFEST
-from analysis.manifest import checksums, from_records, read_manifest
-from trainer.config import ConfigError
+from analysis.manifest import checksums
 from trainer.resolve import git_state
 
 NOT_PROVEN = (
@@ -46,8 +45,6 @@ NOT_PROVEN = (
 TOLERANCE = 1e-9  # relative: sums in another order, on another processor
 _NOTHING = 1e-12  # below this a figure is rounding
 _MAX_BYTES, _MAX_FILES = 20 * 10**9, 100_000  # unpacked: more than any study has
-# of a manifest, what the comparison takes from it
-_FROM_RECORDS = ("run_id", "workers", "seed", "status", "rehearsal", "synthetic", "started_s", "ended_s")
 _DRAWING = re.compile(r"<svg.*?</svg>\n?", re.DOTALL)
 
 
@@ -146,7 +143,7 @@ def _unsafe(archive: tarfile.TarFile) -> Iterator[str]:
     for member in archive:
         parts = PurePosixPath(member.name).parts
         size += member.size
-        if size > _MAX_BYTES or len(seen) >= _MAX_FILES:
+        if member.size < 0 or size > _MAX_BYTES or len(seen) >= _MAX_FILES:
             yield f"{member.name}: the bundle is larger than {_MAX_BYTES} bytes or {_MAX_FILES} files unpacked"
             return
         if parts[:1] != (TOP,) or ".." in parts:
@@ -171,7 +168,7 @@ def _files(root: Path) -> Iterator[str]:
     for name in [*listed, *(name for name in found if name not in listed)]:
         if name not in found:
             yield f"{name} is missing, but {SUMS} names it"
-        elif listed and name not in listed and name != SUMS:
+        elif name not in listed and name != SUMS and SUMS in found:
             yield f"{name} is not named in {SUMS}"
         elif name in listed and listed[name] != found[name]:
             yield f"{name} was changed: its SHA-256 is {found[name]}, not {listed[name]}"
@@ -186,24 +183,10 @@ def _files(root: Path) -> Iterator[str]:
 def _run(folder: Path) -> Iterator[str]:
     """What of a run is not as its manifest says, or does not follow from its records."""
     yield from departures(folder)
-    named, _ = named_files(folder)
-    if named:
-        yield from (
-            f"{name} is not named in {MANIFEST}" for name in checksums(folder) if name not in (*named, MANIFEST)
-        )
-    manifest, _ = read_manifest(folder)
-    if manifest is None:
-        return
-    try:
-        follows = from_records(folder, interrupted=manifest["status"] == "interrupted")
-    except (ConfigError, OSError) as error:
-        yield str(error).replace(f"{folder}/", "")
-        return
-    said = {name: manifest.get(name) for name in _FROM_RECORDS}
-    for change in changes(said, {name: follows[name] for name in _FROM_RECORDS}):
-        yield f"{MANIFEST}: {change}"
-    if follows["run_id"] != folder.name:
-        yield f"run.json is that of {follows['run_id']}"
+    named, problem = named_files(folder)
+    if problem is None:
+        found = checksums(folder)
+        yield from (f"{name} is not named in {MANIFEST}" for name in found if name not in (*named, MANIFEST))
 
 
 def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
@@ -226,10 +209,10 @@ def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
 
 def _named_runs(claimed: Any) -> Iterator[str]:
     """Every run id in comparison.json, whatever else is in it."""
-    rows = [*claimed.get("arms", []), *claimed.get("excluded", [])] if isinstance(claimed, dict) else []
-    for row in rows:
-        if isinstance(row, dict):
-            yield from (str(run_id) for run_id in row.get("run_ids", [row.get("run_id")]))
+    tables = (claimed.get("arms"), claimed.get("excluded")) if isinstance(claimed, dict) else ()
+    for row in (row for table in tables if isinstance(table, list) for row in table if isinstance(row, dict)):
+        run_ids = row.get("run_ids", [row.get("run_id")])
+        yield from map(str, run_ids if isinstance(run_ids, list) else [run_ids])
 
 
 def _is_report_of(root: Path, comparison: Comparison) -> bool:
@@ -246,7 +229,7 @@ def _notes(root: Path, wrong: bool) -> Iterator[str]:
     if not isinstance(environment, dict):
         return
     commit, dirty = environment.get("git_commit"), environment.get("git_dirty")
-    yield f"Made with commit {commit}{', with uncommitted changes' if dirty else ''}, by its own account."
+    yield f"Made with commit {commit or 'unknown'}{', with uncommitted changes' if dirty else ''}, by its own account."
     here, _ = git_state(PROJECT)
     if wrong and commit != here:
         yield f"This is commit {here}: other versions may compute other figures, so check with the bundle's as well."

@@ -145,7 +145,6 @@ def test_runs_that_depart_from_their_manifest_are_refused_all_at_once(tmp_path, 
     changed, lacking = build_run(tmp_path, "changed"), build_run(tmp_path, "lacking")
     (changed / "boards/board-1/events.jsonl").write_text("")
     (lacking / "boards/board-1/result.json").unlink()
-    renamed = build_run(tmp_path, "before").rename(tmp_path / "after")
     good = build_run(tmp_path, "good")
     out = tmp_path / "out.tar.gz"
     assert main(["bundle", *map(str, (bare, changed, lacking, good)), "--out", str(out)]) == 2
@@ -155,9 +154,23 @@ def test_runs_that_depart_from_their_manifest_are_refused_all_at_once(tmp_path, 
     assert "  changed: boards/board-1/events.jsonl is not the file that manifest.json names" in err
     assert "  lacking: boards/board-1/result.json is missing, but manifest.json names it" in err
     assert "good" not in err
-    with pytest.raises(AnalysisError, match=r"its run\.json is that of before"):
-        write_bundle([renamed], out)
     assert not out.exists()
+
+
+def test_a_run_by_another_name_or_given_twice_is_refused(tmp_path):
+    renamed = build_run(tmp_path, "before").rename(tmp_path / "after")
+    with pytest.raises(AnalysisError, match=r"after: its run\.json is that of before: give the folder this name"):
+        write_bundle([renamed], tmp_path / "out.tar.gz")
+    twice = [build_run(tmp_path / "a", "run"), build_run(tmp_path / "b", "run")]
+    with pytest.raises(AnalysisError, match=r"run: given twice, as .*a/run and .*b/run"):
+        write_bundle(twice, tmp_path / "out.tar.gz")
+
+
+def test_a_manifest_that_its_records_do_not_bear_out_is_refused(tmp_path):
+    folder = build_run(tmp_path, failed={0: "out of memory"})
+    edit(folder / "manifest.json", lambda manifest: manifest.update(status="succeeded"))
+    with pytest.raises(AnalysisError, match='status "succeeded", but from the boards\' records follows "failed"'):
+        write_bundle([folder], tmp_path / "out.tar.gz")
 
 
 def test_probes_checkpoints_and_files_of_the_user_are_left_out(tmp_path, undrawn):
@@ -227,7 +240,8 @@ def test_a_changed_record_is_found_although_manifest_and_sums_were_made_again(ro
 def test_a_rehearsal_that_claims_real_boards_is_found(root):
     edit(root / "runs" / TWO / "manifest.json", lambda manifest: manifest.update(rehearsal=False))
     sum_again(root)
-    assert f"runs/{TWO}: manifest.json: rehearsal: false in the bundle, true recomputed" in findings(root)
+    finding = f"runs/{TWO}: manifest.json has rehearsal false, but from the boards' records follows true"
+    assert finding in findings(root)
 
 
 def test_a_changed_word_in_the_report_is_found(root):
@@ -240,6 +254,21 @@ def test_a_changed_word_in_the_report_is_found(root):
 def test_missing_sums_are_found(root):
     (root / SUMS).unlink()
     assert findings(root) == [f"{SUMS} is missing"]
+
+
+def test_sums_without_entries_are_found(root):
+    (root / SUMS).write_text("")
+    assert f"report.html is not named in {SUMS}" in findings(root)
+    edit(root / "runs" / ONE / "manifest.json", lambda manifest: manifest.update(sha256={}))
+    sum_again(root)
+    assert f"runs/{ONE}: run.json is not named in manifest.json" in findings(root)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"arms": 1, "excluded": [{"run_ids": 1}, 2]}'])
+def test_a_comparison_that_is_none_is_a_finding_and_no_crash(root, content):
+    (root / "comparison.json").write_text(content)
+    sum_again(root)
+    assert findings(root)[0].startswith(("comparison.json cannot be read", ONE, "1: named in comparison.json"))
 
 
 @pytest.mark.parametrize(
