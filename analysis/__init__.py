@@ -13,7 +13,8 @@ The same from the shell: `python -m analysis compare runs/*`.
 """
 
 from analysis.compare import Comparison, Difference, NotComparable, compare
-from analysis.load import AnalysisError, Runs, load
+from analysis.errors import AnalysisError
+from analysis.load import Runs, load
 from analysis.manifest import write_manifest
 from analysis.metrics import METRICS, measure, steady
 from analysis.paper import PAPER, Paper

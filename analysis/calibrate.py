@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.allreduce import wire_bytes
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.paper import PAPER
 from trainer.config import load_run
 from trainer.events import Probe, read_records

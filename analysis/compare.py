@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.arms import records, shown, summarise, with_arms
-from analysis.load import AnalysisError, Runs
+from analysis.errors import AnalysisError
+from analysis.load import Runs
 from analysis.metrics import measure
 from analysis.paper import PAPER
 from analysis.verdict import verdict

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.errors import AnalysisError
 from analysis.manifest import describe, read_manifest, read_result
 from trainer.config import ConfigError, Run, load_run, to_dict
 from trainer.events import KINDS, Epoch, Start, Window, fields_of, read_records
@@ -31,10 +32,6 @@ _FACTS = [
 ]
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]
 _KEYS = ["run_id", "board", "rank"]
-
-
-class AnalysisError(Exception):
-    """Something the user can mend; the message says what and how."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def load(paths: Iterable[Path | str]) -> Runs:
     path that does not exist.
     """
     tables = _Tables()
-    for folder in _run_folders(paths):
+    for folder in run_folders(paths):
         try:
             _add_run(tables, folder)
         except (ConfigError, OSError) as error:
@@ -139,7 +136,8 @@ class _Tables:
     problems: list[str] = field(default_factory=list)
 
 
-def _run_folders(paths: Iterable[Path | str]) -> list[Path]:
+def run_folders(paths: Iterable[Path | str]) -> list[Path]:
+    """The folders among `paths` that have a run.json, by name. Raises AnalysisError for a path that does not exist."""
     folders = []
     for path in map(Path, paths):
         try:

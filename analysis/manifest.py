@@ -46,6 +46,19 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     `interrupted`: the controller stopped the run. `switch_w`: see `energy.of_cluster`. Raises ConfigError where
     run.json does not describe a run, OSError where the folder cannot be read or written.
     """
+    described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
+    if described["status"] == "succeeded":
+        for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
+            shutil.rmtree(checkpoints)
+    gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
+    sums = {name: sum_ for name, sum_ in checksums(folder).items() if name not in (NAME, NAME + ".part")}
+    manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": sums}
+    write_json(folder / NAME, manifest)
+    return manifest
+
+
+def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
+    """What a manifest says of a run that follows from its boards' files; see `write_manifest`."""
     run = load_run(folder / "run.json")
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
@@ -55,15 +68,8 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
         start = next((record for record in _records(home / "events.jsonl") if record["event"] == "start"), None)
         if start:
             starts[board] = start
-    gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
     described = describe(run, results, starts, interrupted)
-    if described["status"] == "succeeded":
-        for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
-            shutil.rmtree(checkpoints)
-    measured = _costs(folder, described, switch_w)
-    manifest = {**described, **measured, "attempts": _attempts(folder), "gates": gates, "sha256": _checksums(folder)}
-    write_json(folder / NAME, manifest)
-    return manifest
+    return {**described, **_costs(folder, described, switch_w)}
 
 
 def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
@@ -249,12 +255,11 @@ def _utc(unix_s: float | None) -> str | None:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 by path relative to the folder, of every file but the manifest."""
-    checksums = {}
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 by path relative to the folder, of every file in it."""
+    sums = {}
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in (NAME, NAME + ".part"):
+        if path.is_file():
             with path.open("rb") as file:
-                checksums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return checksums
+                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums

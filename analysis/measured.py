@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.allreduce import Point
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.manifest import read_manifest, read_result
 from analysis.mobilenet import Shape, backbone, elements, head
 from analysis.trials import APART, ONE_BOARD, sync_of, turns

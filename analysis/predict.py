@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.allreduce import Network
 from analysis.arms import records
 from analysis.costmodel import Constants, alone_s, break_even_link, break_even_period, chosen, constants, step
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.table import Column, aligned
 from analysis.trials import sync_of

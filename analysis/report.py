@@ -41,8 +41,8 @@ def write_report(comparison: Comparison, out: Path) -> None:
     out.write_text(render(comparison, out.parent), encoding="utf-8")
 
 
-def render(comparison: Comparison, folder: Path) -> str:
-    """The report as HTML; `folder` is where it will lie."""
+def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
+    """The report as HTML; `folder` is where it will lie. Without the drawings where only its words count."""
     environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
@@ -69,7 +69,7 @@ def render(comparison: Comparison, folder: Path) -> str:
         rows=rows(comparison),
         notes=notes(comparison),
         # made by matplotlib, which escapes the texts in it
-        figures=[(Markup(draw(comparison)), caption) for draw, caption in figures],
+        figures=[(Markup(draw(comparison) if drawn else ""), caption) for draw, caption in figures],
         runs=list(_runs(comparison, folder)),
         facts=_FACTS,
         boards=list(_boards(comparison.boards)),
@@ -101,9 +101,14 @@ def _boards(boards: pd.DataFrame) -> Iterator[list[str]]:
 def _settings(runs: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """Fields of the configuration that are not the paper's: name, value here, the paper's."""
     for name, default in flatten("config", to_dict(Config())).items():
-        values = sorted({shown(value) for value in runs[name]})
+        values = sorted({_without_folder(shown(value)) for value in runs[name]})
         if values != [shown(default)]:
             yield name.removeprefix("config."), " or ".join(values), shown(default)
+
+
+def _without_folder(value: str) -> str:
+    """A user's file by its name: where it lay is of no use to a reader."""
+    return Path(value).name if Path(value).is_absolute() else value
 
 
 def _commit(run: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.manifest import NAME, read_manifest
 from trainer.config import ConfigError, parse, to_dict
 from trainer.resolve import configuration

@@ -29,8 +29,9 @@ class Progress:
         kind = record["event"]
         if kind == "start":
             self._steps_per_epoch = record["steps_per_epoch"]
+            boards = "1 board" if self._workers == 1 else f"{self._workers} boards"
             return (
-                f"{self._workers} board{'s' if self._workers > 1 else ''}, {record['steps_per_epoch']} steps of {record['board_batch']} images "
+                f"{boards}, {record['steps_per_epoch']} steps of {record['board_batch']} images "
                 f"an epoch on each; {record['gradient_bytes'] / 1e6:.1f} MB of gradient a step"
             )
         if kind == "resume":  # what went before was another attempt's

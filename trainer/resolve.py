@@ -64,7 +64,7 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     if problems or config is None or workers is None or seed is None:
         raise ConfigError(problems)
     source, trainer_sha256 = _pack_trainer(project)
-    commit, dirty = _git_state(project)
+    commit, dirty = git_state(project)
     task, experiment = str(request["task"]), str(request["experiment"])
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run = Run(
@@ -187,7 +187,7 @@ def _pack_trainer(project: Path) -> Tuple[Path, str]:
     return target, digest.hexdigest()
 
 
-def _git_state(project: Path) -> Tuple[Optional[str], Optional[bool]]:
+def git_state(project: Path) -> Tuple[Optional[str], Optional[bool]]:
     """The checkout's commit and whether it was changed since; nothing where git or the checkout is missing."""
 
     def git(*arguments: str) -> Optional[str]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.live import Live
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.manifest import read_manifest
 from analysis.watch import inventory as inventories
 from analysis.watch import remote

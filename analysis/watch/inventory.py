@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _DEFAULTS = _PROJECT / "roles/run_config/defaults/main.yml"

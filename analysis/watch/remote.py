@@ -19,7 +19,7 @@ import paramiko
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey
 from paramiko.pkey import PublicBlob
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.watch.inventory import Access
 from trainer.facts import EMULATED
 

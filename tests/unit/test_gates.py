@@ -281,7 +281,7 @@ def test_a_waiver_of_no_gate_lists_the_gates():
 
 def request(boards, **changes):
     answers = {name: {"rc": 0, "stdout": json.dumps(facts), "received_s": 101.0} for name, facts in boards.items()}
-    addresses = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3", "d": "10.0.0.4"}
+    addresses = {**dict.fromkeys(answers, "10.0.0.1"), "c": "10.0.0.3", "d": "10.0.0.4"}
     return {"answers": answers, "addresses": addresses, "measured": [], "waive": [], "needs": vars(NEEDS), **changes}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.allreduce import Network
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.predict import WAYS, Plan, measured_in, predict
 from analysis.trials import sync_of

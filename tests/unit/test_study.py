@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.study import left_s, slots, states
 from trainer.config import parse, to_dict
 

@@ -14,6 +14,7 @@ from tests.data.build_runs import build_run
 from trainer.events import Resume, Sample
 
 SAMPLE = Sample(
+    idle=False,
     memory_bytes=2_500_000_000,
     cpu_load=0.25,
     gpu_load=0.9,

@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis.load import AnalysisError
+from analysis.errors import AnalysisError
 from analysis.study import Slot, State, left_s, slots, states
 from trainer.progress import duration
 

@@ -1,0 +1,83 @@
+"""compare, report, figures: arms beside each other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.commands import Commands, runs_argument, wrapped
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from analysis.compare import Comparison
+
+
+def add(commands: Commands) -> None:
+    runs = runs_argument()
+    beside = commands.add_parser("compare", parents=[runs], help="arms beside each other")
+    beside.add_argument("--json", action="store_true", help="print JSON, not a table")
+    beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
+    beside.set_defaults(execute=_compare)
+    page = commands.add_parser("report", parents=[runs], help="write the HTML report")
+    page.add_argument("--out", type=Path, metavar="FILE", required=True)
+    page.set_defaults(execute=_report)
+    single = commands.add_parser("figures", parents=[runs], help="write each figure to a file, as SVG")
+    single.add_argument("--out", type=Path, metavar="DIR", required=True)
+    single.set_defaults(execute=_figures)
+
+
+def _compared(options: argparse.Namespace) -> Comparison:
+    from analysis.compare import compare
+    from analysis.load import load
+
+    return compare(load(options.runs))
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from analysis.table import as_text, notes
+
+    comparison = _compared(options)
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
+    else:
+        sections = [as_text(comparison), wrapped(" ".join(notes(comparison)))]
+        if len(comparison.excluded):
+            rows = comparison.excluded.itertuples()
+            listed = "".join(f"\n  {row.run_id} {row.status}: {row.cause}" for row in rows)
+            sections.append(f"Not used:{listed}")
+        if comparison.problems:
+            sections.append("Problems:" + "".join(f"\n  {it}" for it in comparison.problems))
+        print("\n\n".join([*sections, wrapped(comparison.verdict)]))
+    if options.report:
+        _write(comparison, options.report)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    _write(_compared(options), options.out)
+    return 0
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    from analysis.report import write_report
+
+    try:
+        write_report(comparison, out)
+    except OSError as error:
+        raise AnalysisError(f"{out} cannot be written ({error}): give another file") from error
+    print(f"report: {out}", file=sys.stderr)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from analysis import plots
+
+    comparison = _compared(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for draw in (plots.time_per_epoch, plots.accuracy_by_epoch, plots.loss_by_epoch):
+        path = options.out / f"{draw.__name__}.svg"
+        path.write_text(plots.standalone(draw(comparison)), encoding="utf-8")
+        print(path)
+    return 0

@@ -1,0 +1,60 @@
+"""bundle, verify, export: runs for others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis.commands import Commands, runs_argument, wrapped
+
+
+def add(commands: Commands) -> None:
+    runs = runs_argument()
+    parser = commands.add_parser("bundle", parents=[runs], help="pack runs and their comparison as evidence")
+    parser.add_argument("--out", type=Path, metavar="FILE.tar.gz", required=True)
+    parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
+    parser.set_defaults(execute=_bundle)
+    check = commands.add_parser("verify", help="check a bundle: its files, and every figure from the records")
+    check.add_argument("bundle", type=Path, metavar="BUNDLE")
+    check.add_argument("--sha256", metavar="HEX", help="of the bundle, as it was published")
+    check.set_defaults(execute=_verify)
+    tables = commands.add_parser("export", parents=[runs], help="the tidy tables for other programs")
+    tables.add_argument("--to", choices=["csv", "parquet", "mlflow"], required=True)
+    tables.add_argument("--out", type=Path, metavar="DIR", required=True)
+    tables.set_defaults(execute=_export)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from analysis.bundle import write_bundle
+
+    bundle = write_bundle(options.runs, options.out, options.study)
+    print(f"{bundle.path}: {len(bundle.run_ids)} runs, {bundle.files} files\nSHA-256 {bundle.sha256}")
+    for warning in bundle.warnings:
+        print(f"Before you publish it: {warning}.", file=sys.stderr)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from analysis.verify import NOT_PROVEN, verify
+
+    found = verify(options.bundle, options.sha256)
+    if found.findings:
+        print(f"{options.bundle} does not hold:" + "".join(f"\n  {finding}" for finding in found.findings))
+    else:
+        print(
+            f"{options.bundle} holds: its {found.files} files are as they were packed, and all {found.figures} "
+            f"figures of its comparison follow from the records of its {found.runs} runs."
+        )
+    print("\n".join([*found.notes, wrapped(NOT_PROVEN)]))
+    return 1 if found.findings else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from analysis.export import export
+
+    exported = export(options.runs, options.to, options.out)
+    for problem in exported.problems:
+        print(f"analysis: {problem}", file=sys.stderr)
+    print(*exported.written, sep="\n")
+    return 0

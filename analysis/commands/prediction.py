@@ -1,0 +1,42 @@
+"""predict: boards and links that nobody has tried, on paper."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from analysis.commands import Commands, wrapped
+
+
+def add(commands: Commands) -> None:
+    paper = commands.add_parser("predict", help="what training would take, from what runs measured")
+    paper.add_argument("--from", dest="runs", nargs="+", type=Path, metavar="RUN", required=True)
+    paper.add_argument("--workers", type=_counts, metavar="N,N,...", required=True)
+    paper.add_argument("--link", type=float, metavar="MBIT_PER_S", required=True, help="of each board")
+    paper.add_argument("--switch-ports", type=int, metavar="N", help="boards on a switch; without it all are on one")
+    paper.add_argument("--uplink", type=float, metavar="MBIT_PER_S", help="of each switch; without it no bottleneck")
+    paper.add_argument("--json", action="store_true", help="print JSON, not a table")
+    paper.set_defaults(execute=_predict)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return sorted({int(count) for count in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: give such as 2,4,8") from None
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from analysis.allreduce import Network
+    from analysis.predict import Plan, as_text, measured_in, notes, predict, recommendations, to_dict
+
+    measured = measured_in(options.runs)
+    uplink = None if options.uplink is None else 1e6 * options.uplink
+    plan = Plan(options.workers, Network(1e6 * options.link, options.switch_ports, uplink))
+    if options.json:
+        print(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
+        return 0
+    chosen = [wrapped(f"{count} boards: {reason}.") for count, reason in recommendations(measured, plan).items()]
+    print("\n\n".join([as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]))
+    return 0
