@@ -22,7 +22,18 @@ from analysis.manifest import read_manifest, read_result
 from analysis.mobilenet import Shape, backbone, elements, head
 from analysis.trials import APART, ONE_BOARD, sync_of, turns
 from trainer.config import Run, Sync, load_run
-from trainer.events import Average, Epoch, Probe, Resume, Start, Trial, Window, read_records
+from trainer.events import (
+    Average,
+    Collective,
+    Epoch,
+    Probe,
+    Resume,
+    Start,
+    Trial,
+    Validation,
+    Window,
+    read_records,
+)
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
 
@@ -61,6 +72,19 @@ class Measured:
     power_w: float | None = None  # of a board while it trains, mean
     points: tuple[Point, ...] = ()  # all-reduces by themselves
     timed: tuple[Timed, ...] = ()
+
+    @property
+    def workers(self) -> list[int]:
+        """The numbers of boards that were timed together."""
+        return sorted({it.workers for it in self.timed}) or [1]
+
+    @property
+    def link_bit_per_s(self) -> float:
+        """The slowest link that steps were timed on. Raises AnalysisError where none is known."""
+        links = [it.link_bit_per_s for it in self.timed if it.link_bit_per_s is not None]
+        if not links and self.timed:
+            raise AnalysisError(f"{', '.join(self.run_ids)}: the boards' link is not known: give it with --link")
+        return min(links, default=1e9)
 
     @classmethod
     def from_records(
@@ -188,7 +212,30 @@ def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     return of_turns(turns(trials, run.workers), link) if trials else {}
 
 
-_READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (_training, _probe, _trial)
+def _collectives(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """All-reduces by themselves, of several sizes: each as long as on the board where it took longest."""
+    seconds: dict[int, list[float]] = {}
+    for record in _of_kind(records, Collective.KIND):
+        seconds.setdefault(record["payload_bytes"], []).append(statistics.median(record["seconds"]))
+    if not seconds or not link:
+        return {}
+    return {"points": tuple(Point(size, max(found), run.workers, link) for size, found in seconds.items())}
+
+
+def _validation(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """Validation of some batches: of all of them, on one board."""
+    found = [it["seconds"] / it["batches"] * it["batches_per_epoch"] for it in _of_kind(records, Validation.KIND)]
+    return {"validation_s": run.workers * statistics.fmean(found)} if found else {}
+
+
+# what a later one finds takes the place of what an earlier one has
+_READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
+    _training,
+    _probe,
+    _trial,
+    _collectives,
+    _validation,
+)
 
 
 def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
@@ -198,7 +245,10 @@ def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
     slows down does not count.
     """
     middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
-    alone, apart = middle.pop(ONE_BOARD)["step_s"], middle.pop(APART)["step_s"]
+    alone = middle.pop(ONE_BOARD)["step_s"]
+    if APART not in middle:  # one board has nobody beside it
+        return {"step_s": (alone,)}
+    apart = middle.pop(APART)["step_s"]
     by_cycle = rows.pivot(index="cycle", columns="sync", values="step_s")
     timed, points = [], []
     for name, row in middle.items():

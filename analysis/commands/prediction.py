@@ -12,8 +12,8 @@ from analysis.commands import Commands, wrapped
 def add(commands: Commands) -> None:
     paper = commands.add_parser("predict", help="what training would take, from what runs measured")
     paper.add_argument("--from", dest="runs", nargs="+", type=Path, metavar="RUN", required=True)
-    paper.add_argument("--workers", type=_counts, metavar="N,N,...", required=True)
-    paper.add_argument("--link", type=float, metavar="MBIT_PER_S", required=True, help="of each board")
+    paper.add_argument("--workers", type=_counts, metavar="N,N,...", help="as many as measured, without it")
+    paper.add_argument("--link", type=float, metavar="MBIT_PER_S", help="of each board; as measured, without it")
     paper.add_argument("--switch-ports", type=int, metavar="N", help="boards on a switch; without it all are on one")
     paper.add_argument("--uplink", type=float, metavar="MBIT_PER_S", help="of each switch; without it no bottleneck")
     paper.add_argument("--json", action="store_true", help="print JSON, not a table")
@@ -33,7 +33,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     measured = measured_in(options.runs)
     uplink = None if options.uplink is None else 1e6 * options.uplink
-    plan = Plan(options.workers, Network(1e6 * options.link, options.switch_ports, uplink))
+    link = measured.link_bit_per_s if options.link is None else 1e6 * options.link
+    plan = Plan(options.workers or measured.workers, Network(link, options.switch_ports, uplink))
     if options.json:
         print(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
         return 0

@@ -20,7 +20,14 @@ NAMES = ["runs", "boards", "epochs", "windows", "telemetry"]
 
 
 def sample(**values):
-    fixed = {"idle": False, "memory_bytes": 1, "cpu_load": 0.5, "gpu_load": None, "sent_bytes": 2**53 + 1, "received_bytes": None}
+    fixed = {
+        "idle": False,
+        "memory_bytes": 1,
+        "cpu_load": 0.5,
+        "gpu_load": None,
+        "sent_bytes": 2**53 + 1,
+        "received_bytes": None,
+    }
     return Sample(**{**fixed, "temperature_c": {}, "power_mw": {}, **values})
 
 
