@@ -11,7 +11,7 @@ from tests.data.build_runs import BATCH, PARAMETERS, build_run
 
 def measured(folder):
     loaded = load([folder])
-    return measure(loaded.runs, loaded.epochs, loaded.windows).iloc[0]
+    return measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows).iloc[0]
 
 
 def rewrite(folder, board, change):
