@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -28,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "calibrate":
             _calibrate(options.run, options.rate, options.out)
         elif options.command == "figures":
-            _figures(compare(load(options.runs)), options.out)
+            _figures(_compared(options), options.out)
         elif options.command == "report":
-            _report(compare(load(options.runs)), options.out)
+            _report(_compared(options), options.out)
         else:
-            _compare(compare(load(options.runs)), options.json, options.report)
+            _compare(_compared(options), options.json, options.report)
     except (AnalysisError, ConfigError, OSError) as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
@@ -44,6 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs; others are skipped")
+    runs.add_argument(
+        "--target-accuracy",
+        type=_accuracy,
+        metavar="X",
+        help="validation accuracy (0 to 1) to which time is measured; 95 %% of the lowest final one of the arms",
+    )
+    runs.add_argument(
+        "--drop-extremes",
+        action="store_true",
+        help="average without the fastest and the slowest run of arms with five or more, as MLPerf does",
+    )
     beside = commands.add_parser("compare", parents=[runs], help="arms beside each other")
     beside.add_argument("--json", action="store_true", help="print JSON, not a table")
     beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
@@ -61,15 +73,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _accuracy(text: str) -> float:
+    try:
+        accuracy = float(text)
+    except ValueError:
+        accuracy = math.nan
+    if not 0 < accuracy <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share of right answers: give one above 0, at most 1, as 0.75")
+    return accuracy
+
+
+def _compared(options: argparse.Namespace) -> Comparison:
+    loaded = load(options.runs)
+    return compare(loaded, target_accuracy=options.target_accuracy, drop_extremes=options.drop_extremes)
+
+
 def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None:
     if as_json:
         print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
     else:
         sections = [as_text(comparison), _wrapped(" ".join(notes(comparison)))]
-        if len(comparison.excluded):
-            rows = comparison.excluded.itertuples()
-            listed = "".join(f"\n  {row.run_id} {row.status}: {row.cause}" for row in rows)
-            sections.append(f"Not used:{listed}")
         if comparison.problems:
             sections.append("Problems:" + "".join(f"\n  {it}" for it in comparison.problems))
         print("\n\n".join([*sections, _wrapped(comparison.verdict)]))

@@ -74,7 +74,8 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     one.
 
     `drop_extremes`: means and ratios leave out what `statistics.kept` does, `dropped` has their run ids; spreads,
-    intervals, differences and tests keep all runs, because intervals of what is left would be too narrow.
+    intervals, differences and tests keep all runs, because intervals of what is left would be too narrow, and are not
+    of pairs, because what is left is not.
     """
     groups = {key: runs.loc[index] for key, index in runs.groupby(_ARM).groups.items()}
     averaged = {key: arm[_averaged(arm)] if drop_extremes else arm for key, arm in groups.items()}
@@ -83,10 +84,13 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     if base is None:
         return arms.reindex(columns=[*arms.columns, *_AGAINST])
     against = tuple(base[_ARM])
-    rows = [
-        _against(arm, groups[against], averaged[key], averaged[against], is_base=key == against)
-        for key, arm in groups.items()
-    ]
+    rows = []
+    for key, arm in groups.items():
+        # one board against itself: a single run, which has no interval
+        ours, theirs = (arm, groups[against]) if key != against else (arm.iloc[:1], arm.iloc[:1])
+        pairs = None if drop_extremes else _pairs(ours, theirs)
+        values = (averaged[key], averaged[against]) if drop_extremes else pairs or (arm, groups[against])
+        rows.append(_against(*(pairs or (ours, theirs)), *values, paired=pairs is not None))
     return pd.concat([arms, pd.DataFrame(rows, index=arms.index)[_AGAINST]], axis="columns")
 
 
@@ -116,18 +120,10 @@ def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _against(
-    arm: pd.DataFrame, base: pd.DataFrame, averaged: pd.DataFrame, base_averaged: pd.DataFrame, *, is_base: bool
+    arm: pd.DataFrame, base: pd.DataFrame, averaged: pd.DataFrame, base_averaged: pd.DataFrame, *, paired: bool
 ) -> dict[str, Any]:
-    """What an arm measured against one board."""
-    pairs = None if is_base else _pairs(arm, base)
-    paired = pairs is not None
+    """What an arm measured against one board; the ratios' values are those of the averaged runs."""
     row: dict[str, Any] = {"paired": paired}
-    if is_base:
-        arm = base = arm.iloc[:1]  # no interval: one board is once as fast as itself by definition
-    elif pairs:
-        arm, base = pairs
-        common = set(arm["run_id"]) | set(base["run_id"])
-        averaged, base_averaged = (it[it["run_id"].isin(common)] for it in (averaged, base_averaged))
     for name, metric in RATIOS.items():
         of_all = statistics.ratio(arm[metric], base[metric], paired=paired)
         value = statistics.ratio(averaged[metric], base_averaged[metric], paired=False).value

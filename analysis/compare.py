@@ -120,8 +120,10 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     """Group the succeeded runs into arms, average repeats, and set the arms against one board.
 
     `target_accuracy`: validation accuracy (0 to 1) that time to accuracy is measured to; None takes 95 % of the lowest
-    final accuracy of the arms, which all of them reach. `drop_extremes`: see `analysis.arms.summarise`. Raises NotComparable where the runs differ in more than workers, boards, seed and
-    synchronisation, and AnalysisError where there is no run to use.
+    final accuracy of the arms, which all of them reach. `drop_extremes`: see `analysis.arms.summarise`.
+
+    Raises NotComparable where the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError
+    where there is no run to use.
     """
     if loaded.runs.empty:
         remedy = "no run found: give the folders of runs that trained, such as runs/*"
@@ -136,7 +138,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     differences = list(_differences(used, boards))
     if differences:
         raise NotComparable(differences)
-    steady = loaded.epochs.loc[~loaded.epochs["begins"], "run_id"]
+    steady = loaded.epochs.loc[~loaded.epochs["begins"], "run_id"].unique()
     windows = loaded.windows_of(used.loc[~used["run_id"].isin(steady), "run_id"])
     # labels name what sets the arms apart, so only runs that are used count
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
@@ -169,7 +171,7 @@ def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
 def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Runs that did not succeed, and those of which no epoch of the chief can be read."""
     failed = runs["status"] != "succeeded"
-    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"])
+    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"].unique())
     table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
     table.loc[unread, "cause"] = "no epoch of the chief could be read"
     return table[failed | unread].reset_index(drop=True)

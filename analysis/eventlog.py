@@ -1,8 +1,8 @@
-"""Many boards' records -> one table per kind; windows, which are nearly all lines of a long run, only when asked for."""
+"""Many boards' records -> one table per kind; windows, nearly all lines of a long run, only when asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,18 @@ import pandas as pd
 from trainer.events import Epoch, Window, fields_of, parse_records
 
 KEYS = ["run_id", "board", "rank"]
-# as EventLog writes a line; one that begins otherwise is parsed
-_WINDOW = np.frombuffer(f'{{"event": "{Window.KIND}"'.encode(), dtype=np.uint8)
-_NEWLINE, _BRACE = ord("\n"), ord("}")
+_WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes a line; one that begins otherwise is parsed
 
 
 def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """What `trainer.events.read_records` returns, without whole windows; a cut one is still reported."""
-    return parse_records(path, _but_windows(path))
-
-
-def _but_windows(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are no whole windows, with their numbers from 1."""
-    content = np.fromfile(path, dtype=np.uint8)
-    ends = np.flatnonzero(content == _NEWLINE)
-    if len(content) and content[-1] != _NEWLINE:
-        ends = np.append(ends, len(content))
-    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
-    windows = ends - starts > len(_WINDOW)
-    windows[windows] = (content[starts[windows, None] + np.arange(len(_WINDOW))] == _WINDOW).all(axis=1)
-    windows &= content[ends - 1] == _BRACE
-    for index in np.flatnonzero(~windows):
-        line = content[starts[index] : ends[index]].tobytes()
-        yield int(index) + 1, line.decode("utf-8", errors="replace")
+    """What `trainer.events.read_records` returns, without whole windows; one that was cut is still reported."""
+    with path.open("rb", buffering=1 << 16) as file:
+        lines = [
+            (number, line.decode("utf-8", errors="replace"))
+            for number, line in enumerate(file, 1)
+            if not (line.startswith(_WINDOW) and line.endswith(b"}\n"))
+        ]
+    return parse_records(path, lines)
 
 
 class Columns:

@@ -41,7 +41,7 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     windows are needed.
     """
     later = epochs[~epochs["begins"]].rename(columns={"train_s": "seconds"})
-    one_epoch = ~windows["run_id"].isin(later["run_id"])
+    one_epoch = ~windows["run_id"].isin(later["run_id"].unique())
     first = (windows["epoch"] == 1) & (windows["first_step"] == 0)
     rest = windows[one_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
     sums = ["steps", "images", "seconds", "agreeing_s", "communication_s", "waiting_s", "sent_bytes"]

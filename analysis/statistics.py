@@ -47,8 +47,7 @@ class _Difference(NamedTuple):
 
 def mean(values: npt.ArrayLike) -> Estimate:
     """The mean of an arm's runs."""
-    runs = np.asarray(values, dtype=float)
-    return _interval(_paired(runs))
+    return _interval(_paired(_known(values)))
 
 
 def difference(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Estimate:
@@ -107,7 +106,7 @@ def kept(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def _difference(values: npt.ArrayLike, base: npt.ArrayLike, paired: bool) -> _Difference:
-    ours, theirs = np.asarray(values, dtype=float), np.asarray(base, dtype=float)
+    ours, theirs = _known(values), _known(base)
     return _paired(ours - theirs) if paired else _welch(ours, theirs)
 
 
@@ -142,6 +141,12 @@ def _quantile(freedom: Floats) -> Any:
         return special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
 
 
-def _log(values: npt.ArrayLike) -> Floats:
+def _known(values: npt.ArrayLike) -> Floats:
+    """The values, with NaN for those that are infinite: a loss that left the numbers has no mean."""
     runs = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(runs), runs, np.nan)
+
+
+def _log(values: npt.ArrayLike) -> Floats:
+    runs = _known(values)
     return np.log(np.where(runs > 0, runs, np.nan))

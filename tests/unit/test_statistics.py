@@ -122,6 +122,9 @@ def test_one_run_has_no_interval_and_nothing_to_test():
 def test_what_is_not_known_stays_so():
     assert all(map(math.isnan, mean([1.0, math.nan, 2.0])))
     assert all(map(math.isnan, ratio([1.0, 0.0, 2.0], [1.0, 1.0, 1.0], paired=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(map(math.isnan, difference([1.0, math.inf], [1.0, math.inf], paired=False)))
 
 
 def test_runs_that_are_all_the_same_have_an_interval_of_no_width():
