@@ -101,7 +101,7 @@ def _compare(comparison: Comparison, as_json: bool, report: Path | None) -> None
 
 
 def _wrapped(sentences: str) -> str:
-    return textwrap.fill(sentences, 100)
+    return textwrap.fill(sentences, 100, break_on_hyphens=False)
 
 
 def _report(comparison: Comparison, out: Path) -> None:

@@ -31,7 +31,8 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
     Keras) takes per epoch, beside the paper.
     """
     base = one_board(arms)
-    where = _conditions(arms, rehearsal, synthetic)
+    marks, count = _marks(rehearsal, synthetic), _count(arms)
+    where = f"{marks} ({count})"
     if len(arms) == 1:
         other = "one board, -e workers=1" if base is None else "more boards, such as -e workers=2"
         return (
@@ -47,7 +48,7 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
     best = _fastest(others)
     papers = others[others.apply(_is_the_papers, axis="columns")]
     sentences = [
-        f"{_answer(arms, best)}{where}.",
+        f"{_answer(arms, best, marks, count)}.",
         _accuracy(best, base),
         _energy(best),
         _limit(best),
@@ -56,13 +57,13 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _answer(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
+def _answer(arms: pd.DataFrame, arm: pd.Series[Any], marks: str, count: str) -> str:
     """Whether an arm is worth it in speed."""
     boards, value = _name(arms, arm), arm["speedup"]
     if math.isnan(value):
-        return f"Whether {_decapitalised(boards)} would be worth it is open: the speed-up is not known"
+        return f"Whether {_decapitalised(boards)} would be worth it is open: the speed-up is not known{marks} ({count})"
     several = arm["workers"] > 1
-    speed = f"a speed-up of {value:.2f}{_brackets(_interval(arm, 'speedup', 2))}"
+    speed = f"a speed-up of {value:.2f}{_brackets(_interval(arm, 'speedup', 2), count)}{marks}"
     worth = f"{'' if value > 1 else 'not '}worth it in speed"
     if value > 1 and _learns_less(arm):
         worth += f", but {'learn' if several else 'learns'} less"
@@ -178,17 +179,20 @@ def _is_the_papers(arm: pd.Series[Any]) -> bool:
     return bool(arm["workers"] == 2 and arm["label"] == "keras")
 
 
-def _conditions(arms: pd.DataFrame, rehearsal: bool | None, synthetic: bool | None) -> str:
-    """What a reader must know beside every figure: emulated, synthetic, how many runs."""
-    marks = " ".join(
-        mark for mark, true in (("on emulated boards", rehearsal), ("with synthetic images", synthetic)) if true
-    )
+def _marks(rehearsal: bool | None, synthetic: bool | None) -> str:
+    """What a reader must know beside every figure: emulated boards, synthetic images."""
+    words = (("on emulated boards", rehearsal), ("with synthetic images", synthetic))
+    marks = " ".join(mark for mark, true in words if true)
+    return f", {marks}" if marks else ""
+
+
+def _count(arms: pd.DataFrame) -> str:
+    """How many runs there are, and whether they were taken in pairs."""
     fewest, most = arms["runs"].min(), arms["runs"].max()
-    count = f"n={most}" if fewest == most else f"n={fewest} to {most}"
     each = " each" if len(arms) > 1 and fewest == most else ""
-    spread = ": no interval" if fewest == 1 else ""
-    pairs = ", in pairs" if (arms["paired"] == True).any() else ""  # noqa: E712 -- it may be null
-    return f"{f', {marks}' if marks else ''} ({count}{each}{pairs}{spread})"
+    pairs = ", in pairs" if arms["paired"].eq(True).any() else ""
+    interval = ": no interval" if fewest == 1 else ""
+    return f"n={most}{each}{pairs}{interval}" if fewest == most else f"n={fewest} to {most}{pairs}{interval}"
 
 
 def _decapitalised(sentence: str) -> str:
