@@ -118,6 +118,14 @@ def test_mlperfs_rule_changes_the_averages_and_not_the_intervals(tmp_path):
     assert every.arms["dropped"].tolist() == [[], []]
 
 
+def test_mlperfs_rule_leaves_no_pairs(tmp_path):
+    for seed in range(1, 6):
+        for workers in (1, 2):
+            build_run(tmp_path, workers=workers, seed=seed, step_s=0.4 * workers * (1 + 0.1 * seed))
+    loaded = load(tmp_path.iterdir())
+    assert [arm(compare(loaded, drop_extremes=drop), 2)["paired"] for drop in (False, True)] == [True, False]
+
+
 def test_the_target_is_what_all_arms_reach(tmp_path):
     build_run(tmp_path, workers=1, accuracy=(0.1, 0.2, 0.4))
     build_run(tmp_path, workers=2, accuracy=(0.1, 0.28, 0.3))

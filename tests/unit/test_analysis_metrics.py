@@ -131,7 +131,7 @@ def test_time_to_accuracy_counts_every_epoch_until_it_is_first_reached(tmp_path)
     build_run(tmp_path, "b", step_s=0.4, accuracy=(0.1, math.nan, 0.3))
     build_run(tmp_path, "c", step_s=0.4, accuracy=(0.1, 0.1, 0.1))
     epochs = load(tmp_path.iterdir()).epochs
-    times = time_to_accuracy_s(epochs, 0.2)
+    times = time_to_accuracy_s(epochs, 0.3)
     first, later = 3 * 8 * 0.4 + 0.5, 8 * 0.4 + 0.5
     assert times.to_dict() == {"a": pytest.approx(first + later), "b": pytest.approx(first + 2 * later)}
     assert time_to_accuracy_s(epochs, math.nan).empty
