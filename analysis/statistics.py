@@ -1,9 +1,10 @@
 """What a few runs can tell: intervals, ratios, equivalence and power. Pure functions of arrays.
 
-Runs of an arm lie along the last axis; axes before it (simulations, say) are kept. Everything rests on Student's t. From
-three runs a bootstrap can draw ten different resamples: the 95 % intervals of the percentile method and of BCa then
-cover in about 75 % of experiments, those of pairs studentised in less than 90 %. The t interval of logarithms covers in
-94 to 97 %, for normal and for log-normal noise. docs/statistics.md has the table, and the command that made it. Sources:
+Runs of an arm lie along the last axis; axes before it (simulations, say) are kept. Everything rests on Student's t.
+From three runs a bootstrap can draw ten different resamples: 95 % intervals of the percentile method and of BCa then
+cover in about 75 % of experiments, those of pairs studentised in less than 90 %. The t interval of logarithms covers
+in 94 to 97 %, for normal and for log-normal noise. docs/statistics.md has the table, and the command that made it.
+Sources:
 
 - one arm, and pairs: Student, "The probable error of a mean", Biometrika 1908
 - two arms with spreads of their own: Welch, "The generalization of 'Student's' problem when several different
