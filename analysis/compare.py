@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.arms import records, shown, summarise, with_arms
+from analysis.arms import arm_name, records, shown, summarise, with_arms
 from analysis.errors import AnalysisError
 from analysis.load import Runs
-from analysis.metrics import measure
+from analysis.metrics import measure, time_to_accuracy_s
 from analysis.paper import PAPER
 from analysis.verdict import verdict
 
@@ -29,6 +29,8 @@ MAY_DIFFER = (
 # facts of the boards that decide how fast and how well they train
 _FACTS = ["machine", "module", "cores", "jetpack", "tensorflow"]
 _LINK = "link_rate_bit_per_s"
+# of the lowest final accuracy: what all arms reach, time to accuracy is measured to
+_TARGET_SHARE = 0.95
 _NAMED = 3  # run ids that a message lists before it counts the others
 
 
@@ -65,6 +67,9 @@ class Comparison:
         of `analysis.arms.with_arms`.
     excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
     boards, epochs: those of the runs that are used; epochs with workers and label of their arm.
+    target_accuracy: what time to accuracy is measured to; NaN where no arm has an accuracy. target_arm: the arm that
+        it is 95 % of the mean final accuracy of; None where it was given.
+    drop_extremes: whether MLPerf's rule was applied, see `analysis.arms.summarise`.
     rehearsal, synthetic: whether any board was emulated, any image generated; None where nobody
         knows.
     problems: those of `Runs`, and what may spoil the comparison.
@@ -75,6 +80,9 @@ class Comparison:
     excluded: pd.DataFrame
     boards: pd.DataFrame
     epochs: pd.DataFrame
+    target_accuracy: float
+    target_arm: str | None
+    drop_extremes: bool
     rehearsal: bool | None
     synthetic: bool | None
     problems: list[str]
@@ -95,6 +103,9 @@ class Comparison:
         known: dict[str, Any] = _known(
             {
                 "arms": records(self.arms),
+                "target_accuracy": self.target_accuracy,
+                "target_arm": self.target_arm,
+                "drop_extremes": self.drop_extremes,
                 "rehearsal": self.rehearsal,
                 "synthetic": self.synthetic,
                 "paper": PAPER.to_dict(),
@@ -106,11 +117,14 @@ class Comparison:
         return known
 
 
-def compare(loaded: Runs) -> Comparison:
+def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes: bool = False) -> Comparison:
     """Group the succeeded runs into arms, average repeats, and set the arms against one board.
 
-    Raises NotComparable where the runs differ in more than workers, boards, seed and
-    synchronisation, and AnalysisError where there is no run to use.
+    `target_accuracy`: validation accuracy (0 to 1) that time to accuracy is measured to; None takes 95 % of the lowest
+    final accuracy of the arms, which all of them reach. `drop_extremes`: see `analysis.arms.summarise`.
+
+    Raises NotComparable where the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError
+    where there is no run to use.
     """
     if loaded.runs.empty:
         remedy = "no run found: give the folders of runs that trained, such as runs/*"
@@ -125,24 +139,40 @@ def compare(loaded: Runs) -> Comparison:
     differences = list(_differences(used, boards))
     if differences:
         raise NotComparable(differences)
+    steady = loaded.epochs.loc[~loaded.epochs["begins"], "run_id"].unique()
+    windows = loaded.windows_of(used.loc[~used["run_id"].isin(steady), "run_id"])
     # labels name what sets the arms apart, so only runs that are used count
-    used = with_arms(used).merge(measure(used, loaded.epochs, loaded.windows), on="run_id")
+    used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
+    target, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
+    used["time_to_accuracy_s"] = used["run_id"].map(time_to_accuracy_s(loaded.epochs, target))
     return Comparison(
-        arms=summarise(used),
+        arms=summarise(used, drop_extremes=drop_extremes),
         runs=used,
         excluded=excluded,
         boards=boards,
         epochs=loaded.epochs.merge(used[["run_id", "workers", "label"]], on="run_id"),
+        target_accuracy=target,
+        target_arm=target_arm,
+        drop_extremes=drop_extremes,
         rehearsal=_any(used["rehearsal"]),
         synthetic=_any(used["synthetic"]),
         problems=[*loaded.problems, *_warnings(used, boards)],
     )
 
 
+def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
+    """The accuracy that all arms reach, and the arm that it is taken from."""
+    finals = runs.groupby(["workers", "label"])["val_accuracy_final"].mean().replace([math.inf, -math.inf], math.nan)
+    if finals.isna().all():
+        return math.nan, None
+    workers, label = finals.index[int(finals.argmin())]
+    return _TARGET_SHARE * float(finals.min()), arm_name(workers, label)
+
+
 def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Runs that did not succeed, and those of which no epoch of the chief can be read."""
     failed = runs["status"] != "succeeded"
-    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"])
+    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"].unique())
     table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
     table.loc[unread, "cause"] = "no epoch of the chief could be read"
     return table[failed | unread].reset_index(drop=True)

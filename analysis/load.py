@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.eventlog import Columns, read_but_windows
 from analysis.manifest import describe, read_manifest, read_result
 from trainer.config import ConfigError, Run, load_run, to_dict
 from trainer.events import KINDS, Epoch, Start, Window, fields_of, read_records
@@ -31,28 +34,51 @@ _FACTS = [
     "collective_used",
 ]
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]
-_KEYS = ["run_id", "board", "rank"]
+_COSTS = ["energy_j", "mean_power_mw", "temperature_max_c"]
 
 
 @dataclass(frozen=True)
 class Runs:
     """Tidy tables of some runs. Field names and units are those of trainer.events.
 
-    runs: a row per run: run_id, folder, experiment, workers, seed, status, cause, rehearsal,
-        synthetic, started_s, ended_s, git_commit, git_dirty, trainer_sha256, the configuration
-        flattened as config.batch_size, config.sync.way, ..., and assets.dataset.sha256, ...
-    boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., and the
-        fields of the start record; null where the board left nothing.
-    epochs, windows: a row per record, with run_id, board and rank; of an epoch `begins` says that it was the first
-        one of an attempt (a run that was resumed has several).
-    problems: a sentence for each thing that was passed over or is odd.
+    runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
+        workers, seed, status, cause, rehearsal, synthetic, started_s, ended_s, git_commit, git_dirty, trainer_sha256,
+        the configuration flattened as config.batch_size, config.sync.way, ..., and assets.dataset.sha256, ...
+    boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
+        `analysis.energy`), and the fields of the start record; null where the board left nothing.
+    epochs: a row per record, with run_id, board and rank; `begins` says that it was the first one of an attempt (a run
+        that was resumed has several).
+    problems: a sentence for each thing that was passed over or is odd. What is odd in windows follows when they are
+        read.
     """
 
     runs: pd.DataFrame
     boards: pd.DataFrame
     epochs: pd.DataFrame
-    windows: pd.DataFrame
     problems: list[str]
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """The windows of all runs: a row per record, with run_id, board and rank. Of long runs that is much."""
+        return self.windows_of(self.runs["run_id"] if len(self.runs) else [])
+
+    def windows_of(self, run_ids: Iterable[str]) -> pd.DataFrame:
+        """The same of some of the runs, read now."""
+        columns, found = Columns(Window), []
+        folders = {} if self.runs.empty else self.runs.set_index("run_id")["folder"].to_dict()
+        for run_id in run_ids:
+            for board, rank in self.boards.loc[self.boards["run_id"] == run_id, ["board", "rank"]].itertuples(
+                index=False
+            ):
+                path = Path(folders[run_id]) / "boards" / board / "events.jsonl"
+                with suppress(OSError):  # `load` has said so
+                    records, problems = read_records(path)
+                    windows = [record for record in records if record["event"] == Window.KIND]
+                    columns.extend({"run_id": run_id, "board": board, "rank": rank}, windows)
+                    found += [f"{run_id}: {problem}" for problem in problems]
+        table = columns.frame(["epoch", "first_step"], found)
+        self.problems.extend(problem for problem in found if problem not in self.problems)
+        return table
 
 
 def load(paths: Iterable[Path | str]) -> Runs:
@@ -72,55 +98,9 @@ def load(paths: Iterable[Path | str]) -> Runs:
     epochs = tables.epochs.frame(["epoch"], tables.problems)
     again = pd.MultiIndex.from_tuples(tables.resumed, names=["run_id", "rank", "epoch"])
     epochs["begins"] = (epochs["epoch"] == 1) | epochs.set_index(again.names).index.isin(again)
-    windows = tables.windows.frame(["epoch", "first_step"], tables.problems)
     if not runs.empty:
         tables.problems += _oddities(runs, boards, epochs)
-    return Runs(runs, boards, epochs, windows, tables.problems)
-
-
-class _Columns:
-    """Collects records of one kind column by column: a DataFrame per file would be slow."""
-
-    def __init__(self, kind: type[Epoch | Window]) -> None:
-        self.kind = kind.KIND
-        self._values: dict[str, list[Any]] = {name: [] for name in [*_KEYS, "time_s", *fields_of(kind)]}
-
-    def extend(self, keys: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
-        for name, values in self._values.items():
-            if name in keys:
-                values.extend([keys[name]] * len(records))
-            else:
-                values.extend([record[name] for record in records])
-
-    def frame(self, order: list[str], problems: list[str]) -> pd.DataFrame:
-        """The records; of those with the same `order` on a board only the latest."""
-        frame = pd.DataFrame(self._values)
-        for name in frame.columns.drop(["run_id", "board"]):
-            frame[name] = self._numbers(frame[name], frame["run_id"], problems)
-        nowhere = frame[order].replace([np.inf, -np.inf], np.nan).isna().any(axis=1)
-        problems += [
-            f"{run_id}: {count} {self.kind} records do not say which {self.kind} they are"
-            for run_id, count in frame["run_id"][nowhere].value_counts(sort=False).items()
-        ]
-        frame = frame[~nowhere].astype(dict.fromkeys(order, "int64"))
-        again = frame.duplicated(["run_id", "rank", *order], keep="last")
-        counts = frame[again].groupby(["run_id", "board"]).size().reset_index(name="count")
-        problems += [
-            f"{run_id}: {board} recorded {count} {self.kind}s more than once; the latest is used"
-            for run_id, board, count in counts.itertuples(index=False)
-        ]
-        return frame[~again].reset_index(drop=True)
-
-    def _numbers(self, column: pd.Series[Any], run_ids: pd.Series[str], problems: list[str]) -> pd.Series[Any]:
-        if column.dtype.kind in "if":
-            return column
-        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-        wrong = numbers.isna() & column.notna()
-        problems += [
-            f"{run_id}: {count} {self.kind} records have a {column.name} that is not a number"
-            for run_id, count in run_ids[wrong].value_counts(sort=False).items()
-        ]
-        return numbers
+    return Runs(runs, boards, epochs, tables.problems)
 
 
 @dataclass
@@ -129,8 +109,7 @@ class _Tables:
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     boards: list[dict[str, Any]] = field(default_factory=list)
-    epochs: _Columns = field(default_factory=lambda: _Columns(Epoch))
-    windows: _Columns = field(default_factory=lambda: _Columns(Window))
+    epochs: Columns = field(default_factory=lambda: Columns(Epoch))
     # the first epochs of later attempts: run_id, rank, epoch
     resumed: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -170,12 +149,15 @@ def _add_run(tables: _Tables, folder: Path) -> None:
             found.append(f"result.json of {board} {problem}")
         if start:
             starts[board] = start
-        tables.boards.append(_board_row(run, rank, results[board], start))
         problems += found if board not in absent else []
     manifest, problem = read_manifest(folder)
     if manifest is None:
         problems.append(f"manifest.json {problem}; what the boards left is used instead")
         manifest = describe(run, results, starts)
+    costs = {board["name"]: board.get("cost") or {} for board in manifest["boards"]}
+    for rank, board in enumerate(run.boards):
+        row = _board_row(run, rank, results[board], starts.get(board), costs.get(board, {}))
+        tables.boards.append(row)
     tables.runs.append(_run_row(run, folder, manifest))
     tables.problems += [f"{run.run_id}: {sentence}" for sentence in problems]
 
@@ -184,15 +166,13 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
     """Put a board's records into the tables; returns its start record and what is wrong."""
     board = run.boards[rank]
     try:
-        records, problems = read_records(path)
+        records, problems = read_but_windows(path)
     except OSError as error:
         return None, [f"events.jsonl of {board} cannot be read ({error.strerror})"]
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for record in records:
         kinds[record["event"]].append(record)
-    keys = {"run_id": run.run_id, "board": board, "rank": rank}
-    tables.epochs.extend(keys, kinds["epoch"])
-    tables.windows.extend(keys, kinds["window"])
+    tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
     tables.resumed += [(run.run_id, rank, record["epoch"] + 1) for record in kinds["resume"]]
     if len(kinds["start"]) > 1:
         problems.append(f"{board} started {len(kinds['start'])} times into the same events.jsonl")
@@ -217,6 +197,7 @@ def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, A
         "run_id": run.run_id,
         "folder": str(folder),
         "experiment": run.experiment,
+        "repeat": _repeat(run.study),
         "workers": run.workers,
         "seed": run.seed,
         **{name: manifest[name] for name in ("status", "cause", "rehearsal", "synthetic", "started_s", "ended_s")},
@@ -228,8 +209,18 @@ def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _repeat(study: str | None) -> str | None:
+    """ "paper/3" of the label "paper/two boards/3": what runs of several arms share that were made in turns."""
+    name, _, rest = (study or "").partition("/")
+    return f"{name}/{rest.rpartition('/')[2]}" if rest else None
+
+
 def _board_row(
-    run: Run, rank: int, result: Mapping[str, Any] | None, start: Mapping[str, Any] | None
+    run: Run,
+    rank: int,
+    result: Mapping[str, Any] | None,
+    start: Mapping[str, Any] | None,
+    cost: Mapping[str, Any],
 ) -> dict[str, Any]:
     left = result or {}
     facts = left["facts"] if isinstance(left.get("facts"), dict) else {}
@@ -239,6 +230,7 @@ def _board_row(
         "rank": rank,
         **{name: left.get(name) for name in ("status", "cause", "epochs_completed")},
         **{f"facts.{name}": facts.get(name) for name in _FACTS},
+        **{f"cost.{name}": cost.get(name) for name in _COSTS},
         **{name: (start or {}).get(name) for name in _STARTED},
     }
 

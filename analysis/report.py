@@ -18,7 +18,7 @@ from analysis.compare import Comparison
 from analysis.load import flatten
 from analysis.paper import PAPER
 from analysis.plots import accuracy_by_epoch, loss_by_epoch, time_per_epoch
-from analysis.table import COLUMNS, notes, rows
+from analysis.table import columns, notes, rows
 from trainer.config import Config, to_dict
 
 # heading, column of `boards`, factor
@@ -65,7 +65,7 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
     return environment.get_template("report.html.j2").render(
         comparison=comparison,
         paper=PAPER,
-        columns=COLUMNS,
+        columns=columns(comparison),
         rows=rows(comparison),
         notes=notes(comparison),
         # made by matplotlib, which escapes the texts in it

@@ -1,4 +1,5 @@
-"""`python -m benchmarks sync|accuracy`: measure on emulated boards; `publish`, `scaling`: put it into docs/."""
+"""`python -m benchmarks sync|accuracy|single`: measure on emulated boards; `publish`, `scaling`: put it into docs/;
+`loading|coverage`: measure the analysis itself, without boards."""
 
 from __future__ import annotations
 
@@ -25,6 +26,9 @@ def main() -> int:
     real.add_argument("--size", type=int, default=32, help="pixels a side")
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
+    many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
+    many.add_argument("--runs", type=int, default=300)
+    commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
     commands.add_parser("publish", help="put what runs/bench-*.json have into docs/")
     commands.add_parser("scaling", help="the cost model's tables and figure in docs/, from what docs/data has")
     options = parser.parse_args()
@@ -33,6 +37,16 @@ def main() -> int:
 
         make = figures.publish if options.command == "publish" else figures.render_scaling
         print(*make(figures.DOCS), sep="\n")
+        return 0
+    if options.command == "loading":
+        from benchmarks import loading
+
+        print(loading.measure(options.runs))
+        return 0
+    if options.command == "coverage":
+        from benchmarks import coverage
+
+        print(coverage.table())
         return 0
     try:
         if options.command == "sync":

@@ -19,6 +19,7 @@ from typing import (
     Any,
     ClassVar,
     Dict,
+    Iterable,
     List,
     Optional,
     Tuple,
@@ -250,10 +251,19 @@ class EventLog:
 
 
 def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """The records of a JSON-lines file, and a sentence for each line that is not one: see `parse_record`."""
+    """The records of a JSON-lines file, and a sentence for each line that is not one; see `parse_records`."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return parse_records(path, enumerate(lines, 1))
+
+
+def parse_records(path: Path, lines: Iterable[Tuple[int, str]]) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """The records among numbered lines of the file, and a sentence for each line that is not one.
+
+    A line that was cut, or is not a known record with all its fields, is passed over; see `parse_record`.
+    """
     records: List[Dict[str, Any]] = []
     bad: List[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in lines:
         try:
             records.append(parse_record(line))
         except ValueError as error:

@@ -22,4 +22,4 @@ def runs_argument() -> argparse.ArgumentParser:
 
 def wrapped(sentences: str) -> str:
     """For a terminal."""
-    return textwrap.fill(sentences, 100)
+    return textwrap.fill(sentences, 100, break_on_hyphens=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     runs = runs_argument()
+    runs.add_argument(
+        "--target-accuracy",
+        type=_accuracy,
+        metavar="X",
+        help="validation accuracy (0 to 1) to which time is measured; 95 %% of the lowest final one of the arms",
+    )
+    runs.add_argument(
+        "--drop-extremes",
+        action="store_true",
+        help="average without the fastest and the slowest run of arms with five or more, as MLPerf does",
+    )
     beside = commands.add_parser("compare", parents=[runs], help="arms beside each other")
     beside.add_argument("--json", action="store_true", help="print JSON, not a table")
     beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
@@ -33,7 +45,18 @@ def _compared(options: argparse.Namespace) -> Comparison:
     from analysis.compare import compare
     from analysis.load import load
 
-    return compare(load(options.runs))
+    loaded = load(options.runs)
+    return compare(loaded, target_accuracy=options.target_accuracy, drop_extremes=options.drop_extremes)
+
+
+def _accuracy(text: str) -> float:
+    try:
+        accuracy = float(text)
+    except ValueError:
+        accuracy = math.nan
+    if not 0 < accuracy <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share of right answers: give one above 0, at most 1, as 0.75")
+    return accuracy
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -44,10 +67,6 @@ def _compare(options: argparse.Namespace) -> int:
         print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
     else:
         sections = [as_text(comparison), wrapped(" ".join(notes(comparison)))]
-        if len(comparison.excluded):
-            rows = comparison.excluded.itertuples()
-            listed = "".join(f"\n  {row.run_id} {row.status}: {row.cause}" for row in rows)
-            sections.append(f"Not used:{listed}")
         if comparison.problems:
             sections.append("Problems:" + "".join(f"\n  {it}" for it in comparison.problems))
         print("\n\n".join([*sections, wrapped(comparison.verdict)]))

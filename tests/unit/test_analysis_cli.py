@@ -1,6 +1,7 @@
 """python -m analysis: what it prints, where, and how it exits."""
 
 import json
+import re
 
 import pytest
 
@@ -55,10 +56,10 @@ def test_the_table_fits_a_terminal_and_ends_with_the_verdict(runs, capsys):
     assert "[images/s]" in out
     assert "±" in out
     assert "±-" not in out
-    assert "bad failed: board-2 failed: out of memory" in out
+    assert re.search(r"\n2 boards, keras +failed: bad, not averaged: board-2 failed: out of memory\n", out)
     verdict = " ".join(out.split("\n\n")[-1].split())
-    assert verdict.endswith("a speed-up of 0.89, with a final accuracy of 0.300 (one board: 0.300).")
-    assert "Two boards" in verdict
+    assert verdict.startswith("Two boards (keras, implementation=ring, bytes_per_pack=1000000) look not worth it in")
+    assert "a speed-up of 0.89 (n=1 to 2: no interval)" in verdict
 
 
 def test_columns_are_aligned(runs, capsys):
@@ -92,6 +93,34 @@ def test_not_comparable_runs_are_refused_by_name(tmp_path, capsys):
     assert out == ""
     assert "not comparable" in err
     assert "  batch_size: 64 in a; 8 in b" in err
+
+
+def test_a_target_accuracy_is_taken_and_said(runs, capsys):
+    assert main(["compare", *runs, "--target-accuracy", "0.15"]) == 0
+    assert "until an accuracy of 0.150." in " ".join(capsys.readouterr().out.split())
+    assert main(["compare", *runs, "--target-accuracy", "0.15", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert (out["target_accuracy"], out["target_arm"]) == (0.15, None)
+    # tracing makes the first epoch three times as long, the second one reaches 0.2
+    assert out["arms"][0]["time_to_accuracy_s"] == pytest.approx(8 * 0.4 * 4 + 2 * 0.5)
+
+
+@pytest.mark.parametrize("value", ["75", "0", "high", "nan"])
+def test_a_target_accuracy_that_is_no_share_is_refused(runs, capsys, value):
+    with pytest.raises(SystemExit):
+        main(["compare", *runs, "--target-accuracy", value])
+    assert f"{value} is no share of right answers: give one above 0, at most 1" in capsys.readouterr().err
+
+
+def test_extremes_are_dropped_on_request_and_it_is_said(tmp_path, capsys):
+    for seed, step_s in enumerate([0.4, 0.41, 0.42, 0.43, 9.0], 1):
+        build_run(tmp_path, f"run-{seed}", seed=seed, step_s=step_s)
+    folders = [str(path) for path in tmp_path.iterdir()]
+    main(["compare", *folders, "--drop-extremes", "--json"])
+    (arm,) = json.loads(capsys.readouterr().out)["arms"]
+    assert (arm["dropped"], arm["step_s"], arm["runs"]) == (["run-1", "run-5"], pytest.approx(0.42), 5)
+    main(["compare", *folders, "--drop-extremes"])
+    assert "without the fastest and the slowest run" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", [["compare"], ["report", "--out", "x.html"]])

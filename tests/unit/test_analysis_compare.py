@@ -6,6 +6,7 @@ import math
 import pytest
 
 from analysis import AnalysisError, NotComparable, compare, load
+from analysis.statistics import ratio
 from tests.data.build_runs import PARAMETERS, build_run
 
 
@@ -51,6 +52,90 @@ def test_repeats_are_averaged_and_one_run_has_no_spread(tmp_path):
     assert two["step_s_std"] == pytest.approx(0.1 * math.sqrt(2))
     assert two["val_accuracy_final"] == pytest.approx(0.4)
     assert math.isnan(one["step_s_std"])
+
+
+def test_arms_have_intervals(tmp_path):
+    for seed, step_s in enumerate([0.40, 0.41, 0.42], 1):
+        build_run(tmp_path, workers=1, seed=seed, step_s=step_s)
+        build_run(tmp_path, workers=2, seed=seed + 10, step_s=1.5 * step_s + 0.02 * (seed == 2))
+    comparison = compared(tmp_path)
+    one, two = arm(comparison, 1), arm(comparison, 2)
+    speeds = [comparison.runs.loc[comparison.runs["workers"] == workers, "images_per_s"] for workers in (1, 2)]
+    assert not two["paired"]  # other seeds
+    wanted = ratio(speeds[1], speeds[0], paired=False)
+    assert [two["speedup"], two["speedup_low"], two["speedup_high"]] == pytest.approx(list(wanted))
+    assert two["efficiency_low"] == pytest.approx(wanted.low / 2)
+    assert two["step_s_low"] < two["step_s"] < two["step_s_high"]
+    assert two["detectable_speedup"] > 0
+    assert one["speedup"] == one["efficiency"] == 1.0
+    assert math.isnan(one["speedup_low"])
+
+
+def test_one_run_an_arm_has_no_interval(tmp_path):
+    build_run(tmp_path, workers=1)
+    build_run(tmp_path, workers=2)
+    arms = compared(tmp_path).arms
+    assert arms.filter(regex="_(low|high)$|not_worse|detectable").isna().all(axis=None)
+    assert arms["accuracy_difference"].tolist() == [0, 0]
+
+
+def test_runs_with_the_same_seeds_are_pairs(tmp_path):
+    for seed, step_s in enumerate([0.30, 0.41, 0.52], 1):
+        build_run(tmp_path, workers=1, seed=seed, step_s=step_s)
+        build_run(tmp_path, workers=2, seed=seed, step_s=1.5 * step_s)
+    two = arm(compared(tmp_path), 2)
+    assert two["paired"]
+    # whatever the drift, two boards were always as much slower
+    assert [two["step_ratio_low"], two["step_ratio_high"]] == pytest.approx([1.5, 1.5])
+    build_run(tmp_path, workers=2, seed=4)
+    assert not arm(compared(tmp_path), 2)["paired"]  # nothing to pair it with
+
+
+def test_repeats_of_a_study_are_pairs_where_both_arms_have_them(tmp_path):
+    for repeat, step_s in enumerate([0.30, 0.41, 0.52], 1):
+        build_run(tmp_path, f"one-{repeat}", workers=1, step_s=step_s)
+        build_run(tmp_path, f"two-{repeat}", workers=2, step_s=1.5 * step_s)
+    build_run(tmp_path, "two-4", workers=2, step_s=0.9)
+    loaded = load(tmp_path.iterdir())
+    loaded.runs["repeat"] = loaded.runs["run_id"].map(lambda run_id: f"study/{run_id[-1]}")
+    two = arm(compare(loaded), 2)
+    assert two["paired"]
+    assert [two["step_ratio_low"], two["step_ratio"], two["step_ratio_high"]] == pytest.approx([1.5, 1.5, 1.5])
+
+
+def test_mlperfs_rule_changes_the_averages_and_not_the_intervals(tmp_path):
+    for seed, (one, two) in enumerate([(0.40, 1.2), (0.42, 1.3), (0.41, 0.9), (0.39, 1.5), (0.80, 1.1)], 1):
+        build_run(tmp_path, workers=1, seed=seed, step_s=one)
+        build_run(tmp_path, workers=2, seed=seed + 10, step_s=two)
+    loaded = load(tmp_path.iterdir())
+    every, kept = (compare(loaded, drop_extremes=drop) for drop in (False, True))
+    assert arm(kept, 1)["step_s"] == pytest.approx(0.41)
+    assert arm(kept, 2)["step_s"] == pytest.approx(1.2)
+    assert arm(kept, 1)["dropped"] == sorted(run for run in arm(kept, 1)["run_ids"] if run.endswith(("s4", "s5")))
+    assert arm(kept, 2)["step_ratio"] == pytest.approx((1.1 * 1.2 * 1.3 / (0.40 * 0.41 * 0.42)) ** (1 / 3))
+    for name in ("step_ratio_low", "speedup_high", "step_s_low", "step_s_std", "accuracy_difference"):
+        assert arm(kept, 2)[name] == arm(every, 2)[name]
+    assert every.arms["dropped"].tolist() == [[], []]
+
+
+def test_mlperfs_rule_leaves_no_pairs(tmp_path):
+    for seed in range(1, 6):
+        for workers in (1, 2):
+            build_run(tmp_path, workers=workers, seed=seed, step_s=0.4 * workers * (1 + 0.1 * seed))
+    loaded = load(tmp_path.iterdir())
+    assert [arm(compare(loaded, drop_extremes=drop), 2)["paired"] for drop in (False, True)] == [True, False]
+
+
+def test_the_target_is_what_all_arms_reach(tmp_path):
+    build_run(tmp_path, workers=1, accuracy=(0.1, 0.2, 0.4))
+    build_run(tmp_path, workers=2, accuracy=(0.1, 0.28, 0.3))
+    comparison = compared(tmp_path)
+    assert (comparison.target_accuracy, comparison.target_arm) == (pytest.approx(0.95 * 0.3), "2 boards, keras")
+    assert comparison.arms["time_to_accuracy_s"].notna().all()
+    given = compare(load(tmp_path.iterdir()), target_accuracy=0.35)
+    assert (given.target_accuracy, given.target_arm) == (0.35, None)
+    assert arm(given, 1)["time_to_accuracy_s"] == pytest.approx(arm(given, 1)["total_s"])
+    assert math.isnan(arm(given, 2)["time_to_accuracy_s"])
 
 
 def test_without_one_board_there_is_no_speedup(tmp_path):

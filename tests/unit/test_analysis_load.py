@@ -2,11 +2,13 @@
 
 import json
 import math
+from importlib import import_module
 
 import pytest
 
 from analysis import AnalysisError, load
 from tests.data.build_runs import build_run
+from trainer.config import load_run
 from trainer.events import Epoch, fields_of
 
 
@@ -186,8 +188,71 @@ def test_of_epochs_recorded_twice_the_latest_is_used(tmp_path):
     (folder / part).write_text((folder / part).read_text() + (again / part).read_text())
     loaded = load([folder])
     assert loaded.epochs["loss"].tolist() == [3.9, 2.9, 1.9]
-    assert loaded.problems == [
+    problems = [
         "run: board-1 started 2 times into the same events.jsonl",
         "run: board-1 recorded 3 epochs more than once; the latest is used",
-        "run: board-1 recorded 6 windows more than once; the latest is used",
     ]
+    assert loaded.problems == problems
+    assert loaded.windows["loss"].tolist() == [3.9, 3.9, 2.9, 2.9, 1.9, 1.9]
+    assert loaded.problems == [*problems, "run: board-1 recorded 6 windows more than once; the latest is used"]
+
+
+def test_windows_are_read_when_they_are_asked_for(tmp_path):
+    events = [build_run(tmp_path, run_id) / "boards/board-1/events.jsonl" for run_id in ("a", "b")]
+    loaded = load(tmp_path.iterdir())
+    for path in events:
+        path.write_text(path.read_text().replace('"elapsed_s": 1.6', '"elapsed_s": 7.5'))
+    assert set(loaded.windows_of(["b"])["run_id"]) == {"b"}
+    assert set(loaded.windows["run_id"]) == {"a", "b"}
+    assert loaded.windows["elapsed_s"].max() == 7.5
+
+
+@pytest.mark.parametrize("form", [json.dumps, lambda record: json.dumps(record, separators=(",", ":"))])
+def test_what_is_passed_over_unread_is_whole_windows_only(tmp_path, form):
+    path = build_run(tmp_path, "run", epochs=2) / "boards/board-1/events.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [form(record) for record in records]
+    lines[1] = lines[1][:-9]  # a window that was cut
+    path.write_text("\n".join([*lines[:4], "{", "", *lines[4:]]))  # no newline at the end
+    loaded = load([path.parents[2]])
+    assert loaded.epochs["epoch"].tolist() == [1, 2]
+    assert [problem.partition(": ")[2] for problem in loaded.problems] == [
+        f"board-1/events.jsonl, line {number}: not a record" for number in (2, 5, 6)
+    ]
+    assert len(loaded.windows) == 3
+
+
+def test_an_empty_file_of_events_is_half_a_run(tmp_path):
+    path = build_run(tmp_path, "run") / "boards/board-1/events.jsonl"
+    path.write_text("")
+    assert load([path.parents[2]]).problems == ["run: board-1 recorded 0 of 3 epochs"]
+
+
+def test_what_a_board_cost_is_in_its_row(tmp_path):
+    folder = build_run(tmp_path, "run", workers=2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["boards"][0]["cost"].update(energy_j=100.0, mean_power_mw=20_000.0, temperature_max_c=51.5)
+    del manifest["boards"][1]["cost"]  # by an earlier version
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    first, second = load([folder]).boards.to_dict("records")
+    assert [first[f"cost.{name}"] for name in ("energy_j", "mean_power_mw", "temperature_max_c")] == [
+        100.0,
+        20_000.0,
+        51.5,
+    ]
+    assert math.isnan(second["cost.energy_j"])
+
+
+def test_the_repeat_of_a_study_is_the_same_for_all_its_arms(tmp_path, monkeypatch):
+    folders = [build_run(tmp_path, run_id) for run_id in ("a", "b", "c")]
+    labels = dict(zip(folders, ["paper/one board/2", "paper/two boards/2", None], strict=True))
+
+    def with_study(path):
+        run = load_run(path)
+        object.__setattr__(run, "study", labels[path.parent])
+        return run
+
+    monkeypatch.setattr(import_module("analysis.load"), "load_run", with_study)
+    runs = load(folders).runs
+    assert runs["repeat"].tolist()[:2] == ["paper/2", "paper/2"]
+    assert runs["repeat"].isna().tolist() == [False, False, True]

@@ -6,12 +6,13 @@ import math
 import pytest
 
 from analysis import PAPER, load, measure, steady
+from analysis.metrics import time_to_accuracy_s
 from tests.data.build_runs import BATCH, PARAMETERS, build_run
 
 
 def measured(folder):
     loaded = load([folder])
-    return measure(loaded.runs, loaded.epochs, loaded.windows).iloc[0]
+    return measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows).iloc[0]
 
 
 def rewrite(folder, board, change):
@@ -100,6 +101,59 @@ def test_an_earlier_epoch_does_not_stand_in_for_the_final_one(tmp_path):
     run = measured(build_run(tmp_path, epochs=2, override={"epochs": 3}))
     assert run["val_accuracy_first"] == 0.1
     assert math.isnan(run["val_accuracy_final"])
+
+
+def test_the_time_of_the_steps_is_split(tmp_path):
+    folder = build_run(tmp_path, workers=2, step_s=0.6)  # a third communicates
+    run = measured(folder)
+    assert (run["compute_share"], run["communication_share"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert math.isnan(run["waiting_share"])  # within communication
+
+    def measured_waiting(record):
+        if record["event"] == "epoch":
+            record["waiting_s"] = 0.1 * record["train_s"]
+
+    for board in ("board-1", "board-2"):
+        rewrite(folder, board, measured_waiting)
+    run = measured(folder)
+    assert run["waiting_share"] == pytest.approx(0.1)
+    assert run["agreeing_share"] == pytest.approx(1 / 3 + 0.1)
+    assert run["compute_share"] == pytest.approx(2 / 3 - 0.1)
+
+
+def test_the_whole_time_is_that_of_all_epochs_of_the_chief(tmp_path):
+    assert measured(build_run(tmp_path / "a", step_s=0.4))["total_s"] == pytest.approx(8 * 0.4 * (3 + 1 + 1) + 3 * 0.5)
+    assert math.isnan(measured(build_run(tmp_path / "b", epochs=2, override={"epochs": 3}))["total_s"])
+
+
+def test_time_to_accuracy_counts_every_epoch_until_it_is_first_reached(tmp_path):
+    build_run(tmp_path, "a", step_s=0.4, accuracy=(0.1, 0.3, 0.2))
+    build_run(tmp_path, "b", step_s=0.4, accuracy=(0.1, math.nan, 0.3))
+    build_run(tmp_path, "c", step_s=0.4, accuracy=(0.1, 0.1, 0.1))
+    epochs = load(tmp_path.iterdir()).epochs
+    times = time_to_accuracy_s(epochs, 0.3)
+    first, later = 3 * 8 * 0.4 + 0.5, 8 * 0.4 + 0.5
+    assert times.to_dict() == {"a": pytest.approx(first + later), "b": pytest.approx(first + 2 * later)}
+    assert time_to_accuracy_s(epochs, math.nan).empty
+    assert time_to_accuracy_s(epochs[epochs["epoch"] > 1], 0.2).empty  # how long the first one took is not known
+
+
+def test_what_a_run_cost_is_that_of_all_its_boards(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+
+    def run_that_cost(*boards):
+        for board, cost in zip(manifest["boards"], boards, strict=True):
+            board["cost"] = dict(zip(("energy_j", "mean_power_mw", "temperature_max_c"), cost, strict=True))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return measured(folder)
+
+    run = run_that_cost((100.0, 20_000.0, 51.0), (110.0, 22_000.0, 49.0))
+    assert (run["energy_j"], run["mean_power_w"], run["temperature_max_c"]) == (210.0, 42.0, 51.0)
+    assert run["energy_j_per_image"] == pytest.approx(210 / (2 * 3 * 8 * BATCH))
+    run = run_that_cost((100.0, 20_000.0, 51.0), (None, None, 49.0))
+    assert run[["energy_j", "energy_j_per_image", "mean_power_w"]].isna().all()
+    assert run["temperature_max_c"] == 51.0
 
 
 def test_steady_sums_are_by_run_and_board(tmp_path):
