@@ -26,6 +26,7 @@ def main() -> int:
     real.add_argument("--size", type=int, default=32, help="pixels a side")
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
+    commands.add_parser("scale", help="images/s of 1 to 8 boards with each way, measured and predicted")
     many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
     many.add_argument("--runs", type=int, default=300)
     commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
@@ -58,6 +59,10 @@ def main() -> int:
 
             sizes = options.train_images, options.validation_images, options.size
             path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+        elif options.command == "scale":
+            from benchmarks import scale
+
+            path = scale.measure()
         else:
             from benchmarks import single
 

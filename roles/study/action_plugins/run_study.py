@@ -71,8 +71,15 @@ class ActionModule(ActionBase):
         found = states(planned, self._runs_dir, self._project)
         for folder in [folder for state in found for folder in state.open]:
             _display.display(f"  {folder.name} was begun and not collected: it is picked up")
-            self._play("collect", {"run_id": folder.name})
-        return states(planned, self._runs_dir, self._project)
+            self._play("collect", {"run_id": folder.name, "run_config_runs_dir": str(self._runs_dir)})
+        found = states(planned, self._runs_dir, self._project)
+        lost = [folder.name for state in found for folder in state.open]
+        if lost:
+            raise AnalysisError(
+                f"{', '.join(lost)} could not be collected, as told above: mend the cause and give the same command "
+                "again, or move the folder away to make the run anew"
+            )
+        return found
 
     def _make(self, slot: Slot) -> None:
         self._play(
