@@ -27,6 +27,7 @@ def main() -> int:
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
     commands.add_parser("scale", help="images/s of 1 to 8 boards with each way, measured and predicted")
+    commands.add_parser("playbook", help="seconds that the controller takes of a run, for 2, 8 and 32 boards")
     many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
     many.add_argument("--runs", type=int, default=300)
     commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
@@ -59,6 +60,10 @@ def main() -> int:
 
             sizes = options.train_images, options.validation_images, options.size
             path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+        elif options.command == "playbook":
+            from benchmarks import playbook
+
+            path = playbook.measure()
         elif options.command == "scale":
             from benchmarks import scale
 
