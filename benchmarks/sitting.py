@@ -28,20 +28,26 @@ class BenchmarkError(Exception):
 class Sitting:
     """The lab, up within a `with` block, and what is measured in it."""
 
-    def __init__(self, name: str, boards: int = 2, **lab: Any) -> None:
-        """`lab` are variables of the role lab for the whole sitting."""
-        self.name, self._boards, self._lab = name, boards, lab
+    def __init__(self, name: str, boards: int = 2, hosts: dict[str, dict[str, Any]] | None = None, **lab: Any) -> None:
+        """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards."""
+        self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)
 
     def __enter__(self) -> Sitting:
         self.runs.mkdir(parents=True, exist_ok=True)
+        if self._hosts:
+            write_json(self._own_inventory, {"boards": {"hosts": self._hosts}})
         self.link(None)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.playbook("playbooks/lab_down.yml")
+
+    @property
+    def _own_inventory(self) -> Path:
+        return RUNS / f"bench-{self.name}-hosts.json"
 
     def link(self, rate: str | None) -> None:
         """Give every link this rate, in tc's syntax; None: the calibrated one, found first if it is not known."""
@@ -80,8 +86,8 @@ class Sitting:
         done = subprocess.run(
             [
                 Path(sys.executable).parent / "ansible-playbook",
-                "-i",
-                "inventory/lab",
+                *("-i", "inventory/lab"),
+                *(("-i", self._own_inventory) if self._hosts else ()),
                 path,
                 "--limit",
                 f"{limit},localhost",
