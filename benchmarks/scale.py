@@ -1,15 +1,15 @@
-"""Images a second of 1 to 8 boards at the paper's ratio, with each way of synchronising, measured beside predicted.
+"""Images a second of 2, 4 and 8 boards at the paper's ratio, with each way of synchronising, measured beside predicted.
 
-All boards of the sitting have an equal, small share of a core, so that eight of them compute as fast as two: a machine
-that is not fully used also slows them down less through the memory that they share. The link is as much slower as the
-boards are. Each number of boards is one run of the task `predict`, which times all ways in turn beside one board alone;
-what is predicted for 4 and 8 boards stands on the run of 2.
+Boards share the machine's cores equally: eight boards on two cores have a quarter of a core each, and a link that is
+four times slower, so that communication over computation stays what it was. Each number of boards is one run of the
+task `predict`, which times all ways in turn beside one board alone that has as much of a core; efficiency is relative
+to that. What is predicted for 4 and 8 boards stands on the run of 2.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,36 @@ from benchmarks.sitting import Sitting, calibration
 from benchmarks.sync import compared, trial_rows
 
 BOARDS = (2, 4, 8)
-_USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time
 _WAYS = ("keras", "allreduce, float16", "powersgd, rank 4", "local_sgd, period 16")
 
 
 def measure() -> Path:
-    """One run for each number of boards; returns the file written."""
-    share = round(min(1.0, _USED * len(os.sched_getaffinity(0)) / max(BOARDS)), 2)
-    known = calibration()
-    rate = int(known["link_rate_bit_per_s"] * share / known["core_share"])
-    with Sitting("scale", boards=max(BOARDS), lab_core_share=share) as sitting:
-        sitting.link(f"{rate}bit")
-        two: Path | None = None
-        for boards in BOARDS:
+    """A lab and a run for each number of boards; returns the file written."""
+    rows: list[dict[str, Any]] = []
+    two: Path | None = None
+    for boards in BOARDS:
+        with Sitting("scale", boards=boards) as sitting:
+            sitting.rows = rows
             data = {"sharding": "sharded", "train_images": 64 * 16 * boards, "validation_images": 64 * boards}
             folder = sitting.run(boards, {"epochs": 1, "data": data}, run_config_task="predict")
             two = two or folder
-            sitting.rows += [{**row, "of": boards} for row in compared(trial_rows(folder))]
-            path = sitting.write(
-                core_share=share,
-                link_rate_bit_per_s=rate,
-                calibration=known,
-                summary=summary(sitting.rows, predicted(two, rate)),
-            )
+            facts = _link_rate(folder)
+            rows += [{**row, "of": boards, "link_rate_bit_per_s": facts} for row in compared(trial_rows(folder))]
+            path = sitting.write(calibration=calibration(), summary=summary(rows, predicted(two)))
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def predicted(two: Path, link_bit_per_s: float) -> dict[tuple[str, int], float]:
+def _link_rate(folder: Path) -> int:
+    """The rate of the boards' links."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return int(manifest["boards"][0]["facts"]["link_rate_bit_per_s"])
+
+
+def predicted(two: Path) -> dict[tuple[str, int], float]:
     """Efficiency by way and number of boards, from what the run of two boards measured."""
-    plan = Plan(BOARDS, Network(link_bit_per_s))
-    table = predict(measured_in([two]), plan)
+    measured = measured_in([two])
+    table = predict(measured, Plan(BOARDS, Network(measured.link_bit_per_s)))
     return {(row["sync"], row["workers"]): row["efficiency"] for row in records(table) if row["sync"] in _WAYS}
 
 
@@ -90,16 +89,16 @@ def table(result: dict[str, Any]) -> str:
     ]
     for way in sorted(ways, key=lambda way: by_place[way, counts[-1]]["efficiency"]):
         lines.append(f"| {way} | {' | '.join(_cell(by_place[way, count]) for count in counts)} |")
-    alone = [row["images_per_s"] for row in result["rows"] if row["sync"] == ONE_BOARD]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"One board alone: {min(alone):.1f} to {max(alone):.1f} images/s, with {result['core_share']:.2g} of a "
-            f"core and a link of {result['link_rate_bit_per_s'] / 1e6:.1f} Mbit/s. Predicted: from the run of two "
-            "boards.",
-        ]
+    links = {row["of"]: row["link_rate_bit_per_s"] / 1e6 for row in result["rows"]}
+    alone = {
+        count: [row["images_per_s"] for row in result["rows"] if row["sync"] == ONE_BOARD and row["of"] == count]
+        for count in counts
+    }
+    told = "; ".join(
+        f"of {count}: {statistics.median(alone[count]):.1f} images/s, a link of {links[count]:.0f} Mbit/s"
+        for count in counts
     )
+    return "\n".join([*lines, "", f"One board alone, {told}. Predicted: from the run of two boards."])
 
 
 def _cell(row: dict[str, Any]) -> str:
