@@ -54,7 +54,6 @@ class State:
     slot: Slot
     succeeded: Path | None  # the run that counts: the latest one that succeeded
     tried: list[Path]  # all others of it that were collected
-    open: list[Path]  # begun and not collected
 
 
 def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
@@ -92,13 +91,8 @@ def states(planned: Sequence[Slot], runs_dir: Path, project: Path) -> list[State
     Raises AnalysisError where a run of the study was made with another configuration than the study has now.
     """
     found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-    for path in sorted(runs_dir.glob("*/run.json")):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            continue  # `load` tells of it
-        if run.get("study"):
-            found.setdefault(run["study"], []).append((path.parent, run))
+    for folder, run in _labelled(runs_dir):
+        found.setdefault(run["study"], []).append((folder, run))
     problems = [
         f"{folder.name} was made as {slot.name}, but with another {', '.join(different)}: "
         "move its folder away to make it again, or give the study another name"
@@ -109,6 +103,12 @@ def states(planned: Sequence[Slot], runs_dir: Path, project: Path) -> list[State
     if problems:
         raise AnalysisError("\n".join(problems))
     return [_state(slot, [folder for folder, _ in found.get(slot.name, [])]) for slot in planned]
+
+
+def lost(study: str, runs_dir: Path) -> list[Path]:
+    """Runs of the study, also those that only measured, that were begun and not collected."""
+    of_study = [folder for folder, run in _labelled(runs_dir) if run["study"].startswith(f"{study}/")]
+    return [folder for folder in of_study if read_manifest(folder)[0] is None]
 
 
 def seconds_of(folder: Path) -> float:
@@ -148,7 +148,18 @@ def _state(slot: Slot, folders: list[Path]) -> State:
     status = {folder: (read_manifest(folder)[0] or {}).get("status") for folder in folders}
     succeeded = [folder for folder in folders if status[folder] == "succeeded"]
     tried = [folder for folder in folders if status[folder] and folder not in succeeded[-1:]]
-    return State(slot, succeeded[-1] if succeeded else None, tried, [f for f in folders if not status[f]])
+    return State(slot, succeeded[-1] if succeeded else None, tried)
+
+
+def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Runs of any study, and their run.json."""
+    for path in sorted(runs_dir.glob("*/run.json")):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # `load` tells of it
+        if run.get("study"):
+            yield path.parent, run
 
 
 def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:

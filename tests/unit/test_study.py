@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from analysis.errors import AnalysisError
-from analysis.study import left_s, slots, states
+from analysis.study import left_s, lost, slots, states
 from trainer.config import parse, to_dict
 
 PROJECT = Path(__file__).parents[2]
@@ -94,13 +94,14 @@ def test_runs_that_are_there_count_once(project):
     first, second, third, fourth, *_ = planned
     failed, good = make(project, first, 1, "failed"), make(project, first, 2)
     make(project, second, 3)
-    only_failed, lost = make(project, third, 4, "interrupted"), make(project, fourth, 5, None)
+    only_failed, begun = make(project, third, 4, "interrupted"), make(project, fourth, 5, None)
     found = states(planned, project / "runs", project)
     assert [state.slot for state in found] == planned
-    assert (found[0].succeeded, found[0].tried, found[0].open) == (good, [failed], [])
+    assert (found[0].succeeded, found[0].tried) == (good, [failed])
     assert found[1].succeeded is not None
     assert (found[2].succeeded, found[2].tried) == (None, [only_failed])
-    assert (found[3].succeeded, found[3].open) == (None, [lost])
+    assert (found[3].succeeded, found[3].tried) == (None, [])
+    assert lost("own", project / "runs") == [begun] and lost("ow", project / "runs") == []
 
 
 def test_a_run_of_another_configuration_is_not_counted_silently(project):

@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from analysis.errors import AnalysisError
-from analysis.study import Slot, State, expected_s, left_s, slots, states
+from analysis.study import Slot, State, expected_s, left_s, lost, slots, states
 from trainer.progress import duration
 
 _INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
@@ -38,10 +38,12 @@ class ActionModule(ActionBase):
                 "study": {"type": "str", "required": True},
                 "boards": {"type": "list", "elements": "str", "required": True},
                 "tries": {"type": "int", "default": 2},
+                "measure": {"type": "bool", "default": True},
                 "project": {"type": "path", "required": True},
                 "runs_dir": {"type": "path", "required": True},
             }
         )
+        self._measure = arguments["measure"]
         self._project, self._runs_dir = Path(arguments["project"]), Path(arguments["runs_dir"])
         try:
             planned = slots(arguments["study"], self._project, arguments["boards"])
@@ -69,18 +71,17 @@ class ActionModule(ActionBase):
 
     def _pick_up(self, planned: list[Slot]) -> list[State]:
         """What there is of the study, once the runs that a controller lost sight of are collected."""
-        found = states(planned, self._runs_dir, self._project)
-        for folder in [folder for state in found for folder in state.open]:
+        name = planned[0].study
+        for folder in lost(name, self._runs_dir):
             _display.display(f"  {folder.name} was begun and not collected: it is picked up")
             self._play("collect", {"run_id": folder.name, "run_config_runs_dir": str(self._runs_dir)})
-        found = states(planned, self._runs_dir, self._project)
-        lost = [folder.name for state in found for folder in state.open]
-        if lost:
+        left = [folder.name for folder in lost(name, self._runs_dir)]
+        if left:
             raise AnalysisError(
-                f"{', '.join(lost)} could not be collected, as told above: mend the cause and give the same command "
+                f"{', '.join(left)} could not be collected, as told above: mend the cause and give the same command "
                 "again, or move the folder away to make the run anew"
             )
-        return found
+        return states(planned, self._runs_dir, self._project)
 
     def _make(self, slot: Slot) -> None:
         self._play(
@@ -135,10 +136,11 @@ class ActionModule(ActionBase):
         slots = {state.slot.arm: state.slot for state in found}
         widest = max(slots.values(), key=lambda slot: slot.workers)
         known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
-        if None in known.values():
+        if None in known.values() and self._measure:
             _display.display("  nothing is known yet of how long it takes: some minutes of measuring")
             variables = {"workers": widest.workers, "experiment": widest.experiment, "override": widest.override}
-            self._play("predict", {**variables, "run_config_runs_dir": str(self._runs_dir)})
+            variables |= {"run_config_study": f"{widest.study}/prediction", "run_config_runs_dir": str(self._runs_dir)}
+            self._play("predict", variables)
             known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
         return {arm: seconds for arm, seconds in known.items() if seconds is not None}
 

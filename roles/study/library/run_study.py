@@ -13,6 +13,10 @@ options:
   study: {type: str, required: true, description: [Name of a file in studies/, or the path of one.]}
   boards: {type: list, elements: str, required: true, description: [Boards in rank order.]}
   tries: {type: int, default: 2, description: [How often a run is made at most.]}
+  measure:
+    type: bool
+    default: true
+    description: [Whether to measure first, with playbooks/predict.yml, where nothing tells how long the runs will take.]
   project: {type: path, required: true, description: [The checkout.]}
   runs_dir: {type: path, required: true, description: [Where runs have their folders.]}
 """
