@@ -122,7 +122,7 @@ def notes(measured: Measured) -> list[str]:
         f"A prediction, not a measurement; it stands on {', '.join(measured.run_ids)}"
         + (", made on emulated boards: it is about such boards, not about real ones." if measured.emulated else "."),
         f"An epoch has {measured.train_images} images"
-        + (" that the boards share." if measured.sharding == "sharded" else ", all of them on every board."),
+        + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
         *([] if measured.step_s else ["No board was timed alone: one board is taken to compute as fast as several."]),
         *(["Not measured, and taken to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
         "Exposed: share of a step that stands still for bytes or for the slowest board. Even at: the slowest link at "
@@ -161,7 +161,7 @@ def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: s
     images_per_s = workers * measured.board_batch / made.total_s
     speedup = workers * alone_s(measured) / made.total_s
     validation_s = math.nan if measured.validation_s is None else measured.validation_s / workers
-    share = math.ceil(measured.train_images / workers) if measured.sharding == "sharded" else measured.train_images
+    share = measured.train_images if measured.sharding == "whole" else math.ceil(measured.train_images / workers)
     epoch_s = math.ceil(share / measured.board_batch) * made.total_s + validation_s
     total_s = measured.epochs * epoch_s
     even = None if sync is None else break_even_link(measured, found, sync, workers, plan.network)
