@@ -20,13 +20,21 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision, check and restore two emulated boards dressed as fresh Orins
 	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-single
+.PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler
 bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (an hour; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## accuracy of the fast ways (an hour; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
 bench-single: setup setup-boards ## one board: the kit against bare Keras, the head with and without cached features
 	.venv/bin/python -m benchmarks single $(ARGS)
+bench-scale: setup setup-boards ## efficiency of 2, 4 and 8 boards at the paper's ratio, measured beside predicted
+	.venv/bin/python -m benchmarks scale $(ARGS)
+bench-playbook: setup setup-boards ## seconds that the controller takes of a run, for 2, 8 and 32 boards
+	.venv/bin/python -m benchmarks playbook $(ARGS)
+bench-prediction: setup setup-boards ## what runs were expected to take, against what they took (an hour)
+	.venv/bin/python -m benchmarks prediction $(ARGS)
+bench-straggler: setup setup-boards ## what a board at half speed costs, with equal and proportional parts of the images
+	.venv/bin/python -m benchmarks straggler $(ARGS)
 
 .PHONY: test
 test: setup-dev setup-boards ## run every test but the thorough ones (needs root), then every check of the sources

@@ -69,6 +69,7 @@ class Measured:
     together_step_s: tuple[float, ...] = ()  # of each board's computing, while all of them compute
     spread_s: float | None = None  # standard deviation of one step of a board
     validation_s: float | None = None  # of all validation images, on one board
+    startup_s: float | None = None  # of the trainer, until it was ready for its first step
     power_w: float | None = None  # of a board while it trains, mean
     points: tuple[Point, ...] = ()  # all-reduces by themselves
     timed: tuple[Timed, ...] = ()
@@ -118,6 +119,7 @@ class Measured:
             train_images=starts[0]["train_images"],
             epochs=run.config.epochs,
             sharding=run.config.data.sharding,
+            startup_s=max(start["startup_s"] for start in starts),
             power_w=power_w,
             **found,
         )

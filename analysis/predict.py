@@ -122,7 +122,7 @@ def notes(measured: Measured) -> list[str]:
         f"A prediction, not a measurement; it stands on {', '.join(measured.run_ids)}"
         + (", made on emulated boards: it is about such boards, not about real ones." if measured.emulated else "."),
         f"An epoch has {measured.train_images} images"
-        + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
+        + (" that the boards share." if measured.sharding != "whole" else ", all of them on every board."),
         *([] if measured.step_s else ["No board was timed alone: one board is taken to compute as fast as several."]),
         *(["Not measured, and taken to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
         "Exposed: share of a step that stands still for bytes or for the slowest board. Even at: the slowest link at "

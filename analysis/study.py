@@ -21,8 +21,9 @@ from typing import Any
 import yaml
 
 from analysis.errors import AnalysisError
+from analysis.expectation import expected
 from analysis.manifest import NAME, read_manifest
-from trainer.config import ConfigError, parse, to_dict
+from trainer.config import Config, ConfigError, parse, to_dict
 from trainer.resolve import configuration
 
 _STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
@@ -130,6 +131,19 @@ def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | N
     return sum(known[arm] for arm in missing) if set(missing) <= known.keys() else None
 
 
+def expected_s(slot: Slot, project: Path, boards: Sequence[str], runs_dir: Path) -> float | None:
+    """What a run of the slot will take, from what these boards measured before; None where nothing that fits is there.
+
+    Without what the controller does before and after.
+    """
+    found = expected(_config(slot, project), slot.workers, boards, runs_dir)
+    return None if found is None else found.total_s
+
+
+def _config(slot: Slot, project: Path) -> Config:
+    return parse(configuration({"experiment": slot.experiment, "override": slot.override}, project, []))
+
+
 def _state(slot: Slot, folders: list[Path]) -> State:
     status = {folder: (read_manifest(folder)[0] or {}).get("status") for folder in folders}
     succeeded = [folder for folder in folders if status[folder] == "succeeded"]
@@ -139,7 +153,7 @@ def _state(slot: Slot, folders: list[Path]) -> State:
 
 def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
     """Fields in which a run is not what its slot is now."""
-    wanted = to_dict(parse(configuration({"experiment": slot.experiment, "override": slot.override}, project, [])))
+    wanted = to_dict(_config(slot, project))
     pairs = {"workers": (slot.workers, run["workers"]), "seed": (slot.repeat, run["seed"])}
     pairs |= {name: (wanted[name], run["config"].get(name)) for name in wanted}
     return [name for name, (now, then) in pairs.items() if now != then]

@@ -26,6 +26,11 @@ def main() -> int:
     real.add_argument("--size", type=int, default=32, help="pixels a side")
     one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
+    commands.add_parser("scale", help="images/s of 1 to 8 boards with each way, measured and predicted")
+    slow = commands.add_parser("straggler", help="what a board at half speed costs, with equal and proportional parts")
+    slow.add_argument("--repeats", type=int, default=3)
+    commands.add_parser("prediction", help="what runs were expected to take, against what they took")
+    commands.add_parser("playbook", help="seconds that the controller takes of a run, for 2, 8 and 32 boards")
     many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
     many.add_argument("--runs", type=int, default=300)
     commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
@@ -58,6 +63,22 @@ def main() -> int:
 
             sizes = options.train_images, options.validation_images, options.size
             path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+        elif options.command == "straggler":
+            from benchmarks import straggler
+
+            path = straggler.measure(options.repeats)
+        elif options.command == "prediction":
+            from benchmarks import prediction
+
+            path = prediction.measure()
+        elif options.command == "playbook":
+            from benchmarks import playbook
+
+            path = playbook.measure()
+        elif options.command == "scale":
+            from benchmarks import scale
+
+            path = scale.measure()
         else:
             from benchmarks import single
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,49 +28,66 @@ class BenchmarkError(Exception):
 class Sitting:
     """The lab, up within a `with` block, and what is measured in it."""
 
-    def __init__(self, name: str, boards: int = 2, **lab: Any) -> None:
-        """`lab` are variables of the role lab for the whole sitting."""
-        self.name, self._boards, self._lab = name, boards, lab
+    def __init__(self, name: str, boards: int = 2, hosts: dict[str, dict[str, Any]] | None = None, **lab: Any) -> None:
+        """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards."""
+        self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)
 
     def __enter__(self) -> Sitting:
         self.runs.mkdir(parents=True, exist_ok=True)
+        if self._hosts:
+            write_json(self._own_inventory, {"boards": {"hosts": self._hosts}})
         self.link(None)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.playbook("playbooks/lab_down.yml")
 
+    @property
+    def _own_inventory(self) -> Path:
+        return RUNS / f"bench-{self.name}-hosts.json"
+
     def link(self, rate: str | None) -> None:
         """Give every link this rate, in tc's syntax; None: the calibrated one, found first if it is not known."""
-        chosen = {} if rate is None else {"lab_link_rate": rate}
+        chosen: dict[str, Any] = {} if rate is None else {"lab_link_rate": rate}
         self.playbook("playbooks/lab_up.yml", lab_boards=self._boards, **self._lab, **chosen)
 
-    def run(self, workers: int, override: dict[str, Any], seed: int = 1, limit: str = "all", **variables: Any) -> Path:
-        """Run an experiment; returns the run's folder."""
+    def run(
+        self,
+        workers: int,
+        override: dict[str, Any],
+        seed: int = 1,
+        limit: str = "all",
+        environment: dict[str, str] | None = None,
+        **variables: Any,
+    ) -> Path:
+        """Run an experiment; returns the run's folder. `environment` is Ansible's, in addition."""
         before = set(self.runs.iterdir())
         self.playbook(
             "playbooks/run_experiment.yml",
             limit,
+            environment,
             workers=workers,
             seed=seed,
             override=override,
             run_config_runs_dir=str(self.runs),
-            train_poll_s=_POLL_S,
-            **variables,
+            **{"train_poll_s": _POLL_S, **variables},
         )
         (made,) = (path for path in set(self.runs.iterdir()) - before if path.is_dir())
         return made
 
-    def playbook(self, path: str, limit: str = "all", **variables: Any) -> None:
+    def playbook(
+        self, path: str, limit: str = "all", environment: dict[str, str] | None = None, **variables: Any
+    ) -> None:
         """Run a playbook on the lab, or on those of its boards. Raises BenchmarkError where it fails."""
+        self.command_began_s = time.time()
         done = subprocess.run(
             [
                 Path(sys.executable).parent / "ansible-playbook",
-                "-i",
-                "inventory/lab",
+                *("-i", "inventory/lab"),
+                *(("-i", self._own_inventory) if self._hosts else ()),
                 path,
                 "--limit",
                 f"{limit},localhost",
@@ -77,7 +95,12 @@ class Sitting:
                 json.dumps(variables),
             ],
             cwd=PROJECT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                **(environment or {}),
+            },
             capture_output=True,
             text=True,
         )

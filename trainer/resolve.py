@@ -7,6 +7,8 @@ controller afterwards.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import gzip
 import hashlib
@@ -19,7 +21,7 @@ import tarfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import yaml
 
@@ -36,8 +38,11 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     boards); for a run of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which
     of the others the user gave as `given`. Raises ConfigError with every problem found.
     """
-    if request.get("resume"):
-        return resume.plan(request)
+    with _one_at_a_time(Path(request["project"])) as latest:
+        return resume.plan(request) if request.get("resume") else _begun(request, latest)
+
+
+def _begun(request: Mapping[str, Any], latest: IO[str]) -> Dict[str, Any]:
     project, home = Path(request["project"]), str(request["board_home"])
     problems: List[str] = []
     boards = [str(name) for name in request["boards"]]
@@ -66,9 +71,8 @@ def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     source, trainer_sha256 = _pack_trainer(project)
     commit, dirty = git_state(project)
     task, experiment = str(request["task"]), str(request["experiment"])
-    started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run = Run(
-        run_id=f"{started}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
+        run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
         task=task,
         experiment=experiment,
         workers=workers,
@@ -166,6 +170,27 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Dict[str, Any]
         nested = isinstance(value, dict) and isinstance(below.get(key), dict)
         both[key] = merged(below[key], value) if nested else value
     return both
+
+
+@contextlib.contextmanager
+def _one_at_a_time(project: Path) -> Iterator[IO[str]]:
+    """Runs that begin at once, on other boards, take their turn: they share the cache, and must not share a name."""
+    path = project / ".cache" / "latest_run"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _own_second(latest: IO[str]) -> str:
+    """The time, which the run before does not have in its name; noted in the file `latest`."""
+    latest.seek(0)
+    before = latest.read()
+    while (now := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())) == before:
+        time.sleep(0.05)
+    latest.truncate(0)
+    latest.write(now)
+    return now
 
 
 def _pack_trainer(project: Path) -> Tuple[Path, str]:

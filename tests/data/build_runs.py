@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.manifest import write_manifest
-from trainer.config import Run, parse, to_dict
-from trainer.events import End, Epoch, EventLog, Result, Start, Window, write_json
+from trainer.config import Run, load_run, parse, to_dict
+from trainer.events import End, Epoch, EventLog, Result, Start, Trial, Validation, Window, write_json
 
 PARAMETERS = 2_931_044  # trainable, of the paper's model
 FACTS: dict[str, Any] = {
@@ -177,3 +177,36 @@ def _epoch(workers: int, epoch: int, step_s: float, shown: tuple[float, float]) 
         received_bytes=_sent(workers, STEPS),
         payload_bytes=_sent(workers, STEPS),
     )
+
+
+def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s: float) -> Path:
+    """A run of the task predict on two boards: seconds of a step by way, and of a board's validation of an epoch."""
+    folder = build_run(parent, "20250101T000000Z-test-predict-w2-s1", workers=2, task="predict", epochs=1)
+    payload = 4 * PARAMETERS
+    for rank in (0, 1):
+        home = folder / "boards" / f"board-{rank + 1}"
+        (home / "events.jsonl").unlink()
+        log = EventLog(home / "events.jsonl")
+        log.write(_start(load_run(folder / "run.json"), rank, True))
+        for cycle in (1, 2):
+            for way, seconds in step_s.items():
+                together = way not in ("one board", "no exchange")
+                alone_and_idle = way == "one board" and rank
+                stood_s = max(0.0, seconds - step_s["no exchange"]) if together else 0.0
+                log.write(
+                    Trial(
+                        sync=way,
+                        cycle=cycle,
+                        steps=16,
+                        images=0 if alone_and_idle else 16 * BATCH,
+                        elapsed_s=16 * seconds,
+                        communication_s=16 * stood_s,
+                        waiting_s=None if way == "keras" else 0.0,
+                        overlapped_s=0.0,
+                        sent_bytes=None,
+                        payload_bytes=16 * payload if together else 0,
+                    )
+                )
+        log.write(Validation(batches=2, seconds=validation_s / 5, batches_per_epoch=10))
+        log.close()
+    return folder

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Lab, training_lab
+from conftest import ANSIBLE, PROJECT, Lab, training_lab
 
 from analysis import compare, load
+from analysis.timeline import lags
 from benchmarks.sync import trial_rows
 from trainer import synthetic
 
@@ -31,6 +39,10 @@ SHORT = {
     "data": {"train_images": 128, "validation_images": 64},
     "model": {"image_size": 32},
 }
+
+
+AHEAD_S = 2.5  # the second board's clock, in `pair`
+LOGGING = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "collective_param_resolver_local=1"}
 
 
 @dataclass
@@ -62,11 +74,19 @@ def experiment(lab: Lab, tmp_path: Path) -> Experiment:
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
-    """A run on one board and one on two."""
+    """A run on one board and one on two; the second board's clock is ahead."""
     experiment = Experiment(lab, tmp_path_factory.mktemp("pair") / "runs")
-    for workers in (1, 2):
-        outcome = experiment.run(workers, SHORT)
-        assert outcome.ok, outcome.output
+    ahead = f"import time\nnow = time.time\ntime.time = lambda: now() + {AHEAD_S}\n"
+    date = f"#!/bin/sh\nexec /usr/bin/python3 -c 'import time; print(time.time() + {AHEAD_S})'\n"
+    lab.root(2, f"mkdir /srv/ahead && printf {shlex.quote(ahead)} >/srv/ahead/sitecustomize.py")
+    lab.root(2, f"printf {shlex.quote(date)} >/usr/local/bin/date && chmod 755 /usr/local/bin/date")
+    try:
+        for workers in (1, 2):
+            outcome = experiment.run(workers, SHORT, train_environment={"PYTHONPATH": "/srv/ahead", **LOGGING})
+            assert outcome.ok, outcome.output
+            assert "val_accuracy" not in outcome.output, "it is quiet where nobody looks"
+    finally:
+        lab.root(2, "rm -r /srv/ahead /usr/local/bin/date")
     yield experiment
 
 
@@ -192,8 +212,59 @@ class TestRuns:
         assert set(boards["facts.collective_used"].dropna()) == {"RingReduce"}
         assert boards["facts.collective_used"].isna().sum() == 1  # the board that trained alone
 
+    def test_a_clock_that_is_ahead_is_found_and_the_time_line_is_right(self, pair: Experiment) -> None:
+        folder = pair.folders()[1]
+        clocks = [board["clock"] for board in json.loads((folder / "manifest.json").read_text())["boards"]]
+        for clock, ahead_s in zip(clocks, (0.0, AHEAD_S), strict=True):
+            assert clock["offset_s"] == pytest.approx([ahead_s, ahead_s], abs=0.1)
+            assert clock["uncertainty_s"] < 0.1
+        epochs = load([folder]).epochs
+        told = epochs.pivot(index="epoch", columns="board", values="time_s")
+        assert (told["board-2"] - told["board-1"]).to_list() == pytest.approx([AHEAD_S] * 2, abs=0.5)
+        assert lags(epochs, folder)["lag_s"].max() < 0.5, "they end an epoch together"
+
     def test_nothing_is_left_on_the_boards(self, pair: Experiment) -> None:
         assert [pair.left_on(board) for board in (1, 2)] == ["", ""]
+
+
+def test_two_runs_at_once_on_boards_of_their_own(experiment: Experiment) -> None:
+    given = ["-e", json.dumps({"override": SHORT, "run_config_runs_dir": str(experiment.runs)})]
+    play = ("ansible-playbook", "playbooks/run_experiment.yml", *given, "--limit")
+    with ThreadPoolExecutor(2) as at_once:
+        outcomes = list(at_once.map(lambda board: experiment.lab.ansible(*play, board), ["board-1", "board-2"]))
+    assert all(outcome.ok for outcome in outcomes), "".join(outcome.output for outcome in outcomes)
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in experiment.folders()]
+    assert sorted(board["name"] for it in manifests for board in it["boards"]) == ["board-1", "board-2"]
+    assert [it["status"] for it in manifests] == ["succeeded"] * 2
+    assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(400)
+def test_in_a_terminal_a_run_says_how_it_gets_on(experiment: Experiment) -> None:
+    """A line per epoch; after a third of them the time left is right within a fifth."""
+    override = {**SHORT, "epochs": 15, "data": {"train_images": 320, "validation_images": 64}}
+    variables = {"workers": 2, "override": override, "run_config_runs_dir": str(experiment.runs)}
+    command = ["ansible-playbook", "-i", experiment.lab.inventory, "playbooks/run_experiment.yml"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [ANSIBLE / command[0], *command[1:], "-e", json.dumps(variables)], cwd=PROJECT, stdout=theirs
+    )
+    os.close(theirs)
+    seen: dict[int, tuple[float, str]] = {}
+    text = b""
+    with contextlib.suppress(OSError):  # its end
+        while chunk := os.read(ours, 4096):
+            text += chunk
+            for number, line in re.findall(r"epoch +(\d+)/15 (.*) left", text.decode(errors="replace")):
+                seen.setdefault(int(number), (time.monotonic(), line))
+    os.close(ours)
+    assert process.wait() == 0, text.decode()
+    assert sorted(seen) == list(range(1, 16)), text.decode()
+    told_at, line = seen[5]
+    assert re.search(r"loss \d.* val_accuracy 0\.\d+ .* images/s .*% agreeing ", line)
+    told_s = float(re.findall(r"(\d+) s$", line)[0])
+    assert told_s == pytest.approx(seen[15][0] - told_at, rel=0.2)
 
 
 @pytest.mark.timeout(500)  # it traces all ways

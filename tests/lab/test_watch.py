@@ -76,7 +76,9 @@ def test_a_run_is_shown_while_it_goes_on_and_after_an_ssh_server_was_restarted(r
     try:
         frame = view.wait_for(lambda frame: all(steps_of(frame, board) for board in (1, 2)), "both boards train")
         assert "rehearsal, 2 workers, keras; emulated boards, synthetic images" in frame
-        assert re.search(r"\d left", frame) and re.search(r"validation accuracy \S+ 0\.\d{3} after epoch", frame)
+        assert re.search(r"\d (s|min) left", frame) and re.search(
+            r"validation accuracy \S+ 0\.\d{3} after epoch", frame
+        )
         memory = [line.split()[-1] for line in frame.splitlines() if "board-" in line]
         assert all(float(gigabytes) > 0 for gigabytes in memory)  # telemetry
         before = [steps_of(frame, board) or 0 for board in (1, 2)]

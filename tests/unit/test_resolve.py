@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,12 @@ def test_a_run_is_complete(project):
     assert staged["path"] == run["assets"]["dataset"]["path"]
     assert staged["path"].startswith("/opt/kit/assets/")
     json.dumps(answer)
+
+
+def test_runs_that_begin_at_once_have_names_of_their_own(project):
+    with ThreadPoolExecutor(3) as at_once:
+        answers = list(at_once.map(lambda _: resolve(request(project)), range(3)))
+    assert len({answer["run"]["run_id"] for answer in answers}) == 3
 
 
 def test_a_run_says_where_in_a_study_it_belongs(project):

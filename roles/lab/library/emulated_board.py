@@ -115,6 +115,10 @@ core:
   description: Number of the core the board runs on.
   type: int
   returned: if present
+share:
+  description: Its share of that core.
+  type: float
+  returned: if present
 host_key:
   description: Public half of the ssh server's key. Empty in check mode, if there is none yet.
   type: str

@@ -183,7 +183,7 @@ def absent(lab_dir: str, name: str, check: bool) -> dict[str, Any]:
 def _result(board: Board, actions: list[str]) -> dict[str, Any]:
     public = board.folder / "upper" / f"{HOST_KEY.lstrip('/')}.pub"
     host_key = " ".join(public.read_text().split()[:2]) if public.exists() else ""
-    return {"actions": actions, "core": board.cpu, "host_key": host_key}
+    return {"actions": actions, "core": board.cpu, "share": board.share, "host_key": host_key}
 
 
 def _inode(path: Path) -> int | None:

@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from analysis.errors import AnalysisError
-from analysis.study import Slot, State, left_s, slots, states
+from analysis.study import Slot, State, expected_s, left_s, slots, states
 from trainer.progress import duration
 
 _INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
         try:
             planned = slots(arguments["study"], self._project, arguments["boards"])
             found = self._pick_up(planned)
+            self._expected_s = self._expect(found, arguments["boards"])
             made = sum(state.succeeded is not None for state in found)
             _display.display(f"  {arguments['study']}: {made} of {len(planned)} runs are there{self._left(found)}")
             for tries in range(arguments["tries"]):
@@ -71,8 +72,15 @@ class ActionModule(ActionBase):
         found = states(planned, self._runs_dir, self._project)
         for folder in [folder for state in found for folder in state.open]:
             _display.display(f"  {folder.name} was begun and not collected: it is picked up")
-            self._play("collect", {"run_id": folder.name})
-        return states(planned, self._runs_dir, self._project)
+            self._play("collect", {"run_id": folder.name, "run_config_runs_dir": str(self._runs_dir)})
+        found = states(planned, self._runs_dir, self._project)
+        lost = [folder.name for state in found for folder in state.open]
+        if lost:
+            raise AnalysisError(
+                f"{', '.join(lost)} could not be collected, as told above: mend the cause and give the same command "
+                "again, or move the folder away to make the run anew"
+            )
+        return found
 
     def _make(self, slot: Slot) -> None:
         self._play(
@@ -120,8 +128,22 @@ class ActionModule(ActionBase):
                 sys.exit(1)
             time.sleep(_POLL_S)
 
+    def _expect(self, found: list[State], boards: list[str]) -> dict[str, float]:
+        """Seconds of a run by arm, where none of it is there yet; measured first, where nothing is known."""
+        if left_s(found, {}) is not None:
+            return {}
+        slots = {state.slot.arm: state.slot for state in found}
+        widest = max(slots.values(), key=lambda slot: slot.workers)
+        known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
+        if None in known.values():
+            _display.display("  nothing is known yet of how long it takes: some minutes of measuring")
+            variables = {"workers": widest.workers, "experiment": widest.experiment, "override": widest.override}
+            self._play("predict", {**variables, "run_config_runs_dir": str(self._runs_dir)})
+            known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
+        return {arm: seconds for arm, seconds in known.items() if seconds is not None}
+
     def _left(self, found: list[State]) -> str:
-        seconds = left_s(found, {})
+        seconds = left_s(found, self._expected_s)
         return "" if seconds is None else f", {duration(seconds)} left"
 
     def _interrupted(self) -> bool:

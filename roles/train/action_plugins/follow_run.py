@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from trainer import clocks, telemetry
 from trainer.causes import REMEDIES, Cause
+from trainer.config import load_run
 from trainer.events import write_json
-from trainer.progress import TALKS, Progress
+from trainer.progress import TALKS, Progress, duration
 
 _MARK = "---end---"
 _FIRST = "lost.json"  # in the run's folder: which board failed first; in a board's folder: what became of it
@@ -57,6 +59,8 @@ class ActionModule(ActionBase):
         else:
             clock = local / clocks.NAME
             self._note_clock(clock, "start")
+            if board == run["boards"][0]:
+                _foretell(run_dir)  # while TensorFlow starts
             result = self._follow(arguments, run_dir, local, mirror)
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
@@ -173,6 +177,22 @@ class _Mirror:
         """By board, from the copies that all followers keep."""
         found = {path.parent.name: telemetry.latest(path) for path in self._run_dir.glob(f"boards/*/{telemetry.NAME}")}
         return {board: sample for board, sample in found.items() if sample}
+
+
+def _foretell(run_dir: Path) -> None:
+    """Say what the run will take, where the same boards were measured before, and keep it in the run's folder."""
+    from analysis import expectation  # pandas takes a second to import
+
+    run = load_run(run_dir / "run.json")
+    if run.task != "train" or (run_dir / expectation.NAME).exists():
+        return
+    found = expectation.expected(run.config, run.workers, run.boards, run_dir.parent)
+    if found:
+        write_json(run_dir / expectation.NAME, asdict(found))
+        _display.display(
+            f"  expected: {found.epoch_s:.1f} s an epoch, {duration(found.total_s)} in all "
+            f"(measured in {', '.join(found.measured_in)})"
+        )
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""What a run will take, from what the same boards measured before: the newest prediction that fits.
+
+`playbooks/predict.yml` leaves a run that trained nothing; it fits a run of the same model and batch on boards that it
+measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.allreduce import Network
+from analysis.errors import AnalysisError
+from analysis.measured import Measured, combine
+from analysis.predict import Plan, predict
+from trainer.config import Config, ConfigError, Run, load_run
+
+NAME = "prediction.json"  # in a run's folder: what was expected of it
+TASK = "predict"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Of a whole run."""
+
+    epoch_s: float  # with validation
+    total_s: float  # from the trainer's start; what only a first epoch does is not counted
+    energy_j: float | None  # of all boards
+    measured_in: list[str]  # run ids
+
+
+def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path) -> Expectation | None:
+    """What such a run will take on the first of these boards; None where nothing that fits was measured."""
+    found = [run for run in _predictions(runs_dir) if _fits(run, config, boards[:workers])]
+    if not found or config.sync.way == "auto":
+        return None
+    # measured on as many boards where there is such a one; else the latest
+    run = max(found, key=lambda run: (run.workers == workers, run.run_id))
+    try:
+        measured = combine([Measured.from_folder(runs_dir / run.run_id)])
+        images = _images(config, run, measured)
+        if images is None:
+            return None
+        asked = dataclasses.replace(measured, epochs=config.epochs, sharding=config.data.sharding, train_images=images)
+        plan = Plan([workers], Network(measured.link_bit_per_s), {"asked": config.sync})
+        row = predict(asked, plan).iloc[-1 if workers > 1 else 0]
+    except (AnalysisError, ConfigError, OSError):
+        return None
+    if math.isnan(row["total_s"]):
+        return None
+    energy_j = None if math.isnan(row["energy_j"]) else float(row["energy_j"])
+    return Expectation(
+        float(row["epoch_s"]), float(row["total_s"]) + (measured.startup_s or 0.0), energy_j, [run.run_id]
+    )
+
+
+def _predictions(runs_dir: Path) -> list[Run]:
+    runs = []
+    for path in runs_dir.glob(f"*-{TASK}-*/run.json"):
+        try:
+            runs.append(load_run(path))
+        except ConfigError:
+            continue  # of another version
+    return [run for run in runs if run.task == TASK]
+
+
+def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:
+    same = run.config.model == config.model and run.config.board_batch(run.workers) == config.board_batch(len(boards))
+    return same and set(boards) <= set(run.boards)
+
+
+def _images(config: Config, run: Run, measured: Measured) -> int | None:
+    """Training images of the asked run; None where its archive was not the measured one's and its length is unknown."""
+    if config.data.train_images is not None:
+        return config.data.train_images
+    same = (config.data.source, config.data.path) == (run.config.data.source, run.config.data.path)
+    return measured.train_images if same and run.config.data.train_images is None else None

@@ -1,0 +1,78 @@
+"""What a run was expected to take, against what it took: 1, 2 and 4 boards, three ways of synchronising, two links.
+
+For each link the boards are measured once for 2 and once for 4 of them (the task `predict`); what is expected is what a
+user is told when a run begins. The boards have equal shares of the cores, and the links are as much slower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from analysis.expectation import expected
+from analysis.load import load
+from analysis.metrics import measure as measured
+from benchmarks.sitting import Sitting, calibration
+from trainer.config import load_run
+
+_BOARDS = 4
+_USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time
+_STEPS = 16  # of a board in an epoch: an average of local SGD in each
+_WAYS: dict[str, dict[str, Any]] = {
+    "keras": {"way": "keras"},
+    "allreduce, float16": {"way": "allreduce", "gradient_dtype": "float16"},
+    "local_sgd, period 16": {"way": "local_sgd", "period": 16},
+}
+
+
+def measure() -> Path:
+    """Predictions and runs; returns the file written."""
+    share = round(min(1.0, _USED * len(os.sched_getaffinity(0)) / _BOARDS), 2)
+    with Sitting("prediction", boards=_BOARDS, lab_core_share=share) as sitting:
+        known = calibration()
+        links = {"paper's ratio": known["link_rate_bit_per_s"] / known["core_share"], "1 Gbit/s": 1e9}
+        for link, rate in links.items():
+            sitting.link(f"{int(rate * share)}bit")
+            for boards in (2, 4):
+                sitting.run(boards, _override(boards, "keras") | {"epochs": 1}, run_config_task="predict")
+            for boards, way in [(1, "keras"), *((boards, way) for boards in (2, 4) for way in _WAYS)]:
+                sitting.rows.append(
+                    {"link": link, "link_rate_bit_per_s": int(rate * share), **_row(sitting, boards, way)}
+                )
+                path = sitting.write(core_share=share, calibration=known)
+                print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
+    return path
+
+
+def _override(boards: int, way: str) -> dict[str, Any]:
+    data = {"train_images": 64 * _STEPS * boards, "validation_images": 64 * boards, "sharding": "sharded"}
+    return {"epochs": 3, "window_steps": 4, "data": data, "sync": _WAYS[way]}
+
+
+def _row(sitting: Sitting, boards: int, way: str) -> dict[str, Any]:
+    folder = sitting.run(boards, _override(boards, way))
+    run, loaded = load_run(folder / "run.json"), load([folder])
+    told = expected(run.config, run.workers, run.boards, sitting.runs)
+    took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
+    return {
+        "boards": boards,
+        "sync": "none" if boards == 1 else way,
+        "expected_epoch_s": None if told is None else told.epoch_s,
+        "epoch_s": took_s,
+        "error": None if told is None else told.epoch_s / took_s - 1,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows as a table in Markdown."""
+    lines = ["| link | boards | sync | expected [s an epoch] | took [s] | error |", "|---|--:|---|--:|--:|--:|"]
+    for row in result["rows"]:
+        told = "-" if row["expected_epoch_s"] is None else f"{row['expected_epoch_s']:.1f}"
+        error = "-" if row["error"] is None else f"{row['error']:+.1%}"
+        lines.append(
+            f"| {row['link']} ({row['link_rate_bit_per_s'] / 1e6:.0f} Mbit/s) | {row['boards']} | {row['sync']} | "
+            f"{told} | {row['epoch_s']:.1f} | {error} |"
+        )
+    return "\n".join(lines)

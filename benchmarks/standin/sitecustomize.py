@@ -1,0 +1,80 @@
+"""Takes the trainer's place on a board: its records and its result, without TensorFlow and without training.
+
+Python imports it where it is on PYTHONPATH. The supervisor, its environment and all that the playbooks do stay as they
+are; so what they take can be measured with more boards than this machine has cores for.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+_EPOCHS, _STEPS = 2, 4
+
+
+def _train(config: Path) -> None:
+    sys.path.insert(0, str(Path.cwd()))  # the trainer's source: where the supervisor starts it
+    from trainer.cluster import load_cluster
+    from trainer.config import load_run
+    from trainer.events import End, Epoch, EventLog, Start
+    from trainer.result import write_result
+
+    started_s = time.time()
+    folder, run = config.parent, load_run(config)
+    cluster = load_cluster(folder / "tf_config.json")
+    log = EventLog(folder / "events.jsonl")
+    log.write(
+        Start(
+            board=run.boards[cluster.rank],
+            rank=cluster.rank,
+            workers=run.workers,
+            trainable_parameters=1,
+            total_parameters=1,
+            gradient_bytes=4,
+            steps_per_epoch=_STEPS,
+            board_batch=1,
+            train_images=_STEPS,
+            validation_images=1,
+            classes=1,
+            synthetic=True,
+            sync="none",
+            collective_asked=None,
+            precision="float32",
+            xla=False,
+            cache_features_s=None,
+            interface=None,
+            startup_s=0.0,
+        )
+    )
+    log.progress()
+    for epoch in range(1, _EPOCHS + 1):
+        time.sleep(1)
+        log.write(
+            Epoch(
+                epoch=epoch,
+                steps=_STEPS,
+                images=_STEPS,
+                train_s=1.0,
+                validation_s=0.0,
+                epoch_s=1.0,
+                loss=1.0,
+                accuracy=0.5,
+                val_loss=1.0,
+                val_accuracy=0.5,
+                learning_rate=0.001,
+                communication_s=0.0,
+                waiting_s=0.0,
+                sent_bytes=None,
+                received_bytes=None,
+                payload_bytes=0,
+            )
+        )
+    log.write(End(epochs=_EPOCHS, train_s=float(_EPOCHS), total_s=time.time() - started_s))
+    log.close()
+    write_result(folder, status="succeeded", cause=None, exit_code=0, started_s=started_s)
+
+
+_words = Path("/proc/self/cmdline").read_bytes().decode().split("\0")
+if _words[1:4] == ["-m", "trainer", "--config"]:
+    _train(Path(_words[4]))
+    os._exit(0)

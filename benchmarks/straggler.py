@@ -1,0 +1,51 @@
+"""What a board at half speed costs, and what images in proportion to speed bring back.
+
+Two boards, the second with half a core: one full board alone, both with equal parts of the images, and both with parts
+in proportion to their speed. Ideal is what the full board takes, over 1.5.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from analysis.load import load
+from benchmarks.sitting import Sitting
+
+_SLOW = {"board-2": {"lab_core_share": 0.5, "relative_speed": 0.5}}
+_COMMON: dict[str, Any] = {
+    "epochs": 4,
+    "data": {"train_images": 64 * 36, "validation_images": 192},
+    "sync": {"way": "local_sgd", "period": 8},
+}
+_ARMS = {"one board": (1, "sharded"), "equal parts": (2, "sharded"), "in proportion": (2, "proportional")}
+
+
+def measure(repeats: int) -> Path:
+    """Interleaved runs; returns the file written."""
+    with Sitting("straggler", hosts=_SLOW, lab_link_rate="1gbit") as sitting:
+        for repeat in range(1, repeats + 1):
+            for arm, (workers, sharding) in _ARMS.items():
+                data = {**_COMMON["data"], "sharding": sharding}
+                epochs = load([sitting.run(workers, {**_COMMON, "data": data}, seed=repeat)]).epochs
+                steady = epochs[~epochs["begins"]]
+                seconds = steady.groupby("board")["epoch_s"].mean()
+                sitting.rows.append({"arm": arm, "repeat": repeat, "epoch_s": float(seconds.max())})
+            path = sitting.write()
+            print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
+    return path
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows as a table in Markdown: medians."""
+    by_arm: dict[str, list[float]] = {}
+    for row in result["rows"]:
+        by_arm.setdefault(row["arm"], []).append(row["epoch_s"])
+    ideal = statistics.median(by_arm["one board"]) / 1.5
+    lines = ["| | seconds an epoch (least to greatest) | of the ideal |", "|---|--:|--:|"]
+    for arm, seconds in by_arm.items():
+        middle = statistics.median(seconds)
+        lines.append(f"| {arm} | {middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) | {middle / ideal:.2f} |")
+    return "\n".join([*lines, "", f"Ideal: {ideal:.2f} s, what one board takes over 1.5."])
