@@ -37,7 +37,7 @@ bench-straggler: setup setup-boards ## what a board at half speed costs, with eq
 	.venv/bin/python -m benchmarks straggler $(ARGS)
 
 .PHONY: test
-test: setup-dev setup-boards ## run every test (needs root), then every check of the sources
+test: setup-dev setup-boards ## run every test but the thorough ones (needs root), then every check of the sources
 	.venv/bin/pytest tests $(ARGS)
 	$(MAKE) --no-print-directory lint types
 
@@ -52,11 +52,11 @@ check: lint types ## run what takes under 90 s: lint, types, unit tests
 .PHONY: lint lint-ansible lint-yaml lint-python
 lint: setup-dev ## check the style of playbooks, YAML and Python
 	@$(MAKE) --no-print-directory -j --output-sync lint-ansible lint-yaml lint-python
-lint-ansible:
+lint-ansible: ## only that of playbooks and roles
 	PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint
-lint-yaml:
+lint-yaml: ## only that of YAML
 	.venv/bin/yamllint --strict .
-lint-python:
+lint-python: ## only that of Python
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 

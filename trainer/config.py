@@ -8,90 +8,35 @@ unstated is marked so, with the reason for the default.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Any,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Type,
-    TypeVar,
-    Union,
-    get_type_hints,
-)
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from trainer.fields import ConfigError, Section, known_keys, read, shown, within
 
-class ConfigError(ValueError):
-    """A configuration that cannot be run. `problems` has one sentence for each thing to mend."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems: List[str] = list(problems)
-
-
-def within(
-    default: Any,
-    *,
-    minimum: Optional[float] = None,
-    above: Optional[float] = None,
-    maximum: Optional[float] = None,
-    choices: Sequence[str] = (),
-) -> Any:
-    """A field with its allowed range: `minimum` and `maximum` included, `above` excluded."""
-    return field(
-        default=default,
-        metadata={
-            "minimum": minimum,
-            "above": above,
-            "maximum": maximum,
-            "choices": tuple(choices),
-        },
-    )
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Data",
+    "Model",
+    "Optimizer",
+    "Run",
+    "Schedule",
+    "Sync",
+    "known_keys",
+    "load_run",
+    "parse",
+    "to_dict",
+]
 
 
 @dataclass(frozen=True)
-class _Section:
-    """Base of every section: checks the declared ranges, then what a section adds in `sense`."""
-
-    def __post_init__(self) -> None:
-        problems = [*self._out_of_range(), *self.sense()]
-        if problems:
-            raise ConfigError(problems)
-
-    def _out_of_range(self) -> Iterator[str]:
-        for item in dataclasses.fields(self):
-            value, limits = getattr(self, item.name), item.metadata
-            name = _PREFIX.get(type(self).__name__, "") + item.name
-            if value is None or not limits:
-                continue
-            if limits["choices"]:
-                if value not in limits["choices"]:
-                    yield f"{name} is {value!r}; give one of {', '.join(limits['choices'])}"
-            elif not math.isfinite(value):
-                yield f"{name} is {value}; give a finite number"
-            elif limits["minimum"] is not None and value < limits["minimum"]:
-                yield f"{name} is {value}; give {limits['minimum']} or more"
-            elif limits["above"] is not None and value <= limits["above"]:
-                yield f"{name} is {value}; give more than {limits['above']}"
-            elif limits["maximum"] is not None and value > limits["maximum"]:
-                yield f"{name} is {value}; give {limits['maximum']} or less"
-
-    def sense(self) -> Iterator[str]:
-        """Problems that a range cannot express."""
-        return iter(())
-
-
-@dataclass(frozen=True)
-class Data(_Section):
+class Data(Section):
     """Which images, and which of them a board sees."""
+
+    prefix = "data."
 
     source: str = within("cifar100", choices=("cifar100", "synthetic", "npz"))
     # archive on the controller: CIFAR-100's python archive, or a NumPy archive with x_train, y_train,
@@ -117,8 +62,10 @@ class Data(_Section):
 
 
 @dataclass(frozen=True)
-class Model(_Section):
+class Model(Section):
     """Keras MobileNetV2 with the paper's head."""
+
+    prefix = "model."
 
     image_size: int = within(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
     # imagenet (the paper), none (random), or the path of a Keras weight file (.h5, without top)
@@ -152,8 +99,10 @@ class Model(_Section):
 
 
 @dataclass(frozen=True)
-class Optimizer(_Section):
+class Optimizer(Section):
     """The paper names neither the optimizer nor its rate: these are Keras' defaults."""
+
+    prefix = "optimizer."
 
     name: str = within("adam", choices=("adam", "sgd"))
     learning_rate: float = within(0.001, above=0)
@@ -161,8 +110,10 @@ class Optimizer(_Section):
 
 
 @dataclass(frozen=True)
-class Schedule(_Section):
+class Schedule(Section):
     """Constant, then exponential decay from epoch 10 (the paper)."""
+
+    prefix = "schedule."
 
     constant_epochs: int = within(10, minimum=0)
     # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
@@ -171,8 +122,10 @@ class Schedule(_Section):
 
 
 @dataclass(frozen=True)
-class Sync(_Section):
+class Sync(Section):
     """How boards agree."""
+
+    prefix = "sync."
 
     way: str = within("keras", choices=("keras", "allreduce", "powersgd", "local_sgd", "auto"))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
@@ -214,7 +167,7 @@ class Sync(_Section):
 
 
 @dataclass(frozen=True)
-class Config(_Section):
+class Config(Section):
     """One experiment, complete. The defaults are the paper's."""
 
     epochs: int = within(100, minimum=1)
@@ -266,17 +219,6 @@ class Config(_Section):
         return []
 
 
-# a section's name in front of its fields, as the user writes them
-_PREFIX = {
-    "Data": "data.",
-    "Model": "model.",
-    "Optimizer": "optimizer.",
-    "Schedule": "schedule.",
-    "Sync": "sync.",
-}
-_S = TypeVar("_S", bound=_Section)
-
-
 def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
     if value is not None and (len(value) != 64 or set(value) - set("0123456789abcdef")):
         yield f"{name} is {value!r}; give 64 hexadecimal digits in lower case, or null"
@@ -287,96 +229,12 @@ def parse(raw: Mapping[str, Any]) -> Config:
 
     Raises ConfigError with every problem found, not only the first.
     """
-    problems: List[str] = []
-    config = _build(Config, raw, "", problems)
-    if problems or config is None:
-        raise ConfigError(problems)
-    return config
+    return read(Config, raw)
 
 
 def to_dict(config: Config) -> Dict[str, Any]:
     """The nested dictionary that `parse` turns back into the same configuration."""
     return dataclasses.asdict(config)
-
-
-def _build(kind: Type[_S], raw: Any, prefix: str, problems: List[str]) -> Optional[_S]:
-    if not isinstance(raw, Mapping):
-        problems.append(f"{prefix.rstrip('.') or 'the experiment'} is {_shown(raw)}; give a mapping of its fields")
-        return None
-    hints = get_type_hints(kind)
-    values: Dict[str, Any] = {}
-    before = len(problems)
-    for key, value in raw.items():
-        if key not in hints:
-            problems.append(f"unknown key {prefix}{key}; {_nearest(str(key), prefix)}")
-        elif isinstance(hints[key], type) and issubclass(hints[key], _Section):
-            values[key] = _build(hints[key], value, f"{prefix}{key}.", problems)
-        else:
-            values[key] = _typed(hints[key], value, prefix + key, problems)
-    if len(problems) > before:
-        # ranges of the fields that could be read: so that one look shows everything
-        values = {key: value for key, value in values.items() if value is not None}
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
-
-
-def _typed(hint: Any, value: Any, name: str, problems: List[str]) -> Any:
-    optional = getattr(hint, "__origin__", None) is Union
-    kind = next(arg for arg in hint.__args__ if arg is not type(None)) if optional else hint
-    if value is None and optional:
-        return None
-    fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not fits:
-        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        problems.append(f"{name} is {_shown(value)}; give {wanted}{' or null' if optional else ''}")
-        return None
-    return value
-
-
-def _shown(value: Any) -> str:
-    kinds = {
-        str: "text",
-        bool: "a truth value",
-        int: "a whole number",
-        float: "a number",
-        list: "a list",
-        dict: "a mapping",
-    }
-    return (
-        "null"
-        if value is None
-        else f"{json.dumps(value, default=str)} ({kinds.get(type(value), type(value).__name__)})"
-    )
-
-
-def known_keys(kind: Type[_Section] = Config, prefix: str = "") -> List[str]:
-    """Every key a user may set, dotted: epochs, data.path, sync.way, ..."""
-    keys: List[str] = []
-    for name, hint in get_type_hints(kind).items():
-        if isinstance(hint, type) and issubclass(hint, _Section):
-            keys += known_keys(hint, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
-
-
-def _nearest(key: str, prefix: str) -> str:
-    known = known_keys()
-    same = [name for name in known if name.rpartition(".")[2] == key]
-    close = (
-        same
-        or difflib.get_close_matches(prefix + key, known, n=1)
-        or [name for name in known if difflib.SequenceMatcher(None, name.rpartition(".")[2], key).ratio() > 0.7][:1]
-    )
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    siblings = [name for name in known if name.startswith(prefix) and "." not in name[len(prefix) :]]
-    return f"known here are {', '.join(siblings)}"
 
 
 @dataclass(frozen=True)
@@ -407,14 +265,14 @@ def load_run(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise ConfigError([f"{path} cannot be read as a run: {error}"]) from error
     if not isinstance(raw, dict):
-        raise ConfigError([f"{path} is {_shown(raw)}, not a run: write it with playbooks/run_experiment.yml"])
+        raise ConfigError([f"{path} is {shown(raw)}, not a run: write it with playbooks/run_experiment.yml"])
     names = [item.name for item in dataclasses.fields(Run)]
     needed = [item.name for item in dataclasses.fields(Run) if item.default is dataclasses.MISSING]
     missing = [name for name in needed if name not in raw]
     if missing:
         raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
     kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
-    problems = [f"{path}: {name} is {_shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
+    problems = [f"{path}: {name} is {shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
     if not problems and len(raw["boards"]) != raw["workers"]:
         problems.append(f"{path}: workers is {raw['workers']}, but boards lists {len(raw['boards'])}")
     if problems:

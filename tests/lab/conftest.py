@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,6 +168,20 @@ def running(lab: Lab, **settings: object) -> Iterator[Lab]:
     finally:
         ended = lab.down()
     assert ended.ok, ended.output
+
+
+def training_lab(number: int) -> Any:
+    """The fixture for a module's own two boards with TensorFlow, which runs leave as they find them.
+
+    A module assigns it to `lab`; `number` as in Lab.
+    """
+
+    @pytest.fixture(scope="module")
+    def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+        with running(Lab(tmp_path_factory.mktemp("lab"), number, 2, PROJECT / ".board-venv")) as lab:
+            yield lab
+
+    return lab
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ANSIBLE, PROJECT, Lab, Outcome, require_root
+from conftest import ANSIBLE, PROJECT, Lab, Outcome, training_lab
 from test_run import SHORT
 
 from analysis import load
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+lab = training_lab(9)
 
 LASTING = {**SHORT, "epochs": 2000, "checkpoint_epochs": 0}
 RESUMABLE = {**SHORT, "epochs": 14, "checkpoint_epochs": 2, "deterministic": True}
@@ -110,19 +112,6 @@ class Run:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    require_root()
-    lab = Lab(tmp_path_factory.mktemp("faults_lab"), 9, 2, PROJECT / ".board-venv")
-    try:
-        started = lab.up()
-        assert started.ok, started.output
-        yield lab
-    finally:
-        ended = lab.down()
-    assert ended.ok, ended.output
 
 
 @pytest.fixture

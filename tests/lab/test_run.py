@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ANSIBLE, PROJECT, Lab, running
+from conftest import ANSIBLE, PROJECT, Lab, training_lab
 
 from analysis import compare, load
 from analysis.timeline import lags
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from conftest import Outcome
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+lab = training_lab(7)
 
 # the smallest run that has more than one epoch, window and board
 SHORT = {
@@ -63,13 +65,6 @@ class Experiment:
         return self.lab.ssh(
             board, "ls -A /opt/cluster-kit/runs ~/.ansible_async 2>/dev/null | grep -v :$; pgrep -af '[t]rainer'"
         )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Two boards with the real environment, which runs leave as they find them."""
-    with running(Lab(tmp_path_factory.mktemp("run_lab"), 7, 2, PROJECT / ".board-venv")) as lab:
-        yield lab
 
 
 @pytest.fixture

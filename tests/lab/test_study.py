@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ANSIBLE, PROJECT, Lab, running
+from conftest import ANSIBLE, PROJECT, Lab, training_lab
 from test_run import SHORT
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+lab = training_lab(12)
 
 LOCAL = {**SHORT, "data": {**SHORT["data"], "sharding": "sharded"}, "sync": {"way": "local_sgd", "period": 2}}
 ARMS = {
@@ -21,12 +23,6 @@ ARMS = {
     "keras": {"workers": 2, "override": SHORT},
     "local": {"workers": 2, "override": LOCAL},
 }
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    with running(Lab(tmp_path_factory.mktemp("study_lab"), 12, 2, PROJECT / ".board-venv")) as lab:
-        yield lab
 
 
 @pytest.mark.timeout(900)

@@ -10,16 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Lab, running
+from conftest import PROJECT, Lab, training_lab
 from test_faults import LASTING, RUNS, Run, playbook
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running(Lab(tmp_path_factory.mktemp("watch_lab"), 13, 2, PROJECT / ".board-venv")) as lab:
-        yield lab
+lab = training_lab(13)
 
 
 @pytest.fixture

@@ -200,16 +200,20 @@ def test_what_is_compared_may_differ(tmp_path):
     build_run(tmp_path, "e", workers=2, override={"sync": {"timeout_s": 60.0}})
     build_run(tmp_path, "f", workers=1, override={"sync": {"one_board": "mwms"}})
     build_run(tmp_path, "g", workers=1, override={"data": {"sharding": "sharded"}})
+    for name, sharding in (("h", "proportional"), ("i", "whole")):
+        build_run(tmp_path, name, workers=2, override={"data": {"sharding": sharding}, "sync": {"way": "allreduce"}})
     comparison = compared(tmp_path)
     arms = comparison.arms
     assert list(zip(arms["workers"], arms["label"], arms["runs"], strict=True)) == [
         (1, "keras", 1),
         (1, "none", 3),
+        (2, "allreduce", 1),
+        (2, "allreduce, proportional", 1),
         (2, "keras", 1),
         (2, "keras, bytes_per_pack=1000000", 1),
         (2, "keras, sharded", 1),
     ]
-    assert set(arms["sync"]) == {"none", "keras"}
+    assert set(arms["sync"]) == {"none", "keras", "allreduce"}
     assert arm(comparison, 1, "none")["speedup"] == 1.0
 
 

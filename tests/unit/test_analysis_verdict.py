@@ -8,7 +8,7 @@ import pytest
 from analysis import compare, load
 from analysis.verdict import _LESS_COMMUNICATION, verdict
 from tests.data.build_runs import build_run
-from trainer.config import Sync, known_keys
+from trainer.config import Config, Sync, known_keys
 
 REAL = {"emulated": False}
 
@@ -146,7 +146,7 @@ def test_it_says_what_limits_and_what_would_change_that(tmp_path, arm, said_of_i
 
 
 def test_every_remedy_is_a_field_of_the_configuration(tmp_path):
-    known = known_keys()
+    known = known_keys(Config)
     for text in _LESS_COMMUNICATION.values():
         assert set(re.findall(r"\bsync\.\w+", text)) <= set(known)
     assert {"model.precision", "model.xla", "data.sharding", "sync.gradient_dtype"} <= set(known)

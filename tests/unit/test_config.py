@@ -1,6 +1,7 @@
 """What a user may write into an experiment, and what is said where it is wrong."""
 
 import json
+from typing import get_type_hints
 
 import pytest
 
@@ -123,8 +124,13 @@ def test_a_global_batch_is_shared_out():
 
 
 def test_every_field_has_a_place_in_the_known_keys():
-    assert {"epochs", "data.path", "sync.bytes_per_pack"} <= set(config.known_keys())
-    assert not {"data", "sync"} & set(config.known_keys())
+    assert {"epochs", "data.path", "sync.bytes_per_pack"} <= set(config.known_keys(Config))
+    assert not {"data", "sync"} & set(config.known_keys(Config))
+
+
+def test_a_section_is_written_with_the_name_that_it_has_in_the_configuration():
+    own = {name: hint.prefix for name, hint in get_type_hints(Config).items() if hasattr(hint, "prefix")}
+    assert own == {name: f"{name}." for name in ("data", "model", "optimizer", "schedule", "sync")}
 
 
 def test_a_run_file_that_lacks_fields_is_refused(tmp_path):

@@ -155,9 +155,10 @@ def test_the_fast_way_is_predicted_before_it_is_run():
     assert Measured.from_folder(FAST).timed[0].average_s > 0.3
 
 
-def test_boards_that_share_images_end_an_epoch_sooner_and_those_that_do_not_see_more(tmp_path):
+@pytest.mark.parametrize("sharding", ["sharded", "proportional"])
+def test_boards_that_share_images_end_an_epoch_sooner_and_those_that_do_not_see_more(tmp_path, sharding):
     whole = measured_in([build_run(tmp_path, "whole")])
-    sharded = measured_in([build_run(tmp_path, "sharded", override={"data": {"sharding": "sharded"}})])
+    sharded = measured_in([build_run(tmp_path, "sharded", override={"data": {"sharding": sharding}})])
     free = {"workers": 4, "sync": "local_sgd, period 16"}
     epochs = [row(predict(measured, plan(4)), **free)["epoch_s"] for measured in (whole, sharded)]
     assert epochs == [pytest.approx(STEPS * 0.4 + 0.5 / 4), pytest.approx(STEPS / 4 * 0.4 + 0.5 / 4)]

@@ -1,4 +1,4 @@
-"""How boards agree: one module per way; a new way is a module and a line here.
+"""How boards agree: one module per way; a new way is a module, a line here, and a choice in config.Sync.way.
 
 `keras` trains with Keras' own `fit`; the others are steps of the kit's loop, see stepping.Way.
 """

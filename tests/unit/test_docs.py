@@ -1,0 +1,135 @@
+"""What the documents name exists: files, anchors, targets, commands with their options, fields, variables."""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analysis import commands
+from benchmarks import __main__ as benchmarks
+from trainer.config import Config, known_keys, parse
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
+FOLDERS = sorted(
+    path.name for path in PROJECT.iterdir() if path.is_dir() and path.name.isalpha() and path.name != "runs"
+)
+FILES = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.is_file()]
+ANSIBLE = {"--check", "--diff", "--limit", "--skip-tags", "--tags"}
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: page.name)
+def page(request):
+    return request.param
+
+
+@pytest.fixture
+def code(page):
+    """What stands in code spans and blocks, a piece each; a command that goes on in the next line is one."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "\n".join([*blocks, *re.findall(r"^ {4}(?! )(.*)", prose, re.MULTILINE)]).replace("\\\n", " ").splitlines()
+    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))]
+
+
+@pytest.fixture(scope="module")
+def sources():
+    kinds = {".cfg", ".css", ".in", ".j2", ".py", ".sh", ".yml"}
+    return "\n".join(path.read_text(encoding="utf-8") for path in FILES if path.suffix in kinds)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return set(parser._option_string_actions)
+
+
+def analysis_commands() -> dict[str, argparse.ArgumentParser]:
+    found = argparse.ArgumentParser().add_subparsers()
+    for module in pkgutil.iter_modules(commands.__path__):
+        importlib.import_module(f"{commands.__name__}.{module.name}").add(found)
+    return dict(found.choices)
+
+
+def test_links_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
+
+
+def test_files_are_there(code):
+    starts = "|".join(FOLDERS)
+    for piece in code:
+        for named in re.findall(rf"(?<![\w/.~>-])(?:{starts})/[\w./*-]*", piece.replace("NAME", "*")):
+            assert list(PROJECT.glob(named.rstrip("."))), piece
+        if re.fullmatch(r"\w+\.(py|yml)", piece):
+            assert any(path.name == piece for path in FILES), piece
+
+
+def test_make_has_the_targets(code):
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    for piece in code:
+        for target in re.findall(r"\bmake ([a-z][a-z-]+)", piece):
+            assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), piece
+
+
+def test_the_analysis_has_the_commands_and_their_options(code):
+    known = analysis_commands()
+    every = set().union(ANSIBLE, *map(options, known.values()))
+    for piece in code:
+        for name, rest in re.findall(r"\bpython -m analysis (\w+)([^;&|]*)", piece):
+            given = {word.partition("=")[0] for word in shlex.split(rest, comments=True) if word.startswith("-")}
+            assert name in known and given <= options(known[name]), piece
+        if piece.startswith("--"):
+            assert piece.split()[0] in every, piece
+
+
+def test_benchmarks_have_the_commands(code, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--help"])
+    with pytest.raises(SystemExit):
+        benchmarks.main()
+    known = re.findall(r"\w+", re.findall(r"\{(.*?)\}", capsys.readouterr().out)[0])
+    for piece in code:
+        assert set(re.findall(r"\bpython -m benchmarks (\w+)", piece)) <= set(known), piece
+
+
+def test_presets_and_studies_are_there(code):
+    for kind, folder in (("experiment", "experiments"), ("study", "studies")):
+        for name in re.findall(rf"-e {kind}=([a-z]\w*)", "\n".join(code)):
+            assert (PROJECT / folder / f"{name}.yml").exists(), name
+
+
+def test_fields_are_those_of_the_configuration(code):
+    sections = "|".join({name.partition(".")[0] for name in known_keys(Config) if "." in name})
+    for piece in code:
+        for overridden in re.findall(r"'(\{\"override\".*?\})'", piece):
+            parse(json.loads(overridden)["override"])
+        field = re.match(rf"((?:{sections})\.\w+)(?!\.?\w|/)", piece)
+        if field and not field[1].endswith(".py"):
+            assert field[1] in known_keys(Config), piece
+
+
+def test_names_are_known_to_the_code(code, sources):
+    """Roles' variables, records' fields, functions: whatever is written with an underscore."""
+    known = set(re.findall(r"\w+", sources)) | {path.stem for path in FILES}
+    for piece in code:
+        if "/" not in piece:
+            named = re.findall(r"(?<!\S)(?<!-k )[a-z]+_\w+", piece)
+            assert set(named) <= known, piece
+
+
+def test_the_hooks_before_a_commit_are_make_lint():
+    hooks = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    (lint,) = re.findall(r"-j --output-sync (.*)", (PROJECT / "Makefile").read_text(encoding="utf-8"))
+    assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in lint.split()]
