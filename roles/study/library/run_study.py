@@ -16,7 +16,7 @@ options:
   measure:
     type: bool
     default: true
-    description: [Whether to measure first, with playbooks/predict.yml, where nothing tells how long the runs will take.]
+    description: [Whether to measure first where nothing tells how long the runs will take.]
   project: {type: path, required: true, description: [The checkout.]}
   runs_dir: {type: path, required: true, description: [Where runs have their folders.]}
 """
