@@ -20,7 +20,7 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision, check and restore two emulated boards dressed as fresh Orins
 	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler
+.PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
 bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (an hour; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## accuracy of the fast ways (an hour; ARGS="--images FILE.npz --weights FILE.h5")
@@ -35,6 +35,8 @@ bench-prediction: setup setup-boards ## what runs were expected to take, against
 	.venv/bin/python -m benchmarks prediction $(ARGS)
 bench-straggler: setup setup-boards ## what a board at half speed costs, with equal and proportional parts of the images
 	.venv/bin/python -m benchmarks straggler $(ARGS)
+bench-telemetry: setup ## what telemetry costs a board
+	.venv/bin/python -m benchmarks telemetry $(ARGS)
 
 .PHONY: test
 test: setup-dev setup-boards ## run every test but the thorough ones (needs root), then every check of the sources

@@ -29,6 +29,8 @@ def main() -> int:
     commands.add_parser("scale", help="images/s of 1 to 8 boards with each way, measured and predicted")
     slow = commands.add_parser("straggler", help="what a board at half speed costs, with equal and proportional parts")
     slow.add_argument("--repeats", type=int, default=3)
+    cost = commands.add_parser("telemetry", help="what telemetry costs a board")
+    cost.add_argument("--turns", type=int, default=5, help="with it and without")
     commands.add_parser("prediction", help="what runs were expected to take, against what they took")
     commands.add_parser("playbook", help="seconds that the controller takes of a run, for 2, 8 and 32 boards")
     many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
@@ -67,6 +69,10 @@ def main() -> int:
             from benchmarks import straggler
 
             path = straggler.measure(options.repeats)
+        elif options.command == "telemetry":
+            from benchmarks import telemetry
+
+            path = telemetry.measure(options.turns)
         elif options.command == "prediction":
             from benchmarks import prediction
 

@@ -12,13 +12,18 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.plots import COLOURS, INK, STYLE, as_svg, standalone
-from benchmarks import accuracy, scaling, single, sync
+from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
 from benchmarks.sitting import PROJECT, RUNS
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,
     "accuracy": accuracy.table,
     "single": single.table,
+    "scale": scale.table,
+    "straggler": straggler.table,
+    "prediction": prediction.table,
+    "playbook": playbook.table,
+    "telemetry": telemetry.table,
 }
 _SCALING: dict[str, Callable[[dict[str, Any]], str]] = {
     "validation": scaling.validation_table,
@@ -85,7 +90,7 @@ def _origin(result: dict[str, Any]) -> str:
     dirty = ", with uncommitted changes" if result["git_dirty"] else ""
     return (
         f"`make bench-{result['benchmark']}`, {result['began'][:10]}, commit {result['git_commit'][:10]}{dirty}: "
-        f"emulated boards on a machine with {machine['cores']} cores ({machine['cpu']}), one core a board."
+        f"emulated boards on a machine with {machine['cores']} cores ({machine['cpu']})."
     )
 
 
@@ -145,6 +150,39 @@ def learning(result: dict[str, Any]) -> str:
         return as_svg(figure, "accuracy", title)
 
 
-_FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {"sync": speed, "accuracy": learning}
+def efficiency(result: dict[str, Any]) -> str:
+    """Efficiency by number of boards: measured as dots with their least and greatest, predicted as lines."""
+    title = "Efficiency at the paper's ratio, measured and predicted"
+    by_way: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(result["summary"], key=lambda row: row["boards"]):
+        by_way.setdefault(row["sync"], []).append(row)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (way, rows) in enumerate(by_way.items()):
+            colour, boards = COLOURS[place % len(COLOURS)], [row["boards"] for row in rows]
+            colour = INK if place >= len(COLOURS) else colour
+            middle = [row["efficiency"] for row in rows]
+            ends = [
+                [row["efficiency"] - row["efficiency_min"] for row in rows],
+                [row["efficiency_max"] - row["efficiency"] for row in rows],
+            ]
+            axes.errorbar(boards, middle, ends, fmt="o", markersize=5, color=colour, label=way)
+            told = [row["predicted_efficiency"] for row in rows]
+            if None not in told:
+                axes.plot(boards, told, "-", color=colour, linewidth=1.2)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row["boards"] for row in result["summary"]}), minor=False)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_ylim(0, 1.1)
+        axes.set_xlabel("boards")
+        axes.set_ylabel("efficiency: speed-up over boards")
+        axes.grid(axis="y", alpha=0.2, color=INK)
+        figure.legend(loc="outside lower left", ncols=3)
+        figure.suptitle(f"{title}, emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
+        return as_svg(figure, "scale", title)
+
+
+_FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {"sync": speed, "accuracy": learning, "scale": efficiency}
 
 DOCS = PROJECT / "docs"
