@@ -1,7 +1,7 @@
 """What telemetry costs a board: its share of a core, and the time of a step beside it.
 
-The sampler of trainer/telemetry.py and a fixed amount of computing share one core of this machine; the sampler is on and
-off in turn. Without tegrastats the kernel's counters are read; with it its lines are parsed, which takes less.
+The sampler of trainer/telemetry.py and a fixed amount of computing share one core of this machine; the sampler is on
+and off in turn. Without tegrastats the kernel's counters are read; with it its lines are parsed, which takes less.
 """
 
 from __future__ import annotations
