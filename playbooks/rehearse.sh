@@ -18,6 +18,14 @@ trap finish EXIT
 
 $PLAY playbooks/lab_up.yml
 $PLAY playbooks/run_experiment.yml -e workers=1
+# what two boards will take is known before they train: from this run, and from the probe that found the link's rate
+one=$(find runs -mindepth 1 -maxdepth 1 -type d -newer .cache/rehearsal_began)
+read -r probe link < <(.venv/bin/python -c "import json
+found = json.load(open('.cache/lab_calibration.json'))
+print('.cache/probes/' + found['run_id'], found['link_rate_bit_per_s'] / 1e6)")
+if [ -d "$probe" ]; then
+  .venv/bin/python -m analysis predict --from "$one" "$probe" --workers 2 --link "$link"
+fi
 $PLAY playbooks/run_experiment.yml -e workers=2
 $PLAY playbooks/run_experiment.yml -e workers=2 -e experiment=rehearsal_fast
 trap - EXIT
