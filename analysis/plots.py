@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.arms import arm_name, one_board, records
-from analysis.compare import Comparison
+from analysis.comparison import Comparison
 from analysis.paper import PAPER
 
 # of Okabe and Ito's colours, which the colour-blind can tell apart, those that show on white and on

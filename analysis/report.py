@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.arms import arm_name, records, shown
-from analysis.compare import Comparison
-from analysis.load import flatten
+from analysis.comparison import Comparison
+from analysis.loading import flatten
 from analysis.paper import PAPER
 from analysis.plots import accuracy_by_epoch, loss_by_epoch, time_per_epoch
 from analysis.table import columns, notes, rows

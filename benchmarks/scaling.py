@@ -24,7 +24,7 @@ from analysis.measured import Measured, of_turns
 from analysis.mobilenet import backbone, elements, head
 from analysis.paper import PAPER
 from analysis.plots import COLOURS, INK, STYLE, as_svg
-from analysis.predict import WAYS
+from analysis.prediction import WAYS
 from analysis.trials import APART, ONE_BOARD, sync_of
 
 BOARDS = [2**power for power in range(1, 11)]

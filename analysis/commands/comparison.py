@@ -13,7 +13,7 @@ from analysis.commands import Commands, runs_argument, wrapped
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.compare import Comparison
+    from analysis.comparison import Comparison
 
 
 def add(commands: Commands) -> None:
@@ -42,8 +42,8 @@ def add(commands: Commands) -> None:
 
 
 def _compared(options: argparse.Namespace) -> Comparison:
-    from analysis.compare import compare
-    from analysis.load import load
+    from analysis.comparison import compare
+    from analysis.loading import load
 
     loaded = load(options.runs)
     return compare(loaded, target_accuracy=options.target_accuracy, drop_extremes=options.drop_extremes)

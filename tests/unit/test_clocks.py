@@ -57,7 +57,7 @@ class TestTimeline:
 
     def test_drift_is_taken_to_be_steady(self):
         clock = BoardClock((1000.0, 2000.0), (0.0, 1.0), 0.001)
-        assert clock.on_controller([900.0, 1500.0, 2000.0, 3000.0]).tolist() == [900.0, 1499.5, 1999.0, 2999.0]
+        assert clock.on_controller([900.0, 1500.0, 2000.0, 3000.0]) == [900.0, 1499.5, 1999.0, 2999.0]
 
     def test_what_clocks_do_not_allow_to_tell_is_said(self, tmp_path):
         keep(tmp_path, "a", start=(1000.0, 0.0, 0.2))

@@ -1,4 +1,7 @@
-"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising."""
+"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising.
+
+Not named predict.py: see `analysis.loading`.
+"""
 
 from __future__ import annotations
 

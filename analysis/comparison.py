@@ -1,4 +1,7 @@
-"""Runs -> arms beside each other, or the reasons why the runs cannot be compared."""
+"""Runs -> arms beside each other, or the reasons why the runs cannot be compared.
+
+Not named compare.py: see `analysis.loading`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pandas as pd
 
 from analysis.arms import arm_name, records, shown, summarise, with_arms
 from analysis.errors import AnalysisError
-from analysis.load import Runs
+from analysis.loading import Runs
 from analysis.metrics import measure, time_to_accuracy_s
 from analysis.paper import PAPER
 from analysis.verdict import verdict
