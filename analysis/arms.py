@@ -39,7 +39,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with three columns that say which arm a run belongs to.
 
     sync: how the boards agree; none for a board that trains without a distribution strategy.
-    sharding: whole or sharded, config.data.sharding.
+    sharding: whole, sharded or proportional, config.data.sharding.
     label: sync, and what sets the arm apart from the paper's way: sharded images, and the fields
         of config.sync that are not at their defaults. `implementation` is named only where runs
         differ in it: it is what was asked for, and without GPUs all of them are the same ring.
@@ -50,7 +50,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
         sharding=runs["config.data.sharding"],
     )
     runs["label"] = runs["sync"]
-    runs["label"] += ((runs["workers"] > 1) & (runs["sharding"] == "sharded")).map({True: ", sharded", False: ""})
+    shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
+    runs.loc[shared, "label"] += ", " + runs["sharding"]
     for field, default in _DEFAULTS.items():
         values = runs[f"config.sync.{field}"].map(shown, na_action=None)
         odd = ~alone & (values != shown(default))

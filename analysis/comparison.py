@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import stragglers
 from analysis.arms import arm_name, records, shown, summarise, with_arms
 from analysis.errors import AnalysisError
 from analysis.loading import Runs
@@ -159,7 +160,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
         drop_extremes=drop_extremes,
         rehearsal=_any(used["rehearsal"]),
         synthetic=_any(used["synthetic"]),
-        problems=[*loaded.problems, *_warnings(used, boards)],
+        problems=[*loaded.problems, *_warnings(used, boards), *stragglers.warnings(used, loaded.epochs)],
     )
 
 

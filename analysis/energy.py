@@ -34,18 +34,16 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     epochs = [record for record in records if record["event"] == "epoch"]
     inside = [sample for sample in samples if start <= sample["time_s"] <= end]
     hottest = [max(sample["temperature_c"].values()) for sample in inside if sample["temperature_c"]]
-    rails = summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
-    powered = [sample for sample in samples if rails and set(rails) <= sample["power_mw"].keys()]
-    idle = [_watts(sample, rails) for sample in powered if sample["idle"]]
+    powered = [(it, power) for it, power in zip(samples, module_power_w(samples), strict=True) if power is not None]
+    idle = [power for sample, power in powered if sample["idle"]]
     idle_w = statistics.fmean(idle) if idle else None
-    times = [sample["time_s"] for sample in powered]
-    watts = [_watts(sample, rails) for sample in powered]
+    times, watts = [sample["time_s"] for sample, _ in powered], [power for _, power in powered]
     resumed = any(record["event"] == "resume" for record in records)
     # a board without such sensors needs no integral, nor numpy
     joules = None if resumed or not powered else integral(times, watts, start, end)
     images = sum(record["images"] for record in epochs)
     return {
-        "rails": rails,
+        "rails": _rails(samples),
         "energy_j": joules,
         "mean_power_mw": None if joules is None else 1000 * joules / (end - start),
         "idle_power_mw": None if idle_w is None else 1000 * idle_w,
@@ -58,6 +56,17 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
         "energy_j_per_image": None if joules is None else joules / images,
         "temperature_max_c": max(hottest, default=None),
     }
+
+
+def module_power_w(samples: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Power of a board's module at each sample, the sum of its rails; null where the sample lacks one of them."""
+    rails = _rails(samples)
+    return [
+        float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
+        if rails and set(rails) <= sample["power_mw"].keys()
+        else None
+        for sample in samples
+    ]
 
 
 def of_cluster(
@@ -108,8 +117,8 @@ def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None
     return (starts[0], ends[-1]) if starts and ends else None
 
 
-def _watts(sample: Mapping[str, Any], rails: Sequence[str]) -> float:
-    return float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
+def _rails(samples: Sequence[Mapping[str, Any]]) -> list[str]:
+    return summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

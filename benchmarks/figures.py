@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.plots import COLOURS, INK, STYLE, as_svg, standalone
+from analysis.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks import accuracy, scaling, single, sync
 from benchmarks.sitting import PROJECT, RUNS
 

@@ -23,7 +23,7 @@ from analysis.costmodel import Constants, alone_s, break_even_period, constants,
 from analysis.measured import Measured, of_turns
 from analysis.mobilenet import backbone, elements, head
 from analysis.paper import PAPER
-from analysis.plots import COLOURS, INK, STYLE, as_svg
+from analysis.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.prediction import WAYS
 from analysis.trials import APART, ONE_BOARD, sync_of
 

@@ -91,12 +91,13 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from analysis import plots
+    from analysis.plots import figures
+    from analysis.plots.style import standalone
 
     comparison = _compared(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    for draw in (plots.time_per_epoch, plots.accuracy_by_epoch, plots.loss_by_epoch):
-        path = options.out / f"{draw.__name__}.svg"
-        path.write_text(plots.standalone(draw(comparison)), encoding="utf-8")
+    for name, figure in figures(comparison).items():
+        path = options.out / f"{name}.svg"
+        path.write_text(standalone(figure.svg), encoding="utf-8")
         print(path)
     return 0
