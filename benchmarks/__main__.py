@@ -1,5 +1,5 @@
 """`python -m benchmarks sync|accuracy|single`: measure on emulated boards; `publish`, `scaling`: put it into docs/;
-`loading|coverage`: measure the analysis itself, without boards."""
+`loading|coverage`: measure the analysis itself, without boards; `screenshot`: the report's picture in docs/."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def main() -> int:
     commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
     commands.add_parser("publish", help="put what runs/bench-*.json have into docs/")
     commands.add_parser("scaling", help="the cost model's tables and figure in docs/, from what docs/data has")
+    commands.add_parser("screenshot", help="the report on the committed rehearsal as docs/figures/report.png")
     options = parser.parse_args()
     if options.command in ("publish", "scaling"):
         from benchmarks import figures
@@ -58,6 +59,10 @@ def main() -> int:
 
             sizes = options.train_images, options.validation_images, options.size
             path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+        elif options.command == "screenshot":
+            from benchmarks import browser, figures
+
+            path = browser.picture_report(figures.DOCS / "figures" / "report.png")
         else:
             from benchmarks import single
 
