@@ -119,8 +119,10 @@ def _objects(value: object) -> Iterable[Mapping[str, Any]]:
 
 
 def _number(value: object) -> float:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known else math.nan  # type: ignore[arg-type]
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # JSON's whole numbers have no limit
+        return math.nan
 
 
 def _error(predicted: float, measured: float) -> float:

@@ -49,8 +49,9 @@ def read_clock(board_folder: Path) -> BoardClock | None:
     """The clock of the board whose folder of a run this is; None where it was not measured."""
     try:
         known = json.loads((board_folder / NAME).read_text(encoding="utf-8"))
-        points = sorted((point["board_s"], point["offset_s"], point["uncertainty_s"]) for point in known.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = ("board_s", "offset_s", "uncertainty_s")
+        points = sorted(tuple(float(point[name]) for name in names) for point in known.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not points:
         return None

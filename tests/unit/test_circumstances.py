@@ -8,7 +8,14 @@ import pytest
 from analysis import circumstances
 from trainer.events import write_json
 
-EVIL = ["", "[]", "{", "null", '{"findings": 3, "attempts": {}, "boards": [], "waived": "x", "epoch_s": "1"}']
+EVIL = [
+    "",
+    "[]",
+    "{",
+    "null",
+    '{"findings": 3, "attempts": {}, "boards": [], "waived": "x", "epoch_s": "1"}',
+    f'{{"epoch_s": 1{"0" * 400}}}',
+]
 
 
 def table(folder, **columns):
