@@ -56,6 +56,6 @@ def _warning(arm: pd.Series[Any], boards: pd.DataFrame) -> str:
         another += " (with another sync.way than keras, whose batches are all of one size)"
     return (
         f"{arm_name(arm['workers'], arm['label'])}: {slow} computes {longer:.0f} % longer per step than {fast}, which "
-        f"makes an epoch {lost_s:.1f} s longer than it were with images in proportion to speed: give {slow} "
+        f"makes an epoch {lost_s:.2f} s longer than it were with images in proportion to speed: give {slow} "
         f"relative_speed {speed:.2f} in the inventory{another}"
     )
