@@ -39,8 +39,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with three columns that say which arm a run belongs to.
 
     sync: how the boards agree; none for a board that trains without a distribution strategy.
-    sharding: config.data.sharding.
-    label: sync, and what sets the arm apart from the paper's way: images that are shared out, and the fields
+    sharding: whole, sharded or proportional, config.data.sharding.
+    label: sync, and what sets the arm apart from the paper's way: sharded images, and the fields
         of config.sync that are not at their defaults. `implementation` is named only where runs
         differ in it: it is what was asked for, and without GPUs all of them are the same ring.
     """
@@ -51,7 +51,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     )
     runs["label"] = runs["sync"]
     shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
-    runs["label"] += (", " + runs["sharding"]).where(shared, "")
+    runs.loc[shared, "label"] += ", " + runs["sharding"]
     for field, default in _DEFAULTS.items():
         values = runs[f"config.sync.{field}"].map(shown, na_action=None)
         odd = ~alone & (values != shown(default))

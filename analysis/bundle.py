@@ -27,14 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from analysis.compare import compare
+from analysis.comparison import compare
 from analysis.errors import AnalysisError
-from analysis.load import load, run_folders
+from analysis.loading import load, run_folders
 from analysis.manifest import NAME as MANIFEST
 from analysis.manifest import checksums, from_records, read_manifest
-from trainer.checkpoint import FOLDER as CHECKPOINTS
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import write_json
+from trainer.events import CHECKPOINTS, write_json
 from trainer.resolve import git_state
 
 SCHEMA = 1  # of bundle.json

@@ -1,21 +1,22 @@
 """What a run cost: energy and temperature of each board, and of the cluster, from samples.
 
 A board's power is that of its module's rails, not of the wall socket: supplies, fans and the switch come on top. The
-switch may be given as a constant, and the whole as a wall meter's file.
+switch may be given as a constant, and the whole as a wall meter's file. numpy and pandas are imported where they are
+used: most runs have nothing to integrate when their manifest is written, and pandas takes a second.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError
 from trainer.tegrastats import summed_rails
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _SUMS = ("energy_j", "energy_above_idle_j", "mean_power_mw", "idle_power_mw")
 
@@ -33,17 +34,16 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     epochs = [record for record in records if record["event"] == "epoch"]
     inside = [sample for sample in samples if start <= sample["time_s"] <= end]
     hottest = [max(sample["temperature_c"].values()) for sample in inside if sample["temperature_c"]]
-    rails = summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
-    powered = [sample for sample in samples if rails and set(rails) <= sample["power_mw"].keys()]
-    idle = [_watts(sample, rails) for sample in powered if sample["idle"]]
-    idle_w = float(np.mean(idle)) if idle else None
-    times = np.array([sample["time_s"] for sample in powered], dtype=float)
-    watts = np.array([_watts(sample, rails) for sample in powered], dtype=float)
+    powered = [(it, power) for it, power in zip(samples, module_power_w(samples), strict=True) if power is not None]
+    idle = [power for sample, power in powered if sample["idle"]]
+    idle_w = statistics.fmean(idle) if idle else None
+    times, watts = [sample["time_s"] for sample, _ in powered], [power for _, power in powered]
     resumed = any(record["event"] == "resume" for record in records)
-    joules = None if resumed else integral(times, watts, start, end)
+    # a board without such sensors needs no integral, nor numpy
+    joules = None if resumed or not powered else integral(times, watts, start, end)
     images = sum(record["images"] for record in epochs)
     return {
-        "rails": rails,
+        "rails": _rails(samples),
         "energy_j": joules,
         "mean_power_mw": None if joules is None else 1000 * joules / (end - start),
         "idle_power_mw": None if idle_w is None else 1000 * idle_w,
@@ -56,6 +56,17 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
         "energy_j_per_image": None if joules is None else joules / images,
         "temperature_max_c": max(hottest, default=None),
     }
+
+
+def module_power_w(samples: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Power of a board's module at each sample, the sum of its rails; null where the sample lacks one of them."""
+    rails = _rails(samples)
+    return [
+        float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
+        if rails and set(rails) <= sample["power_mw"].keys()
+        else None
+        for sample in samples
+    ]
 
 
 def of_cluster(
@@ -78,22 +89,25 @@ def of_cluster(
     }
 
 
-def integral(times: npt.NDArray[Any], watts: npt.NDArray[Any], start: float, end: float) -> float | None:
+def integral(times: npt.ArrayLike, watts: npt.ArrayLike, start: float, end: float) -> float | None:
     """Joules between two moments, of power (W) sampled at `times` (s, in any order and at any distance).
 
     Between two samples power is taken to change steadily. None where there are no two samples, or where the samples
     begin later or end earlier than the interval by more than a tenth of it.
     """
-    if len(times) < 2 or end <= start:
+    import numpy as np
+
+    seconds, power = np.asarray(times, dtype=float), np.asarray(watts, dtype=float)
+    if len(seconds) < 2 or end <= start:
         return None
-    order = np.argsort(times)
-    times, watts = times[order], watts[order]
+    order = np.argsort(seconds)
+    seconds, power = seconds[order], power[order]
     slack = 0.1 * (end - start)
-    if times[0] > start + slack or times[-1] < end - slack:
+    if seconds[0] > start + slack or seconds[-1] < end - slack:
         return None
-    inside = (times > start) & (times < end)
-    at = np.concatenate([[start], times[inside], [end]])
-    return float(np.trapezoid(np.interp(at, times, watts), at))
+    inside = (seconds > start) & (seconds < end)
+    at = np.concatenate([[start], seconds[inside], [end]])
+    return float(np.trapezoid(np.interp(at, seconds, power), at))
 
 
 def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
@@ -103,8 +117,8 @@ def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None
     return (starts[0], ends[-1]) if starts and ends else None
 
 
-def _watts(sample: Mapping[str, Any], rails: Sequence[str]) -> float:
-    return float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
+def _rails(samples: Sequence[Mapping[str, Any]]) -> list[str]:
+    return summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
@@ -114,6 +128,8 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 def _wall(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Times (s since 1970) and power (W) of a wall meter's file; time is in Unix seconds or in ISO 8601."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(path)
         times = table["time"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from analysis.allreduce import Network
 from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
-from analysis.predict import Plan, predict
+from analysis.prediction import Plan, predict
 from trainer.config import Config, ConfigError, Run, load_run
 
 NAME = "prediction.json"  # in a run's folder: what was expected of it

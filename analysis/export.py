@@ -21,7 +21,7 @@ from pandas.io.json import build_table_schema
 
 from analysis.arms import records, shown
 from analysis.errors import AnalysisError
-from analysis.load import Runs, flatten, load
+from analysis.loading import Runs, flatten, load
 from trainer.config import Run
 from trainer.events import Epoch, Result, Sample, Start, Window, fields_of, read_records, write_json
 from trainer.telemetry import NAME as TELEMETRY

@@ -18,10 +18,8 @@ from typing import Any
 from analysis.energy import of_board, of_cluster, training
 from analysis.timeline import read_clock
 from trainer.causes import first_cause
-from trainer.checkpoint import FOLDER
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import SCHEMA, Result, read_records, write_json
-from trainer.resume import ATTEMPTS
+from trainer.events import ATTEMPTS, CHECKPOINTS, SCHEMA, Result, read_records, write_json
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
@@ -48,7 +46,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     """
     described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
     if described["status"] == "succeeded":
-        for checkpoints in folder.rglob(FOLDER):  # nobody will go on from them
+        for checkpoints in folder.rglob(CHECKPOINTS):  # nobody will go on from them
             shutil.rmtree(checkpoints)
     gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
     sums = {name: sum_ for name, sum_ in checksums(folder).items() if name not in (NAME, NAME + ".part")}
@@ -97,7 +95,7 @@ def _costs(
         cost, interval = of_board(_records(home / _TELEMETRY), records), training(records)
         boards.append({**board, "cost": cost, "clock": clock.to_dict() if clock else None})
         if interval and clock:
-            trained += clock.on_controller(interval).tolist()
+            trained += clock.on_controller(interval)
     interval = (min(trained), max(trained)) if trained else None
     cluster = of_cluster([board["cost"] for board in boards], interval, switch_w, wall_meter)
     return {"boards": boards, "cost": cluster}

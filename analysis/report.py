@@ -1,7 +1,8 @@
-"""The report: one HTML page that needs nothing but itself, for screen, print, light and dark."""
+"""The report: one HTML page that needs nothing but itself, for screen, phone and print, light and dark."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis import circumstances
 from analysis.arms import arm_name, records, shown
-from analysis.compare import Comparison
-from analysis.load import flatten
+from analysis.comparison import Comparison
+from analysis.loading import flatten
 from analysis.paper import PAPER
-from analysis.plots import accuracy_by_epoch, loss_by_epoch, time_per_epoch
+from analysis.plots import figures
 from analysis.table import columns, notes, rows
 from trainer.config import Config, to_dict
 
@@ -25,6 +27,7 @@ from trainer.config import Config, to_dict
 _FACTS = (
     ("module", "facts.module", 1),
     ("JetPack", "facts.jetpack", 1),
+    ("power mode", "power_mode", 1),
     ("TensorFlow", "facts.tensorflow", 1),
     ("Python", "facts.python", 1),
     ("machine", "facts.machine", 1),
@@ -33,6 +36,7 @@ _FACTS = (
     ("link [Mbit/s]", "facts.link_rate_bit_per_s", 1e-6),
     ("emulated", "facts.emulated", 1),
 )
+_PAPERS = ("accuracy_by_epoch", "loss_by_epoch")
 
 
 def write_report(comparison: Comparison, out: Path) -> None:
@@ -50,30 +54,30 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    unit = "epoch" if comparison.arms["epoch_s"].notna().any() else "step"
-    figures = [
-        (
-            time_per_epoch,
-            f"Bars: mean time per {unit} of an arm. Dots: its runs, where it has several.",
-        ),
-        (
-            accuracy_by_epoch,
-            "One line per run. Hollow: the paper after its first epoch, on CIFAR-100.",
-        ),
-        (loss_by_epoch, "One line per run."),
-    ]
+    answer, stop, others = comparison.verdict.partition(". ")
+    # made by matplotlib, which escapes the texts in it
+    drawings = {name: (Markup(figure.svg), figure.caption) for name, figure in figures(comparison, drawn=drawn).items()}
+    every = pd.concat([comparison.runs[["run_id", "folder"]], comparison.excluded[["run_id", "folder"]]])
+    headings, boards = _boards(comparison)
     return environment.get_template("report.html.j2").render(
         comparison=comparison,
+        answer=answer + stop.strip(),
+        others=others,
         paper=PAPER,
         columns=columns(comparison),
         rows=rows(comparison),
         notes=notes(comparison),
-        # made by matplotlib, which escapes the texts in it
-        figures=[(Markup(draw(comparison) if drawn else ""), caption) for draw, caption in figures],
+        papers=[drawings.pop(name) for name in _PAPERS if name in drawings],
+        drawings=list(drawings.values()),
         runs=list(_runs(comparison, folder)),
-        facts=_FACTS,
-        boards=list(_boards(comparison.boards)),
-        settings=list(_settings(comparison.runs)),
+        predicted=(circumstances.PREDICTED, list(circumstances.predictions(comparison.runs))),
+        attempts=(circumstances.ATTEMPTS, list(circumstances.attempts(every))),
+        boards=(headings, boards),
+        gates=(circumstances.GATES, circumstances.gates(every)),
+        unchecked=circumstances.unchecked(every),
+        waived=circumstances.waived(every),
+        clocks=list(circumstances.clocks(comparison.runs, comparison.epochs)),
+        settings=(("field", "these runs", "the paper, or the kit's default"), list(_settings(comparison.runs))),
         commits=sorted({_commit(run) for run in records(comparison.runs)}),
         commands=list(dict.fromkeys(_commands(comparison))),
     )
@@ -81,21 +85,32 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
 
 def _runs(comparison: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
     """Every run, used or not, with a link that works from `folder`."""
+    told = comparison.boards.dropna(subset="facts.collective_used").drop_duplicates("run_id")
+    collectives = dict(zip(told["run_id"], told["facts.collective_used"], strict=True))
     used = comparison.runs.assign(cause=None)
     for run in [*records(used), *records(comparison.excluded)]:
         link = Path(os.path.relpath(run["folder"], folder)).as_posix()
         name = arm_name(run["workers"], run.get("label", run["sync"]))
-        yield {**run, "link": quote(f"{link}/"), "name": name}
+        ran = collectives.get(run["run_id"], "-")
+        yield {**run, "link": quote(f"{link}/"), "name": name, "collective": ran}
 
 
-def _boards(boards: pd.DataFrame) -> Iterator[list[str]]:
-    """A board's name and facts; more than one row where they changed between runs."""
-    table = boards[["board", *(column for _, column, _ in _FACTS)]].copy()
-    for _, column, factor in _FACTS:
+def _boards(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a board's name and facts; more than one row where they changed between runs. Facts that no board
+    told are left out."""
+    modes = circumstances.power_modes(comparison.runs)
+    keys = zip(comparison.boards["run_id"], comparison.boards["board"], strict=True)
+    table = comparison.boards.copy()
+    table["power_mode"] = [modes.get(key) for key in keys]
+    told = [(heading, column, factor) for heading, column, factor in _FACTS if table[column].notna().any()]
+    table = table[["board", *(column for _, column, _ in told)]].copy()
+    for _, column, factor in told:
         if factor != 1:
             table[column] = (pd.to_numeric(table[column]) * factor).round(1)
-    for row in table.drop_duplicates().itertuples(index=False):
-        yield [shown(value).replace("null", "-") for value in row]
+    # as texts: values of different types may be equal, and some cannot be hashed
+    texts = ([shown(value).replace("null", "-") for value in row] for row in table.itertuples(index=False))
+    lines = dict.fromkeys(map(tuple, texts))
+    return ["board", *(heading for heading, _, _ in told)], [list(line) for line in lines]
 
 
 def _settings(runs: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
@@ -119,10 +134,31 @@ def _commit(run: dict[str, Any]) -> str:
 
 
 def _commands(comparison: Comparison) -> Iterator[str]:
+    """What makes each run again, whatever the presets say by then, and what compares them."""
     inventory = "-i inventory/lab " if comparison.rehearsal else ""
     for run in records(comparison.runs):
+        override = json.dumps({"override": _override(run)})
         yield (
             f"ansible-playbook {inventory}playbooks/run_experiment.yml "
             f"-e experiment={shlex.quote(run['experiment'])} "
-            f"-e workers={run['workers']} -e seed={run['seed']}"
+            f"-e workers={run['workers']} -e seed={run['seed']} -e {shlex.quote(override)}"
         )
+    target = "" if comparison.target_arm else f" --target-accuracy {comparison.target_accuracy:g}"
+    extremes = " --drop-extremes" if comparison.drop_extremes else ""
+    yield f"python -m analysis report runs/* --out report.html{target}{extremes}"
+
+
+def _override(run: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a run's configuration that are not at their defaults, nested as a user gives them."""
+    nested: dict[str, Any] = {}
+    for name, default in flatten("config", to_dict(Config())).items():
+        value = run[name]
+        if shown(value) != shown(default):
+            *sections, field = name.removeprefix("config.").split(".")
+            inside = nested
+            for section in sections:
+                inside = inside.setdefault(section, {})
+            # a column of whole numbers with a null in it is a column of floats
+            whole = isinstance(value, float) and value.is_integer() and not isinstance(default, float)
+            inside[field] = int(value) if whole else _without_folder(value) if isinstance(value, str) else value
+    return nested

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.arms import arm_name, records
-from analysis.compare import Comparison
+from analysis.comparison import Comparison
 from analysis.paper import PAPER
 
 _WIDTH = 100  # characters of the table

@@ -1,22 +1,24 @@
 """Times that boards recorded, on the controller's clock, and what can be told from them.
 
 The follow stage measures each board's clock against the controller's at the start and at the end of a run
-(trainer/clocks.py); between the two the offset is taken to change steadily.
+(trainer/clocks.py); between the two the offset is taken to change steadily. pandas is imported where it is used: the
+manifest needs clocks, but no tables.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from trainer.clocks import NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,16 @@ class BoardClock:
     offset_s: Sequence[float]  # by how much it was ahead then
     uncertainty_s: float  # the greatest
 
-    def on_controller(self, times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def on_controller(self, times: Iterable[float]) -> list[float]:
         """Times (s) of this clock as the controller's clock had them."""
-        own = np.asarray(times, dtype=float)
-        ahead: npt.NDArray[np.float64] = np.interp(own, self.board_s, self.offset_s)
-        return own - ahead
+        return [time_s - self._ahead_s(time_s) for time_s in times]
+
+    def _ahead_s(self, time_s: float) -> float:
+        after = bisect_left(self.board_s, time_s)
+        if after in (0, len(self.board_s)):
+            return self.offset_s[min(after, len(self.offset_s) - 1)]
+        (start_s, end_s), (before_s, then_s) = (it[after - 1 : after + 1] for it in (self.board_s, self.offset_s))
+        return before_s + (then_s - before_s) * (time_s - start_s) / (end_s - start_s)
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest."""
@@ -42,8 +49,9 @@ def read_clock(board_folder: Path) -> BoardClock | None:
     """The clock of the board whose folder of a run this is; None where it was not measured."""
     try:
         known = json.loads((board_folder / NAME).read_text(encoding="utf-8"))
-        points = sorted((point["board_s"], point["offset_s"], point["uncertainty_s"]) for point in known.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = ("board_s", "offset_s", "uncertainty_s")
+        points = sorted(tuple(float(point[name]) for name in names) for point in known.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not points:
         return None
@@ -53,7 +61,7 @@ def read_clock(board_folder: Path) -> BoardClock | None:
 
 def on_controllers_clock(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Records of one run (board, time_s) with two columns more: controller_s, uncertainty_s; null without a clock."""
-    merged = table.assign(controller_s=np.nan, uncertainty_s=np.nan)
+    merged = table.assign(controller_s=math.nan, uncertainty_s=math.nan)
     for board in merged["board"].unique():
         clock = read_clock(folder / "boards" / board)
         if clock:
@@ -69,6 +77,8 @@ def lags(epochs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     lag_s: from the first board's end to the last one's; uncertainty_s: of that difference, the sum of both clocks'.
     Null where a clock was not measured.
     """
+    import pandas as pd
+
     merged = on_controllers_clock(epochs, folder)
     known = merged.dropna(subset="controller_s").groupby("epoch")
     first, last = merged.loc[known["controller_s"].idxmin()], merged.loc[known["controller_s"].idxmax()]

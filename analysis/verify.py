@@ -31,9 +31,9 @@ from analysis.bundle import (
     digest,
     named_files,
 )
-from analysis.compare import Comparison, compare
+from analysis.comparison import Comparison, compare
 from analysis.errors import AnalysisError
-from analysis.load import load
+from analysis.loading import load
 from analysis.manifest import NAME as MANIFEST
 from analysis.manifest import checksums
 from trainer.resolve import git_state

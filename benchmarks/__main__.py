@@ -1,21 +1,40 @@
-"""`python -m benchmarks sync|accuracy|single`: measure on emulated boards; `publish`, `scaling`: put it into docs/;
-`loading|coverage`: measure the analysis itself, without boards."""
+"""`python -m benchmarks COMMAND`: what the kit measures of itself, and how it gets into docs/."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.sitting import BenchmarkError
+
+Options = argparse.Namespace
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    speed = commands.add_parser("sync", help="images/s of every way of synchronising, and of PyTorch's DDP")
+    _add(parser.add_subparsers(required=True, metavar="COMMAND"))
+    options = parser.parse_args()
+    try:
+        print(options.make(options))
+    except BenchmarkError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _add(commands: Any) -> None:
+    def command(name: str, text: str, make: Callable[[Options], object]) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, help=text)
+        added.set_defaults(make=make)
+        return added
+
+    speed = command("sync", "images/s of every way, and of PyTorch's DDP", lambda o: _of("sync").measure(o.engines))
     speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
-    real = commands.add_parser("accuracy", help="accuracy and time to accuracy, on real images and weights")
+    real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)
     real.add_argument(
         "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
     )
@@ -24,76 +43,39 @@ def main() -> int:
     real.add_argument("--train-images", type=int, default=8192)
     real.add_argument("--validation-images", type=int, default=5000)
     real.add_argument("--size", type=int, default=32, help="pixels a side")
-    one = commands.add_parser("single", help="one board: the kit's cost, and what cached features save")
+    one = command("single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats))
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
-    commands.add_parser("scale", help="images/s of 1 to 8 boards with each way, measured and predicted")
-    slow = commands.add_parser("straggler", help="what a board at half speed costs, with equal and proportional parts")
+    command("scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure())
+    slow = command("straggler", "what a board at half speed costs", lambda o: _of("straggler").measure(o.repeats))
     slow.add_argument("--repeats", type=int, default=3)
-    cost = commands.add_parser("telemetry", help="what telemetry costs a board")
+    command("prediction", "what runs were expected to take, and took", lambda o: _of("prediction").measure())
+    command("playbook", "seconds that the controller takes of a run", lambda o: _of("playbook").measure())
+    cost = command("telemetry", "what telemetry costs a board", lambda o: _of("telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="with it and without")
-    commands.add_parser("prediction", help="what runs were expected to take, against what they took")
-    commands.add_parser("playbook", help="seconds that the controller takes of a run, for 2, 8 and 32 boards")
-    many = commands.add_parser("loading", help="time and memory that the analysis takes for many long runs")
+    many = command("loading", "time and memory of the analysis of many runs", lambda o: _of("loading").measure(o.runs))
     many.add_argument("--runs", type=int, default=300)
-    commands.add_parser("coverage", help="how often intervals of few runs cover the true speed-up, by method")
-    commands.add_parser("publish", help="put what runs/bench-*.json have into docs/")
-    commands.add_parser("scaling", help="the cost model's tables and figure in docs/, from what docs/data has")
-    options = parser.parse_args()
-    if options.command in ("publish", "scaling"):
-        from benchmarks import figures
+    command("coverage", "how often intervals of few runs cover the true speed-up", lambda o: _of("coverage").table())
+    command("publish", "put what runs/bench-*.json have into docs/", lambda o: _listed(_of("figures").publish))
+    command("scaling", "the cost model's tables and figure in docs/", lambda o: _listed(_of("figures").render_scaling))
+    command("screenshot", "the report on the committed rehearsal, as a picture in docs/", _screenshot)
 
-        make = figures.publish if options.command == "publish" else figures.render_scaling
-        print(*make(figures.DOCS), sep="\n")
-        return 0
-    if options.command == "loading":
-        from benchmarks import loading
 
-        print(loading.measure(options.runs))
-        return 0
-    if options.command == "coverage":
-        from benchmarks import coverage
+def _of(name: str) -> Any:
+    """The module, imported now: matplotlib and pandas take a second."""
+    return importlib.import_module(f"benchmarks.{name}")
 
-        print(coverage.table())
-        return 0
-    try:
-        if options.command == "sync":
-            from benchmarks import sync
 
-            path = sync.measure(options.engines)
-        elif options.command == "accuracy":
-            from benchmarks import accuracy
+def _accuracy(options: Options) -> object:
+    sizes = options.train_images, options.validation_images, options.size
+    return _of("accuracy").measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
 
-            sizes = options.train_images, options.validation_images, options.size
-            path = accuracy.measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
-        elif options.command == "straggler":
-            from benchmarks import straggler
 
-            path = straggler.measure(options.repeats)
-        elif options.command == "telemetry":
-            from benchmarks import telemetry
+def _listed(make: Callable[[Path], list[Path]]) -> str:
+    return "\n".join(map(str, make(_of("figures").DOCS)))
 
-            path = telemetry.measure(options.turns)
-        elif options.command == "prediction":
-            from benchmarks import prediction
 
-            path = prediction.measure()
-        elif options.command == "playbook":
-            from benchmarks import playbook
-
-            path = playbook.measure()
-        elif options.command == "scale":
-            from benchmarks import scale
-
-            path = scale.measure()
-        else:
-            from benchmarks import single
-
-            path = single.measure(options.repeats)
-        print(path, file=sys.stderr)
-    except BenchmarkError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+def _screenshot(options: Options) -> object:
+    return _of("browser").picture_report(_of("figures").DOCS / "figures" / "report.png")
 
 
 if __name__ == "__main__":

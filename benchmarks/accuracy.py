@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from analysis.load import load
+from analysis.loading import load
 from benchmarks.sitting import PROJECT, Sitting, calibration
 from trainer.archives import sha256
 

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.plots import COLOURS, INK, STYLE, as_svg, standalone
+from analysis.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
 from benchmarks.sitting import PROJECT, RUNS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.expectation import expected
-from analysis.load import load
+from analysis.loading import load
 from analysis.metrics import measure as measured
 from benchmarks.sitting import Sitting, calibration
 from trainer.config import load_run

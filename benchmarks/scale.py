@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.allreduce import Network
 from analysis.arms import records
-from analysis.predict import Plan, measured_in, predict
+from analysis.prediction import Plan, measured_in, predict
 from analysis.trials import APART, ONE_BOARD
 from benchmarks.sitting import Sitting, calibration
 from benchmarks.sync import compared, trial_rows

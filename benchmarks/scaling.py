@@ -23,8 +23,8 @@ from analysis.costmodel import Constants, alone_s, break_even_period, constants,
 from analysis.measured import Measured, of_turns
 from analysis.mobilenet import backbone, elements, head
 from analysis.paper import PAPER
-from analysis.plots import COLOURS, INK, STYLE, as_svg
-from analysis.predict import WAYS
+from analysis.plots.style import COLOURS, INK, STYLE, as_svg
+from analysis.prediction import WAYS
 from analysis.trials import APART, ONE_BOARD, sync_of
 
 BOARDS = [2**power for power in range(1, 11)]

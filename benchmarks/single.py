@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from analysis.load import load
+from analysis.loading import load
 from benchmarks.sitting import Sitting
 
 _BOARDS = ["board-1", "board-2"]

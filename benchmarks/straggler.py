@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from analysis.load import load
+from analysis.loading import load
 from benchmarks.sitting import Sitting
 
 _SLOW = {"board-2": {"lab_core_share": 0.5, "relative_speed": 0.5}}

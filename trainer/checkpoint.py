@@ -19,7 +19,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-FOLDER = "checkpoints"  # in a board's folder of the run
+from trainer.events import CHECKPOINTS
+
 _KEPT = 2  # boards end an epoch together, but one may have been ended before it had written its checkpoint
 
 
@@ -28,7 +29,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the run's folder on this board."""
-        self._folder = folder / FOLDER
+        self._folder = folder / CHECKPOINTS
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._writing: Optional[Future[None]] = None
 

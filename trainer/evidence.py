@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Optional
 
+_MODULE = b"collective_param_resolver_local.cc"
+_KEPT = 100  # lines of a kind
 _TAKEN = re.compile(r"AssignCollectiveType (\w*Reduce)\b")
 
 
@@ -20,3 +22,22 @@ def collective_used(log: Path) -> Optional[str]:
     except OSError:
         return None
     return ", ".join(sorted(set(taken))) or None
+
+
+class Excerpt:
+    """What of the trainer's log is kept: all of it, but of the lines about collectives the first of each kind.
+
+    Keras' `fit` makes TensorFlow write some forty of them in every step, which is gigabytes in a long run.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Dict[bytes, int] = {}
+
+    def keeps(self, line: bytes) -> bool:
+        """Whether this line is to be kept."""
+        _, found, text = line.partition(_MODULE)
+        if not found:
+            return True
+        kind = b" ".join(text.split()[1:3] if b"AssignCollectiveType" in text else text.split()[1:2])
+        self._seen[kind] = self._seen.get(kind, 0) + 1
+        return self._seen[kind] <= _KEPT

@@ -13,9 +13,8 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from trainer import assets, checkpoint
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import Epoch
+from trainer.events import ATTEMPTS, CHECKPOINTS, Epoch
 
-ATTEMPTS = "attempts"  # in the run's folder: what earlier attempts left, by number
 _MANIFEST = "manifest.json"
 
 
@@ -89,17 +88,17 @@ def begin(folder: Path) -> int:
     """
     run = load_run(folder / "run.json")
     old, new = folder / "boards", folder / "boards.new"
-    known = [set(checkpoint.whole(old / board / checkpoint.FOLDER)) for board in run.boards]
+    known = [set(checkpoint.whole(old / board / CHECKPOINTS)) for board in run.boards]
     known += [_recorded(old / board / "events.jsonl") for board in run.boards]
     epoch = max(set.intersection(*known), default=0)
     for board in run.boards:
         (new / board).mkdir(parents=True, exist_ok=True)
         if epoch:
-            kept = checkpoint.path_of(new / board / checkpoint.FOLDER, epoch)
+            kept = checkpoint.path_of(new / board / CHECKPOINTS, epoch)
             kept.parent.mkdir(exist_ok=True)
-            checkpoint.path_of(old / board / checkpoint.FOLDER, epoch).replace(kept)
+            checkpoint.path_of(old / board / CHECKPOINTS, epoch).replace(kept)
             _copy_until(epoch, old / board / "events.jsonl", new / board / "events.jsonl")
-    for path in old.glob(f"*/{checkpoint.FOLDER}/*"):
+    for path in old.glob(f"*/{CHECKPOINTS}/*"):
         path.unlink()  # of no use to anybody, and large
     attempt = folder / ATTEMPTS / str(1 + len(list(folder.glob(f"{ATTEMPTS}/*"))))
     attempt.mkdir(parents=True)

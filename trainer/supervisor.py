@@ -13,16 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import List, Optional, Tuple
+from typing import IO, List, Optional, Tuple
 
 from trainer import network
 from trainer.causes import Cause
 from trainer.cluster import load_cluster
 from trainer.events import RESERVE
+from trainer.evidence import Excerpt
 from trainer.lock import Lock, Locked, read
 from trainer.peers import FAILED, INTERRUPTED
 from trainer.result import write_result
@@ -32,6 +34,7 @@ from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, caus
 # TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
 _EXIT_GRACE_S = 20.0
 _STOP_LIMIT_S = 30.0
+_LOG_END_S = 1.0  # for what was printed last; a process that the trainer left behind may hold the pipe open
 _RESERVED = 64 * 1024  # bytes
 _PID = "supervisor.pid"
 
@@ -91,22 +94,24 @@ def supervise(
     code: Optional[int] = None
     cause: Optional[Cause] = None
     trainer: Optional[subprocess.Popen[bytes]] = None
+    keeper: Optional[threading.Thread] = None
     telemetry = Telemetry(folder, network.interface_with(load_cluster(folder / "tf_config.json").own_ip))
     signal.signal(signal.SIGTERM, _stop)
     try:
         telemetry.rest(idle_s)
-        with (folder / "trainer.log").open("ab") as log:
-            # a session of its own: so that all its processes can be ended together
-            trainer = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
-            )
+        # a session of its own: so that all its processes can be ended together
+        trainer = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
+        )
+        keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / "trainer.log"), daemon=True)
+        keeper.start()
         watch.trainer = trainer.pid
-        code, cause = _follow(trainer, watch)
+        code, cause = _follow(trainer, watch, keeper)
     except _Stopped:
         if not result.exists():
             cause = Cause(INTERRUPTED, "stopped from outside")
@@ -115,6 +120,8 @@ def supervise(
         if trainer:
             _end_group(trainer.pid)
             trainer.wait()
+        if keeper:
+            keeper.join(_LOG_END_S)
         telemetry.stop()
     with contextlib.suppress(OSError):
         if cause or not result.exists():
@@ -160,7 +167,9 @@ def stop(folder: Path) -> bool:
     return running
 
 
-def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[int], Optional[Cause]]:
+def _follow(
+    trainer: subprocess.Popen[bytes], watch: Watch, keeper: threading.Thread
+) -> Tuple[Optional[int], Optional[Cause]]:
     """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
     result = watch.folder / "result.json"
     deadline: Optional[float] = None
@@ -176,6 +185,7 @@ def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[in
             return None, cause
         time.sleep(POLL_S)
     code = trainer.poll()
+    keeper.join(_LOG_END_S)  # the log's end tells the cause
     if result.exists():
         kind = read_object(result).get("cause_kind")
         code = int(kind is not None) if code is None else code
@@ -183,6 +193,16 @@ def _follow(trainer: subprocess.Popen[bytes], watch: Watch) -> Tuple[Optional[in
         kind = cause_of_exit(code or 0, watch.folder).kind
     # TensorFlow's words for a lost peer say nothing of why: the other boards' supervisors do
     return code, (cause or watch.why_peers_left()) if kind == "peer" else None
+
+
+def _keep_log(printed: IO[bytes], path: Path) -> None:
+    """Write what the trainer prints to its log, until it ends: see `evidence.Excerpt`."""
+    excerpt = Excerpt()
+    with printed, path.open("ab", buffering=0) as log:
+        for line in printed:
+            if excerpt.keeps(line):
+                with contextlib.suppress(OSError):  # a full disk must not stop a trainer that prints
+                    log.write(line)
 
 
 def _leave_terminal(folder: Path) -> None:

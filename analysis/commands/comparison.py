@@ -13,7 +13,7 @@ from analysis.commands import Commands, runs_argument, wrapped
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.compare import Comparison
+    from analysis.comparison import Comparison
 
 
 def add(commands: Commands) -> None:
@@ -42,8 +42,8 @@ def add(commands: Commands) -> None:
 
 
 def _compared(options: argparse.Namespace) -> Comparison:
-    from analysis.compare import compare
-    from analysis.load import load
+    from analysis.comparison import compare
+    from analysis.loading import load
 
     loaded = load(options.runs)
     return compare(loaded, target_accuracy=options.target_accuracy, drop_extremes=options.drop_extremes)
@@ -91,12 +91,13 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from analysis import plots
+    from analysis.plots import figures
+    from analysis.plots.style import standalone
 
     comparison = _compared(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    for draw in (plots.time_per_epoch, plots.accuracy_by_epoch, plots.loss_by_epoch):
-        path = options.out / f"{draw.__name__}.svg"
-        path.write_text(plots.standalone(draw(comparison)), encoding="utf-8")
+    for name, figure in figures(comparison).items():
+        path = options.out / f"{name}.svg"
+        path.write_text(standalone(figure.svg), encoding="utf-8")
         print(path)
     return 0

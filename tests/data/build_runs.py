@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.manifest import write_manifest
+from trainer.clocks import NAME as CLOCK
 from trainer.config import Run, load_run, parse, to_dict
-from trainer.events import End, Epoch, EventLog, Result, Start, Trial, Validation, Window, write_json
+from trainer.events import End, Epoch, EventLog, Result, Sample, Start, Trial, Validation, Window, write_json
+from trainer.telemetry import NAME as TELEMETRY
 
 PARAMETERS = 2_931_044  # trainable, of the paper's model
 FACTS: dict[str, Any] = {
@@ -27,6 +30,7 @@ FACTS: dict[str, Any] = {
 }
 STEPS = 8  # of an epoch; two windows
 BATCH = 64
+STARTED_S = 1_735_689_600.0  # the controller's clock
 
 
 def build_run(
@@ -48,10 +52,16 @@ def build_run(
     failed: Mapping[int, str] | None = None,
     manifest: bool = True,
     task: str = "train",
+    slower: Mapping[int, float] | None = None,
+    power_w: float | None = None,
+    ahead_s: Mapping[int, float] | None = None,
 ) -> Path:
     """One run's folder. Steps of the first epoch take three times as long, as tracing makes them.
 
-    `failed`: cause by rank of the boards whose worker failed; rank 0 ends first.
+    `failed`: cause by rank of the boards whose worker failed; rank 0 ends first. `slower`: by rank, how many times as
+    long as the others a board computes (below 1.5, so that it still communicates). `power_w`: of a board while it
+    trains, sampled each second, with temperatures; null: no sensors, no telemetry. `ahead_s`: by rank, of the boards'
+    clocks, which are then measured.
     """
     run_id = run_id or f"20250101T000000Z-test-w{workers}-s{seed}"
     names = list(boards) or [f"board-{rank + 1}" for rank in range(workers)]
@@ -76,6 +86,8 @@ def build_run(
     for rank, name in enumerate(names):
         home = folder / "boards" / name
         home.mkdir(parents=True)
+        # a third of a step of several boards communicates
+        stood = 0.0 if workers == 1 else 1 - 2 / 3 * (slower or {}).get(rank, 1.0)
         log = EventLog(home / "events.jsonl")
         log.write(_start(run, rank, synthetic))
         for epoch in range(1, epochs + 1):
@@ -83,17 +95,23 @@ def build_run(
             at = epoch - 1
             shown = (loss[at % len(loss)], accuracy[at % len(accuracy)])
             for window in (0, 1):
-                log.write(_window(workers, epoch, window, seconds, shown))
-            log.write(_epoch(workers, epoch, seconds, shown))
+                log.write(_window(workers, epoch, window, seconds, stood * seconds, shown))
+            log.write(_epoch(workers, epoch, seconds, stood * seconds, shown))
         log.write(End(epochs=epochs, train_s=STEPS * step_s * epochs, total_s=1 + STEPS * step_s))
         log.close()
+        began_s = STARTED_S + 5 + (ahead_s or {}).get(rank, 0.0)
+        ended_s = _set_times(home / "events.jsonl", began_s)
+        if power_w is not None:
+            _write_telemetry(home / TELEMETRY, began_s, ended_s, power_w)
+        if ahead_s is not None:
+            _write_clock(home / CLOCK, began_s, ended_s, ahead_s.get(rank, 0.0))
         cause = (failed or {}).get(rank)
         result = Result(
             status="failed" if cause else "succeeded",
             cause=cause,
             exit_code=1 if cause else 0,
-            started_s=1_735_689_600.0 + rank,
-            ended_s=1_735_689_700.0 + rank,
+            started_s=STARTED_S + rank,
+            ended_s=STARTED_S + 100 + rank,
             epochs_completed=epochs,
             facts={**FACTS, "hostname": name, **(facts or {})},
         )
@@ -131,12 +149,50 @@ def _sent(workers: int, steps: int) -> int:
     return 0 if workers == 1 else 4 * PARAMETERS * steps
 
 
-def _stood_s(workers: int, step_s: float) -> float:
-    """A third of a step of several boards communicates."""
-    return 0.0 if workers == 1 else step_s / 3
+def _set_times(path: Path, began_s: float) -> float:
+    """Give records the times that their durations say; returns the last one."""
+    lines, time_s, epoch_began_s = [], began_s, began_s
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        if record["event"] == "window":
+            time_s += record["elapsed_s"]
+        elif record["event"] == "epoch":
+            time_s = epoch_began_s = epoch_began_s + record["epoch_s"]
+        lines.append(json.dumps({**record, "time_s": time_s}))
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return time_s
 
 
-def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[float, float]) -> Window:
+def _write_telemetry(path: Path, began_s: float, ended_s: float, power_w: float) -> None:
+    """A sample a second, from three before training to one after it; the board is half as busy before."""
+    log = EventLog(path)
+    for second in range(-3, math.ceil(ended_s - began_s) + 2):
+        idle = second < 0
+        watts = power_w * (0.5 if idle else 1 + 0.1 * math.sin(second))
+        log.write(
+            Sample(
+                idle=idle,
+                memory_bytes=2**30,
+                cpu_load=0.1 if idle else 0.9,
+                gpu_load=0.0 if idle else 0.95,
+                temperature_c={"CPU": 45.0 + 10 * (1 - math.exp(-max(second, 0) / 20)), "GPU": 41.5},
+                power_mw={"VDD_GPU_SOC": round(600 * watts), "VDD_CPU_CV": round(400 * watts)},
+                sent_bytes=0,
+                received_bytes=0,
+            )
+        )
+    log.close()
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    timed = [{**sample, "time_s": began_s - 3 + place} for place, sample in enumerate(samples)]
+    path.write_text("".join(f"{json.dumps(sample)}\n" for sample in timed))
+
+
+def _write_clock(path: Path, began_s: float, ended_s: float, ahead_s: float) -> None:
+    found = {"offset_s": ahead_s, "uncertainty_s": 0.002, "rounds": 8}
+    write_json(path, {"start": {**found, "board_s": began_s}, "end": {**found, "board_s": ended_s}})
+
+
+def _window(workers: int, epoch: int, window: int, step_s: float, stood_s: float, shown: tuple[float, float]) -> Window:
     steps = STEPS // 2
     return Window(
         epoch=epoch,
@@ -147,8 +203,8 @@ def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[f
         loss=shown[0],
         accuracy=shown[1],
         learning_rate=0.001,
-        compute_s=steps * (step_s - _stood_s(workers, step_s)),
-        communication_s=steps * _stood_s(workers, step_s),
+        compute_s=steps * (step_s - stood_s),
+        communication_s=steps * stood_s,
         waiting_s=0.0 if workers == 1 else None,
         overlapped_s=0.0,
         sent_bytes=_sent(workers, steps),
@@ -157,7 +213,7 @@ def _window(workers: int, epoch: int, window: int, step_s: float, shown: tuple[f
     )
 
 
-def _epoch(workers: int, epoch: int, step_s: float, shown: tuple[float, float]) -> Epoch:
+def _epoch(workers: int, epoch: int, step_s: float, stood_s: float, shown: tuple[float, float]) -> Epoch:
     loss, accuracy = shown
     return Epoch(
         epoch=epoch,
@@ -171,7 +227,7 @@ def _epoch(workers: int, epoch: int, step_s: float, shown: tuple[float, float]) 
         val_loss=math.nan if math.isnan(loss) else loss + 0.5,
         val_accuracy=accuracy,
         learning_rate=0.001,
-        communication_s=STEPS * _stood_s(workers, step_s),
+        communication_s=STEPS * stood_s,
         waiting_s=0.0 if workers == 1 else None,
         sent_bytes=_sent(workers, STEPS),
         received_bytes=_sent(workers, STEPS),

@@ -1,26 +1,22 @@
-"""The report and its figures."""
+"""The report."""
 
+import html
+import json
 import re
-import xml.etree.ElementTree as ET
+import shlex
 from html.parser import HTMLParser
 
 import pytest
 
 from analysis import compare, load
-from analysis.plots import accuracy_by_epoch, loss_by_epoch, time_per_epoch
-from analysis.report import write_report
+from analysis.report import render, write_report
 from tests.data.build_runs import build_run
-
-FIGURES = [accuracy_by_epoch, loss_by_epoch, time_per_epoch]
-REAL = {"emulated": False}
+from trainer.config import parse
+from trainer.events import write_json
 
 
 def compared(parent):
     return compare(load(parent.glob("*/")))
-
-
-def texts(svg):
-    return [text for text in ET.fromstring(svg).itertext() if text.strip()]
 
 
 @pytest.fixture
@@ -37,73 +33,23 @@ def page(two_arms):
     return out.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("draw", FIGURES)
-def test_a_figure_says_what_it_was_made_from(two_arms, draw):
-    (heading,) = [text for text in texts(draw(compared(two_arms))) if "emulated boards" in text]
-    assert heading.endswith("emulated boards, synthetic images")
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_a_figure_of_real_boards_and_images_claims_nothing_else(tmp_path, draw):
-    build_run(tmp_path, facts=REAL, synthetic=False)
-    svg = draw(compared(tmp_path))
-    assert "emulated" not in svg
-    assert "synthetic" not in svg
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_a_figure_takes_the_pages_text_colour(two_arms, draw):
-    svg = draw(compared(two_arms))
-    assert "currentColor" in svg
-    assert not re.search(r"#010203|#000000|fill: ?#ffffff", svg)
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_the_same_runs_give_the_same_figure(two_arms, draw):
-    assert draw(compared(two_arms)) == draw(compared(two_arms))
-
-
-def test_each_run_is_a_line_and_each_arm_a_name(two_arms):
-    build_run(two_arms, "again", workers=2, seed=2, step_s=1.3)
-    svg = accuracy_by_epoch(compared(two_arms))
-    legend = texts(svg)
-    assert legend.count("1 board") == 1
-    assert legend.count("2 boards, keras") == 1
-    # the line of a run, and its sample in the legend
-    assert svg.count("stroke: #0079c2; stroke-width: 1.6") == 2
-    assert svg.count("stroke: #d55e00; stroke-width: 1.6") == 3
-
-
-def test_the_papers_first_epoch_is_marked_beside_the_accuracy(two_arms):
-    labels = texts(accuracy_by_epoch(compared(two_arms)))
-    assert "paper, 1 board, epoch 1: 0.08" in labels
-    assert "paper, 2 boards, epoch 1: 0.12" in labels
-
-
-def test_the_time_stands_beside_the_papers_ratio(two_arms):
-    labels = " ".join(" ".join(texts(time_per_epoch(compared(two_arms)))).split())
-    assert "2.73 (10.1 s)" in labels
-    assert "3.03 (paper)" in labels
-
-
-def test_without_one_board_the_time_is_in_seconds_and_the_paper_left_out(tmp_path):
-    build_run(tmp_path, workers=2)
-    labels = " ".join(texts(time_per_epoch(compared(tmp_path))))
-    assert "seconds per epoch" in labels
-    assert "paper" not in labels
-
-
-def test_runs_of_one_epoch_and_without_any_number_can_be_drawn(tmp_path):
-    build_run(tmp_path, epochs=1, loss=(float("nan"),))
-    comparison = compared(tmp_path)
-    for draw in FIGURES:
-        ET.fromstring(draw(comparison))
-    assert "Time per step" in time_per_epoch(comparison)
-
-
 def test_the_page_opens_with_the_verdict(page, two_arms):
-    body = page[page.index("<body>") :]
-    assert body.index(compared(two_arms).verdict) < body.index("<table>")
+    words = page[page.index("<body>") : page.index("<figure>")]
+    assert compared(two_arms).verdict in " ".join(re.sub("<[^>]*>", " ", words).split())
+    assert re.search("<strong>Two boards look not worth it in speed: [^<]*</strong> Final accuracy", words)
+
+
+def test_the_papers_two_figures_come_first(page):
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert [caption[:20] for caption in captions[:2]] == ["The paper&#39;s figure"[:20]] * 2
+    assert page.index(captions[1]) < page.index("<h2>Beside the paper</h2>") < page.index(captions[2])
+
+
+def test_without_drawings_all_words_stay(two_arms):
+    comparison = compared(two_arms)
+    drawn = render(comparison, two_arms)
+    assert drawn.count("<svg") == 7
+    assert re.sub(r"<svg.*?</svg>\n?", "", drawn, flags=re.DOTALL) == render(comparison, two_arms, drawn=False)
 
 
 def test_the_page_needs_nothing_but_itself(page):
@@ -138,12 +84,38 @@ def test_the_page_says_how_to_reproduce_it(page):
     assert "c" * 40 in page
     assert (
         "ansible-playbook -i inventory/lab playbooks/run_experiment.yml "
-        "-e experiment=test -e workers=2 -e seed=1" in page
+        "-e experiment=test -e workers=2 -e seed=1 -e " in page
     )
+    commands = html.unescape(re.search("<pre>(.*?)</pre>", page, re.DOTALL)[1]).splitlines()
+    override = json.loads(shlex.split(commands[1])[-1])
+    assert override == {"override": {"epochs": 3, "data": {"source": "synthetic"}}}
+    assert commands[-1] == "python -m analysis report runs/* --out report.html"
+
+
+def test_an_override_makes_the_same_configuration_again(tmp_path):
+    given = {
+        "epochs": 2,
+        "data": {"sharding": "sharded", "train_images": 640, "source": "synthetic"},
+        "sync": {"way": "local_sgd", "timeout_s": 30.0, "overlap": False, "outer_learning_rate": 2.0},
+    }
+    build_run(tmp_path, "one", override={"sync": {"timeout_s": 30.0}}, epochs=2)
+    build_run(tmp_path, "two", workers=2, override=given, epochs=2)
+    # whole numbers beside nulls
+    loaded = load([tmp_path / "two"])
+    page = render(compare(loaded), tmp_path, drawn=False)
+    command = html.unescape(re.search("<pre>(.*?)\n", page)[1])
+    override = json.loads(shlex.split(command)[-1])["override"]
+    assert parse(override) == parse(given)
+
+
+def test_options_of_the_comparison_are_in_its_command(two_arms):
+    comparison = compare(load(two_arms.glob("*/")), target_accuracy=0.25, drop_extremes=True)
+    page = render(comparison, two_arms, drawn=False)
+    assert "report.html --target-accuracy 0.25 --drop-extremes\n" in page.replace("</pre>", "\n")
 
 
 def test_the_page_lists_what_differs_from_the_paper(page):
-    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", page)
+    rows = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td></tr>", page)
     assert ("epochs", "3", "100") in rows
     assert ("data.source", "synthetic", "cifar100") in rows
 
@@ -154,6 +126,7 @@ def test_failed_runs_and_problems_are_on_the_page(two_arms):
     write_report(compared(two_arms), out)
     page = out.read_text(encoding="utf-8")
     assert "failed, not used: board-2 failed: out of memory" in page
+    assert re.search(r'<td class="number">failed</td>\n<td colspan="\d+">bad, not averaged: board-2 failed', page)
     assert "bad: manifest.json is missing" in page
 
 
@@ -168,3 +141,44 @@ def test_names_from_the_runs_are_escaped(tmp_path):
     for tag in ("<script", "<img", "<b>", "<i>", "<u>"):
         assert tag not in page
     assert "&lt;script&gt;alert(1)&lt;&amp;script&gt;" in page
+
+
+def test_what_was_predicted_stands_beside_what_was_measured(two_arms, page):
+    assert "Predicted and measured" not in page
+    write_json(two_arms / "two" / "prediction.json", {"epoch_s": 12.125, "total_s": None, "from": ["runs/probe"]})
+    page = render(compared(two_arms), two_arms, drawn=False)
+    row = "".join(f"<td>{cell}</td>" for cell in ("two", "12.1", "10.1", "+20%", "-", "49.5", "-", "runs/probe"))
+    assert row in page
+
+
+def test_gates_and_attempts_are_on_the_page(two_arms, page):
+    assert "Not known of one board, two" in page
+    finding = {"board": "board-2", "gate": "link.rate", "severity": "refuse", "found": "100", "wanted": "1000"}
+    found = {"findings": [{**finding, "remedy": "another cable", "waived": True}], "waived": ["link.rate"]}
+    for run in ("one board", "two"):
+        write_json(two_arms / run / "gates.json", {**found, "boards": {"board-1": {"power_mode": "MODE_40W"}}})
+    manifest = json.loads((two_arms / "two" / "manifest.json").read_text())
+    attempt = {"status": "failed", "cause": "board-1 failed: <full disk>", "ended": "2025-01-01T00:00:00Z"}
+    write_json(two_arms / "two" / "manifest.json", {**manifest, "attempts": [attempt]})
+    page = render(compared(two_arms), two_arms, drawn=False)
+    cells = ("board-2", "link.rate", "waived", "100", "1000", "another cable", "one board, two")
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert "Passed over on request: link.rate." in page
+    assert (
+        "<td>two</td><td>1</td><td>failed, 2025-01-01T00:00:00Z</td><td>board-1 failed: &lt;full disk&gt;</td>" in page
+    )
+    assert "<th>power mode</th>" in page and "<td>MODE_40W</td>" in page
+
+
+def test_facts_that_no_board_told_have_no_column(page):
+    assert "<th>TensorFlow</th>" in page
+    assert "<th>JetPack</th>" not in page and "<th>power mode</th>" not in page
+
+
+def test_what_clocks_cannot_tell_is_said(two_arms):
+    assert "Boards&#39; clocks were not measured in two:" in render(compared(two_arms), two_arms, drawn=False)
+    build_run(two_arms.parent / "timed", "one board", workers=1, ahead_s={})
+    build_run(two_arms.parent / "timed", "two", workers=2, ahead_s={1: 2.5})
+    page = render(compared(two_arms.parent / "timed"), two_arms, drawn=False)
+    # the boards end their epochs together, so their clocks are not known well enough
+    assert "two: in 3 of 3 epochs the boards ended closer to each other (0.000 s) than their clocks are known" in page

@@ -14,6 +14,7 @@ from analysis import AnalysisError, write_manifest
 from analysis.__main__ import main
 from analysis.bundle import SUMS, TOP, write_bundle
 from analysis.manifest import checksums
+from analysis.plots import figures
 from analysis.verify import changes, verify
 from tests.data.build_runs import build_run
 from trainer.events import write_json
@@ -53,8 +54,7 @@ def root(bundle, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """For bundles whose drawings nobody looks at: they take a second."""
-    for name in ("time_per_epoch", "accuracy_by_epoch", "loss_by_epoch"):
-        monkeypatch.setattr(f"analysis.report.{name}", lambda comparison: "<svg></svg>\n")
+    monkeypatch.setattr("analysis.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
 
 
 def sum_again(root):

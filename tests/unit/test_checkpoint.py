@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.checkpoint import FOLDER, Checkpoints, path_of, whole
+from trainer.checkpoint import Checkpoints, path_of, whole
+from trainer.events import CHECKPOINTS
 
 
 def save(folder, *epochs):
@@ -26,20 +27,20 @@ def test_without_any_there_is_no_newest(tmp_path):
 
 def test_the_two_latest_are_kept(tmp_path):
     save(tmp_path, 1, 2, 3)
-    assert whole(tmp_path / FOLDER) == [2, 3]
-    assert len(list((tmp_path / FOLDER).iterdir())) == 2
+    assert whole(tmp_path / CHECKPOINTS) == [2, 3]
+    assert len(list((tmp_path / CHECKPOINTS).iterdir())) == 2
 
 
 def test_one_that_was_cut_is_passed_over_for_the_one_before(tmp_path):
     checkpoints = save(tmp_path, 2, 3)
-    path = path_of(tmp_path / FOLDER, 3)
+    path = path_of(tmp_path / CHECKPOINTS, 3)
     path.write_bytes(path.read_bytes()[:-200])
     assert checkpoints.newest()[0] == 2
 
 
 def test_one_with_a_wrong_bit_is_passed_over_for_the_one_before(tmp_path):
     checkpoints = save(tmp_path, 2, 3)
-    path = path_of(tmp_path / FOLDER, 3)
+    path = path_of(tmp_path / CHECKPOINTS, 3)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1  # among the numbers
     path.write_bytes(content)
@@ -47,7 +48,7 @@ def test_one_with_a_wrong_bit_is_passed_over_for_the_one_before(tmp_path):
 
 
 def test_what_cannot_be_written_is_told(tmp_path):
-    (tmp_path / FOLDER).write_text("a file where the folder should be")
+    (tmp_path / CHECKPOINTS).write_text("a file where the folder should be")
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, [np.zeros(3)])
     with pytest.raises(OSError):

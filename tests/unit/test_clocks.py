@@ -57,7 +57,7 @@ class TestTimeline:
 
     def test_drift_is_taken_to_be_steady(self):
         clock = BoardClock((1000.0, 2000.0), (0.0, 1.0), 0.001)
-        assert clock.on_controller([900.0, 1500.0, 2000.0, 3000.0]).tolist() == [900.0, 1499.5, 1999.0, 2999.0]
+        assert clock.on_controller([900.0, 1500.0, 2000.0, 3000.0]) == [900.0, 1499.5, 1999.0, 2999.0]
 
     def test_what_clocks_do_not_allow_to_tell_is_said(self, tmp_path):
         keep(tmp_path, "a", start=(1000.0, 0.0, 0.2))
@@ -65,7 +65,10 @@ class TestTimeline:
         (warning,) = warnings("run-1", self.epochs, tmp_path)
         assert warning.startswith("run-1: in 2 of 2 epochs") and "(0.100 s)" in warning and "(0.500 s)" in warning
 
-    @pytest.mark.parametrize("text", [None, "{}", "[]", '{"start": {}}', "{"])
+    @pytest.mark.parametrize(
+        "text",
+        [None, "{}", "[]", '{"start": {}}', "{", '{"start": {"board_s": "x", "offset_s": 0, "uncertainty_s": 0}}'],
+    )
     def test_a_clock_that_was_not_measured_is_null(self, tmp_path, text):
         keep(tmp_path, "a", start=(1000.0, 0.0, 0.2))
         if text is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.evidence import collective_used
+from trainer.evidence import Excerpt, collective_used
 
 RING = (
     "2026-11-21 10:35:15.1 I tensorflow/core/common_runtime/collective_param_resolver_local.cc:102] "
@@ -26,3 +26,13 @@ def test_the_log_tells_which_collective_ran(tmp_path, log, used):
 
 def test_without_a_log_nothing_is_known(tmp_path):
     assert collective_used(tmp_path / "trainer.log") is None
+
+
+def test_of_repeated_lines_about_collectives_the_first_are_kept():
+    instance = RING.replace("AssignCollectiveType RingReduce", "CompleteInstanceLocal /job:worker instance_key: 7")
+    broadcast = RING.replace("RingReduce", "HierarchicalTreeBroadcast")
+    excerpt = Excerpt()
+    lines = [broadcast] * 5000 + [RING, instance, "Epoch 1\n", "AssignCollectiveType by somebody else\n"] * 5000
+    kept = [line for line in lines if excerpt.keeps(line.encode())]
+    assert [kept.count(line) for line in (broadcast, RING, instance)] == [100, 100, 100]
+    assert kept.count("Epoch 1\n") == 5000 and len(kept) == 300 + 2 * 5000

@@ -8,6 +8,7 @@ from test_resolve import request as new_run
 
 from trainer import checkpoint, resume
 from trainer.config import ConfigError
+from trainer.events import CHECKPOINTS
 from trainer.resolve import resolve
 
 RUN = "20261121T120000Z-short-w2-s1"
@@ -55,7 +56,7 @@ def left_by(project, board, *, recorded, kept, torn=()):
         checkpoints.save(epoch, [np.full(100, epoch)])
     checkpoints.wait()
     for epoch in torn:
-        path = checkpoint.path_of(home / checkpoint.FOLDER, epoch)
+        path = checkpoint.path_of(home / CHECKPOINTS, epoch)
         path.write_bytes(path.read_bytes()[:-50])
 
 

@@ -57,6 +57,17 @@ def test_a_trainer_that_exits_without_a_result_has_failed(folder):
     assert result_of(folder)["cause"].endswith("its log ends with: no such module")
 
 
+def test_the_log_is_kept_to_its_last_word_but_for_repetition(folder):
+    noise = "I tensorflow/core/common_runtime/collective_param_resolver_local.cc:102] AssignCollectiveType RingReduce"
+    code = (
+        f"import sys; print('first'); print(*[{noise!r}] * 9999, sep=chr(10), flush=True); sys.stderr.write('the end')"
+    )
+    supervisor.supervise(python(code), folder)
+    lines = (folder / "trainer.log").read_text().splitlines()
+    assert lines.count(noise) == 100
+    assert {line for line in lines if line != noise} == {"first", "the end"}
+
+
 def test_the_trainers_own_result_counts(folder):
     path = folder / "result.json"
     supervisor.supervise(python(f"open({str(path)!r}, 'w').write('{{\"status\": \"succeeded\"}}')"), folder)

@@ -1,4 +1,7 @@
-"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising."""
+"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising.
+
+Not named predict.py: see `analysis.loading`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.table import Column, aligned
 from analysis.trials import sync_of
-from trainer.config import ConfigError, Sync
+from trainer.config import ConfigError, Sync, load_run
 
 # by the names that a trial gives them
 WAYS: Mapping[str, Sync] = {
@@ -105,6 +108,32 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame([_row(measured, found, plan, count, name) for count, name in [(1, "none"), *several]])
 
 
+def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFrame:
+    """Efficiency by number of boards (rows) of each arm's way of synchronising (columns: its label), at the runs' link.
+
+    `runs` have their arms (`analysis.arms.with_arms`); the first run of each arm is what the prediction stands on. No
+    column where it cannot: without a run on one board, without a known link, with boards that had different work.
+    """
+    first = runs.drop_duplicates(["workers", "label"])
+    ways = first[(first["workers"] > 1) & (first["sync"] != "auto")].drop_duplicates("label")
+    table = pd.DataFrame(index=list(workers))
+    try:
+        measured = measured_in(map(Path, first["folder"]))
+        syncs = [load_run(Path(folder) / "run.json").config.sync for folder in ways["folder"]]
+        plan = Plan(workers, Network(measured.link_bit_per_s), dict(zip(ways["label"], syncs, strict=True)))
+    except (AnalysisError, ConfigError, OSError):
+        return table
+    if not measured.step_s:
+        return table
+    found = predict(measured, plan)
+    one = found["workers"] == 1
+    for label in plan.ways:
+        own = found[one | (found["sync"] == label)].set_index("workers")["efficiency"]
+        if own.notna().all():
+            table[label] = own.reindex(table.index)
+    return table
+
+
 def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
     """For each number of boards what `auto` would choose, and why."""
     found = constants(measured)
@@ -122,7 +151,7 @@ def notes(measured: Measured) -> list[str]:
         f"A prediction, not a measurement; it stands on {', '.join(measured.run_ids)}"
         + (", made on emulated boards: it is about such boards, not about real ones." if measured.emulated else "."),
         f"An epoch has {measured.train_images} images"
-        + (" that the boards share." if measured.sharding != "whole" else ", all of them on every board."),
+        + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
         *([] if measured.step_s else ["No board was timed alone: one board is taken to compute as fast as several."]),
         *(["Not measured, and taken to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
         "Exposed: share of a step that stands still for bytes or for the slowest board. Even at: the slowest link at "

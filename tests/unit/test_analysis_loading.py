@@ -252,7 +252,7 @@ def test_the_repeat_of_a_study_is_the_same_for_all_its_arms(tmp_path, monkeypatc
         object.__setattr__(run, "study", labels[path.parent])
         return run
 
-    monkeypatch.setattr(import_module("analysis.load"), "load_run", with_study)
+    monkeypatch.setattr(import_module("analysis.loading"), "load_run", with_study)
     runs = load(folders).runs
     assert runs["repeat"].tolist()[:2] == ["paper/2", "paper/2"]
     assert runs["repeat"].isna().tolist() == [False, False, True]

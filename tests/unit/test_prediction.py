@@ -9,7 +9,7 @@ from analysis.__main__ import main
 from analysis.allreduce import Network
 from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
-from analysis.predict import WAYS, Plan, measured_in, predict
+from analysis.prediction import WAYS, Plan, measured_in, predict
 from analysis.trials import sync_of
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
 from trainer.config import Sync

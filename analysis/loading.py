@@ -1,4 +1,7 @@
-"""Runs on disk -> tidy DataFrames. Reads runs/<run_id>/ and nothing else."""
+"""Runs on disk -> tidy DataFrames. Reads runs/<run_id>/ and nothing else.
+
+Not named load.py: `analysis.load` is the function, and a module of that name would take its place once imported.
+"""
 
 from __future__ import annotations
 

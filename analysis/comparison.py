@@ -1,4 +1,7 @@
-"""Runs -> arms beside each other, or the reasons why the runs cannot be compared."""
+"""Runs -> arms beside each other, or the reasons why the runs cannot be compared.
+
+Not named compare.py: see `analysis.loading`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import stragglers
 from analysis.arms import arm_name, records, shown, summarise, with_arms
 from analysis.errors import AnalysisError
-from analysis.load import Runs
+from analysis.loading import Runs
 from analysis.metrics import measure, time_to_accuracy_s
 from analysis.paper import PAPER
 from analysis.verdict import verdict
@@ -156,7 +160,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
         drop_extremes=drop_extremes,
         rehearsal=_any(used["rehearsal"]),
         synthetic=_any(used["synthetic"]),
-        problems=[*loaded.problems, *_warnings(used, boards)],
+        problems=[*loaded.problems, *_warnings(used, boards), *stragglers.warnings(used, loaded.epochs)],
     )
 
 
