@@ -20,7 +20,7 @@ from tests.data.build_runs import build_run
 from trainer.events import write_json
 
 REHEARSAL = Path(__file__).parents[1] / "data" / "rehearsal"
-ONE, FAST, TWO = sorted(path.name for path in REHEARSAL.iterdir())
+ONE, TWO, FAST = sorted(path.name for path in REHEARSAL.iterdir())
 
 
 def copies(folder):
@@ -96,11 +96,11 @@ def test_its_checksums_are_checked_without_the_kit(root):
 
 
 def test_it_has_the_runs_the_figures_the_environment_and_the_locks(root, runs):
-    assert sorted(path.name for path in (root / "runs").iterdir()) == [ONE, FAST, TWO]
+    assert sorted(path.name for path in (root / "runs").iterdir()) == [ONE, TWO, FAST]
     for run in runs:
         assert checksums(root / "runs" / run.name) == checksums(run)
     about = json.loads((root / "bundle.json").read_text())
-    assert about["options"] == {"study": None, "runs": [ONE, FAST, TWO]}
+    assert about["options"] == {"study": None, "runs": [ONE, TWO, FAST]}
     assert about["environment"]["packages"]["pandas"]
     assert {"git_commit", "git_dirty", "python"} <= about["environment"].keys()
     assert len(json.loads((root / "comparison.json").read_text())["arms"]) == 3
