@@ -161,7 +161,9 @@ def test_the_fast_way_is_predicted_before_it_is_run():
     measured = measured_in([ONE, TWO])
     made = row(predict(measured, plan(2, link=measured.link_bit_per_s)), 2, "local_sgd, period 16")
     # the first epoch is made together, and the last one waits at its end
-    assert made["step_s"] == pytest.approx(steps_s(FAST, (2, 3, 4)), rel=0.1)
+    assert made["step_s"] == pytest.approx(steps_s(FAST, (2, 3, 4)), rel=0.15), (
+        "from runs alone; predict.yml tells more"
+    )
     assert Measured.from_folder(FAST).timed[0].average_s > 0.3
 
 
