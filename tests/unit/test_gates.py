@@ -374,9 +374,12 @@ def board(tmp_path, monkeypatch):
     """The files of a board; changes to them are what tests are about."""
     commands = {
         ("nvpmodel", "-q"): "NV Power Mode: MODE_30W\n2\n",
-        ("ip", "-4", "route", "get", "10.0.0.2"): "10.0.0.2 dev wlan0 src 10.0.0.9 uid 0\n    cache\n",
+        ("ip", "-4", "-force", "-batch", "-"): (
+            "local 10.0.0.9 dev lo src 10.0.0.9 uid 0\n    cache <local>\n"
+            "10.0.0.2 via 10.0.0.254 dev wlan0 src 10.0.0.9 uid 0\n    cache\n"
+        ),
     }
-    monkeypatch.setattr(survey, "_output", lambda *command: commands.get(command))
+    monkeypatch.setattr(survey, "_output", lambda *command, **_: commands.get(command))
     write(tmp_path / "etc/nv_tegra_release", R35 + "\n# KERNEL_VARIANT: oot\n")
     write(tmp_path / "sys/firmware/devicetree/base/compatible", f"{ORIN}\0nvidia,tegra234\0")
     write(tmp_path / "etc/nvpmodel.conf", CONFIG.format(mask=tmp_path / "tpc_pg_mask"))
@@ -427,6 +430,17 @@ def test_a_board_says_what_it_is(board):
     assert json.loads(json.dumps(said)) == said
 
 
+def test_routes_of_all_boards_are_asked_for_at_once(board):
+    peers = {"b": "10.0.0.2", "itself": "10.0.0.9", "far": "10.9.9.9", "nameless": "no.such.host.invalid"}
+    routes = ask(board, peers=peers)["routes"]
+    assert {name: route and route["dev"] for name, route in routes.items()} == {
+        "b": "wlan0",
+        "itself": "lo",
+        "far": None,
+        "nameless": None,
+    }
+
+
 def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
     assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "248"}
     write(board / "tpc_pg_mask", "0\n")
@@ -434,7 +448,7 @@ def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
 
 
 def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "_output", lambda *command: None)
+    monkeypatch.setattr(survey, "_output", lambda *command, **_: None)
     said = ask(tmp_path)
     for name in ("release", "module", "emulated", "venv", "power_mode", "gpu_mask", "temperature_c", "link", "nccl"):
         assert said[name] is None, name

@@ -35,7 +35,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
     """All facts of this board; `root` is another folder in tests."""
     began_s = time.time()
     memory = _memory(root)
-    routes = {name: _route(address) for name, address in request["peers"].items()}
+    routes = _routes(request["peers"])
     dev = next((route["dev"] for route in routes.values() if route), None) or _route_dev_of(request["address"])
     return {
         "release": _text(root / "etc/nv_tegra_release"),
@@ -84,20 +84,20 @@ def _object(path: Path) -> Optional[Dict[str, Any]]:
     return value if isinstance(value, dict) else None
 
 
-def _output(*command: str) -> Optional[str]:
-    """What a command prints, None where it is missing, fails or hangs."""
+def _output(*command: str, text: str = "", whatever_code: bool = False) -> Optional[str]:
+    """What a command that reads `text` prints; None where it is missing, hangs, or fails unless that does not count."""
     try:
         done = subprocess.run(
             command,
             env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},  # of an account that is not root
-            stdin=subprocess.DEVNULL,
+            input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 or whatever_code else None
 
 
 def _venv(python: str) -> Optional[Dict[str, Any]]:
@@ -183,14 +183,23 @@ def _trainers(proc: Path) -> List[Dict[str, Any]]:
     return [{"pid": pid, "command": text} for pid, text in sorted(commands.items()) if pattern.match(text)]
 
 
-def _route(address: str) -> Optional[Dict[str, Any]]:
-    """The interface to an address, None where there is no route."""
+def _routes(peers: Dict[str, str]) -> Dict[str, Optional[Dict[str, Any]]]:
+    """By board the interface to its address, None where there is no route; one process for all of them."""
+    addresses = {name: _resolved(address) for name, address in peers.items()}
+    asked = "".join(f"route get {address}\n" for address in addresses.values() if address)
+    printed = _output("ip", "-4", "-force", "-batch", "-", text=asked, whatever_code=True) if asked else None
+    devices = dict(re.findall(r"^(?:local )?(\S+) .*?\bdev (\S+)", printed or "", re.MULTILINE))
+    return {
+        name: {"dev": devices[address], "wireless": _is_wireless(devices[address])} if address in devices else None
+        for name, address in addresses.items()
+    }
+
+
+def _resolved(address: str) -> Optional[str]:
     try:
-        address = socket.gethostbyname(address)
+        return socket.gethostbyname(address)
     except OSError:
         return None
-    found = re.search(r"\bdev (\S+)", _output("ip", "-4", "route", "get", address) or "")
-    return {"dev": found[1], "wireless": _is_wireless(found[1])} if found else None
 
 
 def _route_dev_of(address: str) -> Optional[str]:
