@@ -49,7 +49,10 @@ def _add(commands: Any) -> None:
     slow = command("straggler", "what a board at half speed costs", lambda o: _of("straggler").measure(o.repeats))
     slow.add_argument("--repeats", type=int, default=3)
     command("prediction", "what runs were expected to take, and took", lambda o: _of("prediction").measure())
-    command("playbook", "seconds that the controller takes of a run", lambda o: _of("playbook").measure())
+    stages = command(
+        "playbook", "seconds that the controller takes of a run", lambda o: _of("playbook").measure(o.boards)
+    )
+    stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32])
     cost = command("telemetry", "what telemetry costs a board", lambda o: _of("telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="with it and without")
     many = command("loading", "time and memory of the analysis of many runs", lambda o: _of("loading").measure(o.runs))
