@@ -25,14 +25,16 @@ _SIZE = 512  # of the matrices whose product is a step
 
 def measure(turns: int) -> Path:
     """Turns with and without; returns the file written."""
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     RUNS.mkdir(exist_ok=True)
     sitting = Sitting("telemetry")  # never entered: no boards are needed
     for turn in range(1, turns + 1):
         for sampled in (False, True):
             sitting.rows.append({"turn": turn, "sampled": sampled, **_turn(sampled)})
-    path = sitting.write(core_share=_idle_share())
+    share = _idle_share()
+    os.sched_setaffinity(0, cores)
+    path = sitting.write(core_share=share)
     print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
