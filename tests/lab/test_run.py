@@ -122,6 +122,9 @@ class TestRefusals:
             experiment="papre",
         )
 
+    def test_a_power_of_the_switch_that_is_no_number(self, experiment: Experiment) -> None:
+        self.refused(experiment, "collect_switch_power_w is 12W; give a number of watts", collect_switch_power_w="12W")
+
     def test_a_missing_archive(self, experiment: Experiment, tmp_path: Path) -> None:
         path = str(tmp_path / "cifar.tar.gz")
         self.refused(experiment, path, "give the path", override={"data": {"source": "cifar100", "path": path}})

@@ -115,6 +115,7 @@ class Boards:
             "ansible_host": "127.0.0.1",
             "ansible_user": getpass.getuser(),
             "ansible_ssh_private_key_file": "{{ kits }}/id",
+            # that ssh would not be strict must change nothing: watch is
             "ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"{{ kits }}/known hosts\"' "
             f"-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes {extra}",
         }
