@@ -14,7 +14,7 @@ from typing import Any
 from analysis.expectation import expected
 from analysis.loading import load
 from analysis.metrics import measure as measured
-from benchmarks.sitting import Sitting, calibration
+from benchmarks.sitting import Sitting
 from trainer.config import load_run
 
 _BOARDS = 4
@@ -31,7 +31,7 @@ def measure() -> Path:
     """Predictions and runs; returns the file written."""
     share = round(min(1.0, _USED * len(os.sched_getaffinity(0)) / _BOARDS), 2)
     with Sitting("prediction", boards=_BOARDS, lab_core_share=share) as sitting:
-        known = calibration()
+        known = sitting.calibration()
         links = {"paper's ratio": known["link_rate_bit_per_s"] / known["core_share"], "1 Gbit/s": 1e9}
         for link, rate in links.items():
             sitting.link(f"{int(rate * share)}bit")

@@ -1,7 +1,7 @@
 """Images a second of 2, 4 and 8 boards at the paper's ratio, with each way of synchronising, measured beside predicted.
 
-Boards share the machine's cores equally: eight boards on two cores have a quarter of a core each, and a link that is
-four times slower, so that communication over computation stays what it was. Each number of boards is one run of the
+Boards take turns on one core, so that eight of them have a ninth of it each, and a link that is as much slower:
+communication over computation stays what it was. Each number of boards is one run of the
 task `predict`, which times all ways in turn beside one board alone that has as much of a core; efficiency is relative
 to that. What is predicted for 4 and 8 boards stands on the run of 2.
 """
@@ -19,7 +19,7 @@ from analysis.allreduce import Network
 from analysis.arms import records
 from analysis.prediction import Plan, measured_in, predict
 from analysis.trials import APART, ONE_BOARD
-from benchmarks.sitting import Sitting, calibration
+from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
 
 BOARDS = (2, 4, 8)
@@ -31,14 +31,14 @@ def measure() -> Path:
     rows: list[dict[str, Any]] = []
     two: Path | None = None
     for boards in BOARDS:
-        with Sitting("scale", boards=boards) as sitting:
+        with Sitting("scale", boards=boards, turns=True) as sitting:
             sitting.rows = rows
             data = {"sharding": "sharded", "train_images": 64 * 16 * boards, "validation_images": 64 * boards}
             folder = sitting.run(boards, {"epochs": 1, "data": data}, run_config_task="predict")
             two = two or folder
             facts = _link_rate(folder)
             rows += [{**row, "of": boards, "link_rate_bit_per_s": facts} for row in compared(trial_rows(folder))]
-            path = sitting.write(calibration=calibration(), summary=summary(rows, predicted(two)))
+            path = sitting.write(calibration=sitting.calibration(), summary=summary(rows, predicted(two)))
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 

@@ -19,6 +19,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 RUNS = PROJECT / "runs"
 # the controller looks at the boards seldom: it computes on the cores that the boards compute on
 _POLL_S = 15
+_LAB_UP = "playbooks/lab_up.yml"
+_USED = 0.9  # of the core on which boards take turns; the rest is the kernel's, which moves their bytes
+# found on boards that take turns: an exchange takes as much longer as computing, but not exactly
+_CALIBRATION = PROJECT / ".cache/lab_calibration_turns.json"
 
 
 class BenchmarkError(Exception):
@@ -28,9 +32,25 @@ class BenchmarkError(Exception):
 class Sitting:
     """The lab, up within a `with` block, and what is measured in it."""
 
-    def __init__(self, name: str, boards: int = 2, hosts: dict[str, dict[str, Any]] | None = None, **lab: Any) -> None:
-        """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards."""
+    def __init__(
+        self,
+        name: str,
+        boards: int = 2,
+        hosts: dict[str, dict[str, Any]] | None = None,
+        turns: bool = False,
+        **lab: Any,
+    ) -> None:
+        """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards.
+
+        With `turns`, boards take turns of some milliseconds on one core, each with an equal share of it, and all else
+        runs on the other cores: boards on two cores slow each other down at the memory, which real ones do not share.
+        """
         self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
+        self._cores = self._others = os.sched_getaffinity(0)
+        if turns:
+            self._cores = {max(self._cores)}
+            self._others = self._others - self._cores or self._cores
+            self._lab = {"lab_core_share": self.core_share, "lab_calibration_file": str(_CALIBRATION), **lab}
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)
@@ -46,13 +66,24 @@ class Sitting:
         self.playbook("playbooks/lab_down.yml")
 
     @property
+    def core_share(self) -> float:
+        """What each board has of a core where boards take turns."""
+        return round(_USED / self._boards, 4)
+
+    @property
     def _own_inventory(self) -> Path:
         return RUNS / f"bench-{self.name}-hosts.json"
 
     def link(self, rate: str | None) -> None:
         """Give every link this rate, in tc's syntax; None: the calibrated one, found first if it is not known."""
         chosen: dict[str, Any] = {} if rate is None else {"lab_link_rate": rate}
-        self.playbook("playbooks/lab_up.yml", lab_boards=self._boards, **self._lab, **chosen)
+        self.playbook(_LAB_UP, lab_boards=self._boards, **self._lab, **chosen)
+
+    def calibration(self) -> dict[str, Any]:
+        """What the lab's calibration found for these boards: link_rate_bit_per_s, core_share, ratio, step_s, ..."""
+        path = Path(self._lab.get("lab_calibration_file", PROJECT / ".cache/lab_calibration.json"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def run(
         self,
@@ -83,8 +114,10 @@ class Sitting:
     ) -> None:
         """Run a playbook on the lab, or on those of its boards. Raises BenchmarkError where it fails."""
         self.command_began_s = time.time()
+        cores = self._cores if path == _LAB_UP else self._others  # lab_up deals the boards out to its own
         done = subprocess.run(
             [
+                *("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))),
                 Path(sys.executable).parent / "ansible-playbook",
                 *("-i", "inventory/lab"),
                 *(("-i", self._own_inventory) if self._hosts else ()),
@@ -127,10 +160,6 @@ class Sitting:
         return path
 
 
-def calibration(path: Path = PROJECT / ".cache/lab_calibration.json") -> dict[str, Any]:
-    """What the lab's calibration found: link_rate_bit_per_s, ratio, step_s, ..."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _machine() -> dict[str, Any]:

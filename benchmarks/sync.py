@@ -4,9 +4,10 @@ Each engine cycles through its variants in one process a board (trainer/trial.py
 was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains
 the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
-Emulated boards share a machine's memory, so that each is a little slower while the other computes too. What that costs
-has nothing to do with agreeing: a row "no exchange" shows what two boards reach that train each for itself, and
-`of_apart` is a way's share of that.
+Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
+which has nothing to do with agreeing. So here they take turns on one core, with less than half of it each, and a link
+that is as much slower. A row "no exchange" shows what two boards reach that train each for itself, and `of_apart` is a
+way's share of that.
 """
 
 from __future__ import annotations
@@ -22,22 +23,24 @@ from analysis.allreduce import wire_bytes
 from analysis.arms import records as records_of
 from analysis.trials import APART, ONE_BOARD, turns
 from benchmarks import ddp
-from benchmarks.sitting import Sitting, calibration
+from benchmarks.sitting import Sitting
 from trainer.config import load_run
 from trainer.events import read_records
 
 
 def measure(engines: list[str]) -> Path:
     """Time all variants of the engines; returns the file written."""
-    with Sitting("sync", lab_more_envs={ddp.ON_BOARD: str(ddp.environment())}) as sitting:
-        links = {"paper's ratio": calibration()["link_rate_bit_per_s"], "1 Gbit/s": 1_000_000_000}
-        for link, rate in links.items():
+    with Sitting("sync", turns=True, lab_more_envs={ddp.ON_BOARD: str(ddp.environment())}) as sitting:
+        known = sitting.calibration()
+        of_paper = known["link_rate_bit_per_s"] / known["core_share"]
+        for link, whole in {"paper's ratio": of_paper, "1 Gbit/s": 1e9}.items():
+            rate = int(whole * sitting.core_share)
             sitting.link(f"{rate}bit")
             for engine in engines:
                 rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting)
                 for row in compared(rows):
                     sitting.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
-                path = sitting.write(calibration=calibration(), summary=summary(sitting.rows))
+                path = sitting.write(calibration=sitting.calibration(), summary=summary(sitting.rows))
                 print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 

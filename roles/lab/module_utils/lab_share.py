@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .lab_processes import LabError
 
-_PERIOD_US = 10_000  # short, so that a step is slow rather than interrupted
+_PERIOD_US = 10_000  # short, so that a step is slow rather than interrupted,
+_SLICE_US = 5_000  # but each slice long beside the time in which a board's data is in the caches again
 _LEAVE_TIMEOUT_S = 5.0  # the kernel forgets an ended process a little later
 _REMEDY = "set -e lab_core_share=1 (boards then share cores as they come), or mount the control groups' cpu controller"
 
@@ -50,8 +51,10 @@ def has_share(lab_dir: str, board: str, share: float) -> bool:
     found = hierarchy()
     if found is None:
         return share >= 1
-    path, wanted = _limit(found, lab_dir, board, share)[-1]
-    return path.read_text(encoding="ascii").split() == wanted.split() if path.exists() else share >= 1
+    limits = _limit(found, lab_dir, board, share)
+    if not all(path.exists() for path, _ in limits):
+        return share >= 1
+    return all(path.read_text(encoding="ascii").split() == wanted.split() for path, wanted in limits)
 
 
 def give_share(lab_dir: str, board: str, share: float) -> None:
@@ -103,11 +106,12 @@ def leave(lab_dir: str, board: str = "*") -> int:
 
 def _limit(found: Hierarchy, lab_dir: str, board: str, share: float) -> list[tuple[Path, str]]:
     """The files that hold the share, and what they hold."""
-    group, quota_us = _group(found, lab_dir, board), int(share * _PERIOD_US)
+    group, period_us = _group(found, lab_dir, board), max(_PERIOD_US, round(_SLICE_US / share))
+    quota_us = int(share * period_us)
     if found.version == 2:
-        return [(group / "cpu.max", f"{quota_us if share < 1 else 'max'} {_PERIOD_US}")]
+        return [(group / "cpu.max", f"{quota_us if share < 1 else 'max'} {period_us}")]
     return [
-        (group / "cpu.cfs_period_us", str(_PERIOD_US)),
+        (group / "cpu.cfs_period_us", str(period_us)),
         (group / "cpu.cfs_quota_us", str(quota_us if share < 1 else -1)),
     ]
 
