@@ -17,6 +17,7 @@ from trainer.cluster import Cluster
 
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
 _EVERY_S = 1.0
+_MEET_POLL_S = 0.02
 _FAREWELLS = 5  # datagrams get lost: the last word is said more than once
 _FAREWELL_S = 0.1
 
@@ -44,6 +45,21 @@ class Peers:
             raise
         self._heard_s: Dict[int, float] = {}  # only boards that were heard can fall silent
         self._sent_s = 0.0
+
+    def meet(self, limit_s: float) -> Optional[Cause]:
+        """Wait until all boards have been heard, at most so long; the cause to end, where one of them gives it."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            before = len(self._heard_s)
+            cause = self.exchange()
+            if cause:
+                return cause
+            if len(self._heard_s) > before:  # who begins later has not heard this board
+                self._send(RUNNING, None)
+            if all(rank in self._heard_s for rank in self._addresses):
+                break
+            time.sleep(_MEET_POLL_S)
+        return None
 
     def exchange(self) -> Optional[Cause]:
         """Say that this board runs, hear the others; the cause to end, where one of them gives it."""

@@ -98,6 +98,9 @@ def supervise(
     telemetry = Telemetry(folder, network.interface_with(load_cluster(folder / "tf_config.json").own_ip))
     signal.signal(signal.SIGTERM, _stop)
     try:
+        cause = watch.meet_peers()  # so that no board computes, and none is measured idle, while another begins
+        if cause:
+            raise _Stopped
         telemetry.rest(idle_s)
         # a session of its own: so that all its processes can be ended together
         trainer = subprocess.Popen(
@@ -114,7 +117,7 @@ def supervise(
         code, cause = _follow(trainer, watch, keeper)
     except _Stopped:
         if not result.exists():
-            cause = Cause(INTERRUPTED, "stopped from outside")
+            cause = cause or Cause(INTERRUPTED, "stopped from outside")
     finally:
         signal.signal(signal.SIGTERM, _too_late)
         if trainer:

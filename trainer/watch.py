@@ -25,6 +25,7 @@ from trainer.peers import Peers
 HEARTBEAT = "heartbeat.json"  # in the run's folder: that the supervisor lives, and what of
 POLL_S = 0.2
 _BEAT_S = 1.0
+_MEET_S = 5.0  # boards begin as fast as a controller can say so; trainers find each other later, too
 _PATIENCE_S = 4.0  # a board that only waits for others gives them this long to name their own cause first
 _LOG_END = 20_000  # bytes of the log that are looked at for a cause
 _NEARLY_FULL = 100_000  # bytes
@@ -53,6 +54,10 @@ class Watch:
         self._beat_s = 0.0
         self._seen: Any = None
         self.peers = _peers(folder, limits)
+
+    def meet_peers(self) -> Optional[Cause]:
+        """Wait until the other boards have begun, too, but not for ever; why not to begin, if one of them failed."""
+        return self.peers.meet(_MEET_S) if self.peers else None
 
     def cause_to_end(self) -> Optional[Cause]:
         """Why the trainer must be ended now; None while all goes well."""

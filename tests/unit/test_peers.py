@@ -1,6 +1,7 @@
 """Heartbeats: what a supervisor concludes from what it hears, and from silence."""
 
 import socket
+import threading
 import time
 
 import pytest
@@ -64,6 +65,35 @@ def test_another_run_is_not_listened_to(addresses):
     a, b = peers(addresses, 0), peers(addresses, 1, run_id="other")
     b.farewell(FAILED, "its own business")
     assert until_told(a, 0.5) is None
+
+
+def test_boards_that_begin_one_after_the_other_go_on_together(addresses):
+    a, went_on = peers(addresses, 0), []
+
+    def early():
+        a.meet(5.0)
+        went_on.append(time.monotonic())
+
+    waiting = threading.Thread(target=early)
+    waiting.start()
+    time.sleep(0.5)
+    assert not went_on
+    peers(addresses, 1).meet(5.0)
+    went_on.append(time.monotonic())
+    waiting.join()
+    assert max(went_on) - min(went_on) < 0.3
+
+
+def test_a_board_that_nobody_joins_goes_on_after_a_while(addresses):
+    began = time.monotonic()
+    assert peers(addresses, 0).meet(0.3) is None
+    assert 0.3 <= time.monotonic() - began < 1
+
+
+def test_a_board_does_not_begin_what_another_one_ended(addresses):
+    a, b = peers(addresses, 0), peers(addresses, 1)
+    b.farewell(FAILED, "no room")
+    assert a.meet(5.0).kind == "peer"
 
 
 def test_nothing_listens_wider_than_the_training_address(addresses):

@@ -162,7 +162,8 @@ def test_a_trainer_that_only_waits_for_others_is_not_the_cause(folder, monkeypat
 
 
 @pytest.mark.parametrize("later_s", [0.0, 1.5], ids=["at once", "later"])
-def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folder, later_s):
+def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folder, later_s, monkeypatch):
+    monkeypatch.setattr(watch, "_MEET_S", 0.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
