@@ -122,6 +122,9 @@ class TestRefusals:
             experiment="papre",
         )
 
+    def test_a_limit_that_is_no_number(self, experiment: Experiment) -> None:
+        self.refused(experiment, "train_stall_limit_s", "soon", train_stall_limit_s="soon")
+
     def test_a_power_of_the_switch_that_is_no_number(self, experiment: Experiment) -> None:
         self.refused(experiment, "collect_switch_power_w is 12W; give a number of watts", collect_switch_power_w="12W")
 
@@ -301,3 +304,22 @@ def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_
     for board in (1, 2):
         assert "OSError" in (folder / f"boards/board-{board}/trainer.log").read_text()
         assert experiment.left_on(board) == ""
+
+
+@pytest.mark.timeout(300)
+def test_a_third_board_is_one_line_of_the_inventory(experiment: Experiment) -> None:
+    """Last of this module: its lab has three boards from here."""
+    lab, hosts = experiment.lab, experiment.lab.inventory / "hosts.yml"
+    listed = json.loads(hosts.read_text())
+    listed["boards"]["hosts"]["board-3"] = {"ansible_host": lab.address(3)}
+    hosts.write_text(json.dumps(listed))
+    assert lab.up().ok
+    images = {**SHORT["data"], "sharding": "sharded"}
+    outcome = experiment.run(3, {**SHORT, "batch_size": 48, "data": images}, limit_s=240)
+    assert outcome.ok, outcome.output
+    (folder,) = experiment.folders()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [board["name"] for board in manifest["boards"]] == ["board-1", "board-2", "board-3"]
+    assert manifest["status"] == "succeeded"
+    assert set(load([folder]).epochs["board"]) == {"board-1", "board-2", "board-3"}
+    assert experiment.left_on(3) == ""
