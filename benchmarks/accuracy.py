@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.loading import load
-from benchmarks.sitting import PROJECT, Sitting, calibration
+from benchmarks.sitting import PROJECT, Sitting
 from trainer.archives import sha256
 
 BASE = "one board"
@@ -75,7 +75,7 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
     calibration_file = f".cache/lab_calibration_{size}.json"
     # another image size has another ratio at the same rate
     with Sitting("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as sitting:
-        found = calibration(PROJECT / calibration_file)
+        found = sitting.calibration()
         more = {"calibration": found, "configuration": recorded(common), "sync": ways(train)}
         for seed in range(1, seeds + 1):
             for arm in random.Random(seed).sample(list(ARMS), len(ARMS)):

@@ -59,7 +59,11 @@ class Sitting:
         self.runs.mkdir(parents=True, exist_ok=True)
         if self._hosts:
             write_json(self._own_inventory, {"boards": {"hosts": self._hosts}})
-        self.link(None)
+        try:
+            self.link(None)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
