@@ -164,8 +164,6 @@ class Sitting:
         return path
 
 
-
-
 def _machine() -> dict[str, Any]:
     models = [
         line.partition(":")[2].strip()

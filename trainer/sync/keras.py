@@ -21,7 +21,8 @@ def train(session: Session) -> tf.keras.Model:
     """The model after all epochs of the session; the session's recorder writes the records."""
     with session.strategy.scope():
         model = session.build_model()
-        compile_model(session, model)
+        # a step of the head alone is short beside what Keras does around it: many go into one call
+        compile_model(session, model, session.config.window_steps if session.config.model.cache_features else 1)
         model.optimizer.build(model.trainable_variables)
     if session.distributed:
         time_aggregation(session, model)
@@ -57,13 +58,14 @@ class _Epochs(tf.keras.callbacks.Callback):
         self._session.save(epoch)
 
 
-def compile_model(session: Session, model: tf.keras.Model) -> None:
-    """Give the model the session's optimizer, the paper's loss, and accuracy."""
+def compile_model(session: Session, model: tf.keras.Model, steps_a_call: int = 1) -> None:
+    """Give the model the session's optimizer, the paper's loss, and accuracy; fit hears of each `steps_a_call`."""
     model.compile(
         optimizer=session.build_optimizer(),
         # the paper's categorical cross-entropy, with labels as numbers instead of one-hot rows
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
+        steps_per_execution=steps_a_call,
     )
 
 

@@ -49,7 +49,8 @@ class ActionModule(ActionBase):
         board = (task_vars or {})["inventory_hostname"]
         home = Path(arguments["run_dir"]) / "boards" / board
         home.mkdir(parents=True, exist_ok=True)
-        archive = f"/dev/shm/{Path(arguments['board_dir']).name}.tar.gz"
+        run_id = Path(arguments["board_dir"]).name
+        archive = f"/dev/shm/{run_id}.tar.gz"
         script = _STOP_AND_PACK.format(
             board=shlex.quote(arguments["board_dir"]),
             archive=shlex.quote(archive),
@@ -61,7 +62,10 @@ class ActionModule(ActionBase):
         if _PACKED not in done["stdout"]:
             if done["rc"] == 0:
                 return {**answer, "changed": False}  # the board has nothing of it
-            raise AnsibleActionFail(f"the run cannot be packed on the board: {' '.join(done['stderr'].split())}")
+            raise AnsibleActionFail(
+                f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
+                f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
+            )
         self._unpack(archive, home)
         # only now: what could not be fetched stays where it is
         self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")

@@ -38,4 +38,7 @@ class ActionModule(ActionBase):
     def _execute(self, command: str) -> None:
         done = self._low_level_execute_command(command)
         if done["rc"]:
-            raise AnsibleActionFail(f"the board could not do: {command}: {' '.join(done['stderr'].split())}")
+            raise AnsibleActionFail(
+                f"the board could not do '{command}' ({' '.join(done['stderr'].split())}): see that its disk has room, "
+                "and that ansible_user may write there"
+            )
