@@ -45,7 +45,10 @@ def _add(commands: Any) -> None:
     real.add_argument("--size", type=int, default=32, help="pixels a side")
     one = command("single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats))
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
-    command("scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure())
+    more = command(
+        "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure(o.boards)
+    )
+    more.add_argument("--boards", type=int, nargs="+", choices=[2, 4, 8], default=[2, 4, 8])
     slow = command("straggler", "what a board at half speed costs", lambda o: _of("straggler").measure(o.repeats))
     slow.add_argument("--repeats", type=int, default=3)
     command("prediction", "what runs were expected to take, and took", lambda o: _of("prediction").measure())
