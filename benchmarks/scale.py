@@ -1,9 +1,9 @@
 """Images a second of 2, 4 and 8 boards at the paper's ratio, with each way of synchronising, measured beside predicted.
 
 Boards take turns on one core, so that eight of them have a ninth of it each, and a link that is as much slower:
-communication over computation stays what it was. Each number of boards is one run of the task `predict`, which times all
-ways in turn beside one board alone that has as much of a core; efficiency is relative to that. What is predicted for 4
-and 8 boards stands on the run of 2.
+communication over computation stays what it was. Each number of boards is one run of the task `predict`, which times
+all ways in turn beside one board alone that has as much of a core; efficiency is relative to that. What is predicted
+for 4 and 8 boards stands on the run of 2.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from analysis.prediction import Plan, measured_in, predict
 from analysis.trials import APART, ONE_BOARD
 from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
+from trainer.config import load_run
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all ways with a ninth of a core each
