@@ -16,6 +16,7 @@ REMEDIES = {
     "stalled": "look at the board's load, power and temperature, and at the end of its log",
     "stopped": "something on the board sent it SIGSTOP: a debugger, or a shell's Ctrl-Z",
     "never_started": "look at the end of its log; playbooks/provision.yml --tags python_env repairs the environment",
+    "slow_start": "give train_start_limit_s more seconds; if the boards' load was low, look at the ends of all logs",
     "disk_full": "delete what the board needs no more (df -h /opt/cluster-kit), then run again",
     "nan": "lower optimizer.learning_rate, or look at the data",
     "port_taken": "playbooks/check.yml names the process that holds it",
@@ -29,7 +30,7 @@ REMEDIES = {
     "interrupted": "",
 }
 # what a board tells of others weighs less than what it tells of itself: its own causes are before these
-_SECOND_HAND = ("unreachable", "stalled", "network", "peer", "interrupted")
+_SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "peer", "interrupted")
 _OF_PEERS = (
     "Connection reset by peer",
     "Socket closed",

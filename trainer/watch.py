@@ -88,8 +88,8 @@ class Watch:
         limit = self._limits.start
         if not _listens(load_cluster(self.folder / "tf_config.json").own_address):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
-        if now - self._began_s > limit + _PATIENCE_S:  # it is ready, and another one is not
-            return Cause("peer", f"the trainer waited {limit:.0f} s for the other boards")
+        if now - self._began_s > limit + _PATIENCE_S:  # a board that is not up has named its own cause by now
+            return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
         return None
 
     def _stalled(self, now: float) -> Optional[Cause]:

@@ -41,6 +41,7 @@ def ended(kind, at):
         ({"a": ended("peer", 1), "b": ended("killed", 2)}, "b"),
         ({"a": ended("network", 1), "b": ended("reboot", 9)}, "b"),
         ({"a": ended("peer", 1), "b": ended("network", 2)}, "b"),
+        ({"a": ended("slow_start", 1), "b": ended("never_started", 2)}, "b"),
         ({"a": ended("stalled", 1), "b": ended("stopped", 2)}, "b"),
         ({"a": ended("interrupted", 1), "b": ended("nan", 2)}, "b"),
         ({"a": ended("error", 2), "b": ended("error", 1)}, "b"),
