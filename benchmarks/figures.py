@@ -174,7 +174,7 @@ def efficiency(result: dict[str, Any]) -> str:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({row["boards"] for row in result["summary"]}), minor=False)
         axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_ylim(0, 1.1)
+        axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
         axes.set_xlabel("boards")
         axes.set_ylabel("efficiency: speed-up over boards")
         axes.grid(axis="y", alpha=0.2, color=INK)
