@@ -48,7 +48,7 @@ def _add(commands: Any) -> None:
     more = command(
         "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure(o.boards)
     )
-    more.add_argument("--boards", type=int, nargs="+", choices=[2, 4, 8], default=[2, 4, 8])
+    more.add_argument("--boards", type=int, nargs="*", choices=[2, 4, 8], default=[2, 4, 8], help="none: sum up only")
     slow = command("straggler", "what a board at half speed costs", lambda o: _of("straggler").measure(o.repeats))
     slow.add_argument("--repeats", type=int, default=3)
     command("prediction", "what runs were expected to take, and took", lambda o: _of("prediction").measure())

@@ -35,19 +35,18 @@ def measure(numbers: Sequence[int]) -> Path:
     for boards in numbers:
         with Sitting("scale", boards=boards, turns=True) as sitting:
             data = {"sharding": "sharded", "train_images": 64 * 16 * boards, "validation_images": 64 * boards}
-            sitting.run(
-                boards,
-                {"epochs": 1, "data": data},
-                run_config_task="predict",
-                train_start_limit_s=_START_LIMIT_S,
-            )
-            folders = [folder for count in BOARDS if (folder := _latest(sitting.runs, count))]
-            sitting.rows = [row for folder in folders for row in _rows(folder)]
-            path = sitting.write(
-                calibration=sitting.calibration(), summary=summary(sitting.rows, predicted(folders[0]))
-            )
-            print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
-    return path
+            override = {"epochs": 1, "data": data}
+            sitting.run(boards, override, run_config_task="predict", train_start_limit_s=_START_LIMIT_S)
+        print(table(json.loads(_summed_up().read_text(encoding="utf-8"))), flush=True)
+    return _summed_up()
+
+
+def _summed_up() -> Path:
+    """Write the file from the runs that are there."""
+    sitting = Sitting("scale", turns=True)
+    folders = [folder for count in BOARDS if (folder := _latest(sitting.runs, count))]
+    sitting.rows = [row for folder in folders for row in _rows(folder)]
+    return sitting.write(calibration=sitting.calibration(), summary=summary(sitting.rows, predicted(folders[0])))
 
 
 def _latest(runs: Path, boards: int) -> Path | None:
@@ -76,7 +75,8 @@ def predicted(two: Path) -> dict[tuple[str, int], float]:
 
 
 def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) -> list[dict[str, Any]]:
-    """A row per way and number of boards: efficiency, median, least and greatest over the cycles; predicted."""
+    """A row per way and number of boards: efficiency, median, least and greatest over the cycles; predicted; and the
+    share of what boards reach that exchange nothing."""
     table = pd.DataFrame([row for row in rows if row["sync"] in (*_WAYS, APART)])
     found = []
     key: Any  # way and number of boards
@@ -91,6 +91,7 @@ def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) 
                 "efficiency": float(efficiency.median()),
                 "efficiency_min": float(efficiency.min()),
                 "efficiency_max": float(efficiency.max()),
+                "of_apart": float(cycles["of_apart"].median()),
                 "predicted_efficiency": expected.get((sync, int(boards))),
             }
         )
@@ -99,28 +100,26 @@ def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) 
 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
-    ways = list(dict.fromkeys(row["sync"] for row in result["summary"]))
-    counts = sorted({row["boards"] for row in result["summary"]})
-    by_place = {(row["sync"], row["boards"]): row for row in result["summary"]}
     lines = [
-        f"| efficiency (least to greatest; predicted) | {' | '.join(f'{count} boards' for count in counts)} |",
-        f"|---|{'--:|' * len(counts)}",
+        "| sync | boards | images/s | efficiency (least to greatest) | predicted | of no exchange |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
-    for way in sorted(ways, key=lambda way: by_place[way, counts[-1]]["efficiency"]):
-        lines.append(f"| {way} | {' | '.join(_cell(by_place[way, count]) for count in counts)} |")
+    most = max(row["boards"] for row in result["summary"])
+    last = {row["sync"]: row["efficiency"] for row in result["summary"] if row["boards"] == most}
+    for row in sorted(result["summary"], key=lambda row: (last[row["sync"]], row["boards"])):
+        told = row["predicted_efficiency"]
+        lines.append(
+            f"| {row['sync']} | {row['boards']} | {row['images_per_s']:.1f} | {row['efficiency']:.2f} "
+            f"({row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}) | {'' if told is None else f'{told:.2f}'} | "
+            f"{row['of_apart']:.0%} |"
+        )
     links = {row["of"]: row["link_rate_bit_per_s"] / 1e6 for row in result["rows"]}
     alone = {
         count: [row["images_per_s"] for row in result["rows"] if row["sync"] == ONE_BOARD and row["of"] == count]
-        for count in counts
+        for count in links
     }
     told = "; ".join(
-        f"of {count}: {statistics.median(alone[count]):.1f} images/s, a link of {links[count]:.0f} Mbit/s"
-        for count in counts
+        f"of {count}: {statistics.median(alone[count]):.1f} images/s, a link of {rate:.0f} Mbit/s"
+        for count, rate in links.items()
     )
     return "\n".join([*lines, "", f"One board alone, {told}. Predicted: from the run of two boards."])
-
-
-def _cell(row: dict[str, Any]) -> str:
-    told = row["predicted_efficiency"]
-    known = "" if told is None else f"; {told:.2f}"
-    return f"{row['efficiency']:.2f} ({row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}{known})"
