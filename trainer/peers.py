@@ -50,12 +50,9 @@ class Peers:
         """Wait until all boards have been heard, at most so long; the cause to end, where one of them gives it."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            before = len(self._heard_s)
             cause = self.exchange()
             if cause:
                 return cause
-            if len(self._heard_s) > before:  # who begins later has not heard this board
-                self._send(RUNNING, None)
             if all(rank in self._heard_s for rank in self._addresses):
                 break
             time.sleep(_MEET_POLL_S)
@@ -65,7 +62,7 @@ class Peers:
         """Say that this board runs, hear the others; the cause to end, where one of them gives it."""
         now = time.monotonic()
         if now - self._sent_s >= _EVERY_S:
-            self._send(RUNNING, None)
+            self._send(RUNNING, None, list(self._addresses))
             self._sent_s = now
         cause = self._hear(now)
         if cause:
@@ -83,15 +80,16 @@ class Peers:
     def farewell(self, state: str, cause: Optional[str]) -> None:
         """Tell the others how this board ended."""
         for _ in range(_FAREWELLS):
-            self._send(state, cause)
+            self._send(state, cause, list(self._addresses))
             time.sleep(_FAREWELL_S)
         self._socket.close()
 
-    def _send(self, state: str, cause: Optional[str]) -> None:
+    def _send(self, state: str, cause: Optional[str], ranks: List[int]) -> None:
         message = {"run_id": self._run_id, "rank": self._rank, "state": state, "cause": cause}
-        for address in self._addresses.values():
+        content = json.dumps(message).encode()
+        for rank in ranks:
             with contextlib.suppress(OSError):  # no route, for a moment or for good: silence tells
-                self._socket.sendto(json.dumps(message).encode(), address)
+                self._socket.sendto(content, self._addresses[rank])
 
     def _hear(self, now: float) -> Optional[Cause]:
         while True:
@@ -112,4 +110,6 @@ class Peers:
                 self._heard_s.pop(rank, None)
                 del self._addresses[rank]
             else:
+                if rank not in self._heard_s:  # it began later, and has not heard this board
+                    self._send(RUNNING, None, [rank])
                 self._heard_s[rank] = now
