@@ -52,9 +52,10 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
     )
     tasks = [json.loads(line) for line in times.read_text(encoding="utf-8").splitlines()]
     starts = [
-        next(record["time_s"] for record in read_records(path)[0] if record["event"] == "start")
+        next(record for record in read_records(path)[0] if record["event"] == "start")
         for path in folder.glob("boards/*/events.jsonl")
     ]
+    processes = [record["time_s"] - record["startup_s"] for record in starts]  # when each trainer's began
     shutil.rmtree(folder)
     seconds: dict[str, float] = {}
     before = sitting.command_began_s
@@ -68,8 +69,8 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
             stage = "training"
     # training, as the follower sees it, less what the stand-in takes: noticing the end is the controller's
     return {
-        "until_first_step_s": statistics.fmean(starts) - sitting.command_began_s,
-        "starts_apart_s": max(starts) - min(starts),
+        "until_first_step_s": statistics.fmean(record["time_s"] for record in starts) - sitting.command_began_s,
+        "starts_apart_s": max(processes) - min(processes),
         "collect_s": seconds["collect"],
         "stages_s": {name: value for name, value in seconds.items() if name != "training"},
     }

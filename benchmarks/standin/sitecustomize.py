@@ -43,7 +43,7 @@ def _train(config: Path) -> None:
             xla=False,
             cache_features_s=None,
             interface=None,
-            startup_s=0.0,
+            startup_s=_age_s(),
         )
     )
     log.progress()
@@ -72,6 +72,12 @@ def _train(config: Path) -> None:
     log.write(End(epochs=_EPOCHS, train_s=float(_EPOCHS), total_s=time.time() - started_s))
     log.close()
     write_result(folder, status="succeeded", cause=None, exit_code=0, started_s=started_s)
+
+
+def _age_s() -> float:
+    """Seconds since this process began."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 _words = Path("/proc/self/cmdline").read_bytes().decode().split("\0")
