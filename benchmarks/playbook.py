@@ -69,7 +69,7 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
             stage = "training"
     # training, as the follower sees it, less what the stand-in takes: noticing the end is the controller's
     return {
-        "until_first_step_s": statistics.fmean(record["time_s"] for record in starts) - sitting.command_began_s,
+        "until_first_step_s": max(record["time_s"] for record in starts) - sitting.command_began_s,
         "starts_apart_s": max(processes) - min(processes),
         "collect_s": seconds["collect"],
         "stages_s": {name: value for name, value in seconds.items() if name != "training"},
