@@ -133,3 +133,27 @@ def test_the_hooks_before_a_commit_are_make_lint():
     hooks = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
     (lint,) = re.findall(r"-j --output-sync (.*)", (PROJECT / "Makefile").read_text(encoding="utf-8"))
     assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in lint.split()]
+
+
+def measured(name):
+    return json.loads((PROJECT / f"docs/data/bench-{name}.json").read_text())["summary"]
+
+
+def test_figures_in_words_are_the_measured_ones():
+    """README and claims.md repeat some of docs/data; results.md is made from it."""
+    readme = " ".join((PROJECT / "README.md").read_text().split())
+    claims = (PROJECT / "docs/claims.md").read_text()
+    efficiency = {(row["sync"], row["boards"]): row for row in measured("scale")}
+    keras, local = ([efficiency[way, boards] for boards in (2, 4, 8)] for way in ("keras", "local_sgd, period 16"))
+    assert (
+        f"two boards have an efficiency of {keras[0]['efficiency']:.2f} and eight of {keras[2]['efficiency']:.2f}, "
+        f"with local SGD {local[0]['efficiency']:.2f} and {local[2]['efficiency']:.2f};"
+    ) in readme
+    fast = next(row for row in measured("accuracy") if row["arm"] == "two boards, fast")
+    assert f"learn as much as one and get there {fast['times_faster']:.2f} times sooner" in readme
+    for row in (*keras, *local):
+        spread = f"{row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}"
+        assert f"{row['efficiency']:.2f} ({spread}); {100 * row['of_apart']:.0f} %" in claims
+    for row in measured("sync"):
+        if row["boards"] == 2 and row["sync"] != "no exchange":
+            assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
