@@ -19,11 +19,10 @@ from analysis.energy import of_board, of_cluster, training
 from analysis.timeline import read_clock
 from trainer.causes import first_cause
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import ATTEMPTS, CHECKPOINTS, SCHEMA, Result, read_records, write_json
+from trainer.events import ATTEMPTS, CHECKPOINTS, LOST, SCHEMA, Result, read_records, write_json
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
-_LOST = "lost.json"  # of a board that the follow stage saw fail, but that could leave no result itself
 _TELEMETRY = "telemetry.jsonl"
 _RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
 _MANIFEST = (
@@ -62,7 +61,7 @@ def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | N
     starts: dict[str, dict[str, Any]] = {}
     for board in run.boards:
         home = folder / "boards" / board
-        results[board] = read_result(home / "result.json")[0] or read_result(home / _LOST)[0]
+        results[board] = read_result(home / "result.json")[0] or read_result(home / LOST)[0]
         start = next((record for record in _records(home / "events.jsonl") if record["event"] == "start"), None)
         if start:
             starts[board] = start

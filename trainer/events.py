@@ -33,6 +33,8 @@ from typing import (
 PROGRESS = "progress"  # a file beside the records whose time of change is that of the latest step
 CHECKPOINTS = "checkpoints"  # in a board's folder of the run: what the training needs to go on
 ATTEMPTS = "attempts"  # in the run's folder: what earlier attempts left, by number
+# what the follow stage noted; in the run's folder: which board failed first, in a board's: what became of it
+LOST = "lost.json"
 RESERVE = "reserve"  # a file that is given up for the result when the disk is full
 SCHEMA = 1  # of the run's folder: run.json, events.jsonl, result.json, manifest.json
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from trainer import assets, checkpoint
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import ATTEMPTS, CHECKPOINTS, Epoch
+from trainer.events import ATTEMPTS, CHECKPOINTS, LOST, Epoch
 
 _MANIFEST = "manifest.json"
 
@@ -104,7 +104,9 @@ def begin(folder: Path) -> int:
     attempt.mkdir(parents=True)
     old.rename(attempt / "boards")
     new.rename(old)
-    (folder / _MANIFEST).rename(attempt / _MANIFEST)
+    for name in (_MANIFEST, LOST):  # a failure of before would have the new attempt's boards stopped
+        if (folder / name).exists():
+            (folder / name).rename(attempt / name)
     return epoch
 
 

@@ -117,6 +117,16 @@ def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_failure_of_the_attempt_before_is_put_aside(project):
+    """Followers that find one give their boards twenty seconds to end."""
+    left_by(project, "a", recorded=2, kept=[2])
+    left_by(project, "b", recorded=2, kept=[2])
+    folder = project / "runs" / RUN
+    (folder / "lost.json").write_text('{"board": "b"}')
+    resume.begin(folder)
+    assert not (folder / "lost.json").exists() and (folder / "attempts/1/lost.json").exists()
+
+
 def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=4, kept=[3], torn=[4])

@@ -20,11 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 from trainer import clocks, telemetry
 from trainer.causes import REMEDIES, Cause
 from trainer.config import load_run
-from trainer.events import write_json
+from trainer.events import LOST, write_json
 from trainer.progress import TALKS, Progress, duration
 
 _MARK = "---end---"
-_FIRST = "lost.json"  # in the run's folder: which board failed first; in a board's folder: what became of it
 _INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
 _GONE = 2  # looks in a row without a supervisor and without its result
 _VERDICT_S = 20.0  # the other boards have as long to say how they ended
@@ -66,7 +65,7 @@ class ActionModule(ActionBase):
         if result["status"] == "succeeded":
             return {**answer, "changed": True, "status": "succeeded"}
         if result["status"] == "failed":
-            _claim(run_dir / _FIRST, board)
+            _claim(run_dir / LOST, board)
         return {**answer, "failed": True, "status": result["status"], "msg": f"{board}: {result['cause']}"}
 
     def _follow(self, arguments: dict[str, Any], run_dir: Path, local: Path, mirror: _Mirror) -> dict[str, Any]:
@@ -91,12 +90,12 @@ class ActionModule(ActionBase):
                 sys.exit(1)  # killed: the boards go on, and playbooks/collect.yml picks them up
             if Path(os.environ.get(_INTERRUPTED, "/nowhere/at/all")).exists():
                 return {"status": "interrupted", "cause": "stopped from the controller"}
-            if (run_dir / _FIRST).exists():
+            if (run_dir / LOST).exists():
                 end_s = end_s or now + _VERDICT_S
                 if now > end_s:
                     if look is None:
                         return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
-                    first = json.loads((run_dir / _FIRST).read_text(encoding="utf-8"))["board"]
+                    first = json.loads((run_dir / LOST).read_text(encoding="utf-8"))["board"]
                     return {"status": "lost", "cause": f"stopped, because {first} failed"}
             time.sleep(arguments["poll_s"])
 
@@ -209,7 +208,7 @@ def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
         "cause_kind": cause.kind,
         "remedy": REMEDIES[cause.kind],
     }
-    write_json(local / _FIRST, result)
+    write_json(local / LOST, result)
     return result
 
 
