@@ -123,7 +123,7 @@ class TestRefusals:
         )
 
     def test_a_limit_that_is_no_number(self, experiment: Experiment) -> None:
-        self.refused(experiment, "train_stall_limit_s", "soon", train_stall_limit_s="soon")
+        self.refused(experiment, "train_stall_limit_s is soon; give a number of seconds", train_stall_limit_s="soon")
 
     def test_a_power_of_the_switch_that_is_no_number(self, experiment: Experiment) -> None:
         self.refused(experiment, "collect_switch_power_w is 12W; give a number of watts", collect_switch_power_w="12W")
