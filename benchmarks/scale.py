@@ -56,8 +56,9 @@ def _latest(runs: Path, boards: int) -> Path | None:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    boards = load_run(folder / "run.json").workers
-    more = {"run_id": folder.name, "of": boards, "link_rate_bit_per_s": _link_rate(folder)}
+    run = load_run(folder / "run.json")  # the file's own commit and times are those of summing up
+    more = {"run_id": run.run_id, "git_commit": run.git_commit, "of": run.workers}
+    more["link_rate_bit_per_s"] = _link_rate(folder)
     return [{**row, **more} for row in compared(trial_rows(folder))]
 
 

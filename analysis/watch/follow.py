@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 from analysis.watch.board import Board
 from analysis.watch.remote import Files, LostError, RefusedError
+from trainer.events import LOST
 from trainer.telemetry import NAME as TELEMETRY
 from trainer.watch import HEARTBEAT
 
 POLL_S = 1.0
 _RETRY_S = 3.0
-_EVENTS, _RESULT, _LOST, _CLOCK = "events.jsonl", "result.json", "lost.json", "clock.json"
+_EVENTS, _RESULT, _CLOCK = "events.jsonl", "result.json", "clock.json"
 
 
 class Folder(Protocol):
@@ -95,7 +96,7 @@ class Reader:
         for line in self._samples.lines(folder):
             self.board.take_sample(line, now_s)
         self.board.take_heartbeat(_json(folder.read(HEARTBEAT)), now_s)
-        self.board.result = _json(folder.read(_RESULT)) or _json(folder.read(_LOST)) or self.board.result
+        self.board.result = _json(folder.read(_RESULT)) or _json(folder.read(LOST)) or self.board.result
 
     def close(self) -> None:
         """Nothing follows: a line that is not whole will never be."""
