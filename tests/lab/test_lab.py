@@ -156,6 +156,18 @@ class TestMachine:
         (problem,) = lab_machine.network_problems(same)
         assert f"overlaps with {lab.network}.0/24 on {lab.interface}" in problem
 
+    def test_boards_are_refused_whose_neighbours_the_kernel_would_forget(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        kept = tmp_path / "gc_thresh3"
+        monkeypatch.setattr(lab_machine, "NEIGHBOURS", kept)
+        assert lab_machine.neighbour_problems(32) == []  # as in a container, which cannot see it
+        kept.write_text("1024\n")
+        assert lab_machine.neighbour_problems(31) == []
+        (problem,) = lab_machine.neighbour_problems(32)
+        assert "32 boards" in problem and "1056 entries" in problem
+        assert "sysctl -w net.ipv4.neigh.default.gc_thresh3=2112" in problem
+
 
 def test_bad_values_stop_the_playbook_before_anything_is_made(other_lab: Lab) -> None:
     outcome = other_lab.up(lab_link_rate="12 potatoes", lab_boards=1, lab_interface="lo")

@@ -10,6 +10,7 @@ from ansible.module_utils.lab_machine import (
     kernel_problems,
     machine_problems,
     missing_packages,
+    neighbour_problems,
     network_problems,
 )
 from ansible.module_utils.lab_settings import Settings, added_boards, setting_problems
@@ -128,7 +129,7 @@ def main() -> None:
     settings = Settings(**module.params)
     wrong_settings = setting_problems(settings)
     look = bool(settings.dress or settings.password_users)
-    wrong_machine = machine_problems(look)
+    wrong_machine = machine_problems(look) + neighbour_problems(settings.boards)
     missing = missing_packages(look)
     complete = os.geteuid() == 0 and not missing and not wrong_machine
     if complete:

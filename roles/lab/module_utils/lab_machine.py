@@ -33,6 +33,7 @@ ALONE = "run on the machine itself, or in a container started with --privileged"
 MODULE = f"load it (modprobe NAME; some kernels have it in a package of extra modules), or {ALONE}"
 DISK = f"put them on a disk's file system, such as ext4, with -e lab_dir=DIR, or {ALONE}"
 SHAPING = "root tbf rate 1mbit burst 128kb latency 20ms"
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 OVERLAY = """\
 cd "$1"
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work trial root
@@ -103,6 +104,20 @@ def network_problems(settings: Settings) -> list[str]:
                 "lab_address, and the boards addresses to match"
             )
     return problems
+
+
+def neighbour_problems(boards: int) -> list[str]:
+    """Returns whether the kernel keeps too few neighbours, in all namespaces together, for so many boards."""
+    wanted = boards * (boards + 1)  # each board and this machine talk to all others
+    with contextlib.suppress(OSError, ValueError):  # absent in a container: nothing can be told, or done
+        kept = int(NEIGHBOURS.read_text(encoding="ascii"))
+        if kept < wanted:
+            return [
+                f"{boards} boards that talk to each other need {wanted} entries in this machine's table of "
+                f"neighbours, which holds {kept}: run 'sysctl -w net.ipv4.neigh.default.gc_thresh3={2 * wanted}' "
+                "as root, or take fewer boards"
+            ]
+    return []
 
 
 def kernel_problems(lab_dir: str) -> list[str]:
