@@ -269,7 +269,7 @@ def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
             )
         )
         messages = {"allreduce": 1, "powersgd": 2}.get(sync.way)
-        if messages and link:
+        if messages and link and not sync.bucket_bytes:  # what one stands still for buckets is not what they take
             points.append(Point(row["payload_bytes_per_step"] / messages, stood_s / messages, workers, link))
     return {"step_s": (alone,), "together_step_s": (apart,), "timed": tuple(timed), "points": tuple(points)}
 

@@ -46,9 +46,11 @@ def turns(records: Iterable[Mapping[str, Any]], workers: int) -> pd.DataFrame:
 
 
 def sync_of(name: str) -> Sync:
-    """The configuration that a trial's name stands for, such as "local_sgd, period 16" or "allreduce, float16"."""
-    way, _, detail = name.partition(", ")
-    field, _, value = detail.partition(" ")
-    if not detail:
-        return Sync(way=way)
-    return Sync(way=way, **{field: int(value)}) if value else Sync(way=way, gradient_dtype=detail)  # type: ignore[arg-type]
+    """The configuration that a trial's name stands for, such as "local_sgd, period 16", "allreduce, float16"
+    or "allreduce, float16, bucket_bytes 2000000"."""
+    way, *details = name.split(", ")
+    fields: dict[str, Any] = {}
+    for detail in details:
+        field, _, value = detail.partition(" ")
+        fields.update({field: int(value)} if value else {"gradient_dtype": detail})
+    return Sync(way=way, **fields)

@@ -34,6 +34,7 @@ _WAYS: Ways = {
     "keras": ({"way": "keras"}, 8),
     "allreduce, float32": ({"way": "allreduce", "gradient_dtype": "float32"}, 8),
     "allreduce, float16": ({"way": "allreduce"}, 8),
+    "allreduce, float16, bucket_bytes 2000000": ({"way": "allreduce", "bucket_bytes": 2_000_000}, 8),
     "powersgd, rank 4": ({"way": "powersgd"}, 16),
     "local_sgd, period 16": ({"way": "local_sgd"}, 32),
     "local_sgd, period 32": ({"way": "local_sgd", "period": 32}, 32),

@@ -51,6 +51,7 @@ def trial(rank):
         "keras": 1.2,
         "allreduce, float32": 1.1,
         "local_sgd, period 16": 0.42,
+        "allreduce, float16, bucket_bytes 2000000": 0.8,
     }
     for cycle in (1, 2, 3):
         for name, step_s in times.items():
@@ -101,7 +102,8 @@ def test_a_trial_tells_every_way_and_the_contention_of_boards_that_share_a_machi
     folder = add(build_run(tmp_path, workers=2, epochs=1, task="trial"), trial)
     measured = Measured.from_folder(folder)
     assert (measured.step_s, measured.together_step_s) == ((pytest.approx(0.38),), (pytest.approx(0.4),))
-    by_way = {timed.sync.way: timed for timed in measured.timed}
+    by_way = {timed.sync.way: timed for timed in measured.timed if not timed.sync.bucket_bytes}
+    assert len(measured.timed) == len(by_way) + 1  # buckets hide what they take: they are no point
     assert by_way["allreduce"].waiting_s == pytest.approx(0.01)
     assert by_way["keras"].waiting_s is None
     assert by_way["local_sgd"].average_s == pytest.approx(0.05 * 16)
@@ -123,6 +125,8 @@ def test_names_of_a_trial_are_configurations():
     assert sync_of("allreduce, float32") == Sync(way="allreduce", gradient_dtype="float32")
     assert sync_of("local_sgd, period 32") == Sync(way="local_sgd", period=32)
     assert sync_of("keras") == Sync()
+    buckets = Sync(way="allreduce", gradient_dtype="float16", bucket_bytes=2_000_000)
+    assert sync_of("allreduce, float16, bucket_bytes 2000000") == buckets
 
 
 def test_runs_complete_each_other_and_must_have_done_the_same(tmp_path):
