@@ -42,15 +42,16 @@ class Sitting:
     ) -> None:
         """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards.
 
-        With `turns`, boards take turns of some milliseconds on one core, each with an equal share of it, and all else
-        runs on the other cores: boards on two cores slow each other down at the memory, which real ones do not share.
+        With `turns`, boards take turns of some milliseconds on one core, each with its share of it (an equal one, unless
+        `hosts` has them), and all else runs on the other cores: boards on two cores slow each other down at the memory, which real ones do not share.
         """
         self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
         self._cores = self._others = os.sched_getaffinity(0)
         if turns:
             self._cores = {max(self._cores)}
             self._others = self._others - self._cores or self._cores
-            self._lab = {"lab_core_share": self.core_share, "lab_calibration_file": str(_CALIBRATION), **lab}
+            shares = {} if hosts else {"lab_core_share": self.core_share}  # it would come before those of single boards
+            self._lab = {**shares, "lab_calibration_file": str(_CALIBRATION), **lab}
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)
