@@ -42,8 +42,9 @@ class Sitting:
     ) -> None:
         """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards.
 
-        With `turns`, boards take turns of some milliseconds on one core, each with its share of it (an equal one, unless
-        `hosts` has them), and all else runs on the other cores: boards on two cores slow each other down at the memory, which real ones do not share.
+        With `turns`, boards take turns of some milliseconds on one core, each with its share of it (an equal one,
+        unless `hosts` has them), and all else runs on the other cores: boards on two cores slow each other down at the
+        memory, which real ones do not share.
         """
         self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
         self._cores = self._others = os.sched_getaffinity(0)
