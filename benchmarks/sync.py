@@ -27,6 +27,8 @@ from benchmarks.sitting import Sitting
 from trainer.config import load_run
 from trainer.events import read_records
 
+_CYCLES = 3
+
 
 def measure(engines: list[str]) -> Path:
     """Time all variants of the engines; returns the file written."""
@@ -37,7 +39,7 @@ def measure(engines: list[str]) -> Path:
             rate = int(whole * sitting.core_share)
             sitting.link(f"{rate}bit")
             for engine in engines:
-                rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting)
+                rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting, _CYCLES)
                 for row in compared(rows):
                     sitting.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
                 path = sitting.write(calibration=sitting.calibration(), summary=summary(sitting.rows))
@@ -47,7 +49,7 @@ def measure(engines: list[str]) -> Path:
 
 def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
     data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
-    return trial_rows(sitting.run(2, {"data": data}, run_config_task="trial"))
+    return trial_rows(sitting.run(2, {"epochs": _CYCLES, "data": data}, run_config_task="trial"))
 
 
 def trial_rows(folder: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from torch.distributed.optim import PostLocalSGDOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 BATCH, CLASSES, PORT, PERIOD = 64, 100, 29500, 16
-CYCLES, WARM_UP_STEPS = 5, 4
+WARM_UP_STEPS = 4
 ONE_BOARD, APART = "one board", "no exchange"  # one board alone; both, each for itself
 # communication hook -> steps in a cycle
 HOOKS = {ONE_BOARD: 16, APART: 16, "none": 8, "fp16": 8, "powersgd, rank 2": 16, "post-local SGD, period 16": 32}
@@ -125,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--chief", required=True)
+    parser.add_argument("--cycles", type=int, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://{options.chief}:{PORT}", rank=options.rank, world_size=2)
@@ -134,7 +135,7 @@ def main() -> None:
     order = random.Random(1)  # the same on both boards
     variants = {hook: Variant(hook) for hook in HOOKS}
     turns = []
-    for cycle in range(CYCLES + 1):  # the first one warms up
+    for cycle in range(options.cycles + 1):  # the first one warms up
         for hook in order.sample(sorted(HOOKS), len(HOOKS)):
             idle = hook == ONE_BOARD and options.rank > 0
             # local SGD averages once in 16 steps, wherever its turn begins
