@@ -56,6 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("gates_lab"), 50, 8, PROJECT / ".board-venv")
     variables = lab.inventory / "host_vars"
     variables.mkdir()
+    (variables / "board-1.json").write_text(json.dumps({"lab_core_share": 1}))  # it trains, while the others idle
     (variables / "board-6.json").write_text(json.dumps({"check_python": "/srv/other/python"}))
     (variables / "board-8.json").write_text(json.dumps({"check_home": "/srv/small"}))
     with running(lab, lab_dress="orin") as lab:
