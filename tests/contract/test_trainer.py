@@ -108,6 +108,26 @@ def test_a_rate_scaled_for_two_boards_is_reached_after_its_warm_up(on_board):
     assert recorded == pytest.approx(scaled)
 
 
+def test_adam_is_keras_adam(on_board):
+    ours, of_keras = on_board(
+        """
+        import tensorflow as tf
+        from trainer.schedule import Adam
+        def learnt(kind):
+            optimizer, generator = kind(0.1, beta_1=0.8, epsilon=1e-5), tf.random.Generator.from_seed(1, alg="philox")
+            variables = [tf.Variable(generator.normal(shape)) for shape in ([7, 5], [5])]
+            for _ in range(20):
+                gradients = [generator.normal(variable.shape) for variable in variables]
+                optimizer.apply_gradients(zip(gradients, variables))
+            found = [*variables, *optimizer.variables]
+            return [value for it in found for value in tf.reshape(it, [-1]).numpy().tolist()]
+        answer([learnt(Adam), learnt(tf.keras.optimizers.Adam)])
+        """
+    )
+    assert len(ours) == 3 * 40 + 1  # weights, both moments, and the number of updates
+    assert ours == pytest.approx(of_keras, abs=2e-5)  # float32, in another order
+
+
 def test_the_model_is_the_papers(on_board):
     found = on_board(
         """
