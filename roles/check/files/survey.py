@@ -23,9 +23,12 @@ from typing import Any, Dict, List, Optional
 VENV = """
 import json, platform
 from importlib import metadata
-found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions() if d.metadata["Name"]}
-names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
-version = next((found[name] for name in names if name in found), None)
+version = None
+for name in ("tensorflow-cpu-aws", "tensorflow-cpu", "tensorflow"):
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
 print(json.dumps({"python": platform.python_version(), "tensorflow": version}))
 """
 LISTENING = "0A"  # a state in /proc/net/tcp
