@@ -90,6 +90,7 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
         "until_first_step_s": max(record["time_s"] for record in starts) - sitting.command_began_s,
         "starts_apart_s": max(processes) - min(processes),
         "collect_s": seconds["collect"],
+        "controller_cpu_s": sitting.command_cpu_s,
         "stages_s": {name: value for name, value in seconds.items() if name != "training"},
     }
 
@@ -113,6 +114,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "outside_training_s_max": max(totals),
                     "until_first_step_s": statistics.median(row["until_first_step_s"] for row in own),
                     "collect_s": statistics.median(row["collect_s"] for row in own),
+                    "controller_cpu_s": statistics.median(row["controller_cpu_s"] for row in own),
                     "starts_apart_s": statistics.median(row["starts_apart_s"] for row in own),
                     "stages_s": {
                         name: statistics.median(row["stages_s"].get(name, 0.0) for row in own)
@@ -127,15 +129,16 @@ def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     stages = list(result["summary"][0]["stages_s"])
     lines = [
-        f"| boards | | outside training [s] (least to greatest) | {' | '.join(stages)} | starts apart [s] |",
-        f"|--:|---|--:|{'--:|' * len(stages)}--:|",
+        f"| boards | | outside training [s] (least to greatest) | {' | '.join(stages)} | starts apart [s] | "
+        "the controller's processes [s of a core] |",
+        f"|--:|---|--:|{'--:|' * len(stages)}--:|--:|",
     ]
     for row in result["summary"]:
         seconds = " | ".join(f"{row['stages_s'][name]:.1f}" for name in stages)
         lines.append(
             f"| {row['boards']} | {'warm' if row['warm'] else 'cold'} | {row['outside_training_s']:.1f} "
             f"({row['outside_training_s_min']:.1f} to {row['outside_training_s_max']:.1f}) | {seconds} | "
-            f"{row['starts_apart_s']:.2f} |"
+            f"{row['starts_apart_s']:.2f} | {row['controller_cpu_s']:.1f} |"
         )
     cores = len(os.sched_getaffinity(0))
     return "\n".join(
