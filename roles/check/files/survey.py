@@ -121,10 +121,10 @@ def _memory(root: Path) -> Dict[str, int]:
 
 def _power(root: Path) -> Dict[str, Any]:
     """The power mode, and the masks of the GPU's parts that it switches off: live ones, else the mode's."""
-    printed = _output("nvpmodel", "-q") or _output("sudo", "-n", "nvpmodel", "-q")
+    config = _text(root / "etc/nvpmodel.conf") or ""
+    printed = config and (_output("nvpmodel", "-q") or _output("sudo", "-n", "nvpmodel", "-q"))
     found = re.search(r"NV Power Mode: *(\S+)\s+(\d+)", printed or "")
     mode, number = found.groups() if found else (None, None)
-    config = _text(root / "etc/nvpmodel.conf") or ""
     paths = {name: _text(Path(path)) for name, path in re.findall(r"^(\w+_PG_MASK)\s+(/\S+)", config, re.M)}
     block = re.search(rf"<\s*POWER_MODEL ID=\d+ NAME={re.escape(mode or '')}\s*>([^<]*)", config) if mode else None
     planned = dict(re.findall(r"^\w+ (\w+_PG_MASK)\s+(\S+)", block[1] if block else "", re.M))
