@@ -21,7 +21,7 @@ provision-rehearsal: setup setup-boards ## provision, check and restore two emul
 	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
-bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (an hour; ARGS=--help)
+bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (50 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## accuracy of the fast ways (an hour; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)

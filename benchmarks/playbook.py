@@ -127,7 +127,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
-    stages = list(result["summary"][0]["stages_s"])
+    stages = ["ansible's own start", *dict.fromkeys(_STAGES.values()), "collect"]  # as they follow each other
     lines = [
         f"| boards | | outside training [s] (least to greatest) | {' | '.join(stages)} | starts apart [s] | "
         "the controller's processes [s of a core] |",
