@@ -5,6 +5,7 @@ import importlib
 import json
 import pkgutil
 import re
+import statistics
 import shlex
 from pathlib import Path
 
@@ -154,6 +155,15 @@ def test_figures_in_words_are_the_measured_ones():
     for row in (*keras, *local):
         spread = f"{row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}"
         assert f"{row['efficiency']:.2f} ({spread}); {100 * row['of_apart']:.0f} %" in claims
+    for row in measured("playbook"):
+        if row["warm"] and row["boards"] != 8:
+            least, middle, most = (row[f"outside_training_s{end}"] for end in ("_min", "", "_max"))
+            assert f"{middle:.1f} s ({least:.1f} to {most:.1f})" in claims, row["boards"]
+    slower = json.loads((PROJECT / "docs/data/bench-straggler.json").read_text())["rows"]
+    seconds = {row["arm"]: [it["epoch_s"] for it in slower if it["arm"] == row["arm"]] for row in slower}
+    middle = {arm: statistics.median(found) for arm, found in seconds.items()}
+    for arm in ("equal parts", "in proportion"):
+        assert f"{1.5 * middle[arm] / middle['one board']:.2f} (n={len(seconds[arm])})" in claims, arm
     for row in measured("sync"):
         if row["boards"] == 2 and row["sync"] != "no exchange":
             assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
