@@ -5,8 +5,8 @@ import importlib
 import json
 import pkgutil
 import re
-import statistics
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
