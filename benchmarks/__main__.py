@@ -32,8 +32,9 @@ def _add(commands: Any) -> None:
         added.set_defaults(make=make)
         return added
 
-    speed = command("sync", "images/s of every way, and of PyTorch's DDP", lambda o: _of("sync").measure(o.engines))
+    speed = command("sync", "images/s of every way, and of PyTorch's DDP", _speed)
     speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
+    speed.add_argument("--own-cores", action="store_true", help="a core for each board, for docs/scaling.md")
     real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)
     real.add_argument(
         "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
@@ -69,6 +70,10 @@ def _add(commands: Any) -> None:
 def _of(name: str) -> Any:
     """The module, imported now: matplotlib and pandas take a second."""
     return importlib.import_module(f"benchmarks.{name}")
+
+
+def _speed(options: Options) -> object:
+    return _of("sync").measure(options.engines, options.own_cores)
 
 
 def _accuracy(options: Options) -> object:

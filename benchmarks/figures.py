@@ -118,7 +118,7 @@ def speed(result: dict[str, Any]) -> str:
             axes.set_yticks(range(len(rows)), [names[row["engine"]] + row["sync"] for row in rows])
             for at in (1, 2):
                 axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
-            axes.set_xlim(0, 2.25)
+            axes.set_xlim(0, 1.15 * max(row["speedup_max"] for row in two))  # room for the figures
             axes.tick_params(axis="y", length=0)
             rate = next(row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link)
             axes.set_title(f"{link} ({rate / 1e6:.0f} Mbit/s)", loc="left", fontsize=11)

@@ -6,8 +6,8 @@ the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
 Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
 which has nothing to do with agreeing. So here they take turns on one core, with less than half of it each, and a link
-that is as much slower. A row "no exchange" shows what two boards reach that train each for itself, and `of_apart` is a
-way's share of that.
+that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no exchange" shows
+what two boards reach that train each for itself, and `of_apart` is a way's share of that.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from trainer.events import read_records
 _CYCLES = 3
 
 
-def measure(engines: list[str]) -> Path:
-    """Time all variants of the engines; returns the file written."""
-    with Sitting("sync", turns=True, lab_more_envs={ddp.ON_BOARD: str(ddp.environment())}) as sitting:
+def measure(engines: list[str], own_cores: bool = False) -> Path:
+    """Time all variants of the engines; returns the file written. With `own_cores` boards take no turns."""
+    name, envs = "sync-cores" if own_cores else "sync", {ddp.ON_BOARD: str(ddp.environment())}
+    with Sitting(name, turns=not own_cores, lab_more_envs=envs) as sitting:
         known = sitting.calibration()
         of_paper = known["link_rate_bit_per_s"] / known["core_share"]
         for link, whole in {"paper's ratio": of_paper, "1 Gbit/s": 1e9}.items():
-            rate = int(whole * sitting.core_share)
+            rate = int(whole * known["core_share"])
             sitting.link(f"{rate}bit")
             for engine in engines:
                 rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting, _CYCLES)
