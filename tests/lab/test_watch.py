@@ -79,8 +79,8 @@ def test_a_run_is_shown_while_it_goes_on_and_after_an_ssh_server_was_restarted(r
         assert re.search(r"\d (s|min) left", frame) and re.search(
             r"validation accuracy \S+ 0\.\d{3} after epoch", frame
         )
-        memory = [line.split()[-1] for line in frame.splitlines() if "board-" in line]
-        assert all(float(gigabytes) > 0 for gigabytes in memory)  # telemetry
+        rows = [line for line in frame.splitlines() if re.match(r" ?board-\d ", line)]  # alerts name boards, too
+        assert len(rows) == 2 and all(float(row.split()[-1]) > 0 for row in rows)  # telemetry: GB of memory
         before = [steps_of(frame, board) or 0 for board in (1, 2)]
 
         lab.ssh(2, "pkill sshd", user="root")  # the open connection, too
