@@ -55,16 +55,9 @@ def take_turns(session: Session, ways: Ways, cycles: int, alone_steps: int) -> t
 
     A cluster of one board has nobody to agree with, so that only the board alone is timed.
     """
-    turns: Dict[str, Tuple[Turn, int, Session]] = {}
     model, plain = _plain_turn(session)
     plain()
-    for name, (fields, steps) in ways.items() if session.cluster.workers > 1 else ():
-        own = _with(session, fields)
-        turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(own)
-        for _ in range(warm_up):
-            turn()
-            session.log.progress()
-        turns[name] = (turn, steps, own)
+    turns = _ready(session, ways) if session.cluster.workers > 1 else {}
     turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, alone_steps, session)
     if session.cluster.workers > 1:
         turns[APART] = (plain, alone_steps, session)
@@ -77,6 +70,21 @@ def take_turns(session: Session, ways: Ways, cycles: int, alone_steps: int) -> t
             session.log.write(_timed(name, cycle, turn, steps, own))
             session.log.progress()
     return model
+
+
+def _ready(session: Session, ways: Ways) -> Dict[str, Tuple[Turn, int, Session]]:
+    """Of each way its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
+    turns = {}
+    board = Board(session)  # its model trains in all of the kit's own ways: what it learns is of no use
+    board.last_step = 10**9
+    for name, (fields, steps) in ways.items():
+        own = _with(session, fields)
+        turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(board.under(own))
+        for _ in range(warm_up):
+            turn()
+            session.log.progress()
+        turns[name] = (turn, steps, own)
+    return turns
 
 
 def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial:
@@ -139,10 +147,10 @@ def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
     return turn
 
 
-def _own_turn(session: Session) -> Tuple[Turn, int]:
+def _own_turn(board: Board) -> Tuple[Turn, int]:
     """A step of the kit's own ways, and how many to make before timing."""
-    board, batches, made = Board(session), iter(_batches(session)), 0
-    board.last_step = 10**9
+    session = board.session
+    batches, made = iter(_batches(session)), 0
     way = WAYS[session.config.sync.way](board)
 
     def turn() -> None:

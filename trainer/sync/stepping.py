@@ -7,6 +7,7 @@ when. Records are those of `fit`: the same callback writes them.
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import (
     TYPE_CHECKING,
     Callable,
@@ -79,10 +80,17 @@ class Board:
             tf.TensorSpec([None, *array.shape[1:]], array.dtype)
             for array in (session.images.x_train, session.images.y_train)
         ]
+        # the logs with a batch, and its gradient: a tensor for each trainable variable. Traced once for all steps
+        self.backward = tf.function(self._backward, input_signature=self.signature)
         self._begin_alike()
 
-    def backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
-        """The logs with this batch, and its gradient: a tensor for each trainable variable. In a tf.function."""
+    def under(self, session: Session) -> Board:
+        """The same model and optimizer, where another session says how boards agree."""
+        board = copy.copy(self)
+        board.session = session
+        return board
+
+    def _backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
         scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
         with tf.GradientTape() as tape:
             probabilities = self.model(images, training=True)
