@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ class Session:
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
+        _compute_in_order()
         # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
         self.strategy = self._build_strategy()
         self._use_the_gpu()
@@ -217,6 +219,16 @@ class Session:
     def _load_images(self) -> archives.Images:
         config, staged = self.config.data, self._run.assets["dataset"]
         return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
+
+
+def _compute_in_order() -> None:
+    """On a board with one core (or a share of one): let TensorFlow's executor have a second thread.
+
+    A single one follows the backward pass to its end, and computes the weights' gradients after it, the first layer's
+    first: no bucket could leave sooner, and an average in the background would wait for a step to end.
+    """
+    if len(os.sched_getaffinity(0)) == 1:
+        tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 def _spent(records: List[Dict[str, Any]]) -> float:

@@ -67,6 +67,14 @@ def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.ensure_shape(tf.numpy_function(lambda: np.float64(time.time()), [], tf.float64), [])
 
 
+def moment(tensor: tf.Tensor) -> tf.Tensor:
+    """The same of one tensor, in no order with other moments: for what goes on meanwhile. It costs a call to Python."""
+    element = tf.reshape(tensor, [-1])[0]
+    with tf.device("CPU:0"):
+        now = tf.numpy_function(lambda _: np.float64(time.time()), [element], tf.float64, stateful=False)
+        return tf.ensure_shape(now, [])
+
+
 @functools.lru_cache(maxsize=None)
 def _timestamp_works() -> bool:
     """TensorFlow refuses its clock, which is the cheaper one, where all operations are to be deterministic."""

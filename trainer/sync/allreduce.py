@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import tensorflow as tf
 
-from trainer.stopwatch import ready
+from trainer.stopwatch import moment, ready
 from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
 from trainer.sync.stepping import Board, Together
 
@@ -48,10 +48,16 @@ class GradientMean(tf.Module):
             return [self._means[0].timed(vectors[0], self._stopwatch)]
         # these overlap the backward pass; what the step stands still for is what comes after its end
         small = [mean.scaled(vector) for mean, vector in zip(self._means, vectors)]
+        left = [moment(vector) for vector in small]
         here = ready(small)
         came = [mean_over_boards(self._strategy, vector) for vector in small]
+        back = [moment(vector) for vector in came]
         stood_s = tf.maximum(ready(came) - here, 0.0)
-        with tf.control_dependencies([self._stopwatch.add(stood_s, None, payload_bytes=self.payload_bytes)]):
+        # one collective begins when the one before has ended
+        begun = [left[0], *[tf.maximum(own, before) for own, before in zip(left[1:], back)]]
+        hidden_s = tf.add_n([tf.maximum(tf.minimum(end, here) - begin, 0.0) for begin, end in zip(begun, back)])
+        noted = self._stopwatch.add(stood_s, None, hidden_s, payload_bytes=self.payload_bytes)
+        with tf.control_dependencies([noted]):
             return [mean.unscaled(vector) for mean, vector in zip(self._means, came)]
 
 
