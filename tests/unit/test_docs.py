@@ -167,3 +167,8 @@ def test_figures_in_words_are_the_measured_ones():
     for row in measured("sync"):
         if row["boards"] == 2 and row["sync"] != "no exchange":
             assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
+    single = {row["variant"]: row for row in measured("single")}
+    kit, head, cached = single["kit"], single["head"], single["head, cached features"]
+    saved = [f"{-100 * kit[name]:.1f}" for name in ("cost", "cost_max", "cost_min")]
+    assert f"{saved[0]} % less ({saved[1]} to {saved[2]} %)" in claims
+    assert f"{head['epoch_s'] / cached['epoch_s']:.1f} times;" in claims
