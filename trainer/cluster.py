@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
+_REMEDY = "render TF_CONFIG with playbooks/run_experiment.yml"
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -19,8 +21,7 @@ class Cluster:
     def __post_init__(self) -> None:
         if not 0 <= self.rank < len(self.addresses):
             raise ValueError(
-                f"task index {self.rank} is outside the cluster of {len(self.addresses)} workers: "
-                "render TF_CONFIG with playbooks/run_experiment.yml"
+                f"task index {self.rank} is outside the cluster of {len(self.addresses)} workers: {_REMEDY}"
             )
 
     @property
@@ -53,9 +54,10 @@ def load_cluster(path: Path) -> Cluster:
     """The cluster of a tf_config.json. Raises ValueError where the file does not describe one."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        addresses, task = raw["cluster"]["worker"], raw["task"]
-        if task["type"] != "worker":
-            raise ValueError(f"task type is {task['type']!r}; this kit has only workers")
-        return Cluster(addresses=list(addresses), rank=int(task["index"]))
-    except (OSError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a TF_CONFIG: {error!r}") from error
+        addresses, task = list(raw["cluster"]["worker"]), raw["task"]
+        kind, rank = task["type"], int(task["index"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a TF_CONFIG ({error!r}): {_REMEDY}") from error
+    if kind != "worker":
+        raise ValueError(f"{path} has the task type {kind!r}, but this kit has only workers: {_REMEDY}")
+    return Cluster(addresses=addresses, rank=rank)

@@ -104,7 +104,10 @@ class Session:
         if self._resumed is not None:
             epoch, arrays = self._resumed
             if [variable.shape for variable in self._state] != [array.shape for array in arrays]:
-                raise ValueError(f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising")
+                raise ValueError(
+                    f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising: "
+                    "begin a new run, without resume"
+                )
             for variable, array in zip(self._state, arrays):
                 variable.assign(array)
             self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))

@@ -38,9 +38,16 @@ def test_tensorflow_gets_what_was_rendered(tmp_path, monkeypatch):
     [
         ({"cluster": {}}, "is not a TF_CONFIG"),
         (tf_config(index=2), "task index 2 is outside the cluster of 2 workers"),
-        (tf_config(kind="ps"), "task type is 'ps'"),
+        (tf_config(kind="ps"), "task type 'ps', but this kit has only workers: render"),
     ],
 )
 def test_what_is_not_a_cluster_is_refused(tmp_path, value, says):
     with pytest.raises(ValueError, match=says):
         load_cluster(written(tmp_path, value))
+
+
+def test_a_torn_file_is_named(tmp_path):
+    path = tmp_path / "tf_config.json"
+    path.write_text(json.dumps(tf_config())[:30])
+    with pytest.raises(ValueError, match=r"tf_config.json is not a TF_CONFIG .*: render TF_CONFIG with playbooks/"):
+        load_cluster(path)

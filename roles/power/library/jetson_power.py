@@ -59,7 +59,7 @@ def parse_mode(text: str) -> int:
     """
     found = re.search(r"^NV Power Mode:.*\n\s*(\d+)\s*$", text, re.MULTILINE)
     if not found:
-        raise ValueError(f"no power mode in {text!r}")
+        raise ValueError(f"no power mode in {text!r}: see what 'nvpmodel -q' says on the board")
     return int(found[1])
 
 
@@ -95,7 +95,7 @@ def clocks_pinned(text: str) -> bool:
         elif "MinFreq" in field and "MaxFreq" in field:
             pinned.append(field["MinFreq"] == field["MaxFreq"])
     if not pinned:
-        raise ValueError(f"no frequencies in {text!r}")
+        raise ValueError(f"no frequencies in {text!r}: see what 'jetson_clocks --show' says on the board")
     return all(pinned)
 
 
