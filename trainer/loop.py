@@ -228,7 +228,7 @@ def _compute_in_order() -> None:
     """On a board with one core (or a share of one): let TensorFlow's executor have a second thread.
 
     A single one follows the backward pass to its end, and computes the weights' gradients after it, the first layer's
-    first: no bucket could leave sooner, and an average in the background would wait for a step to end.
+    first: no bucket could leave sooner.
     """
     if len(os.sched_getaffinity(0)) == 1:
         tf.config.threading.set_inter_op_parallelism_threads(2)
