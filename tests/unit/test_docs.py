@@ -147,8 +147,9 @@ def test_figures_in_words_are_the_measured_ones():
     efficiency = {(row["sync"], row["boards"]): row for row in measured("scale")}
     keras, local = ([efficiency[way, boards] for boards in (2, 4, 8)] for way in ("keras", "local_sgd, period 16"))
     assert (
-        f"two boards have an efficiency of {keras[0]['efficiency']:.2f} and eight of {keras[2]['efficiency']:.2f}, "
-        f"with local SGD {local[0]['efficiency']:.2f} and {local[2]['efficiency']:.2f};"
+        f"two boards reach {100 * keras[0]['of_apart']:.0f} % of the images per second that they reach without any "
+        f"exchange, and eight {100 * keras[2]['of_apart']:.0f} %; with local SGD {100 * local[0]['of_apart']:.0f} % "
+        f"and {100 * local[2]['of_apart']:.0f} %"
     ) in readme
     fast = next(row for row in measured("accuracy") if row["arm"] == "two boards, fast")
     assert f"learn as much as one and get there {fast['times_faster']:.2f} times sooner" in readme
