@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
     Raises ArchiveError where the file is missing, torn, or does not have the expected arrays.
     """
     try:
-        images = _load_npz(path) if source == "npz" else _load_cifar100(path)
+        images = _FORMATS[source].load(path)
     except FileNotFoundError as error:
         raise ArchiveError(f"{path} does not exist: give the path of the archive in data.path") from error
     except (
@@ -61,7 +61,7 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
     ) as error:
         raise ArchiveError(f"{path} is corrupt ({error}): fetch or write it again") from error
     except (KeyError, ValueError, TypeError) as error:
-        raise ArchiveError(f"{path} is not {_FORMATS[source]}: {error}") from error
+        raise ArchiveError(f"{path} is not {_FORMATS[source].name}: {error}") from error
     for key, wanted, labels in (
         ("data.train_images", train_images, images.y_train),
         ("data.validation_images", validation_images, images.y_test),
@@ -76,13 +76,6 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
         images.classes,
         images.synthetic,
     )
-
-
-_FORMATS = {
-    "cifar100": "CIFAR-100's python archive",
-    "synthetic": "CIFAR-100's python archive",
-    "npz": "a NumPy archive with x_train, y_train, x_test, y_test",
-}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -136,3 +129,16 @@ def _load_npz(path: Path) -> Images:
         raise ValueError("x_train and x_test differ in the size of their images")
     classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
     return Images(arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"], classes, False)
+
+
+class _Format(NamedTuple):
+    name: str
+    load: Callable[[Path], Images]
+
+
+_CIFAR100 = _Format("CIFAR-100's python archive", _load_cifar100)
+_FORMATS = {  # of data.source
+    "cifar100": _CIFAR100,
+    "synthetic": _CIFAR100,  # generated in it
+    "npz": _Format("a NumPy archive with x_train, y_train, x_test, y_test", _load_npz),
+}

@@ -15,9 +15,13 @@ from typing import Callable, Dict, List, Optional
 from trainer import archives, synthetic
 from trainer.config import ConfigError, Data, Model
 
-CIFAR100_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-# the checksum in Keras' cifar100.load_data, and what is in that archive
-CIFAR100_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+# data.source -> address of its archive, and the checksum that Keras' loader of it has
+DOWNLOADS = {
+    "cifar100": (
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ),
+}
 # keras.applications' MobileNetV2 without top. Keras gives no checksum for it: the first download is pinned in a file
 # beside it, and model.weights_sha256 may name it
 IMAGENET_URL = (
@@ -81,9 +85,9 @@ def _dataset(config: Data, project: Path, cache: Path) -> Asset:
         if not path.exists():
             synthetic.write_archive(path, *counts)
         return Asset(path, archives.sha256(path))
-    if config.source == "cifar100" and config.path is None:
-        return _pinned("data.path", CIFAR100_URL, CIFAR100_SHA256, cache)
-    asset = _pinned("data.path", str(config.path), config.sha256, cache, project)
+    if config.path is None:
+        return _pinned("data.path", *DOWNLOADS[config.source], cache)
+    asset = _pinned("data.path", config.path, config.sha256, cache, project)
     archives.load(config.source, asset.source, config.train_images, config.validation_images)
     return asset
 

@@ -177,9 +177,10 @@ def test_an_address_without_an_answer_is_a_problem(project):
 def test_the_official_archive_must_have_the_official_checksum(project, tmp_path, monkeypatch):
     archive = tmp_path / "cifar-100-python.tar.gz"
     archive.write_bytes(b"not it")
-    monkeypatch.setattr(assets, "CIFAR100_URL", archive.as_uri())
+    _, official = assets.DOWNLOADS["cifar100"]
+    monkeypatch.setitem(assets.DOWNLOADS, "cifar100", (archive.as_uri(), official))
     override = {"data": {"source": "cifar100", "train_images": None, "validation_images": None}}
-    assert assets.CIFAR100_SHA256 in problems(project, override=override)[0]
+    assert official in problems(project, override=override)[0]
 
 
 @pytest.mark.parametrize(
