@@ -66,12 +66,12 @@ class ActionModule(ActionBase):
                 f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
                 f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
             )
-        self._unpack(archive, home)
+        self._unpack(archive, home, run_id)
         # only now: what could not be fetched stays where it is
         self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
         return {**answer, "changed": True}
 
-    def _unpack(self, archive: str, home: Path) -> None:
+    def _unpack(self, archive: str, home: Path, run_id: str) -> None:
         local = home.with_suffix(".tar.gz")
         try:
             self._connection.fetch_file(archive, str(local))
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
                 packed.extractall(home, filter="data")
         except (OSError, tarfile.TarError, EOFError) as error:
             raise AnsibleActionFail(
-                f"the board's logs did not arrive whole ({error}): collect the run again"
+                f"the board's logs did not arrive whole ({error}): run playbooks/collect.yml -e run_id={run_id}"
             ) from error
         finally:
             local.unlink(missing_ok=True)

@@ -30,6 +30,8 @@ RETURN = """
 rules: {type: str, returned: always, description: [The rules in the kernel's words; empty without any.]}
 """
 
+_REMEDY = "run the script on the board to see more, or keep the boards' network to themselves and leave the rules out"
+
 
 class RulesError(Exception):
     """What went wrong."""
@@ -49,7 +51,7 @@ def wanted(module: AnsibleModule, script: str) -> str:
     """
     code, out, errors = module.run_command(["unshare", "--net", "sh", "-c", '"$1" load && "$1" show', "sh", script])
     if code:
-        raise RulesError(f"the kernel refuses the rules of {script}: {errors.strip()}")
+        raise RulesError(f"the kernel refuses the rules of {script}: {errors.strip()}; {_REMEDY}")
     return str(out)
 
 
@@ -63,7 +65,8 @@ def apply(module: AnsibleModule) -> dict[str, Any]:
     if before != after and not module.check_mode:
         code, _, errors = module.run_command([script, "load" if present else "clear"])
         if code or live(module, script) != after:
-            raise RulesError(f"{script} could not change the rules: {errors.strip() or 'they differ afterwards'}")
+            wrong = errors.strip() or "they differ afterwards"
+            raise RulesError(f"{script} could not change the rules: {wrong}; {_REMEDY}")
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "kernel", script, lineterm="")
     return {"changed": before != after, "rules": after, "diff": {"prepared": "\n".join(lines)}}
 

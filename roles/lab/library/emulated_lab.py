@@ -88,7 +88,8 @@ def present(lab_dir: str, interface: str, address: str, check: bool) -> list[str
     process = start(["unshare", "--net", "--", "sleep", "infinity"], lab_dir, wanted, Path(lab_dir))
     while not any(owner.pid == process.pid for owner in switches(lab_dir)):
         if process.poll() is not None:
-            raise LabError(f"the switch ended: {Path(lab_dir, 'init.log').read_text().strip()}")
+            log = Path(lab_dir, "init.log").read_text().strip()
+            raise LabError(f"the switch ended: {log or 'no reason given'}; run lab_down, then lab_up")
         time.sleep(0.005)
     wire_switch(process.pid, interface, address)
     return ["started the switch"]

@@ -259,7 +259,7 @@ def _start(board: Board) -> Owner:
         time.sleep(0.01)
     end_owners(_parts(board.lab_dir, board.name))
     log = (board.folder / "init.log").read_text().strip()
-    raise LabError(f"it did not start: {log or 'no reason given'}")
+    raise LabError(f"it did not start: {log or 'no reason given'}; run lab_down, then lab_up")
 
 
 def _require_python(init: Owner) -> None:
@@ -308,5 +308,5 @@ def _start_sshd(board: Board, init: Owner) -> None:
     while not _answers(board.host):
         if time.monotonic() > deadline:
             log = run([*inside(init.pid, "mount"), "tail", "-n3", "/var/log/cluster-kit-sshd.log"])
-            raise LabError(f"its ssh server does not answer on {board.host}: {log.strip()}")
+            raise LabError(f"its ssh server does not answer on {board.host}: {log.strip()}; run lab_down, then lab_up")
         time.sleep(0.02)

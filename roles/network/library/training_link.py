@@ -107,7 +107,7 @@ def find_interface(module: AnsibleModule, address: str) -> Path:
     """
     code, out, errors = module.run_command(["ip", "-json", "address", "show"])
     if code:
-        raise LinkError(f"'ip -json address show' failed: {errors.strip()}")
+        raise LinkError(f"'ip -json address show' failed: {errors.strip()}; reinstall iproute2 on the board")
     addresses = {each["ifname"]: [info["local"] for info in each.get("addr_info", [])] for each in json.loads(out)}
     found = [name for name, local in addresses.items() if address in local]
     if len(found) == 1:
@@ -122,7 +122,7 @@ def find_interface(module: AnsibleModule, address: str) -> Path:
 def must(module: AnsibleModule, *arguments: str) -> str:
     code, out, errors = module.run_command(list(arguments))
     if code:
-        raise LinkError(f"'{' '.join(arguments)}' failed: {(errors or out).strip()}")
+        raise LinkError(f"'{' '.join(arguments)}' failed: {(errors or out).strip()}; try it on the board")
     return str(out).strip()
 
 
