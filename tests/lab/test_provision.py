@@ -68,7 +68,10 @@ def provision(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Provision
 
 class TestPythonEnv:
     def test_wrong_settings_are_refused_with_value_and_remedy(self, provision: Provisioning) -> None:
-        wrong = ({"python_env_tensorflow": "/no/where.whl"}, {"python_env_pycuda": "pycuda>2022"})
+        wrong = (
+            {"python_env_tensorflow": "/no/where.whl", "python_env_tensorflow_sha256": "abc"},
+            {"python_env_pycuda": "pycuda>2022"},
+        )
         outcome = provision("python_env", *wrong)
         for board, setting in enumerate(wrong, 1):
             for name, value in setting.items():
@@ -147,7 +150,7 @@ class TestNetwork:
             assert lab.root(1, "cat /sys/class/net/eth0/mtu /root/mtu") == "1400\n1400"
             assert provision.done("network", {"network_mtu": 1400}).changed == 0
             provision.done("network", {"network_mtu": 1300})
-            restored = lab.play("restore", "--limit", "board-1")  # not to 1400
+            restored = lab.play("restore", "--tags", "network", "--limit", "board-1")  # not to 1400
             assert restored.ok, restored.output
             assert lab.root(1, "cat /sys/class/net/eth0/mtu; ls /root/mtu 2>/dev/null") == "1500"
         finally:

@@ -79,7 +79,6 @@ def provisioning_variables(folder: Path, environment: str) -> dict[str, Any]:
     return {
         **{name: value for name, value in of_the_lab.items() if name.startswith("jetpack_")},
         "run_config_experiment": "rehearsal",
-        "ansible_python_interpreter": "/usr/bin/python3",
         "python_env_path": environment,
         "python_env_python": f"{config['home']}/python{python}",
         "python_env_python_version": python,
