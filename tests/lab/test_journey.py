@@ -26,10 +26,10 @@ PORT = 12345
 STORED = "/var/lib/cluster-kit/jetson_clocks.conf"
 RELEASE = "/etc/nv_tegra_release"
 SHORT = {
-    "epochs": 2,
+    "epochs": 1,
     "batch_size": 32,
     "data": {"train_images": 128, "validation_images": 64},
-    "model": {"image_size": 32},
+    "model": {"image_size": 32, "fine_tune": "head"},  # seconds less to trace
 }
 NO_NFTABLES = """\
 mv /usr/sbin/nft /usr/sbin/nft.real
@@ -87,9 +87,7 @@ class Orins(Boards):
             upper = self.lab.folder / "boards" / board / "upper"
             for path in upper.rglob("*"):
                 name = str(path.relative_to(upper))
-                if not re.match(
-                    r"(var/log|var/cache/apt|home/\w+/[.]ansible|root/[.]ansible|var/lib/sudo|run)(/|$)", name
-                ):
+                if not COMES_AND_GOES.match(name):
                     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
                     found[f"{board}:{name}"] = (path.lstat().st_mode, content)
         return found
@@ -145,11 +143,11 @@ def test_enrolment(enrolled: Any, fresh: Any) -> None:
 
 def test_a_preview_changes_nothing(boards: Orins, fresh: Any) -> None:
     before = boards.files()
-    outcome = boards.done("provision", "--check", "--diff")
+    outcome = boards.done("provision", "--check", "--diff", "--limit", "orin-1")
     assert boards.files() == before
     assert boards.state() == fresh
     for words in ("apt would install nvidia-jetpack=5.1.1-b56", "/home/nvidia/venv would be changed: there is none"):
-        assert outcome.output.count(words) == 2, outcome.output
+        assert words in outcome.output, outcome.output
 
 
 def test_other_releases_are_refused_by_name(boards: Orins) -> None:
@@ -218,6 +216,8 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
         "run_config_runs_dir": str(tmp_path),
         "check_measure_network": True,
         "check_throughput_fraction": 0.1,  # other tests' load is not the link's
+        "check_disk_bytes": 10**15,
+        "waive": ["board.disk"],
     }
     train = [
         *(str(ANSIBLE / "ansible-playbook"), "-i", str(boards.inventory), "playbooks/run_experiment.yml"),
@@ -236,6 +236,10 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "succeeded"
     assert manifest["gates"]["boards"]["orin-1"]["power_mode"] == "MAXN"
+    assert manifest["gates"]["waived"] == ["board.disk"]
+    findings = [(finding["board"], finding["gate"], finding["waived"]) for finding in manifest["gates"]["findings"]]
+    assert findings == [("orin-1", "board.disk", True), ("orin-2", "board.disk", True)]
+    assert "gates.json" in manifest["sha256"]
     assert {board["facts"]["jetpack"] for board in manifest["boards"]} == {"5.1.1"}
     measured = {(record["from"], record["to"]): record["bit_per_s"] for record in manifest["gates"]["measured"]}
     assert set(measured) == {("orin-1", "orin-2"), ("orin-2", "orin-1")}
@@ -300,12 +304,12 @@ def test_another_mode_may_need_no_reboot_and_must_exist(boards: Orins) -> None:
 
 def test_restoring_gives_back_what_was_before(boards: Orins, fresh: list[list[str]]) -> None:
     provisioned = boards.state()
-    preview = boards.done("restore", "--check", "--diff")
+    preview = boards.done("restore", "--check", "--diff", "--limit", "orin-2")
     assert boards.state() == provisioned != fresh
-    assert min(preview.changes.values()) > 0
+    assert preview.changes["orin-2"] > 0
     boards.lab.root(1, "mkdir /opt/purged; touch /opt/purged/file /opt/cluster-kit/file")
     boards.done("restore", purge=True, restore_purge_paths=["/opt/purged", "/opt/cluster-kit"])
     assert boards.state() == fresh
     # the environment of emulated boards is mounted, and stays
     assert boards.lab.root(1, "ls -A /opt/cluster-kit; ls /opt/purged 2>/dev/null") == "venv"
-    assert boards.done("restore", purge=True).changes == {"orin-1": 0, "orin-2": 0}
+    assert boards.done("restore", "--limit", "orin-1", purge=True).changes == {"orin-1": 0}
