@@ -61,6 +61,8 @@ def test_boards_end_with_the_same_weights(weights):
     first, second = weights
     for way in first:
         np.testing.assert_allclose(first[way], second[way], atol=2e-6, err_msg=way)
+    for way in ("local_sgd", "local_sgd, outer", "local_sgd, rest"):  # they take over the last average
+        np.testing.assert_array_equal(first[way], second[way], err_msg=way)
 
 
 def difference(weights, way, other):
@@ -128,9 +130,10 @@ def test_what_is_handed_to_collectives_is_counted(records):
     parameters = records[0]["allreduce"]["split"]["payload_bytes"] / 4 / 20
     assert parameters == 3 * 3 * 3 * 8 + 8 + 2 * 2 * 8 * 5 + 5
     assert payload(records, "buckets") == payload(records, "allreduce") == 2 * payload(records, "float16")
-    # 20 steps, an average every 4, and one at the end
-    assert payload(records, "local_sgd, in line") == 6 * 4 * parameters
-    assert payload(records, "local_sgd") == 6 * 2 * parameters
+    # 20 steps: an average every 4; every 7, and one at the end
+    assert payload(records, "local_sgd, in line") == 5 * 4 * parameters
+    assert payload(records, "local_sgd") == 5 * 2 * parameters
+    assert payload(records, "local_sgd, rest") == 3 * 4 * parameters
     assert payload(records, "one board") == 0
 
 
@@ -150,8 +153,9 @@ def test_time_is_split(records):
 
 def test_every_average_records_how_far_the_boards_were_apart(records):
     averages = records[0]["local_sgd, in line"]["records"]
-    assert [record["step"] for record in averages] == [4, 8, 12, 16, 20, 20]
-    assert all(record["distance"] > 0 and record["moved"] > 0 for record in averages[:-1])
+    assert [record["step"] for record in averages] == [4, 8, 12, 16, 20]
+    assert [record["step"] for record in records[0]["local_sgd, rest"]["records"]] == [7, 14, 20]
+    assert all(record["distance"] > 0 and record["moved"] > 0 for record in averages)
     # two boards are equally far from their mean
     others = records[1]["local_sgd, in line"]["records"]
     assert [record["distance"] for record in averages] == pytest.approx([record["distance"] for record in others])

@@ -135,6 +135,7 @@ SCENARIOS = {
         "outer_momentum": 0.5,
     },
     "local_sgd, epochs end while averages travel": {"way": "local_sgd", "period": 1, "epochs": 12, "uneven": True},
+    "local_sgd, rest": {"way": "local_sgd", "gradient_dtype": "float32", "period": 7},
     "local_sgd, warm": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
     "powersgd, full rank": {"way": "powersgd", "gradient_dtype": "float32", "rank": 100},
     "powersgd": {"way": "powersgd", "gradient_dtype": "float32", "rank": 2},

@@ -77,10 +77,13 @@ class LocalSgd(tf.Module):
         return logs
 
     def settle(self) -> None:
-        """An average of all that was learned, waited for."""
+        """An average of all that was learned since the last one, waited for."""
         if self._apart:
-            self._averaging.begin(self._board.last_step)
-            self._averaging.finish(self._board.last_step)
+            last = self._board.last_step
+            if (last - self._warm_up_steps) % self._period:  # else the last step began it
+                self._averaging.begin(last)
+            self._averaging.finish(last)
+            self._averaging.adopt()
 
     def rest(self) -> None:
         """Wait for the average on its way; mostly it came during validation."""
@@ -165,11 +168,15 @@ class _Averaging(tf.Module):
             )
         )
 
+    def adopt(self) -> None:
+        """The model as of the last average: the same on all boards to the last bit."""
+        self._assign(self._flat.unpack(self._anchor.read_value()))
+
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
         """The model as of the last average, then again as it is on this board."""
         own = self._packed()
-        self._assign(self._flat.unpack(self._anchor.read_value()))
+        self.adopt()
         try:
             yield
         finally:
