@@ -19,8 +19,7 @@ from analysis.costmodel import Constants, alone_s, break_even_link, break_even_p
 from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.table import Column, aligned
-from analysis.trials import sync_of
-from trainer.config import ConfigError, Sync, load_run
+from trainer.config import ConfigError, Sync, load_run, sync_of
 
 # by the names that a trial gives them
 WAYS: Mapping[str, Sync] = {
@@ -39,6 +38,7 @@ COLUMNS = (
     Column("energy_j", ("energy", "[kJ]"), 1e-3, 1),
     Column("break_even_link_bit_per_s", ("even at", "[Mbit/s]"), 1e-6, 1),
 )
+_WANTED = Sync().efficiency  # share of a step's time that computes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Plan:
     workers: Sequence[int]
     network: Network
     ways: Mapping[str, Sync] = field(default_factory=lambda: WAYS)
-    efficiency: float = 0.95  # wanted, as config.sync.efficiency
 
     def __post_init__(self) -> None:
         network = self.network
@@ -101,8 +100,8 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
     slowest board; exposed_share: of a step, the last two; epoch_s with validation, total_s of all epochs (sharded or
     whole, as measured); images_per_s of all boards; speedup over one board; efficiency: speedup over boards; energy_j
     of all boards, at the mean power measured in training; break_even_link_bit_per_s: the slowest link at which they are
-    as fast as one board; break_even_period: of local_sgd, the shortest that reaches the plan's efficiency. NaN is what
-    is not known.
+    as fast as one board; break_even_period: of local_sgd, the shortest that reaches the default of sync.efficiency. NaN
+    is what is not known.
     """
     found = constants(measured)
     several = [(count, name) for count in plan.workers if count > 1 for name in plan.ways]
@@ -139,7 +138,7 @@ def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
     """For each number of boards what `auto` would choose, and why."""
     found = constants(measured)
     return {
-        count: chosen(measured, found, count, plan.network, plan.efficiency).reason
+        count: chosen(measured, found, count, plan.network, _WANTED).reason
         for count in plan.workers
         if count > 1
     }
@@ -197,7 +196,7 @@ def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: s
     even = None if sync is None else break_even_link(measured, found, sync, workers, plan.network)
     period = None
     if sync is not None and sync.way == "local_sgd":
-        period = break_even_period(measured, found, sync, workers, plan.network, plan.efficiency)
+        period = break_even_period(measured, found, sync, workers, plan.network, _WANTED)
     return {
         "workers": workers,
         "sync": name,

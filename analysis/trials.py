@@ -7,10 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from trainer.config import Sync
-from trainer.events import Trial
+from trainer.events import ONE_BOARD, Trial
 
-ONE_BOARD, APART = "one board", "no exchange"  # see trainer/trial.py
 _PER_STEP = {
     "elapsed_s": "step_s",
     "communication_s": "communication_s",
@@ -43,14 +41,3 @@ def turns(records: Iterable[Mapping[str, Any]], workers: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def sync_of(name: str) -> Sync:
-    """The configuration that a trial's name stands for, such as "local_sgd, period 16", "allreduce, float16"
-    or "allreduce, float16, bucket_bytes 2000000"."""
-    way, *details = name.split(", ")
-    fields: dict[str, Any] = {}
-    for detail in details:
-        field, _, value = detail.partition(" ")
-        fields.update({field: int(value)} if value else {"gradient_dtype": detail})
-    return Sync(way=way, **fields)

@@ -25,7 +25,8 @@ from analysis.mobilenet import backbone, elements, head
 from analysis.paper import PAPER
 from analysis.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.prediction import WAYS
-from analysis.trials import APART, ONE_BOARD, sync_of
+from trainer.config import sync_of
+from trainer.events import APART, ONE_BOARD
 
 BOARDS = [2**power for power in range(1, 11)]
 LINKS = (1e9, 2.5e9, 10e9)  # bit/s

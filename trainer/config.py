@@ -28,6 +28,7 @@ __all__ = [
     "known_keys",
     "load_run",
     "parse",
+    "sync_of",
     "to_dict",
 ]
 
@@ -56,7 +57,7 @@ class Data(Section):
         if self.source == "synthetic" and self.path:
             yield (
                 f"data.path is {self.path!r}, but data.source synthetic generates its images: "
-                "set data.source to cifar100 or npz, or leave data.path out"
+                "set data.source to that of the archive, or leave data.path out"
             )
         yield from _checksum("data.sha256", self.sha256)
 
@@ -166,6 +167,17 @@ class Sync(Section):
             )
 
 
+def sync_of(name: str) -> Sync:
+    """What a name such as "local_sgd, period 16" or "allreduce, float16, bucket_bytes 2000000" stands for; all other
+    fields have their defaults."""
+    way, *details = name.split(", ")
+    fields: Dict[str, Any] = {}
+    for detail in details:
+        field_name, _, value = detail.partition(" ")
+        fields.update({field_name: int(value)} if value else {"gradient_dtype": detail})
+    return Sync(way=way, **fields)
+
+
 @dataclass(frozen=True)
 class Config(Section):
     """One experiment, complete. The defaults are the paper's."""
@@ -206,17 +218,18 @@ class Config(Section):
 
     def problems_with(self, workers: int) -> List[str]:
         """What speaks against running this on `workers` boards, a sentence each."""
+        problems = []
         if workers > 1 and self.data.sharding == "proportional" and self.sync.way == "keras":
-            return [
+            problems.append(
                 "data.sharding is proportional, but sync.way keras gives all boards batches of one size: "
                 "set sync.way to another one, such as allreduce, or data.sharding to sharded"
-            ]
+            )
         if self.batch_per == "global" and self.batch_size % workers:
-            return [
+            problems.append(
                 f"batch_size is {self.batch_size} for all boards together, which {workers} boards cannot "
                 f"share equally: give a multiple of {workers}, or set batch_per to board"
-            ]
-        return []
+            )
+        return problems
 
 
 def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
@@ -250,7 +263,7 @@ class Run:
     seed: int
     boards: List[str]  # inventory names in rank order; the first is chief
     config: Config
-    assets: Dict[str, Dict[str, Any]]  # dataset, weights: path on the board, sha256, bytes
+    assets: Dict[str, Dict[str, Any]]  # dataset, weights: path on the board, sha256
     trainer_sha256: str  # of the trainer's source as staged
     git_commit: Optional[str]
     git_dirty: Optional[bool]

@@ -76,7 +76,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Window:
-    """Some consecutive steps of one epoch; `sync.window_steps` of them, fewer at the epoch's end."""
+    """Some consecutive steps of one epoch; `window_steps` of them, fewer at the epoch's end."""
 
     KIND: ClassVar[str] = "window"
     epoch: int  # from 1
@@ -161,12 +161,15 @@ class Probe:
     payload_bytes: int  # of the gradient
 
 
+ONE_BOARD, APART = "one board", "no exchange"  # Trial.sync of one board alone, and of boards that exchange nothing
+
+
 @dataclass(frozen=True)
 class Trial:
     """Some steps with one way of synchronising, timed instead of training."""
 
     KIND: ClassVar[str] = "trial"
-    sync: str  # such as "allreduce, float16"; see trial.py
+    sync: str  # such as "allreduce, float16"; see config.sync_of
     cycle: int  # from 1
     steps: int
     images: int  # on this board

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 _CYCLES = 2
 _ALONE_STEPS = 8
 # an average of local SGD begins in the middle of a turn
-_WAYS: trial.Ways = {
-    "keras": ({"way": "keras"}, 4),
-    "allreduce, float16": ({"way": "allreduce"}, 6),
-    "powersgd, rank 4": ({"way": "powersgd"}, 6),
-    "local_sgd, period 16": ({"way": "local_sgd"}, 16),
-}
+_WAYS = {"keras": 4, "allreduce, float16": 6, "powersgd, rank 4": 6, "local_sgd, period 16": 16}
 _COLLECTIVES = 4  # of each size
 _SIZES = (1 / 1024, 1 / 16, 1 / 4, 1 / 2, 1)  # of the gradient
 _BATCHES = 6

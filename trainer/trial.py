@@ -8,15 +8,16 @@ agreeing cost nothing. (Emulated boards share a machine's memory, so that this i
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import tensorflow as tf
 
 from trainer import data, network
-from trainer.config import parse, to_dict
-from trainer.events import Trial
+from trainer.config import sync_of
+from trainer.events import APART, ONE_BOARD, Trial
 from trainer.stopwatch import Stopwatch
 from trainer.sync import WAYS, keras
 from trainer.sync.collective import mean_over_boards
@@ -26,18 +27,16 @@ if TYPE_CHECKING:
     from trainer.loop import Session
 
 _CYCLES = 5  # fewer where the experiment has fewer epochs
-ONE_BOARD, APART = "one board", "no exchange"
-# name -> fields of config.sync, steps in a cycle. An average of local SGD begins in the middle of a turn, so that all
-# of its cost lies within it
-Ways = Dict[str, Tuple[Dict[str, Any], int]]
-_WAYS: Ways = {
-    "keras": ({"way": "keras"}, 8),
-    "allreduce, float32": ({"way": "allreduce", "gradient_dtype": "float32"}, 8),
-    "allreduce, float16": ({"way": "allreduce"}, 8),
-    "allreduce, float16, bucket_bytes 2000000": ({"way": "allreduce", "bucket_bytes": 2_000_000}, 8),
-    "powersgd, rank 4": ({"way": "powersgd"}, 16),
-    "local_sgd, period 16": ({"way": "local_sgd"}, 32),
-    "local_sgd, period 32": ({"way": "local_sgd", "period": 32}, 32),
+# name (see `sync_of`) -> steps in a cycle. An average of local SGD begins in the middle of a turn, so that all of its
+# cost lies within it
+_WAYS = {
+    "keras": 8,
+    "allreduce, float32": 8,
+    "allreduce, float16": 8,
+    "allreduce, float16, bucket_bytes 2000000": 8,
+    "powersgd, rank 4": 16,
+    "local_sgd, period 16": 32,
+    "local_sgd, period 32": 32,
 }
 _ALONE_STEPS = 16
 
@@ -50,7 +49,7 @@ def measure(session: Session) -> None:
     session.log.close()
 
 
-def take_turns(session: Session, ways: Ways, cycles: int, alone_steps: int) -> tf.keras.Model:
+def take_turns(session: Session, ways: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
     """Time these ways, one board alone, and boards apart; returns the model of a board by itself.
 
     A cluster of one board has nobody to agree with, so that only the board alone is timed.
@@ -72,14 +71,14 @@ def take_turns(session: Session, ways: Ways, cycles: int, alone_steps: int) -> t
     return model
 
 
-def _ready(session: Session, ways: Ways) -> Dict[str, Tuple[Turn, int, Session]]:
+def _ready(session: Session, ways: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
     """Of each way its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
     turns = {}
     board = Board(session)  # its model trains in all of the kit's own ways: what it learns is of no use
     board.last_step = 10**9
-    for name, (fields, steps) in ways.items():
-        own = _with(session, fields)
-        turn, warm_up = _keras_turn(own) if fields["way"] == "keras" else _own_turn(board.under(own))
+    for name, steps in ways.items():
+        own = _with(session, name)
+        turn, warm_up = _keras_turn(own) if own.config.sync.way == "keras" else _own_turn(board.under(own))
         for _ in range(warm_up):
             turn()
             session.log.progress()
@@ -108,11 +107,10 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial
     )
 
 
-def _with(session: Session, fields: Dict[str, Any]) -> Session:
-    """The session with other fields of config.sync."""
+def _with(session: Session, name: str) -> Session:
+    """The session with the way of synchronising that the name stands for, whatever the experiment's own is."""
     own = copy.copy(session)
-    raw = to_dict(session.config)
-    own.config = parse({**raw, "sync": {**raw["sync"], **fields}})
+    own.config = dataclasses.replace(session.config, sync=sync_of(name))
     own.stopwatch = Stopwatch()
     return own
 

@@ -99,7 +99,7 @@ def test_a_value_out_of_range_is_named_with_the_range(raw, problem):
 
 def test_all_problems_are_told_at_once():
     found = problems(
-        {"epohcs": 3, "batch_size": 0, "data": {"source": "mnist", "sharding": 3}, "model": {"dropout": 2}}
+        {"epohcs": 3, "batch_size": 0, "data": {"source": "telepathy", "sharding": 3}, "model": {"dropout": 2}}
     )
     assert {problem.partition(" is ")[0].partition(";")[0] for problem in found} == {
         "unknown key epohcs",

@@ -10,9 +10,8 @@ from analysis.allreduce import Network
 from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.prediction import WAYS, Plan, measured_in, predict
-from analysis.trials import sync_of
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
-from trainer.config import Sync
+from trainer.config import Sync, sync_of
 from trainer.events import EventLog, Probe, Trial
 
 REHEARSAL = Path(__file__).parents[1] / "data" / "rehearsal"
