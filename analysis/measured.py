@@ -20,9 +20,11 @@ from analysis.allreduce import Point
 from analysis.errors import AnalysisError
 from analysis.manifest import read_manifest, read_result
 from analysis.mobilenet import Shape, backbone, elements, head
-from analysis.trials import APART, ONE_BOARD, sync_of, turns
-from trainer.config import Run, Sync, load_run
+from analysis.trials import turns
+from trainer.config import Run, Sync, load_run, sync_of
 from trainer.events import (
+    APART,
+    ONE_BOARD,
     Average,
     Collective,
     Epoch,
@@ -288,10 +290,10 @@ def _steady_epochs(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of all epochs but the first ones; of a run of one epoch, all but the first window."""
+    """Those of all epochs but the first ones; where there is no such epoch, all but the first window of each."""
     windows = [record for record in of_board if record["event"] == Window.KIND]
     later = [window for window in windows if window["epoch"] not in _begins(of_board)]
-    return later or windows[1:]
+    return later or [window for window in windows if window["first_step"] != 0]
 
 
 def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -20,14 +20,13 @@ from analysis.allreduce import Network
 from analysis.arms import records
 from analysis.manifest import read_manifest
 from analysis.prediction import Plan, measured_in, predict
-from analysis.trials import APART, ONE_BOARD
 from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
 from trainer.config import load_run
+from trainer.events import ONE_BOARD
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all ways with a ninth of a core each
-_WAYS = ("keras", "allreduce, float16", "powersgd, rank 4", "local_sgd, period 16")
 
 
 def measure(numbers: Sequence[int]) -> Path:
@@ -72,13 +71,13 @@ def predicted(two: Path) -> dict[tuple[str, int], float]:
     """Efficiency by way and number of boards, from what the run of two boards measured."""
     measured = measured_in([two])
     table = predict(measured, Plan(BOARDS, Network(measured.link_bit_per_s)))
-    return {(row["sync"], row["workers"]): row["efficiency"] for row in records(table) if row["sync"] in _WAYS}
+    return {(row["sync"], row["workers"]): row["efficiency"] for row in records(table)}
 
 
 def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) -> list[dict[str, Any]]:
     """A row per way and number of boards: efficiency, median, least and greatest over the cycles; predicted; and the
     share of what boards reach that exchange nothing."""
-    table = pd.DataFrame([row for row in rows if row["sync"] in (*_WAYS, APART)])
+    table = pd.DataFrame([row for row in rows if row["sync"] != ONE_BOARD])
     found = []
     key: Any  # way and number of boards
     for key, cycles in table.groupby(["sync", "boards"], sort=False):

@@ -21,18 +21,19 @@ import pandas as pd
 
 from analysis.allreduce import wire_bytes
 from analysis.arms import records as records_of
-from analysis.trials import APART, ONE_BOARD, turns
+from analysis.trials import turns
 from benchmarks import ddp
 from benchmarks.sitting import Sitting
 from trainer.config import load_run
-from trainer.events import read_records
+from trainer.events import APART, ONE_BOARD, read_records
 
 _CYCLES = 3
 
 
 def measure(engines: list[str], own_cores: bool = False) -> Path:
     """Time all variants of the engines; returns the file written. With `own_cores` boards take no turns."""
-    name, envs = "sync-cores" if own_cores else "sync", {ddp.ON_BOARD: str(ddp.environment())}
+    name = "sync-cores" if own_cores else "sync"
+    envs = {ddp.ON_BOARD: str(ddp.environment())} if "pytorch" in engines else {}
     with Sitting(name, turns=not own_cores, lab_more_envs=envs) as sitting:
         known = sitting.calibration()
         of_paper = known["link_rate_bit_per_s"] / known["core_share"]
