@@ -7,7 +7,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,8 @@ class Session:
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
-        _compute_in_order()
+        if not run.config.model.cache_features:  # steps of the head alone are too short for it
+            _let_buckets_leave()
         # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
         self.strategy = self._build_strategy()
         self._use_the_gpu()
@@ -94,21 +95,22 @@ class Session:
         scaled = self.precision == "mixed_float16" and self.config.sync.way != "keras"
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
-    def ready(self, built: tf.keras.Model, state: Sequence[tf.Variable] = ()) -> None:
+    def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:
         """Say in the records that training begins.
 
-        `state` is all that training changes: checkpoints are made of it, and it becomes what a checkpoint has.
+        `state` tells all that training changes, at any time: checkpoints are made of it, and it becomes what a
+        checkpoint has.
         """
-        # each board keeps its own part of a variable that the strategy spreads over the boards
-        self._state = [self.strategy.experimental_local_results(variable)[0] for variable in state]
+        self._state_of = state
         if self._resumed is not None:
             epoch, arrays = self._resumed
-            if [variable.shape for variable in self._state] != [array.shape for array in arrays]:
+            variables = self._state()
+            if [variable.shape for variable in variables] != [array.shape for array in arrays]:
                 raise ValueError(
                     f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising: "
                     "begin a new run, without resume"
                 )
-            for variable, array in zip(self._state, arrays):
+            for variable, array in zip(variables, arrays):
                 variable.assign(array)
             self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
             return
@@ -150,7 +152,11 @@ class Session:
     def save(self, epoch: int) -> None:
         """Make the checkpoint of an epoch (from 0), where it is due."""
         if self.checkpoint_due(epoch):
-            self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state])
+            self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state()])
+
+    def _state(self) -> List[tf.Variable]:
+        # each board keeps its own part of a variable that the strategy spreads over the boards
+        return [self.strategy.experimental_local_results(variable)[0] for variable in self._state_of()]
 
     def finish(self, trained: tf.keras.Model) -> None:
         """Save the weights and close the records; nobody will go on from here."""
@@ -224,7 +230,7 @@ class Session:
         return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
 
 
-def _compute_in_order() -> None:
+def _let_buckets_leave() -> None:
     """On a board with one core (or a share of one): let TensorFlow's executor have a second thread.
 
     A single one follows the backward pass to its end, and computes the weights' gradients after it, the first layer's

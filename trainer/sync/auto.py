@@ -11,7 +11,7 @@ from typing import ContextManager, Dict, List, Optional
 import tensorflow as tf
 
 from trainer.choice import choose
-from trainer.events import Choice
+from trainer.events import Choice, Resume
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
 from trainer.sync.stepping import Board, Logs, Together, Way
@@ -37,8 +37,12 @@ class Auto(tf.Module):
         self._compute_s: List[float] = []
         self._stood_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
         self._chosen: Optional[Way] = None
-        for record in board.session.records:  # an earlier attempt chose
-            if record["event"] == Choice.KIND:
+        begun = 0  # steps before the attempt that a record is of
+        for record in board.session.records:
+            if record["event"] == Resume.KIND:
+                begun = record["epoch"] * board.steps_per_epoch
+            elif record["event"] == Choice.KIND:  # an earlier attempt chose
+                self._first = begun
                 self._be(record["gradient_dtype"], record["period"])
 
     def trace(self) -> None:

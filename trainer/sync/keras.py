@@ -26,7 +26,7 @@ def train(session: Session) -> tf.keras.Model:
         model.optimizer.build(model.trainable_variables)
     if session.distributed:
         time_aggregation(session, model)
-    session.ready(model, [*model.variables, *model.optimizer.variables])
+    session.ready(model, lambda: [*model.variables, *model.optimizer.variables])
     images, share, validation = session.images, session.share, session.validation_share
     model.fit(
         on_this_board(session, data.training_batches(images, share, session.seed, session.epochs)),

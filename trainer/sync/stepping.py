@@ -72,9 +72,9 @@ class Board:
         self.optimizer.build(self.model.trainable_variables)
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # of losses, of right answers, of images
-        self._steps = session.share.steps(len(session.images.y_train))  # in an epoch
-        self.made_steps = session.epochs.start * self._steps  # by an earlier attempt
-        self.last_step = session.epochs.stop * self._steps
+        self.steps_per_epoch = session.share.steps(len(session.images.y_train))
+        self.made_steps = session.epochs.start * self.steps_per_epoch  # by an earlier attempt
+        self.last_step = session.epochs.stop * self.steps_per_epoch
         # of a batch: so that steps can be traced before the first one
         self.signature = [
             tf.TensorSpec([None, *array.shape[1:]], array.dtype)
@@ -121,14 +121,17 @@ class Board:
         batches = iter(data.training_batches(images, share, session.seed, session.epochs))
         held_out = data.validation_batches(images, validation)
         way.trace()
-        session.ready(self.model, [*self.model.variables, *self.optimizer.variables, *_only_own(way, self.model)])
+        session.ready(
+            self.model,
+            lambda: [*self.model.variables, *self.optimizer.variables, *_only_own(way, self.model)],
+        )
         recorder.set_model(self.model)
         for epoch in session.epochs:
             session.on_epoch_begin(epoch)
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
-            for place in range(self._steps):
-                number = epoch * self._steps + place + 1
+            for place in range(self.steps_per_epoch):
+                number = epoch * self.steps_per_epoch + place + 1
                 logs = way.step(number, *next(batches))
                 if number == self.last_step:
                     way.settle()  # within the last window, since it is part of training
@@ -200,8 +203,8 @@ class Together(tf.Module):
         config = board.session.config.sync
         self._board, self._every = board, config.accumulate_steps
         self._warm_up_steps = config.warm_up_steps if warm_up else 0
-        self._held = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in board.model.trainable_variables]
-        self._held = self._held if self._every > 1 else []
+        held = board.model.trainable_variables if self._every > 1 else []
+        self._held = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in held]
         self._mean, self._warm_up_mean = mean, warm_up  # what they remember is remembered here
         self._update = self._updating(mean)
         self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
