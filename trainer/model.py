@@ -51,10 +51,15 @@ class Dropout(tf.keras.layers.Layer):
         self._rate, self._generator = rate, generator
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not training:
+        if not training or not self._rate:
             return inputs
-        seed = self._generator.make_seeds()[:, 0]
-        return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed, rng_alg="philox")
+        # two random bytes decide about an element: four would take longer to draw than all else around it
+        dropped = round(self._rate * 2**16)  # of 2^16
+        words = -(-tf.size(inputs) // 4)
+        drawn = tf.bitcast(self._generator.uniform_full_int([words], tf.uint64), tf.uint16)
+        drawn = tf.reshape(tf.reshape(drawn, [-1])[: tf.size(inputs)], tf.shape(inputs))
+        kept = tf.cast(drawn >= tf.cast(dropped, tf.uint16), inputs.dtype)
+        return inputs * (kept * (2**16 / (2**16 - dropped)))
 
     def get_config(self) -> Dict[str, Any]:
         return {**super().get_config(), "rate": self._rate, "generator": self._generator}
