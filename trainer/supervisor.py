@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
@@ -29,7 +30,7 @@ from trainer.lock import Lock, Locked, read
 from trainer.peers import FAILED, INTERRUPTED
 from trainer.result import write_result
 from trainer.telemetry import Telemetry
-from trainer.watch import DEFAULTS, HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
+from trainer.watch import HEARTBEAT, POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
 
 # TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
 _EXIT_GRACE_S = 20.0
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--owner", default="unknown", help="who runs it: user@controller")
     parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="that a board measures before")
     for limit in fields(Limits):
-        parser.add_argument(f"--{limit.name}-limit", type=float, default=limit.default, metavar="SECONDS")
+        parser.add_argument(f"--{limit.name}-limit", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
     config: Path = arguments.config.resolve()
     folder = config.parent
@@ -71,6 +72,10 @@ def main() -> int:
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
         supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock, arguments.idle)
+    except Exception:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()  # into the run's log
+            sys.stderr.flush()
     finally:
         lock.release()
         os._exit(0)  # the parent has done the interpreter's cleaning
@@ -79,7 +84,7 @@ def main() -> int:
 def supervise(
     command: List[str],
     folder: Path,
-    limits: Limits = DEFAULTS,
+    limits: Limits,
     lock: Optional[Lock] = None,
     idle_s: float = 0.0,
 ) -> int:
@@ -144,11 +149,11 @@ def stop(folder: Path) -> bool:
     supervisor = _number(folder / _PID)
     running = supervisor is not None and _is_of(folder, supervisor, b"trainer.supervisor")
     if supervisor is not None and running:
-        os.kill(supervisor, signal.SIGTERM)
+        _signal(supervisor, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_LIMIT_S
         while _is_of(folder, supervisor, b"trainer.supervisor"):
             if time.monotonic() > deadline:
-                os.kill(supervisor, signal.SIGKILL)
+                _signal(supervisor, signal.SIGKILL)
             time.sleep(POLL_S)
     beat = read_object(folder / HEARTBEAT)
     if beat and _is_of(folder, beat["trainer"], b"trainer"):
@@ -232,6 +237,11 @@ def _number(path: Path) -> Optional[int]:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
+        os.kill(process, number)
 
 
 def _end_group(leader: int) -> None:

@@ -35,13 +35,10 @@ _NEARLY_FULL = 100_000  # bytes
 class Limits:
     """How long what may take; roles/train/defaults has the values. In seconds."""
 
-    start: float = 600.0  # to the first step
-    stall: float = 600.0  # between two signs of progress
-    total: float = 86400.0
-    silence: float = 10.0  # of another board
-
-
-DEFAULTS = Limits()
+    start: float  # to the first step
+    stall: float  # between two signs of progress
+    total: float
+    silence: float  # of another board
 
 
 class Watch:

@@ -34,6 +34,10 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+def limits(**seconds):
+    return supervisor.Limits(**{"start": 60.0, "stall": 60.0, "total": 60.0, "silence": 60.0, **seconds})
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
@@ -42,7 +46,8 @@ def alive(pid: int) -> bool:
 
 
 def test_a_killed_trainer_leaves_a_result_that_says_so(folder):
-    code = supervisor.supervise(python("import os; print('hello', flush=True); os.kill(os.getpid(), 9)"), folder)
+    killed = python("import os; print('hello', flush=True); os.kill(os.getpid(), 9)")
+    code = supervisor.supervise(killed, folder, limits())
     result = result_of(folder)
     assert code != 0
     assert (result["status"], result["exit_code"]) == ("failed", -9)
@@ -52,7 +57,7 @@ def test_a_killed_trainer_leaves_a_result_that_says_so(folder):
 
 
 def test_a_trainer_that_exits_without_a_result_has_failed(folder):
-    assert supervisor.supervise(python("print('no such module', '\\n'); raise SystemExit(3)"), folder) == 3
+    assert supervisor.supervise(python("print('no such module', '\\n'); raise SystemExit(3)"), folder, limits()) == 3
     assert "exited with code 3" in result_of(folder)["cause"]
     assert result_of(folder)["cause"].endswith("its log ends with: no such module")
 
@@ -62,7 +67,7 @@ def test_the_log_is_kept_to_its_last_word_but_for_repetition(folder):
     code = (
         f"import sys; print('first'); print(*[{noise!r}] * 9999, sep=chr(10), flush=True); sys.stderr.write('the end')"
     )
-    supervisor.supervise(python(code), folder)
+    supervisor.supervise(python(code), folder, limits())
     lines = (folder / "trainer.log").read_text().splitlines()
     assert lines.count(noise) == 100
     assert {line for line in lines if line != noise} == {"first", "the end"}
@@ -70,7 +75,7 @@ def test_the_log_is_kept_to_its_last_word_but_for_repetition(folder):
 
 def test_the_trainers_own_result_counts(folder):
     path = folder / "result.json"
-    supervisor.supervise(python(f"open({str(path)!r}, 'w').write('{{\"status\": \"succeeded\"}}')"), folder)
+    supervisor.supervise(python(f"open({str(path)!r}, 'w').write('{{\"status\": \"succeeded\"}}')"), folder, limits())
     assert result_of(folder) == {"status": "succeeded"}
 
 
@@ -79,13 +84,13 @@ def test_a_trainer_that_hangs_after_its_result_is_ended(folder, monkeypatch):
     path = folder / "result.json"
     code = f"import time; open({str(path)!r}, 'w').write('{{}}'); time.sleep(100)"
     began = time.monotonic()
-    assert supervisor.supervise(python(code), folder) == 0
+    assert supervisor.supervise(python(code), folder, limits()) == 0
     assert time.monotonic() - began < 20
 
 
 def test_children_of_the_trainer_end_with_it(folder):
     code = "import subprocess, sys; print(subprocess.Popen(['sleep', '100']).pid)"
-    supervisor.supervise(python(code), folder)
+    supervisor.supervise(python(code), folder, limits())
     assert not alive(int((folder / "trainer.log").read_text()))
 
 
@@ -93,7 +98,8 @@ def test_stopping_ends_the_trainer_and_leaves_a_result(folder):
     script = (
         "import sys; from pathlib import Path; from trainer import supervisor; "
         "sys.exit(supervisor.supervise([sys.executable, '-c', "
-        "'import os, time; print(os.getpid(), flush=True); time.sleep(100)'], Path(sys.argv[3]).parent))"
+        "'import os, time; print(os.getpid(), flush=True); time.sleep(100)'], Path(sys.argv[3]).parent, "
+        "supervisor.Limits(60, 60, 60, 60)))"
     )
     # its command line names the supervisor and the run, as that of the real one does
     command = [sys.executable, "-c", script, "trainer.supervisor", "--config", str(folder / "run.json")]
@@ -127,10 +133,6 @@ def test_stopping_what_does_not_run_is_no_error(folder):
 
 
 # ---- when a trainer is ended
-
-
-def limits(**seconds):
-    return supervisor.Limits(**{"start": 60.0, "stall": 60.0, "total": 60.0, "silence": 60.0, **seconds})
 
 
 SLEEP = "import time; time.sleep(100)"
@@ -223,3 +225,14 @@ def test_a_reboot_is_told_from_a_kill(folder):
     (folder / "heartbeat.json").write_text(json.dumps(beat))
     assert supervisor.stop(folder) is False
     assert result_of(folder)["cause_kind"] == "reboot"
+
+
+def test_what_ends_the_supervisor_itself_is_in_the_log(folder):
+    (folder / "tf_config.json").unlink()
+    limits = [f"--{name}-limit=60" for name in ("start", "stall", "total", "silence")]
+    command = [sys.executable, "-m", "trainer.supervisor", "--config", str(folder / "run.json"), *limits]
+    subprocess.run(command, cwd=PROJECT, check=True, timeout=20)
+    deadline = time.monotonic() + 20
+    while "tf_config.json" not in (folder / "trainer.log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "tf_config.json" in (folder / "trainer.log").read_text()
