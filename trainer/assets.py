@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import re
 import shutil
@@ -86,9 +87,11 @@ def _dataset(config: Data, project: Path, cache: Path) -> Asset:
             synthetic.write_archive(path, *counts)
         return Asset(path, archives.sha256(path))
     if config.path is None:
-        return _pinned("data.path", *DOWNLOADS[config.source], cache)
-    asset = _pinned("data.path", config.path, config.sha256, cache, project)
-    archives.load(config.source, asset.source, config.train_images, config.validation_images)
+        asset = _pinned("data.path", *DOWNLOADS[config.source], cache)
+    else:
+        asset = _pinned("data.path", config.path, config.sha256, cache, project)
+    if config.path or config.train_images or config.validation_images:  # the official archive is known to be whole
+        archives.load(config.source, asset.source, config.train_images, config.validation_images)
     return asset
 
 
@@ -126,13 +129,16 @@ def _pinned(key: str, place: str, sha256: Optional[str], cache: Path, project: O
 
 
 def _downloaded(key: str, address: str, cache: Path) -> Path:
-    path = cache / address.rpartition("/")[2]
+    # two addresses may end in the same name
+    path = cache / f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{address.rpartition('/')[2]}"
     if path.exists():
         return path
     draft = path.with_name(path.name + ".part")
     try:
         with urllib.request.urlopen(address, timeout=_DOWNLOAD_TIMEOUT_S) as answer, draft.open("wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
+            if getattr(answer, "length", None):  # of which http.client itself says nothing
+                raise OSError(f"{answer.length} bytes are missing")
     except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
         raise archives.ArchiveError(
             f"{key}: {address} cannot be fetched ({error}): fetch it elsewhere and give its path in {key}"
