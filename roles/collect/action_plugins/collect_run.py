@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import tarfile
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
@@ -27,8 +28,9 @@ if test -e "$board/tf_config.json"; then
   fi
 fi
 # in memory, because the disk may be full
-tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
-  --exclude=./progress --exclude=./reserve --exclude='*.part' -cf "$archive" -C "$board" . && echo {packed}
+if tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
+  --exclude=./progress --exclude=./reserve --exclude='*.part' -cf "$archive" -C "$board" .
+then echo {packed}; else rm -f "$archive"; exit 1; fi
 """
 _PACKED = "the run is packed"
 
@@ -66,13 +68,18 @@ class ActionModule(ActionBase):
                 f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
                 f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
             )
-        self._unpack(archive, home, run_id)
+        try:
+            self._unpack(archive, home, run_id)
+        except AnsibleError:
+            with contextlib.suppress(AnsibleError):  # it lies in memory that the board needs
+                self._low_level_execute_command(f"rm -f -- {shlex.quote(archive)}")
+            raise
         # only now: what could not be fetched stays where it is
         self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
         return {**answer, "changed": True}
 
     def _unpack(self, archive: str, home: Path, run_id: str) -> None:
-        local = home.with_suffix(".tar.gz")
+        local = home.with_name(f"{home.name}.tar.gz")  # a board's name may have dots
         try:
             self._connection.fetch_file(archive, str(local))
             with tarfile.open(local) as packed:
