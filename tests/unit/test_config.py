@@ -185,4 +185,6 @@ def test_fit_cannot_give_boards_batches_of_their_own():
     config = parse({"data": {"sharding": "proportional"}})
     assert "set sync.way to another one" in config.problems_with(2)[0]
     assert config.problems_with(1) == []
+    both = parse({"batch_per": "global", "batch_size": 7, "data": {"sharding": "proportional"}}).problems_with(2)
+    assert [problem.split()[0] for problem in both] == ["data.sharding", "batch_size"]
     assert parse({"data": {"sharding": "proportional"}, "sync": {"way": "local_sgd"}}).problems_with(2) == []
