@@ -4,7 +4,7 @@
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 setup = python3 requirements/install.py
-# Root needs no password, nor does a sudo that asks for none; else Ansible asks once.
+# Root needs no password, nor does a sudo that asks for none; else Ansible asks.
 become = $(shell test $$(id -u) -eq 0 || sudo -n true 2>/dev/null || echo --ask-become-pass)
 play = .venv/bin/ansible-playbook $(become)
 
@@ -14,18 +14,18 @@ help: ## list the commands
 
 .PHONY: rehearse
 rehearse: setup setup-boards ## run the paper's experiment on two emulated boards, and report (KEEP_LAB=1 leaves them up)
-	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/rehearse.sh
+	@KEEP_LAB=$(KEEP_LAB) playbooks/rehearse.sh
 
 .PHONY: provision-rehearsal
 provision-rehearsal: setup setup-boards ## provision, check and restore two emulated boards dressed as fresh Orins
-	@PLAY="$(play) -i inventory/lab" KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
+	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
 bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (50 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
-bench-accuracy: setup setup-boards ## accuracy of the fast ways (an hour; ARGS="--images FILE.npz --weights FILE.h5")
+bench-accuracy: setup setup-boards ## accuracy of the fast ways (half an hour; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
-bench-single: setup setup-boards ## one board: the kit against bare Keras, the head with and without cached features
+bench-single: setup setup-boards ## the kit against bare Keras, the head with and without cached features (ARGS="--weights FILE.h5")
 	.venv/bin/python -m benchmarks single $(ARGS)
 bench-scale: setup setup-boards ## efficiency of 2, 4 and 8 boards at the paper's ratio, measured beside predicted
 	.venv/bin/python -m benchmarks scale $(ARGS)
@@ -90,4 +90,6 @@ lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newe
 .PHONY: clean
 clean: ## remove the environments and caches; runs/ stays
 	@test ! -e .lab || { echo "The emulated boards use these: run 'make lab-down' first."; exit 1; }
-	rm -rf --one-file-system .venv .board-venv .cache .ansible
+	rm -rf --one-file-system .venv .board-venv .ansible
+	# the checksums of wheels stay: boards that are provisioned later must get the same bytes
+	@test ! -d .cache || find .cache -xdev -mindepth 1 ! -type d ! -name '*.whl.sha256' -delete
