@@ -282,7 +282,7 @@ def test_every_way_sends_what_theory_says(experiment: Experiment) -> None:
     assert outcome.ok, outcome.output
     rows = {row["sync"]: row for row in trial_rows(experiment.folders()[0])}
     sent = {name: row for name, row in rows.items() if row["expected_bytes_per_step"]}
-    assert len(sent) == 7 and len(rows) == 9
+    assert len(rows) == len(sent) + 2  # one board, and boards that exchange nothing
     for name, row in sent.items():
         assert row["sent_bytes_per_step"] == pytest.approx(row["expected_bytes_per_step"], rel=0.02), name
         assert row["images_per_s"] > 0 and row["communication_s"] + row["overlapped_s"] > 0, name

@@ -152,7 +152,7 @@ def test_figures_in_words_are_the_measured_ones():
         f"and {100 * local[2]['of_apart']:.0f} %"
     ) in readme
     fast = next(row for row in measured("accuracy") if row["arm"] == "two boards, fast")
-    assert f"learn as much as one and get there {fast['times_faster']:.2f} times sooner" in readme
+    assert f"learn as much as one, {fast['times_faster']:.2f} times as fast" in readme
     for row in (*keras, *local):
         spread = f"{row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}"
         assert f"{row['efficiency']:.2f} ({spread}); {100 * row['of_apart']:.0f} %" in claims

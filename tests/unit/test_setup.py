@@ -169,10 +169,11 @@ def test_a_step_over_its_limit_is_ended_and_shows_signs_of_life_before(project, 
 # ---- the promise to the boards
 
 
-def test_the_trainer_and_the_set_up_are_python_3_8(tmp_path):
+def test_what_runs_on_boards_and_the_set_up_are_python_3_8(tmp_path):
     python = install.find_python("3.8")
     if not python:
         pytest.skip("no Python 3.8 on this machine")
     compiler = [python.path, "-X", f"pycache_prefix={tmp_path}", "-m", "compileall", "-q"]
-    sources = ["trainer", "requirements/install.py"]
+    sources = ["trainer", "requirements/install.py", "roles/check/files", "benchmarks/bare", "benchmarks/standin"]
+    sources += ["tests/contract/two_boards.py"]
     subprocess.run([*compiler, *sources], cwd=ROOT, check=True)

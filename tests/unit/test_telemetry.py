@@ -83,6 +83,7 @@ def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
     assert telemetry._load(before, telemetry._cpu_times(stat, [1])) == pytest.approx(0.4)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_cannot_be_written_ends_the_samples_and_nothing_else(tmp_path):
     (tmp_path / telemetry.NAME).mkdir()
     Telemetry(tmp_path, "lo").stop()
