@@ -29,7 +29,7 @@ _display = Display()
 class ActionModule(ActionBase):
     """run_study: see library/run_study.py."""
 
-    TRANSFERS_FILES = False
+    _supports_check_mode = False
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
@@ -102,6 +102,8 @@ class ActionModule(ActionBase):
         command = [str(Path(sys.executable).parent / "ansible-playbook"), f"playbooks/{playbook}.yml"]
         command += [word for source in given["inventory"] or () for word in ("-i", source)]
         command += ["--limit", given["subset"]] if given["subset"] else []
+        for option, files in (("--vault-password-file", "vault_password_files"), ("--vault-id", "vault_ids")):
+            command += [word for file in given[files] or () for word in (option, file)]
         command += [word for extra in given["extra_vars"] for word in ("-e", extra)]
         command += ["-e", json.dumps(variables)]
         # a session of its own: Ctrl-C is passed on once, since a second one would leave the boards as they are
