@@ -79,10 +79,7 @@ class Recorder(tf.keras.callbacks.Callback):
         )
         self._done, self._window_mark = steps, now
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in epoch {self._epoch}, step {steps}: "
-                "lower optimizer.learning_rate, or look at the data"
-            )
+            raise FloatingPointError(f"the loss is {loss} in epoch {self._epoch}, step {steps}")
 
     def on_test_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._log.progress()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict
+from typing import Any
 
 import tensorflow as tf
 
@@ -36,9 +36,6 @@ class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
         initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
         decayed = max(epoch - (self._config.schedule.constant_epochs - 1), 0)
         return initial * math.exp(-self._config.schedule.decay * decayed)
-
-    def get_config(self) -> Dict[str, Any]:
-        return {"config": self._config, "batches_per_epoch": self._batches, "scale": self._scale}
 
 
 def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:

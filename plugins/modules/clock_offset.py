@@ -7,7 +7,7 @@ description:
   - Asks the board for its time over the connection that Ansible keeps open, I(rounds) times, and takes the round with
     the smallest delay. The true offset is within C(uncertainty_s), half that delay, of C(offset_s), whatever the
     network does, as long as neither clock is set meanwhile.
-  - Sets the fact C(clock_offset). Changes nothing but I(dest).
+  - Changes nothing but I(dest).
 options:
   rounds: {type: int, default: 8, description: [Questions to the board.]}
   dest: {type: path, default: "", description: [A JSON file on the board that keeps the result; its folder exists.]}

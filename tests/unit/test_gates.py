@@ -335,6 +335,9 @@ def test_the_table_is_aligned_and_fits_a_terminal():
 def test_needs_are_the_roles_variables():
     defaults = yaml.safe_load((PROJECT / "roles/check/defaults/main.yml").read_text())
     assert {f"check_{name}" for name in vars(NEEDS)} <= set(defaults)
+    tasks = yaml.safe_load((PROJECT / "roles/check/tasks/main.yml").read_text())
+    said = next(task["vars"]["__check_said"] for task in tasks if "__check_said" in task.get("vars", {}))
+    assert said["needs"].keys() == vars(NEEDS).keys()
 
 
 # ---- the manifest

@@ -17,7 +17,7 @@ from trainer import facts
 
 PROJECT = Path(__file__).parents[2]
 PORT = 12345
-ROLES = ("run_config", "firewall")
+ROLES = ("run_config", "firewall", "check")
 
 
 def load(path: str) -> ModuleType:
@@ -72,9 +72,10 @@ class TestWords:
         )
         assert self.power.clocks_pinned(shown) is pinned
 
-    def test_the_firewalls_port_is_the_trainers(self) -> None:
+    def test_the_firewall_and_the_gates_have_the_trainers_port(self) -> None:
         defaults = {role: yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ROLES}
-        assert f"default({defaults['run_config']['run_config_port']})" in defaults["firewall"]["firewall_port"]
+        for role in ("firewall", "check"):
+            assert f"default({defaults['run_config']['run_config_port']})" in defaults[role][f"{role}_port"]
         assert defaults["run_config"]["run_config_port"] == PORT
 
 

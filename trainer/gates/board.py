@@ -100,7 +100,7 @@ def _power_mode(facts: Facts, needs: Needs) -> Iterator[Miss]:
         return
     if facts["power_mode"] is None:
         yield Miss("unknown", needs.power_mode or "a known one", "does nvpmodel -q work on the board?", WARN)
-    elif needs.power_mode not in ("", facts["power_mode"], facts["power_mode_id"]):
+    elif needs.power_mode.upper() not in ("", facts["power_mode"].upper(), facts["power_mode_id"]):
         yield Miss(facts["power_mode"], needs.power_mode, "set it with playbooks/provision.yml --tags power")
 
 

@@ -57,7 +57,7 @@ def judge(
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, GATES, 1)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    meant = f"; did you mean {near[0]}?" if near else "."
     return f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}"
 
 

@@ -40,14 +40,15 @@ def report(request: Mapping[str, Any]) -> Dict[str, Any]:
     boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
     measured = [record for printed in request["measured"] for record in json.loads(printed)]
     findings = judge(boards, needs, waive, measured)
+    found = [dataclasses.asdict(finding) for finding in findings]
     return {
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "findings": found,
         "waived": waive,
         "needs": dataclasses.asdict(needs),
         "boards": boards,
         "measured": measured,
         "refused": any(finding.severity == REFUSE and not finding.waived for finding in findings),
-        "lines": lines([dataclasses.asdict(finding) for finding in findings], list(boards), measured),
+        "lines": lines(found, list(boards), measured),
     }
 
 

@@ -53,7 +53,7 @@ class LowRankMean(tf.Module):
         """A tensor for each trainable variable. In a tf.function."""
         owed = [tf.reshape(gradient[place], e.shape) + e for place, e in zip(self._low, self._errors)]
         mine = [matrix @ q for matrix, q in zip(owed, self._q)] + [gradient[place] for place in self._whole]
-        first = self._first.timed(Flat([tensor.shape for tensor in mine]).pack(mine), self._stopwatch)
+        first = self._first.timed(self._p_flat.pack(mine), self._stopwatch)
         p_vector, whole_vector = tf.split(first, [self._p_flat.size, self._whole_flat.size])
         means = dict(zip(self._whole, self._whole_flat.unpack(whole_vector)))
         if self._low:

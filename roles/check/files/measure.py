@@ -82,7 +82,7 @@ class Measurement:
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            listener.bind(("", self._request["port"]))
+            listener.bind((self._request["addresses"][self._name], self._request["port"]))
             listener.listen(len(others) + 1)
             listener.settimeout(0.05)
             # in turns, so that a board that does not answer keeps nobody from the others

@@ -21,7 +21,6 @@ options:
   state: {type: str, choices: [set, restored], default: set, description: [Restored gives back what was before.]}
   mode: {type: str, default: "", description: [Name or ID of a power mode of this board; empty leaves it.]}
   clocks_pinned: {type: bool, default: false, description: [Pin the clocks; false leaves them.]}
-  conf: {type: path, default: /etc/nvpmodel.conf, description: [Where the board lists its modes.]}
   state_dir: {type: path, required: true, description: [Where the earlier state is kept on the board.]}
   rebooted: {type: bool, default: false, description: [The mode must be there by now, or the module fails.]}
 """
@@ -39,6 +38,7 @@ mode: {type: dict, returned: unless nothing was kept, description: [ID and name 
 reboot_command: {type: str, returned: when a reboot is needed, description: [Takes the mode and reboots.]}
 """
 
+CONF = Path("/etc/nvpmodel.conf")  # where the board lists its modes
 PROMPT = "DO YOU WANT TO REBOOT NOW"
 # Detached and a moment later, so that the connection which starts it can end in order. nvpmodel reboots by itself
 # once it has a yes; the reboot behind it is for one that only notes the mode.
@@ -104,11 +104,10 @@ class Board:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.conf = Path(module.params["conf"])
         self.record = Path(module.params["state_dir"], "power.json")
         self.clocks = Path(module.params["state_dir"], "jetson_clocks.conf")
         self.actions: list[str] = []
-        self.modes = parse_modes(self.conf.read_text()) if self.conf.exists() else {}
+        self.modes = parse_modes(CONF.read_text()) if CONF.exists() else {}
 
     def kept(self) -> bool:
         """Tells whether there is something to give back."""
@@ -181,7 +180,7 @@ def apply(board: Board) -> str | None:
     """Makes the board as wanted, or as it was; returns the command of a reboot that is needed for that."""
     options = board.module.params
     if not board.modes:
-        board.fail(f"{board.conf} lists no power modes, so this is no Jetson: leave the role out (--skip-tags power)")
+        board.fail(f"{CONF} lists no power modes, so this is no Jetson: leave the role out (--skip-tags power)")
     now = board.mode()
     if options["state"] == "restored":
         earlier = json.loads(board.record.read_text())["mode"] if board.record.exists() else now
@@ -208,7 +207,6 @@ def main() -> None:
             "state": {"type": "str", "choices": ["set", "restored"], "default": "set"},
             "mode": {"type": "str", "default": ""},
             "clocks_pinned": {"type": "bool", "default": False},
-            "conf": {"type": "path", "default": "/etc/nvpmodel.conf"},
             "state_dir": {"type": "path", "required": True},
             "rebooted": {"type": "bool", "default": False},
         },
