@@ -328,6 +328,8 @@ def _ssh(board: Board, known_hosts: str, command: str, text: str = "") -> subpro
         "ControlPath": "none",
         "GlobalKnownHostsFile": "/dev/null",
         "IdentitiesOnly": "yes",
+        "ServerAliveCountMax": "3",
+        "ServerAliveInterval": "10",
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": f'"{known_hosts}"',
     }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from trainer.facts import l4t
+
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        path = Path(__file__).parents[3] / "trainer/facts.py"
-        spec = importlib.util.spec_from_file_location("cluster_kit_facts", path)
-        assert spec and spec.loader
-        facts = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(facts)
-        return {"l4t": facts.l4t}
+        return {"l4t": l4t}
