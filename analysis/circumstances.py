@@ -6,7 +6,6 @@ anything. Rows are texts, ready for a table.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,25 +15,25 @@ import pandas as pd
 
 from analysis import timeline
 from analysis.arms import records, shown
+from analysis.expectation import NAME as PREDICTION
 from analysis.manifest import NAME as MANIFEST
+from analysis.manifest import read_object
 
 Row: TypeAlias = list[str]
-PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted total [s]", "measured", "error", "from")
+PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
 GATES = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
 ATTEMPTS = ("run", "attempt", "ended", "cause")
 
 
 def predictions(runs: pd.DataFrame) -> Iterator[Row]:
-    """Of each run that was predicted when it began: its times and those that it took. `runs`: those of a comparison."""
+    """Of each run that was predicted when it began: its epoch and what it took. `runs`: those of a comparison."""
     for run in records(runs):
-        found = _object(Path(run["folder"]) / "prediction.json")
+        found = _object(Path(run["folder"]) / PREDICTION)
         if found:
-            row = [run["run_id"]]
-            for name in ("epoch_s", "total_s"):
-                predicted, measured = _number(found.get(name)), float(run[name])
-                row += [_text(predicted, ".1f"), _text(measured, ".1f"), _text(_error(predicted, measured), "+.0%")]
-            origin = found.get("from")
-            yield [*row, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
+            predicted, measured = _number(found.get("epoch_s")), float(run["epoch_s"])
+            times = [_text(predicted, ".1f"), _text(measured, ".1f"), _text(_error(predicted, measured), "+.0%")]
+            origin = found.get("measured_in")
+            yield [run["run_id"], *times, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
 
 
 def gates(runs: pd.DataFrame) -> list[Row]:
@@ -107,11 +106,7 @@ def _reports(runs: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return read_object(path)[0] or {}
 
 
 def _objects(value: object) -> Iterable[Mapping[str, Any]]:

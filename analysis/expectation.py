@@ -14,6 +14,7 @@ from pathlib import Path
 
 from analysis.allreduce import Network
 from analysis.errors import AnalysisError
+from analysis.manifest import read_manifest
 from analysis.measured import Measured, combine
 from analysis.prediction import Plan, predict
 from trainer.config import Config, ConfigError, Run, load_run
@@ -58,8 +59,12 @@ def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path
 
 
 def _predictions(runs_dir: Path) -> list[Run]:
+    """Those that ended well: one that was stopped may lack any of its records."""
     runs = []
     for path in runs_dir.glob(f"*-{TASK}-*/run.json"):
+        manifest, _ = read_manifest(path.parent)
+        if manifest is None or manifest["status"] != "succeeded":
+            continue
         try:
             runs.append(load_run(path))
         except ConfigError:

@@ -1,10 +1,13 @@
 """What a run will take, from what the same boards measured before."""
 
+import json
+
 import pytest
 
 from analysis.expectation import expected
 from tests.data.build_runs import build_prediction
 from trainer.config import parse
+from trainer.events import write_json
 
 BOARDS = ["board-1", "board-2"]
 STEP_S = {"one board": 0.4, "no exchange": 0.4, "keras": 1.2, "local_sgd, period 16": 0.42}
@@ -46,6 +49,17 @@ def test_boards_that_share_the_images_make_half_the_steps(tmp_path):
 def test_what_does_not_fit_is_not_used(tmp_path, changes, boards):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)
     assert expected(config(**changes), 2, boards, tmp_path) is None
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", None])
+def test_a_measurement_that_was_stopped_is_not_used(tmp_path, status):
+    manifest = build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0) / "manifest.json"
+    assert expected(config(), 2, BOARDS, tmp_path) is not None
+    if status:
+        write_json(manifest, {**json.loads(manifest.read_text()), "status": status})
+    else:
+        manifest.unlink()
+    assert expected(config(), 2, BOARDS, tmp_path) is None
 
 
 def test_without_a_measurement_nothing_is_expected(tmp_path):
