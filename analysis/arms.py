@@ -42,7 +42,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     sharding: whole, sharded or proportional, config.data.sharding.
     label: sync, and what sets the arm apart from the paper's way: sharded images, and the fields
         of config.sync that are not at their defaults. `implementation` is named only where runs
-        differ in it: it is what was asked for, and without GPUs all of them are the same ring.
+        differ in it: it is what was asked for, and without GPUs all of them are the same ring. The
+        relative speeds that proportional shares follow are named where an arm's runs would differ in them.
     """
     alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
     runs = runs.assign(
@@ -57,6 +58,11 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
         odd = ~alone & (values != shown(default))
         if field != "implementation" or values[~alone].nunique() > 1:
             runs.loc[odd, "label"] += f", {field}=" + values[odd]
+    proportional = shared & (runs["sharding"] == "proportional")
+    speeds = runs["speeds"].map(shown, na_action=None)  # lists cannot be hashed
+    kinds = speeds.where(proportional).groupby([runs["workers"], runs["label"]]).transform("nunique")
+    apart = proportional & (kinds > 1)
+    runs.loc[apart, "label"] += ", speeds=" + speeds[apart]
     return runs
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import stragglers
 from analysis.arms import arm_name, records, shown, summarise, with_arms
+from analysis.circumstances import power_modes
 from analysis.errors import AnalysisError
 from analysis.loading import Runs
 from analysis.metrics import measure, time_to_accuracy_s
@@ -28,10 +29,10 @@ MAY_DIFFER = (
     "config.data.sharding",
     "config.data.path",
     "config.data.sha256",
-    "config.model.weights_sha256",
+    "config.model.weights",  # and weights_sha256
 )
 # facts of the boards that decide how fast and how well they train
-_FACTS = ["machine", "module", "cores", "jetpack", "tensorflow"]
+_FACTS = ["machine", "module", "cores", "jetpack", "power_mode", "tensorflow"]
 _LINK = "link_rate_bit_per_s"
 # of the lowest final accuracy: what all arms reach, time to accuracy is measured to
 _TARGET_SHARE = 0.95
@@ -70,7 +71,8 @@ class Comparison:
     runs: a row per run that is used: the columns of `Runs.runs`, of `analysis.metrics.measure` and
         of `analysis.arms.with_arms`.
     excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
-    boards, epochs: those of the runs that are used; epochs with workers and label of their arm.
+    boards, epochs: those of the runs that are used; boards with facts.power_mode, as the gates found it, epochs with
+        workers and label of their arm.
     target_accuracy: what time to accuracy is measured to; NaN where no arm has an accuracy. target_arm: the arm that
         it is 95 % of the mean final accuracy of; None where it was given.
     drop_extremes: whether MLPerf's rule was applied, see `analysis.arms.summarise`.
@@ -139,7 +141,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     if used.empty:
         causes = [f"{row.run_id} {row.status}: {row.cause}" for row in excluded.itertuples()]
         raise AnalysisError("\n".join([*causes, "no run to use: mend the cause and run again"]))
-    boards = loaded.boards[loaded.boards["run_id"].isin(used["run_id"])]
+    boards = _with_power_modes(loaded.boards[loaded.boards["run_id"].isin(used["run_id"])], used)
     differences = list(_differences(used, boards))
     if differences:
         raise NotComparable(differences)
@@ -180,6 +182,13 @@ def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
     table.loc[unread, "cause"] = "no epoch of the chief could be read"
     return table[failed | unread].reset_index(drop=True)
+
+
+def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    modes = power_modes(runs)
+    table = boards.copy()
+    table["facts.power_mode"] = [modes.get(key) for key in zip(table["run_id"], table["board"], strict=True)]
+    return table
 
 
 def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Difference]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from trainer.config import Config, to_dict
 _FACTS = (
     ("module", "facts.module", 1),
     ("JetPack", "facts.jetpack", 1),
-    ("power mode", "power_mode", 1),
+    ("power mode", "facts.power_mode", 1),
     ("TensorFlow", "facts.tensorflow", 1),
     ("Python", "facts.python", 1),
     ("machine", "facts.machine", 1),
@@ -98,19 +99,20 @@ def _runs(comparison: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
 def _boards(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Headings, and a board's name and facts; more than one row where they changed between runs. Facts that no board
     told are left out."""
-    modes = circumstances.power_modes(comparison.runs)
-    keys = zip(comparison.boards["run_id"], comparison.boards["board"], strict=True)
-    table = comparison.boards.copy()
-    table["power_mode"] = [modes.get(key) for key in keys]
-    told = [(heading, column, factor) for heading, column, factor in _FACTS if table[column].notna().any()]
-    table = table[["board", *(column for _, column, _ in told)]].copy()
+    told = [(heading, column, factor) for heading, column, factor in _FACTS if comparison.boards[column].notna().any()]
+    table = comparison.boards[["board", *(column for _, column, _ in told)]].copy()
     for _, column, factor in told:
         if factor != 1:
             table[column] = (pd.to_numeric(table[column]) * factor).round(1)
     # as texts: values of different types may be equal, and some cannot be hashed
-    texts = ([shown(value).replace("null", "-") for value in row] for row in table.itertuples(index=False))
-    lines = dict.fromkeys(map(tuple, texts))
+    lines = dict.fromkeys(tuple(map(_cell, row)) for row in table.itertuples(index=False))
     return ["board", *(heading for heading, _, _ in told)], [list(line) for line in lines]
+
+
+def _cell(value: object) -> str:
+    """A board's name or fact; - where it is not known."""
+    text = shown(value)
+    return "-" if text == "null" and not isinstance(value, str) else text
 
 
 def _settings(runs: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
@@ -134,16 +136,17 @@ def _commit(run: dict[str, Any]) -> str:
 
 
 def _commands(comparison: Comparison) -> Iterator[str]:
-    """What makes each run again, whatever the presets say by then, and what compares them."""
+    """What makes each run again, and what compares them. The overrides have all that is not the kit's default."""
     inventory = "-i inventory/lab " if comparison.rehearsal else ""
     for run in records(comparison.runs):
         override = json.dumps({"override": _override(run)})
         yield (
+            # the preset that is all defaults: over another one, what that one sets and the run did not would stay
             f"ansible-playbook {inventory}playbooks/run_experiment.yml "
-            f"-e experiment={shlex.quote(run['experiment'])} "
-            f"-e workers={run['workers']} -e seed={run['seed']} -e {shlex.quote(override)}"
+            f"-e experiment=paper -e workers={run['workers']} -e seed={run['seed']} -e {shlex.quote(override)}"
         )
-    target = "" if comparison.target_arm else f" --target-accuracy {comparison.target_accuracy:g}"
+    given = not comparison.target_arm and not math.isnan(comparison.target_accuracy)  # NaN: no arm has an accuracy
+    target = f" --target-accuracy {comparison.target_accuracy:g}" if given else ""
     extremes = " --drop-extremes" if comparison.drop_extremes else ""
     yield f"python -m analysis report runs/* --out report.html{target}{extremes}"
 

@@ -7,11 +7,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.arms import arm_name, records
-from analysis.comparison import Comparison
 from analysis.paper import PAPER
+
+if TYPE_CHECKING:  # only then: comparison needs circumstances, these the prediction, and that needs this module
+    from analysis.comparison import Comparison
 
 _WIDTH = 100  # characters of the table
 _LABELS = (16, 24)  # characters of the first column; longer labels continue on the next line

@@ -55,13 +55,14 @@ def build_run(
     slower: Mapping[int, float] | None = None,
     power_w: float | None = None,
     ahead_s: Mapping[int, float] | None = None,
+    speeds: Sequence[float] | None = None,
 ) -> Path:
     """One run's folder. Steps of the first epoch take three times as long, as tracing makes them.
 
     `failed`: cause by rank of the boards whose worker failed; rank 0 ends first. `slower`: by rank, how many times as
     long as the others a board computes (below 1.5, so that it still communicates). `power_w`: of a board while it
     trains, sampled each second, with temperatures; null: no sensors, no telemetry. `ahead_s`: by rank, of the boards'
-    clocks, which are then measured.
+    clocks, which are then measured. `speeds`: of the boards, as an inventory gives them.
     """
     run_id = run_id or f"20250101T000000Z-test-w{workers}-s{seed}"
     names = list(boards) or [f"board-{rank + 1}" for rank in range(workers)]
@@ -79,6 +80,7 @@ def build_run(
         trainer_sha256=trainer_sha256,
         git_commit="c" * 40,
         git_dirty=False,
+        speeds=None if speeds is None else list(speeds),
     )
     folder = parent / run_id
     folder.mkdir(parents=True)

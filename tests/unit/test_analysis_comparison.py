@@ -8,6 +8,7 @@ import pytest
 from analysis import AnalysisError, NotComparable, compare, load
 from analysis.statistics import ratio
 from tests.data.build_runs import PARAMETERS, build_run
+from trainer.events import write_json
 
 
 def compared(parent):
@@ -225,6 +226,20 @@ def test_an_implementation_is_named_where_arms_differ_in_it(tmp_path):
     assert compared(tmp_path).arms["label"].tolist() == ["keras", "keras, implementation=ring"]
 
 
+def test_boards_that_share_images_by_other_speeds_are_another_arm(tmp_path):
+    shared = {"data": {"sharding": "proportional"}, "sync": {"way": "allreduce"}}
+    build_run(tmp_path, "a", workers=2, override=shared, speeds=[1.0, 0.5])
+    build_run(tmp_path, "b", workers=2, speeds=[1.0, 0.5])
+    build_run(tmp_path, "c", workers=2, speeds=[1.0, 0.8])  # all images on every board: it makes no difference
+    assert compared(tmp_path).arms["label"].tolist() == ["allreduce, proportional", "keras"]
+    build_run(tmp_path, "d", workers=2, override=shared, speeds=[1.0, 0.8])
+    assert compared(tmp_path).arms["label"].tolist() == [
+        "allreduce, proportional, speeds=[1.0, 0.5]",
+        "allreduce, proportional, speeds=[1.0, 0.8]",
+        "keras",
+    ]
+
+
 def test_another_batch_size_is_not_comparable(tmp_path):
     build_run(tmp_path, "a", workers=1)
     build_run(tmp_path, "b", workers=2, override={"batch_size": 128})
@@ -241,6 +256,21 @@ def test_every_difference_is_listed_at_once(tmp_path):
     }
 
 
+def test_a_file_of_weights_may_lie_anywhere_and_must_be_the_same(tmp_path):
+    def trained_from(weights, run_id, sha256):
+        folder = build_run(tmp_path, run_id, override={"model": {"weights": weights}})
+        run = json.loads((folder / "run.json").read_text())
+        if sha256:
+            run["assets"]["weights"] = {"path": "/weights", "sha256": sha256}
+        write_json(folder / "run.json", run)
+
+    trained_from("imagenet", "a", "e" * 64)
+    trained_from("/home/me/imagenet.h5", "b", "e" * 64)
+    assert compared(tmp_path).arms["runs"].tolist() == [2]
+    trained_from("none", "c", None)
+    assert not_comparable(tmp_path) == {"assets.weights.sha256": {"e" * 64: ["a", "b"], "null": ["c"]}}
+
+
 @pytest.mark.parametrize(
     ("fact", "value"),
     [
@@ -255,6 +285,16 @@ def test_boards_that_differ_are_not_comparable(tmp_path, fact, value):
     build_run(tmp_path, "a", facts=known)
     build_run(tmp_path, "b", facts={**known, fact: value})
     assert list(not_comparable(tmp_path)) == [fact]
+
+
+def test_boards_in_another_power_mode_are_not_comparable(tmp_path):
+    for run_id, mode in (("a", "MAXN"), ("b", "MODE_30W")):
+        folder = build_run(tmp_path, run_id)
+        write_json(folder / "gates.json", {"boards": {"board-1": {"power_mode": mode}}})
+    assert not_comparable(tmp_path) == {"power_mode": {"MAXN": ["a"], "MODE_30W": ["b"]}}
+    (tmp_path / "b/gates.json").unlink()
+    (problem,) = compared(tmp_path).problems
+    assert problem == "power_mode of b is not known; taken to be that of the other runs"
 
 
 def test_a_rehearsal_is_not_comparable_with_boards(tmp_path):

@@ -2,17 +2,24 @@
 
 import html
 import json
+import math
 import re
 import shlex
+from dataclasses import asdict
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+import yaml
 
 from analysis import compare, figures, load
+from analysis.expectation import Expectation
 from analysis.report import render, write_report
 from tests.data.build_runs import build_run
 from trainer.config import parse
 from trainer.events import write_json
+
+PROJECT = Path(__file__).parents[2]
 
 
 def compared(parent):
@@ -84,12 +91,17 @@ def test_the_page_says_how_to_reproduce_it(page):
     assert "c" * 40 in page
     assert (
         "ansible-playbook -i inventory/lab playbooks/run_experiment.yml "
-        "-e experiment=test -e workers=2 -e seed=1 -e " in page
+        "-e experiment=paper -e workers=2 -e seed=1 -e " in page
     )
     commands = html.unescape(re.search("<pre>(.*?)</pre>", page, re.DOTALL)[1]).splitlines()
     override = json.loads(shlex.split(commands[1])[-1])
     assert override == {"override": {"epochs": 3, "data": {"source": "synthetic"}}}
     assert commands[-1] == "python -m analysis report runs/* --out report.html"
+
+
+def test_the_preset_that_runs_are_made_again_over_is_all_defaults():
+    preset = yaml.safe_load((PROJECT / "experiments/paper.yml").read_text())
+    assert parse(preset) == parse({})
 
 
 def test_an_override_makes_the_same_configuration_again(tmp_path):
@@ -112,6 +124,13 @@ def test_options_of_the_comparison_are_in_its_command(two_arms):
     comparison = compare(load(two_arms.glob("*/")), target_accuracy=0.25, drop_extremes=True)
     page = render(comparison, two_arms, drawn=False)
     assert "report.html --target-accuracy 0.25 --drop-extremes\n" in page.replace("</pre>", "\n")
+
+
+def test_an_accuracy_that_nobody_measured_is_not_in_the_command(tmp_path):
+    build_run(tmp_path, accuracy=(math.nan,))
+    comparison = compared(tmp_path)
+    assert math.isnan(comparison.target_accuracy)
+    assert "--target-accuracy" not in render(comparison, tmp_path, drawn=False)
 
 
 def test_the_page_lists_what_differs_from_the_paper(page):
@@ -145,9 +164,10 @@ def test_names_from_the_runs_are_escaped(tmp_path):
 
 def test_what_was_predicted_stands_beside_what_was_measured(two_arms, page):
     assert "Predicted and measured" not in page
-    write_json(two_arms / "two" / "prediction.json", {"epoch_s": 12.125, "total_s": None, "from": ["runs/probe"]})
+    told = Expectation(epoch_s=12.125, total_s=40.0, energy_j=None, measured_in=["a run of predict.yml"])
+    write_json(two_arms / "two" / "prediction.json", asdict(told))
     page = render(compared(two_arms), two_arms, drawn=False)
-    row = "".join(f"<td>{cell}</td>" for cell in ("two", "12.1", "10.1", "+20%", "-", "49.5", "-", "runs/probe"))
+    row = "".join(f"<td>{cell}</td>" for cell in ("two", "12.1", "10.1", "+20%", "a run of predict.yml"))
     assert row in page
 
 
@@ -173,6 +193,13 @@ def test_gates_and_attempts_are_on_the_page(two_arms, page):
 def test_facts_that_no_board_told_have_no_column(page):
     assert "<th>TensorFlow</th>" in page
     assert "<th>JetPack</th>" not in page and "<th>power mode</th>" not in page
+
+
+def test_a_fact_that_is_not_known_is_a_dash_and_names_stay_as_they_are(tmp_path):
+    build_run(tmp_path, "told", boards=["nullarbor"], facts={"jetpack": "5.1"})
+    build_run(tmp_path, "untold", boards=["nullarbor"])
+    page = render(compared(tmp_path), tmp_path, drawn=False)
+    assert "<td>nullarbor</td><td>5.1</td>" in page and "<td>nullarbor</td><td>-</td>" in page
 
 
 def test_what_clocks_cannot_tell_is_said(two_arms):
