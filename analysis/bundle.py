@@ -3,7 +3,7 @@
     evidence/
       SHA256SUMS        of every other file; `sha256sum -c SHA256SUMS` checks them without the kit
       README.txt        how to check it
-      bundle.json       options of the comparison, environment of the controller, what a reader must know
+      bundle.json       which study and runs were chosen, environment of the controller, what a reader must know
       comparison.json   every figure: `Comparison.to_dict`
       report.html       the same as a page
       requirements/     the locks of the environments
@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -31,7 +30,7 @@ from analysis.comparison import compare
 from analysis.errors import AnalysisError
 from analysis.loading import load, run_folders
 from analysis.manifest import NAME as MANIFEST
-from analysis.manifest import checksums, from_records, read_manifest
+from analysis.manifest import checksums, digest, from_records, read_manifest
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import CHECKPOINTS, write_json
 from trainer.resolve import git_state
@@ -133,12 +132,6 @@ def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
     }, None
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, Run]]:
     """The runs that trained, with their folders, by run id. Raises AnalysisError with all that cannot be taken."""
     chosen: dict[str, tuple[Path, Run]] = {}
@@ -149,7 +142,7 @@ def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, 
         except ConfigError as error:
             problems.append(f"{folder.name}: {error}")
             continue
-        name = _study(folder)
+        name = run.study or ""
         studies.add(name.partition("/")[0])
         if run.task != "train" or (study is not None and not name.startswith(f"{study}/")):
             continue
@@ -164,11 +157,6 @@ def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, 
     if not chosen:
         raise AnalysisError("no run found: give the folders of runs that trained, such as runs/*")
     return [chosen[run_id] for run_id in sorted(chosen)]
-
-
-def _study(folder: Path) -> str:
-    """'name/arm/repeat', or nothing for a run that is of no study."""
-    return str(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("study") or "")
 
 
 def _refusal(problems: Sequence[str]) -> str:

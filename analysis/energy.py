@@ -27,33 +27,25 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     `samples` are those of telemetry.jsonl, `records` those of events.jsonl. rails: those that were summed; energy_j and
     mean_power_mw: null where the board has no such sensor, or where the run was resumed (what the attempts before took
     is not in these samples); idle_power_mw: the mean before the trainer began; energy_above_idle_j: what training took
-    on top of that; epoch_energy_j: of each epoch, with its validation; images: that this board trained on, and
-    energy_j_per_image of them; temperature_max_c: of the hottest sensor.
+    on top of that; images: that this board trained on; temperature_max_c: of the hottest sensor.
     """
     start, end = training(records) or (0.0, 0.0)
-    epochs = [record for record in records if record["event"] == "epoch"]
-    inside = [sample for sample in samples if start <= sample["time_s"] <= end]
+    first, last = _recorded(records) or (0.0, 0.0)
+    inside = [sample for sample in samples if first <= sample["time_s"] <= last]
     hottest = [max(sample["temperature_c"].values()) for sample in inside if sample["temperature_c"]]
     powered = [(it, power) for it, power in zip(samples, module_power_w(samples), strict=True) if power is not None]
     idle = [power for sample, power in powered if sample["idle"]]
     idle_w = statistics.fmean(idle) if idle else None
     times, watts = [sample["time_s"] for sample, _ in powered], [power for _, power in powered]
-    resumed = any(record["event"] == "resume" for record in records)
     # a board without such sensors needs no integral, nor numpy
-    joules = None if resumed or not powered else integral(times, watts, start, end)
-    images = sum(record["images"] for record in epochs)
+    joules = integral(times, watts, start, end) if powered else None
     return {
         "rails": _rails(samples),
         "energy_j": joules,
         "mean_power_mw": None if joules is None else 1000 * joules / (end - start),
         "idle_power_mw": None if idle_w is None else 1000 * idle_w,
         "energy_above_idle_j": None if joules is None or idle_w is None else joules - idle_w * (end - start),
-        "epoch_energy_j": [
-            None if joules is None else integral(times, watts, epoch["time_s"] - epoch["epoch_s"], epoch["time_s"])
-            for epoch in epochs
-        ],
-        "images": images,
-        "energy_j_per_image": None if joules is None else joules / images,
+        "images": sum(record["images"] for record in records if record["event"] == "epoch"),
         "temperature_max_c": max(hottest, default=None),
     }
 
@@ -111,7 +103,17 @@ def integral(times: npt.ArrayLike, watts: npt.ArrayLike, start: float, end: floa
 
 
 def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """From the first step to the end of the last epoch (s, the board's clock); None where no epoch ended."""
+    """From the first step to the end of the last epoch (s, the board's clock).
+
+    None where no epoch ended, and where the run was resumed: what lies between its attempts, possibly days, is no
+    training.
+    """
+    resumed = any(record["event"] == "resume" for record in records)
+    return None if resumed else _recorded(records)
+
+
+def _recorded(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """The same, with what lies between attempts."""
     starts = [record["time_s"] for record in records if record["event"] == "start"]
     ends = [record["time_s"] for record in records if record["event"] == "epoch"]
     return (starts[0], ends[-1]) if starts and ends else None

@@ -1,7 +1,7 @@
 """manifest.json: how a run ended, on which boards, and the checksum of every file it left.
 
-Ansible's collect stage writes it into the run's folder; `load` reads it, and derives the same from
-the boards' files where it is missing.
+Ansible's collect stage writes it into the run's folder; `load` reads it. Where it is missing, `load` works out from
+the boards' files how the run ended (`describe`), but not what it cost.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     if described["status"] == "succeeded":
         for checkpoints in folder.rglob(CHECKPOINTS):  # nobody will go on from them
             shutil.rmtree(checkpoints)
-    gates, _ = _read_object(folder / _GATES, ["findings", "waived"])
+    gates, _ = read_object(folder / _GATES, ["findings", "waived"])
     sums = {name: sum_ for name, sum_ in checksums(folder).items() if name not in (NAME, NAME + ".part")}
     manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": sums}
     write_json(folder / NAME, manifest)
@@ -72,12 +72,16 @@ def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | N
 def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
     """Work out again what a run cost, with what nobody on the boards knows, and keep it in the manifest; returns that.
 
-    Raises ConfigError where there is no manifest, or where the wall meter's file cannot be read.
+    What is not given now stays as an earlier call found it. Raises ConfigError where there is no manifest, or where
+    the wall meter's file cannot be read.
     """
     manifest, problem = read_manifest(folder)
     if manifest is None:
         raise ConfigError([f"{folder / NAME} {problem}: collect the run first, with playbooks/collect.yml"])
+    before = manifest.get("cost") or {}
     manifest |= _costs(folder, manifest, switch_w, wall_meter)
+    given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
+    manifest["cost"] |= {name: before.get(name) for name, now in given.items() if not now}
     write_json(folder / NAME, manifest)
     return manifest
 
@@ -166,7 +170,7 @@ def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
 
 def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """A board's result.json, or None and what is wrong with it."""
-    result, problem = _read_object(path, _RESULT)
+    result, problem = read_object(path, _RESULT)
     if result and not all(isinstance(result[name], int | float) for name in ("started_s", "ended_s")):
         return None, "has times that are not numbers"
     return result, problem
@@ -174,13 +178,14 @@ def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     """A run's manifest.json, or None and what is wrong with it."""
-    manifest, problem = _read_object(folder / NAME, _MANIFEST)
+    manifest, problem = read_object(folder / NAME, _MANIFEST)
     if manifest and manifest["schema"] != SCHEMA:
         return None, f"has schema {manifest['schema']}, this version reads {SCHEMA}"
     return manifest, problem
 
 
-def _read_object(path: Path, names: Sequence[str]) -> tuple[dict[str, Any] | None, str | None]:
+def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] | None, str | None]:
+    """The JSON object in a file, or None and what is wrong with it; an object must have the fields `names`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -254,9 +259,11 @@ def _utc(unix_s: float | None) -> str | None:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 by path relative to the folder, of every file in it."""
-    sums = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest(path) for path in paths}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
