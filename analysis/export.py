@@ -37,7 +37,7 @@ _DTYPES: dict[Any, ExtensionDtype] = {
     str: pd.StringDtype(),
 }
 # columns that `load` adds to those of the records
-_ADDED = {"time_s": float, "begins": bool, "rehearsal": bool}
+_ADDED = {"time_s": float, "begins": bool, "rehearsal": bool, "cost": float}
 _ENDED = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # a run's status in MLflow's words
 
 
@@ -67,9 +67,9 @@ def export(paths: Iterable[Path | str], to: str, out: Path) -> Exported:
     if to == "mlflow":
         _write_mlflow(loaded, out)
         return Exported([out], loaded.problems)
-    problems = [*loaded.problems]
-    made = tables(loaded, problems)
-    return Exported(_write_csv(made, out) if to == "csv" else _write_parquet(made, out), problems)
+    # into the same list go the problems of windows, which are read only now
+    made = tables(loaded, loaded.problems)
+    return Exported(_write_csv(made, out) if to == "csv" else _write_parquet(made, out), loaded.problems)
 
 
 def tables(loaded: Runs, problems: list[str]) -> dict[str, pd.DataFrame]:

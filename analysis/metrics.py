@@ -1,8 +1,9 @@
 """What a run measured, in one row. Pure functions from the tables of `load` to tables.
 
 Steady state: the first epoch of a run, and of an attempt to go on with it, traces, warms up and fills caches, so times
-and bytes are taken over all other epochs. A run of one epoch has no such epoch; its windows but the first one
-serve instead, and `epoch_s` stays null. Nothing is estimated: what a run cannot tell is null.
+and bytes are taken over all other epochs. A run of one epoch has no such epoch, nor has one that was resumed after each
+of its epochs; the windows but the first one of each epoch serve instead, and `epoch_s` stays null. Nothing is
+estimated: what a run cannot tell is null.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     windows are needed.
     """
     later = epochs[~epochs["begins"]].rename(columns={"train_s": "seconds"})
-    one_epoch = ~windows["run_id"].isin(later["run_id"].unique())
-    first = (windows["epoch"] == 1) & (windows["first_step"] == 0)
-    rest = windows[one_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
+    no_steady_epoch = ~windows["run_id"].isin(later["run_id"].unique())
+    first = windows["first_step"] == 0  # each of these epochs begins an attempt
+    rest = windows[no_steady_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
     sums = ["steps", "images", "seconds", "agreeing_s", "communication_s", "waiting_s", "sent_bytes"]
     # where waiting was not measured by itself it is part of communication
     parts = [

@@ -6,6 +6,7 @@ width of 1: convolutions without bias, each with a scale and an offset of batch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from trainer.lowrank import as_matrix
@@ -51,13 +52,7 @@ def low_rank_elements(shapes: list[Shape], rank: int) -> tuple[int, int]:
 
 def elements(shapes: list[Shape]) -> int:
     """Numbers in tensors of these shapes."""
-    total = 0
-    for shape in shapes:
-        count = 1
-        for length in shape:
-            count *= length
-        total += count
-    return total
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def _normalised(kernel: Shape) -> Iterator[Shape]:

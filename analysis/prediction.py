@@ -137,11 +137,7 @@ def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFra
 def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
     """For each number of boards what `auto` would choose, and why."""
     found = constants(measured)
-    return {
-        count: chosen(measured, found, count, plan.network, _WANTED).reason
-        for count in plan.workers
-        if count > 1
-    }
+    return {count: chosen(measured, found, count, plan.network, _WANTED).reason for count in plan.workers if count > 1}
 
 
 def notes(measured: Measured) -> list[str]:

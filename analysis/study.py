@@ -13,7 +13,7 @@ import json
 import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import yaml
 
 from analysis.errors import AnalysisError
 from analysis.expectation import expected
-from analysis.manifest import NAME, read_manifest
+from analysis.manifest import read_manifest
 from trainer.config import Config, ConfigError, parse, to_dict
 from trainer.resolve import configuration
 
@@ -39,7 +39,7 @@ class Slot:
     repeat: int  # from 1; the run's seed
     workers: int
     experiment: str
-    override: dict[str, Any] = field(hash=False)
+    override: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -111,10 +111,16 @@ def lost(study: str, runs_dir: Path) -> list[Path]:
     return [folder for folder in of_study if read_manifest(folder)[0] is None]
 
 
-def seconds_of(folder: Path) -> float:
-    """How long a collected run took on the controller, from its start to its manifest."""
+def seconds_of(folder: Path) -> float | None:
+    """How long a collected run took, from its start on the controller to the end of its last board.
+
+    None where no board told when it ended. The manifest's own time does not serve: it is written again later.
+    """
+    ended_s = (read_manifest(folder)[0] or {}).get("ended_s")
+    if ended_s is None:
+        return None
     began = datetime.strptime(folder.name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return (folder / NAME).stat().st_mtime - began.timestamp()
+    return float(ended_s) - began.timestamp()
 
 
 def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | None:
@@ -124,8 +130,9 @@ def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | N
     """
     by_arm: dict[str, list[float]] = {}
     for state in found:
-        if state.succeeded:
-            by_arm.setdefault(state.slot.arm, []).append(seconds_of(state.succeeded))
+        seconds = seconds_of(state.succeeded) if state.succeeded else None
+        if seconds is not None:
+            by_arm.setdefault(state.slot.arm, []).append(seconds)
     known = {**expected_s, **{arm: statistics.median(seconds) for arm, seconds in by_arm.items()}}
     missing = [state.slot.arm for state in found if not state.succeeded]
     return sum(known[arm] for arm in missing) if set(missing) <= known.keys() else None
@@ -165,8 +172,12 @@ def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
     """Fields in which a run is not what its slot is now."""
     wanted = to_dict(_config(slot, project))
+    try:
+        made = to_dict(parse(run["config"]))  # a field that is newer than the run has its default
+    except ConfigError:
+        return ["version of the configuration"]
     pairs = {"workers": (slot.workers, run["workers"]), "seed": (slot.repeat, run["seed"])}
-    pairs |= {name: (wanted[name], run["config"].get(name)) for name in wanted}
+    pairs |= {name: (wanted[name], made[name]) for name in wanted}
     return [name for name, (now, then) in pairs.items() if now != then]
 
 

@@ -12,7 +12,7 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,14 +28,13 @@ from analysis.bundle import (
     SUMS,
     TOP,
     departures,
-    digest,
     named_files,
 )
 from analysis.comparison import Comparison, compare
 from analysis.errors import AnalysisError
 from analysis.loading import load
 from analysis.manifest import NAME as MANIFEST
-from analysis.manifest import checksums
+from analysis.manifest import checksums, digest
 from trainer.resolve import git_state
 
 NOT_PROVEN = (
@@ -79,11 +78,23 @@ def verify(bundle: Path, sha256: str | None = None) -> Verification:
         runs = sorted(path for path in (root / RUNS).glob("*") if path.is_dir())
         findings += _files(root)
         for run in runs:
-            findings += [f"{RUNS}/{run.name}: {finding}" for finding in _run(run)]
+            place = f"{RUNS}/{run.name}"
+            findings += _guarded(place, (f"{place}: {finding}" for finding in _run(run)))
         claimed, problem = _json(root / COMPARISON)
-        findings += [problem] if problem else _figures(root, runs, claimed)
+        findings += [problem] if problem else _guarded(COMPARISON, _figures(root, runs, claimed))
         notes = list(_notes(root, bool(findings)))
         return Verification(findings, notes, len(checksums(root)), len(runs), sum(1 for _ in _numbers(claimed)))
+
+
+def _guarded(what: str, findings: Iterable[str]) -> Iterator[str]:
+    """The findings, and one more in place of those that would follow where the check itself fails.
+
+    Files that nobody trusts may have any value in any place, and every kind of error may come of that.
+    """
+    try:
+        yield from findings
+    except Exception as error:
+        yield f"{what} cannot be checked: something in the files is not as the kit writes it ({error!r:.200})"
 
 
 def changes(claimed: Any, recomputed: Any, path: str = "") -> Iterator[str]:
@@ -117,11 +128,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
-    elif _is_number(value):
-        yield value
+    left = [value]  # no recursion: nobody knows how deep it goes
+    while left:
+        item = left.pop()
+        if isinstance(item, dict | list):
+            left += item.values() if isinstance(item, dict) else item
+        elif _is_number(item):
+            yield item
 
 
 def _unpack(bundle: Path, to: Path) -> list[str]:
@@ -239,5 +252,5 @@ def _notes(root: Path, wrong: bool) -> Iterator[str]:
 def _json(path: Path) -> tuple[Any, str | None]:
     try:
         return json.loads(path.read_text(encoding="utf-8")), None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"{path.name} cannot be read: {str(error).replace(f'{path.parent}/', '')}"

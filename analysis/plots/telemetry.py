@@ -49,7 +49,8 @@ def over_time(comparison: Comparison, run: dict[str, Any]) -> pd.DataFrame:
     folder = Path(run["folder"])
     boards = comparison.boards.loc[comparison.boards["run_id"] == run["run_id"], "board"]
     rows = [row for board in boards for row in _samples(board, folder / "boards" / board / NAME)]
-    table = pd.DataFrame(rows, columns=["board", "time_s", *_MEASURES]).astype(dict.fromkeys(_MEASURES, float))
+    numbers = ["time_s", *_MEASURES]
+    table = pd.DataFrame(rows, columns=["board", *numbers]).astype(dict.fromkeys(numbers, float))
     table = on_controllers_clock(table, folder)
     # a board whose clock was not measured keeps its own
     seconds = table["controller_s"].fillna(table["time_s"])
@@ -78,9 +79,10 @@ def _panels(comparison: Comparison, measure: str, prefix: str, title: str, unit:
         for (arm, colour, _), run in zip(arms(comparison), _shown(comparison), strict=True)
     ]
     found = [(arm, colour, samples) for arm, colour, samples in found if samples[measure].notna().any()]
-    rows = max(len(found), 1)
+    rows = max(len(found), 1)  # without a sample that can be read: an empty panel
     figure = canvas(comparison, title, 0.6 + 1.7 * rows)
-    for axes, (arm, colour, samples) in zip(figure.subplots(rows, 1, squeeze=False)[:, 0], found, strict=False):
+    panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
+    for axes, (arm, colour, samples) in zip(panels, found, strict=False):
         axes.set_title(wrapped(name(arm), _NAME), loc="left", fontsize=9.5)
         for place, (board, own) in enumerate(samples.groupby("board")):
             # more boards than kinds of dashes: the others are pale
@@ -90,7 +92,7 @@ def _panels(comparison: Comparison, measure: str, prefix: str, title: str, unit:
         axes.set_ylabel(unit)
         axes.grid(axis="y", alpha=0.2, color=INK)
         axes.legend(loc="best", fontsize=8, ncols=2)
-    axes.set_xlabel("minutes")
+    panels[-1].set_xlabel("minutes")
     return as_svg(figure, prefix, title)
 
 

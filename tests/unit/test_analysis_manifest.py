@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from analysis import write_manifest
-from analysis.manifest import describe
-from tests.data.build_runs import build_run
+from analysis.manifest import add_energy, describe
+from tests.data.build_runs import STARTED_S, build_run
 from trainer.config import ConfigError, load_run
-from trainer.events import SCHEMA, write_json
+from trainer.events import SCHEMA, EventLog, Resume, write_json
 
 
 def change_result(folder, board, **fields):
@@ -182,3 +182,27 @@ def test_a_board_that_could_not_be_reached_has_the_followers_word(tmp_path):
     (home / "result.json").rename(home / "lost.json")
     manifest = write_manifest(folder)
     assert (manifest["culprit"], manifest["cause"]) == ("board-2", "board-2 failed: out of reach")
+
+
+def test_energy_that_an_earlier_call_was_told_of_stays(tmp_path):
+    folder, meter = build_run(tmp_path, power_w=20.0, ahead_s={}), tmp_path / "meter.csv"
+    meter.write_text("time,power_w\n" + "".join(f"{STARTED_S + second},80\n" for second in range(0, 60, 5)))
+    switch_j = add_energy(folder, switch_w=12.0, wall_meter=None)["cost"]["switch_energy_j"]
+    both = add_energy(folder, switch_w=None, wall_meter=meter)["cost"]
+    assert both["switch_energy_j"] == switch_j > 0 and both["wall_energy_j"] > 0
+    assert add_energy(folder, switch_w=None, wall_meter=None)["cost"] == both
+    again = add_energy(folder, switch_w=24.0, wall_meter=None)["cost"]
+    assert again == {**both, "switch_energy_j": pytest.approx(2 * switch_j)}
+
+
+def test_what_lies_between_attempts_costs_the_run_nothing(tmp_path):
+    folder = build_run(tmp_path, power_w=20.0, ahead_s={})
+    assert write_manifest(folder, switch_w=12.0)["cost"]["switch_energy_j"] > 0
+    log = EventLog(folder / "boards/board-1/events.jsonl")
+    log.write(Resume(epoch=1, startup_s=3.0))
+    log.close()
+    manifest = write_manifest(folder, switch_w=12.0)
+    assert manifest["cost"]["switch_energy_j"] is None
+    of_board = manifest["boards"][0]["cost"]
+    assert of_board["energy_j"] is None and of_board["mean_power_mw"] is None
+    assert of_board["temperature_max_c"] > 45

@@ -8,6 +8,7 @@ import pytest
 from analysis import PAPER, load, measure, steady
 from analysis.metrics import time_to_accuracy_s
 from tests.data.build_runs import BATCH, PARAMETERS, build_run
+from trainer.events import EventLog, Resume
 
 
 def measured(folder):
@@ -41,6 +42,16 @@ def test_of_a_run_of_one_epoch_the_first_window_does_not_count(tmp_path):
     run = measured(folder)
     assert run["step_s"] == pytest.approx(3 * 0.4)
     assert run["images_per_s"] == pytest.approx(BATCH / 1.2)
+    assert math.isnan(run["epoch_s"])
+
+
+def test_of_a_run_resumed_after_its_first_epoch_no_attempts_first_window_counts(tmp_path):
+    folder = build_run(tmp_path, epochs=2, step_s=0.4)
+    log = EventLog(folder / "boards/board-1/events.jsonl")
+    log.write(Resume(epoch=1, startup_s=3.0))
+    log.close()
+    run = measured(folder)
+    assert run["step_s"] == pytest.approx((3 * 0.4 + 0.4) / 2)  # as many steps of each epoch
     assert math.isnan(run["epoch_s"])
 
 

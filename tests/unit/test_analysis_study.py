@@ -1,7 +1,6 @@
 """Studies: what they consist of, what of it is there, and how long the rest takes."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from analysis.errors import AnalysisError
-from analysis.study import left_s, lost, slots, states
+from analysis.study import left_s, lost, seconds_of, slots, states
 from trainer.config import parse, to_dict
 
 PROJECT = Path(__file__).parents[2]
@@ -40,11 +39,10 @@ def make(project, slot, number, status="succeeded", **changes):
     run = {"study": slot.name, "workers": slot.workers, "seed": slot.repeat, "config": config}
     (folder / "run.json").write_text(json.dumps(run))
     if status:
-        names = ("cause", "boards", "rehearsal", "synthetic", "started_s", "ended_s")
-        manifest = folder / "manifest.json"
-        manifest.write_text(json.dumps({"schema": 1, "status": status, **dict.fromkeys(names)}))
+        names = ("cause", "boards", "rehearsal", "synthetic", "started_s")
         began_s = 1_795_262_400 + 60 * number  # 2026-11-21 12:00 UTC
-        os.utime(manifest, (began_s + 60, began_s + 60))
+        manifest = {"schema": 1, "status": status, "ended_s": began_s + 60.0, **dict.fromkeys(names)}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
@@ -104,6 +102,19 @@ def test_runs_that_are_there_count_once(project):
     assert lost("own", project / "runs") == [begun] and lost("ow", project / "runs") == []
 
 
+def test_a_run_from_before_a_field_was_added_counts(project):
+    planned = slots("own", write(project), BOARDS)
+    folder = make(project, planned[0], 1)
+    run = json.loads((folder / "run.json").read_text())
+    del run["config"]["sync"]["bucket_bytes"], run["config"]["window_steps"]
+    (folder / "run.json").write_text(json.dumps(run))
+    assert states(planned, project / "runs", project)[0].succeeded == folder
+    run["config"]["bygone"] = 1
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(AnalysisError, match="but with another version of the configuration"):
+        states(planned, project / "runs", project)
+
+
 def test_a_run_of_another_configuration_is_not_counted_silently(project):
     planned = slots("own", write(project), BOARDS)
     make(project, planned[0], 1, batch_size=32)
@@ -119,6 +130,15 @@ def test_the_time_left_is_that_of_the_arms_whose_runs_are_missing(project):
     for number, slot in enumerate(planned[:3]):
         make(project, slot, number)
     assert left_s(states(planned, project / "runs", project), expected) == pytest.approx(6 * 60), "as they were"
+
+
+def test_a_run_of_which_nobody_told_the_end_does_not_tell_how_long_it_takes(project):
+    planned = slots("own", write(project), BOARDS)
+    manifest = make(project, planned[0], 1) / "manifest.json"
+    assert seconds_of(manifest.parent) == 60
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "ended_s": None}))
+    assert seconds_of(manifest.parent) is None
+    assert left_s(states(planned, project / "runs", project), {}) is None
 
 
 def test_the_kits_own_studies_are_sound():

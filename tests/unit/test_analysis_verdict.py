@@ -112,8 +112,19 @@ def test_the_fastest_arm_is_judged_and_the_papers_stands_beside_it(tmp_path):
     build_run(tmp_path, workers=2, step_s=1.2, seed=2)
     build_run(tmp_path, workers=12, step_s=0.6)
     sentences = said(tmp_path)
-    assert sentences.startswith("12 boards look worth it in speed: a speed-up of 8.00 (n=1 to 2: no interval), on")
+    assert sentences.startswith("12 boards look worth it in speed: a speed-up of 8.00 (n=1 each: no interval), on")
     assert sentences.endswith("Two boards took 2.73 times as long per epoch as one (the paper: 3.03).")
+
+
+def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
+    repeats(tmp_path, 3, 1, 0.4)
+    repeats(tmp_path, 3, 2, 0.2)
+    build_run(tmp_path, workers=2, step_s=1.2, override={"sync": {"way": "allreduce"}})
+    assert re.match(
+        r"Two boards \(keras\) are worth it in speed: a speed-up of 4\.0\d \(95 % interval [34]\.\d\d to 4\.\d\d; "
+        r"n=3 each, in pairs\)",
+        said(tmp_path),
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from analysis import AnalysisError, write_manifest
 from analysis.__main__ import main
 from analysis.bundle import SUMS, TOP, write_bundle
-from analysis.manifest import checksums
+from analysis.manifest import checksums, digest
 from analysis.plots import figures
 from analysis.verify import changes, verify
 from tests.data.build_runs import build_run
@@ -264,11 +264,31 @@ def test_sums_without_entries_are_found(root):
     assert f"runs/{ONE}: run.json is not named in manifest.json" in findings(root)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"arms": 1, "excluded": [{"run_ids": 1}, 2]}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"arms": 1, "excluded": [{"run_ids": 1}, 2]}', pytest.param("[" * 100_000, id="a deep one")],
+)
 def test_a_comparison_that_is_none_is_a_finding_and_no_crash(root, content):
     (root / "comparison.json").write_text(content)
     sum_again(root)
     assert findings(root)[0].startswith(("comparison.json cannot be read", ONE, "1: named in comparison.json"))
+
+
+@pytest.mark.parametrize("boards", [3, [3], [{"name": []}]])
+def test_a_manifest_with_values_of_another_kind_is_a_finding_and_no_crash(root, boards):
+    edit(root / "runs" / ONE / "manifest.json", lambda manifest: manifest.update(boards=boards))
+    sum_again(root)
+    (finding,) = findings(root)
+    assert finding.startswith("comparison.json cannot be checked: something in the files is not as the kit writes it")
+
+
+def test_a_run_with_values_of_another_kind_is_a_finding_and_no_crash(root):
+    run = root / "runs" / ONE
+    edit(run / "run.json", lambda content: content.update(boards=[3]))
+    edit(run / "manifest.json", lambda content: content["sha256"].update({"run.json": digest(run / "run.json")}))
+    sum_again(root)
+    found = findings(root)
+    assert [finding.partition(" cannot be checked: ")[0] for finding in found] == [f"runs/{ONE}", "comparison.json"]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_types_are_those_of_the_records_whatever_was_measured(runs):
     assert made["boards"]["synthetic"].dtype == "boolean"  # null on the board that left nothing
     assert made["boards"]["facts.memory_bytes"].dtype == "Int64"
     assert made["boards"]["facts.jetpack"].dtype == "string"  # null on every board
+    assert made["boards"]["cost.energy_j"].dtype == "Float64"  # the same
     assert made["runs"]["config.data.train_images"].dtype == "Int64"  # null in every run
     assert made["runs"]["config.sync.outer_learning_rate"].dtype == "Float64"
     assert not any(table[name].dtype == object for table in made.values() for name in table)
@@ -131,6 +132,15 @@ def test_what_is_wrong_with_the_runs_is_told(runs, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "analysis: one: board-1/telemetry.jsonl, line 3: not a record" in err
     assert "analysis: two: events.jsonl of board-2 cannot be read" in err
+
+
+def test_what_is_wrong_with_windows_is_told_too(runs, tmp_path, capsys):
+    events = runs[0] / "boards/board-1/events.jsonl"
+    window = next(line for line in events.read_text().splitlines() if json.loads(line)["event"] == "window")
+    with events.open("a") as file:
+        file.write(f"{window}\n")
+    assert main(["export", *map(str, runs), "--to", "csv", "--out", str(tmp_path / "out")]) == 0
+    assert "analysis: one: board-1 recorded 1 windows more than once" in capsys.readouterr().err
 
 
 def test_no_run_is_an_error_with_a_remedy(tmp_path, capsys):

@@ -78,6 +78,14 @@ def test_without_drawings_the_same_figures_have_the_same_captions(two_arms, draw
     assert not any(figure.svg for figure in undrawn.values())
 
 
+def test_without_a_sample_that_can_be_read_a_panel_is_empty(tmp_path):
+    folder = build_run(tmp_path, power_w=20.0)
+    (folder / "boards/board-1/telemetry.jsonl").write_text("half a li")
+    drawn = figures(compared(tmp_path))
+    for name in ("power_over_time", "temperature_over_time"):
+        assert "minutes" in texts(drawn[name].svg)
+
+
 def test_each_run_is_a_line_and_an_arm_of_several_has_its_interval(two_arms, tmp_path):
     for folder in two_arms.iterdir():
         (tmp_path / folder.name).symlink_to(folder)

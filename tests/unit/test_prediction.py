@@ -12,7 +12,7 @@ from analysis.measured import Measured, combine
 from analysis.prediction import WAYS, Plan, measured_in, predict
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
 from trainer.config import Sync, sync_of
-from trainer.events import EventLog, Probe, Trial
+from trainer.events import EventLog, Probe, Resume, Trial
 
 REHEARSAL = Path(__file__).parents[1] / "data" / "rehearsal"
 ONE, TWO, FAST = (next(REHEARSAL.glob(name)) for name in ("*-w1-s1", "*rehearsal-w2-s1", "*rehearsal_fast-w2-s1"))
@@ -77,6 +77,11 @@ def test_a_run_on_one_board_tells_its_steady_step_and_its_validation(tmp_path):
     assert measured.emulated is True
     assert measured.power_w is None
     assert measured.timed == ()
+
+
+def test_without_a_steady_epoch_the_first_window_of_every_attempt_is_left_out(tmp_path):
+    folder = add(build_run(tmp_path, epochs=2, step_s=0.4), lambda _: [Resume(epoch=1, startup_s=3.0)])
+    assert Measured.from_folder(folder).step_s == (pytest.approx((3 * 0.4 + 0.4) / 2),)  # as many steps of each epoch
 
 
 def test_a_run_on_two_boards_tells_what_agreeing_took(tmp_path):
