@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     _add(parser.add_subparsers(required=True, metavar="COMMAND"))
     options = parser.parse_args()
+    # also where it was begun in the background, which ignores Ctrl-C: so that the emulated boards come down
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         print(options.make(options))
     except BenchmarkError as error:
@@ -44,8 +48,11 @@ def _add(commands: Any) -> None:
     real.add_argument("--train-images", type=int, default=8192)
     real.add_argument("--validation-images", type=int, default=5000)
     real.add_argument("--size", type=int, default=32, help="pixels a side")
-    one = command("single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats))
+    one = command(
+        "single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats, o.weights)
+    )
     one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
+    one.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of the backbone, without top (.h5)")
     more = command(
         "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure(o.boards)
     )

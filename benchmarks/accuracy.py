@@ -83,8 +83,7 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
                 row = _outcome(sitting.run(ARMS[arm], override, seed=seed))
                 sitting.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
                 print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
-                path = sitting.write(**more, summary=[])
-        path = sitting.write(**more, summary=summary(sitting.rows))
+            path = sitting.write(**more, summary=summary(sitting.rows))  # all arms have this seed
     print(table(json.loads(path.read_text(encoding="utf-8"))))
     return path
 

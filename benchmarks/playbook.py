@@ -140,7 +140,7 @@ def table(result: dict[str, Any]) -> str:
             f"({row['outside_training_s_min']:.1f} to {row['outside_training_s_max']:.1f}) | {seconds} | "
             f"{row['starts_apart_s']:.2f} | {row['controller_cpu_s']:.1f} |"
         )
-    cores = len(os.sched_getaffinity(0))
+    cores = result["machine"]["cores"]
     return "\n".join(
         [*lines, "", f"All boards on one machine of {cores} cores; the trainer is a stand-in without TensorFlow."]
     )

@@ -79,7 +79,7 @@ class Sitting:
 
     @property
     def _own_inventory(self) -> Path:
-        return RUNS / f"bench-{self.name}-hosts.json"
+        return self.runs / "hosts.json"
 
     def link(self, rate: str | None) -> None:
         """Give every link this rate, in tc's syntax; None: the calibrated one, found first if it is not known."""
