@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_board import Board, absent, present
+from ansible.module_utils.lab_board import Board, present
 from ansible.module_utils.lab_processes import LabError
 
 DOCUMENTATION = r"""
@@ -24,21 +24,18 @@ options:
     description: The board's host name.
     type: str
     required: true
-  state:
-    description: Whether the board is to run, or to be ended and its files deleted.
-    type: str
-    choices: [present, absent]
-    default: present
   lab_dir:
     description: The lab's folder; the board's files are in C(boards/NAME) below it.
     type: path
     required: true
   address:
-    description: The board's address, with the network's prefix length. Required if present.
+    description: The board's address, with the network's prefix length.
     type: str
+    required: true
   link_rate:
-    description: Rate of its link in either direction, in tc's syntax. Required if present.
+    description: Rate of its link in either direction, in tc's syntax.
     type: str
+    required: true
   core:
     description:
       - Which core it runs on, counted from 0 among those this machine lets us use. Counts on from
@@ -50,16 +47,19 @@ options:
     type: float
     default: 1
   init:
-    description: The script that is the board's first process. Required if present.
+    description: The script that is the board's first process.
     type: path
+    required: true
   public_key_file:
-    description: Public ssh key that may log in as C(board) and as C(root). Required if present.
+    description: Public ssh key that may log in as C(board) and as C(root).
     type: path
+    required: true
   python_env:
     description:
       - Python environment of this machine that the board has, read-only, as
-        C(/opt/cluster-kit/venv). Required if present.
+        C(/opt/cluster-kit/venv).
     type: path
+    required: true
   more_envs:
     description: Path on the board of other Python environments of this machine, mounted read-only, and path here.
     type: dict
@@ -114,15 +114,15 @@ actions:
 core:
   description: Number of the core the board runs on.
   type: int
-  returned: if present
+  returned: always
 share:
   description: Its share of that core.
   type: float
-  returned: if present
+  returned: always
 host_key:
   description: Public half of the ssh server's key. Empty in check mode, if there is none yet.
   type: str
-  returned: if present
+  returned: always
 """
 
 
@@ -130,15 +130,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "lab_dir": {"type": "path", "required": True},
-            "address": {"type": "str"},
-            "link_rate": {"type": "str"},
+            "address": {"type": "str", "required": True},
+            "link_rate": {"type": "str", "required": True},
             "core": {"type": "int", "default": 0},
             "share": {"type": "float", "default": 1},
-            "init": {"type": "path"},
-            "public_key_file": {"type": "path"},
-            "python_env": {"type": "path"},
+            "init": {"type": "path", "required": True},
+            "public_key_file": {"type": "path", "required": True},
+            "python_env": {"type": "path", "required": True},
             "hidden": {"type": "list", "elements": "path", "default": []},
             "more_envs": {"type": "dict", "default": {}},
             "dress": {"type": "str", "default": ""},
@@ -146,21 +145,10 @@ def main() -> None:
             "password": {"type": "str", "default": "", "no_log": True},
             "password_user": {"type": "str", "default": "nvidia", "no_log": False},
         },
-        required_if=[
-            (
-                "state",
-                "present",
-                ("address", "link_rate", "init", "public_key_file", "python_env"),
-            )
-        ],
         supports_check_mode=True,
     )
-    state = module.params.pop("state")
     try:
-        if state == "absent":
-            result = absent(module.params["lab_dir"], module.params["name"], module.check_mode)
-        else:
-            result = present(Board(**module.params), module.check_mode)
+        result = present(Board(**module.params), module.check_mode)
     except LabError as error:
         module.fail_json(msg=f"{module.params['name']}: {error}")
     module.exit_json(changed=bool(result["actions"]), **result)

@@ -29,7 +29,7 @@ from .lab_processes import (
     run,
     start,
 )
-from .lab_share import entered, give_share, has_share, leave
+from .lab_share import entered, give_share, has_share
 
 FACTS = "/etc/cluster-kit/emulated.json"  # on the board: tells that, and how, it is emulated
 START_TIMEOUT_S = 20.0  # a board needs about 0.1 s; a busy machine more
@@ -161,23 +161,6 @@ def present(board: Board, check: bool) -> dict[str, Any]:
         if not check:
             _start_sshd(board, init)
     return _result(board, actions)
-
-
-def absent(lab_dir: str, name: str, check: bool) -> dict[str, Any]:
-    """Ends the board and deletes its files; returns the module's result."""
-    actions = []
-    found = _parts(lab_dir, name)
-    folder = Path(lab_dir, "boards", name)
-    if found:
-        actions.append("ended")
-        if not check:
-            end_owners(found)
-            leave(lab_dir, name)
-    if folder.exists():
-        actions.append("deleted its files")
-        if not check:
-            shutil.rmtree(folder)
-    return {"actions": actions}
 
 
 def _result(board: Board, actions: list[str]) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     for folder, where in (("bin", "/usr/bin"), ("sbin", "/usr/sbin")):
         for path in sorted((files / folder).iterdir()):
             layer.file(f"{where}/{path.stem}", path.read_text(), mode=0o755)
-    for name in ("reboot", "poweroff", "halt"):
-        _link(layer, f"/usr/sbin/{name}", "shutdown")
+    _link(layer, "/usr/sbin/reboot", "shutdown")
     layer.file("/usr/lib/cluster-kit/boot.sh", (files / "boot.sh").read_text())
     _copy(layer, files / "devices", "/usr/lib/cluster-kit/devices")
     if is_dressed(layer.upper, dress):

@@ -149,8 +149,8 @@ def write_layer(
     mounted: list[str],
     login: Login | None = None,
     sudo: bool = False,
-) -> str:
-    """Writes what a board has of its own, and returns the public half of its host key.
+) -> None:
+    """Writes what a board has of its own.
 
     Args:
         upper: the overlay's upper folder on this machine; what it holds already stays
@@ -198,4 +198,3 @@ def write_layer(
     key = layer.path(HOST_KEY)
     if not key.exists():
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(key)])
-    return " ".join(key.with_suffix(".pub").read_text().split()[:2])

@@ -86,10 +86,10 @@ def entered(lab_dir: str, board: str) -> list[str]:
     return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / "cgroup.procs")] if group and group.exists() else []
 
 
-def leave(lab_dir: str, board: str = "*") -> int:
-    """Removes the control groups of the lab, or of one board, once their processes have ended; returns their number."""
+def leave(lab_dir: str) -> int:
+    """Removes the control groups of the lab, once their processes have ended; returns their number."""
     found = hierarchy()
-    groups = list(found.root.glob(f"{_prefix(lab_dir)}{board}")) if found else []
+    groups = list(found.root.glob(f"{_prefix(lab_dir)}*")) if found else []
     deadline = time.monotonic() + _LEAVE_TIMEOUT_S
     for group in groups:
         while group.exists():

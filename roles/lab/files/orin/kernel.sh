@@ -8,7 +8,7 @@ mount -t tmpfs -o mode=0755,size=64k firmware sys/firmware
 mkdir -p sys/firmware/devicetree/base
 mount --bind var/lib/cluster-kit/device-tree sys/firmware/devicetree/base
 
-# The folders of the GPU and the power monitor, merged into this kernel's devices.
+# The folder of the GPU, merged into this kernel's devices.
 mount -t overlay -o lowerdir=usr/lib/cluster-kit/devices:sys/devices devices sys/devices
 mount --bind var/lib/cluster-kit/gpu.0 sys/devices/gpu.0
 

@@ -22,15 +22,6 @@ FREE = {  # as a board that was just switched on has it: kHz, Hz, Hz
     f"{EMC}/max_freq": 3199000000,
     "FreqOverride": 0,
 }
-HELP = """\
-Maximize jetson performance by setting static max frequency to CPU, GPU and EMC clocks.
-Usage:
-jetson_clocks.sh [options]
-  options,
-  --show             display current settings
-  --store [file]     store current settings to a file (default: l4t_dfs.conf)
-  --restore [file]   saved settings from a file (default: l4t_dfs.conf)
-  run jetson_clocks.sh without any option to set static max frequency to CPU, GPU and EMC clocks."""
 
 
 def clocks() -> dict[str, int]:
@@ -79,9 +70,6 @@ def restore(file: Path) -> dict[str, int]:
 def main() -> None:
     verb, *rest = [*sys.argv[1:], ""]
     file = Path(rest[0] if rest and rest[0] else "/root/l4t_dfs.conf")
-    if verb in ("-h", "--help"):
-        print(HELP)
-        return
     if os.geteuid():
         sys.exit(f"Error: Run this script({sys.argv[0]}) as a root user")
     if verb == "--show":
@@ -93,7 +81,7 @@ def main() -> None:
     elif verb == "":
         STATE.write_text(json.dumps(pin(clocks())))
     else:
-        sys.exit(f"Unknown option {verb}\n{HELP}")
+        sys.exit(f"Unknown option {verb}")
 
 
 if __name__ == "__main__":

@@ -6,21 +6,16 @@ values. The temperature of CPU and GPU is what /var/lib/cluster-kit/temperature_
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
-import os
 import random
 import re
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 TEMPERATURE = Path("/var/lib/cluster-kit/temperature_c")
 CLOCKS = Path("/run/cluster-kit/clocks.json")  # of the stand-in for jetson_clocks
-STARTED = Path("/tmp/cluster-kit-tegrastats.pid")  # of one in the background
 RAILS = {"VDD_GPU_SOC": 4788, "VDD_CPU_CV": 798, "VIN_SYS_5V0": 3842, "NC": 0, "VDDQ_VDD2_1V8AO": 707, "NC ": 0}
 
 
@@ -59,35 +54,14 @@ class Sensors:
         return " ".join(words)
 
 
-def stop() -> None:
-    if STARTED.exists():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(STARTED.read_text()), signal.SIGTERM)
-        STARTED.unlink()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tegrastats")
     parser.add_argument("--interval", type=int, default=1000, help="milliseconds between lines")
-    parser.add_argument("--logfile", help="where to write instead")
-    parser.add_argument("--start", action="store_true", help="run in the background")
-    parser.add_argument("--stop", action="store_true", help="end the one in the background")
-    parser.add_argument("--readall", "--verbose", action="store_true")
     options = parser.parse_args()
-    if options.stop:
-        stop()
-        return
-    if options.start:
-        stop()
-        command = [sys.executable, __file__, f"--interval={options.interval}"]
-        command += [f"--logfile={options.logfile}"] if options.logfile else []
-        STARTED.write_text(str(subprocess.Popen(command, start_new_session=True).pid))
-        return
     sensors = Sensors()
-    with open(options.logfile or "/dev/stdout", "a") as log:  # noqa: PTH123 - as tegrastats names it
-        while True:
-            print(sensors.line(), file=log, flush=True)
-            time.sleep(options.interval / 1000)
+    while True:
+        print(sensors.line(), flush=True)
+        time.sleep(options.interval / 1000)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,6 @@ def main() -> None:
     parser.add_argument("-q", "--query", action="store_true")
     parser.add_argument("-m", "--mode", metavar="ID|NAME")
     parser.add_argument("-f", "--file", default=CONF)
-    parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     if os.geteuid():
         sys.exit("NVPM ERROR: nvpmodel needs root: run it with sudo")
