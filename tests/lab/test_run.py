@@ -106,6 +106,9 @@ class TestRefusals:
     def test_more_workers_than_boards(self, experiment: Experiment) -> None:
         self.refused(experiment, "workers is 3, but there are 2 boards", "hosts.yml", workers=3)
 
+    def test_an_idle_time_that_would_cut_boards_off(self, experiment: Experiment) -> None:
+        self.refused(experiment, "train_idle_s is 10", "train_silence_limit_s (10 s)", train_idle_s=10)
+
     def test_a_mistyped_field(self, experiment: Experiment) -> None:
         self.refused(experiment, "unknown key epohcs; did you mean epochs?", override={"epohcs": 3})
 
@@ -292,6 +295,14 @@ def test_every_way_sends_what_theory_says(experiment: Experiment) -> None:
     buckets = sent["allreduce, float16, bucket_bytes 2000000"]
     assert buckets["overlapped_s"] > 0.3 * sent["allreduce, float16"]["communication_s"]
     assert sent["local_sgd, period 16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2 / 16, rel=0.02)
+
+
+def test_check_mode_looks_at_everything_and_trains_nothing(experiment: Experiment) -> None:
+    variables = json.dumps({"workers": 2, "override": SHORT, "run_config_runs_dir": str(experiment.runs)})
+    outcome = experiment.lab.ansible("ansible-playbook", "playbooks/run_experiment.yml", "--check", "-e", variables)
+    assert outcome.ok and "every gate is passed" in outcome.output, outcome.output
+    assert experiment.folders() == []
+    assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
 
 
 def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_path: Path) -> None:
