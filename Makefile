@@ -31,7 +31,7 @@ bench-scale: setup setup-boards ## efficiency of 2, 4 and 8 boards at the paper'
 	.venv/bin/python -m benchmarks scale $(ARGS)
 bench-playbook: setup setup-boards ## seconds that the controller takes of a run, for 2, 8 and 32 boards
 	.venv/bin/python -m benchmarks playbook $(ARGS)
-bench-prediction: setup setup-boards ## what runs were expected to take, against what they took (an hour)
+bench-prediction: setup setup-boards ## what runs were expected to take, against what they took (45 minutes)
 	.venv/bin/python -m benchmarks prediction $(ARGS)
 bench-straggler: setup setup-boards ## what a board at half speed costs, with equal and proportional parts of the images
 	.venv/bin/python -m benchmarks straggler $(ARGS)

@@ -165,6 +165,9 @@ def test_figures_in_words_are_the_measured_ones():
     middle = {arm: statistics.median(found) for arm, found in seconds.items()}
     for arm in ("equal parts", "in proportion"):
         assert f"{1.5 * middle[arm] / middle['one board']:.2f} (n={len(seconds[arm])})" in claims, arm
+    told = json.loads((PROJECT / "docs/data/bench-prediction.json").read_text())["rows"]
+    furthest = f"within {100 * max(abs(row['error']) for row in told):.1f} %"
+    assert f"time per epoch {furthest}" in claims and f"took what was predicted {furthest}" in readme
     for row in measured("sync"):
         if row["boards"] == 2 and row["sync"] != "no exchange":
             assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
