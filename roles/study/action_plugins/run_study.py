@@ -29,8 +29,6 @@ _display = Display()
 class ActionModule(ActionBase):
     """run_study: see library/run_study.py."""
 
-    _supports_check_mode = False
-
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
@@ -47,6 +45,10 @@ class ActionModule(ActionBase):
         self._project, self._runs_dir = Path(arguments["project"]), Path(arguments["runs_dir"])
         try:
             planned = slots(arguments["study"], self._project, arguments["boards"])
+            if self._task.check_mode:
+                there = sum(state.succeeded is not None for state in states(planned, self._runs_dir, self._project))
+                _display.display(f"  {arguments['study']}: {there} of {len(planned)} runs are there")
+                return {**answer, "changed": there < len(planned), "folders": [], "missing": []}
             found = self._pick_up(planned)
             self._expected_s = self._expect(found, arguments["boards"])
             made = sum(state.succeeded is not None for state in found)
