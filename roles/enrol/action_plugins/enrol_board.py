@@ -79,8 +79,6 @@ class Board:
 class ActionModule(ActionBase):
     """enrol_board: see library/enrol_board.py."""
 
-    _supports_check_mode = True
-
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
