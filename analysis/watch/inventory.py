@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analysis.errors import AnalysisError
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -56,13 +54,14 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
             f"{', '.join(missing)} of this run is not in the inventory {source}: "
             "give the one that the run was started with, such as -i inventory/lab for emulated boards"
         )
+    defaults = loader.load_from_file(str(_DEFAULTS), trusted_as_template=True)
     found, problems = {}, []
     for board in boards:
         of_board = variables.get_vars(host=manager.get_host(board))
         templar = Templar(loader=loader, variables=of_board)
         try:
             command = _command(board, of_board, templar)
-            home = str(templar.template(of_board[_HOME])) if _HOME in of_board else _default_home()
+            home = str(templar.template({**defaults, **of_board}[_HOME]))
         except AnsibleError as error:
             problems.append(f"the variables of {board} in {source} cannot be resolved: {error}")
         else:
@@ -96,7 +95,3 @@ def _command(board: str, variables: Mapping[str, Any], templar: Any) -> tuple[st
     for option in ("ssh_common_args", "ssh_extra_args"):
         words += shlex.split(plugin.get_option(option) or "")
     return (*words, str(plugin.get_option("host") or board))
-
-
-def _default_home() -> str:
-    return str(yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8"))[_HOME])

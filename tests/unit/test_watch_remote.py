@@ -265,6 +265,12 @@ def test_ssh_options_are_those_of_the_emulated_boards() -> None:
     assert hop.identities_only
 
 
+def test_the_kits_folder_is_the_one_of_the_inventory(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text("boards: {hosts: {orin-1: {ansible_host: 192.0.2.1}}, vars: {kit_home: /mnt/nvme/kit}}\n")
+    assert inventory.find(["orin-1"], str(hosts))["orin-1"].home == "/mnt/nvme/kit"
+
+
 def test_boards_that_the_inventory_lacks_are_named_with_the_remedy() -> None:
     listed = str(Path(__file__).parents[2] / "inventory/boards")
     with pytest.raises(AnalysisError, match=r"board-1, board-2 of this run is not in the inventory.*-i inventory/lab"):
