@@ -87,9 +87,9 @@ lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newe
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/extras.in -c requirements/dev.txt -o requirements/extras.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
 
+# The checksums of wheels stay: boards that are provisioned later must get the same bytes.
 .PHONY: clean
-clean: ## remove the environments and caches; runs/ stays
+clean: ## remove the environments and caches; runs/ and checksums of wheels stay
 	@test ! -e .lab || { echo "The emulated boards use these: run 'make lab-down' first."; exit 1; }
 	rm -rf --one-file-system .venv .board-venv .ansible
-	# the checksums of wheels stay: boards that are provisioned later must get the same bytes
-	@test ! -d .cache || find .cache -xdev -mindepth 1 ! -type d ! -name '*.whl.sha256' -delete
+	@test ! -d .cache || find .cache -xdev -mindepth 1 \( -type d -empty -o ! -type d ! -name '*.whl.sha256' \) -delete

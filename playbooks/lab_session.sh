@@ -8,9 +8,10 @@ if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then
     { echo 'sudo wants a password, and there is no terminal to ask for it: run this as root.' >&2; exit 1; }
   echo
   secret=$(mktemp) # nobody else can read it
+  trap 'rm -f "$secret"' EXIT
   printf '%s\n' "$password" >"$secret"
   unset password
-  sudo -kS -p '' true <"$secret" || { rm "$secret"; exit 1; } # sudo says what is wrong
+  sudo -kS -p '' true <"$secret" # it says what is wrong, and that ends the script
   export ANSIBLE_BECOME_PASSWORD_FILE=$secret
 fi
 

@@ -59,8 +59,10 @@ def test_the_password_is_asked_once_and_left_nowhere(rehearse, tmp_path):
     assert "right" not in done.stdout + done.stderr
 
 
-def test_a_wrong_password_ends_it_before_anything_is_made(rehearse):
-    done, played = rehearse("wrong\n")
+def test_a_wrong_password_ends_it_before_anything_is_made(rehearse, tmp_path):
+    (tmp_path / "kept").mkdir()
+    done, played = rehearse("wrong\n", TMPDIR=str(tmp_path / "kept"))
+    assert not list((tmp_path / "kept").iterdir()), "nor is the password left"
     assert done.returncode != 0 and "incorrect password" in done.stderr and played == []
 
 
