@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -35,6 +33,7 @@ from analysis.errors import AnalysisError
 from analysis.loading import load
 from analysis.manifest import NAME as MANIFEST
 from analysis.manifest import checksums, digest
+from analysis.unpacking import UnpackError, unpack
 from trainer.resolve import git_state
 
 NOT_PROVEN = (
@@ -44,7 +43,6 @@ NOT_PROVEN = (
 )
 TOLERANCE = 1e-9  # relative: sums in another order, on another processor
 _NOTHING = 1e-12  # below this a figure is rounding
-_MAX_BYTES, _MAX_FILES = 20 * 10**9, 100_000  # unpacked: more than any study has
 _DRAWING = re.compile(r"<svg.*?</svg>\n?", re.DOTALL)
 
 
@@ -140,33 +138,18 @@ def _numbers(value: Any) -> Iterator[float]:
 def _unpack(bundle: Path, to: Path) -> list[str]:
     """Unpack a bundle; or nothing of it, and why, where its names, kinds or sizes are not those of a bundle."""
     try:
-        with tarfile.open(bundle, "r:gz") as archive:
-            unsafe = list(_unsafe(archive))
-        if not unsafe:
-            with tarfile.open(bundle, "r:gz") as archive:
-                archive.extractall(to, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        unpack(
+            bundle, to, wanted=lambda parts: None if parts[:1] == (TOP,) and ".." not in parts else f"outside of {TOP}/"
+        )
+    except UnpackError as error:
+        return error.problems
+    except OSError as error:
         return [f"{bundle.name} cannot be unpacked: {error}"]
-    return unsafe
+    return []
 
 
-def _unsafe(archive: tarfile.TarFile) -> Iterator[str]:
-    """Members that a bundle does not have. Ends at the first one too many, before it is read."""
-    size = 0
-    seen: set[tuple[str, ...]] = set()
-    for member in archive:
-        parts = PurePosixPath(member.name).parts
-        size += member.size
-        if member.size < 0 or size > _MAX_BYTES or len(seen) >= _MAX_FILES:
-            yield f"{member.name}: the bundle is larger than {_MAX_BYTES} bytes or {_MAX_FILES} files unpacked"
-            return
-        if parts[:1] != (TOP,) or ".." in parts:
-            yield f"{member.name}: outside of {TOP}/; nothing was unpacked"
-        elif member.issparse() or not (member.isreg() or member.isdir()):
-            yield f"{member.name}: neither a plain file nor a folder; nothing was unpacked"
-        elif parts in seen:
-            yield f"{member.name}: there twice; nothing was unpacked"
-        seen.add(parts)
+def _outside(parts: tuple[str, ...]) -> str | None:
+    return None if parts[:1] == (TOP,) and ".." not in parts else f"outside of {TOP}/"
 
 
 def _files(root: Path) -> Iterator[str]:

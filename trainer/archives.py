@@ -97,7 +97,8 @@ def _load_cifar100(path: Path) -> Images:
         parts: Dict[str, Dict[bytes, Any]] = {}
         for member in archive:
             name = member.name.rpartition("/")[2]
-            stream = archive.extractfile(member) if name in ("train", "test", "meta") else None
+            plain = member.isreg() and not member.issparse()  # a link may lead anywhere, a hole be endless
+            stream = archive.extractfile(member) if plain and name in ("train", "test", "meta") else None
             if stream is not None:
                 parts[name] = _ArraysOnly(stream, encoding="bytes").load()
     missing = [name for name in ("train", "test", "meta") if name not in parts]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from analysis.unpacking import unpack
 from trainer import synthetic
 from trainer.config import Sync, parse
 
@@ -177,12 +178,9 @@ def test_weights_of_a_file_are_taken(on_board, tmp_path):
 
 
 def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
-    import tarfile
-
     path = tmp_path / "synthetic.tar.gz"
     synthetic.write_archive(path, 200, 100)
-    with tarfile.open(path) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(path, tmp_path)
     keras, own = on_board(
         """
         from pathlib import Path

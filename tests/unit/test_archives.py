@@ -116,6 +116,21 @@ def test_an_archive_that_wants_to_run_code_is_refused(generated, tmp_path):
         load("cifar100", path, None, None)
 
 
+def test_links_in_an_archive_are_not_followed(generated, tmp_path):
+    path = tmp_path / "linked.tar.gz"
+    with tarfile.open(generated) as whole, tarfile.open(path, "w:gz") as archive:
+        for member in whole:
+            content = whole.extractfile(member)
+            if member.name.endswith("/train"):
+                member.name = "elsewhere"
+                link = tarfile.TarInfo("cifar-100-python/train")
+                link.type, link.linkname = tarfile.LNKTYPE, "elsewhere"
+            archive.addfile(member, content)
+        archive.addfile(link)
+    with pytest.raises(ArchiveError, match="it lacks cifar-100-python/train"):
+        load("cifar100", path, None, None)
+
+
 def test_a_numpy_archive_is_read(tmp_path):
     images = load("npz", npz(tmp_path / "own.npz"), None, None)
     assert images.classes == 3 and not images.synthetic

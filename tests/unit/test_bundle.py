@@ -15,6 +15,7 @@ from analysis.__main__ import main
 from analysis.bundle import SUMS, TOP, write_bundle
 from analysis.manifest import checksums, digest
 from analysis.plots import figures
+from analysis.unpacking import unpack
 from analysis.verify import changes, verify
 from tests.data.build_runs import build_run
 from trainer.events import write_json
@@ -46,8 +47,7 @@ def bundle(runs, tmp_path_factory):
 @pytest.fixture
 def root(bundle, tmp_path):
     """The bundle unpacked, to be tampered with."""
-    with tarfile.open(bundle.path) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(bundle.path, tmp_path)
     return tmp_path / TOP
 
 
@@ -331,7 +331,7 @@ def _member(name, **fields):
     ],
 )
 def test_an_unsafe_archive_is_not_unpacked(bundle, tmp_path, monkeypatch, member, found):
-    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda *_, **__: pytest.fail("unpacked"))
+    monkeypatch.setattr("analysis.unpacking._write", lambda *_: pytest.fail("unpacked"))
     content = gzip.decompress(bundle.path.read_bytes()).rstrip(b"\0")
     content += b"\0" * (-len(content) % tarfile.BLOCKSIZE) + member.tobuf() + b"\0" * 2 * tarfile.BLOCKSIZE
     packed = tmp_path / "unsafe.tar.gz"

@@ -5,13 +5,36 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 PLUGIN = Path(__file__).parents[2] / "roles/collect/action_plugins/collect_run.py"
 
 
-def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path):
+@pytest.fixture(scope="module")
+def plugin():
     spec = importlib.util.spec_from_file_location("collect_run", PLUGIN)
-    plugin = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(plugin)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_odd_file_of_a_board_is_named_and_costs_no_log(plugin, tmp_path):
+    (tmp_path / "trainer.log").write_text("epoch 1")
+    (tmp_path / "latest").symlink_to("trainer.log")
+
+    def fetch(source, local):
+        with tarfile.open(local, "w:gz") as archive:
+            archive.add(tmp_path / "latest", "latest")
+            archive.add(tmp_path / "trainer.log", "trainer.log")
+
+    action = object.__new__(plugin.ActionModule)
+    action._connection = SimpleNamespace(fetch_file=fetch)
+    (left_out,) = action._unpack("/dev/shm/r.tar.gz", tmp_path / "board-1", "r")
+    assert left_out == "latest: neither a plain file nor a folder"
+    assert [path.name for path in (tmp_path / "board-1").iterdir()] == ["trainer.log"]
+
+
+def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(plugin, tmp_path):
     fetched = []
     for board in ("192.168.1.11", "192.168.1.12"):
         home = tmp_path / "boards" / board

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import tarfile
+import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from analysis.unpacking import UnpackError, unpack
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
 # result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
@@ -69,22 +73,23 @@ class ActionModule(ActionBase):
                 f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
             )
         try:
-            self._unpack(archive, home, run_id)
+            left_out = self._unpack(archive, home, run_id)
         except AnsibleError:
             with contextlib.suppress(AnsibleError):  # it lies in memory that the board needs
                 self._low_level_execute_command(f"rm -f -- {shlex.quote(archive)}")
             raise
         # only now: what could not be fetched stays where it is
         self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
-        return {**answer, "changed": True}
+        warnings = [f"{board} has {sentence}: left out of the run" for sentence in left_out]
+        return {**answer, "changed": True, "warnings": warnings}
 
-    def _unpack(self, archive: str, home: Path, run_id: str) -> None:
+    def _unpack(self, archive: str, home: Path, run_id: str) -> list[str]:
+        """Fetch the archive and unpack it; returns what was odd in it, a sentence for each member."""
         local = home.with_name(f"{home.name}.tar.gz")  # a board's name may have dots
         try:
             self._connection.fetch_file(archive, str(local))
-            with tarfile.open(local) as packed:
-                packed.extractall(home, filter="data")
-        except (OSError, tarfile.TarError, EOFError) as error:
+            return unpack(local, home, strict=False)  # one odd file costs no log
+        except (OSError, UnpackError) as error:
             raise AnsibleActionFail(
                 f"the board's logs did not arrive whole ({error}): run playbooks/collect.yml -e run_id={run_id}"
             ) from error
