@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -346,6 +347,32 @@ def test_down_leaves_nothing_of_a_broken_lab(lab: Lab, other_lab: Lab) -> None:
 
     again = other_lab.down()
     assert again.ok and again.changed == 0, again.output
+
+
+@pytest.fixture
+def container_root(tmp_path: Path) -> Iterator[Path]:
+    """A folder in an overlay, as all folders are in a container."""
+    for name in ("lower", "upper", "work", "root"):
+        (tmp_path / name).mkdir()
+    layers = "lowerdir=lower,upperdir=upper,workdir=work"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "container", "root"], cwd=tmp_path, check=True)
+    yield tmp_path / "root"
+    subprocess.run(["umount", tmp_path / "root"], check=True)
+
+
+def test_boards_in_a_container_keep_their_changes_in_memory(other_lab: Lab, container_root: Path) -> None:
+    other_lab.folder = container_root / ".lab"
+    other_lab.settings["lab_dir"] = str(other_lab.folder)
+    started = other_lab.up()
+    try:
+        assert started.ok, started.output
+        assert other_lab.ssh(1, "echo kept >file; cat file") == "kept"
+        assert other_lab.up().changed == 0
+    finally:
+        ended = other_lab.down()
+    assert ended.ok, ended.output
+    assert str(other_lab.folder) not in Path("/proc/self/mounts").read_text()
+    assert not other_lab.folder.exists()
 
 
 def test_a_process_that_ends_meanwhile_counts_as_ended() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from ipaddress import ip_interface
@@ -17,6 +18,7 @@ from ansible.module_utils.lab_processes import (
     end_owners,
     end_ssh_masters,
     owners,
+    run,
     start,
 )
 from ansible.module_utils.lab_settings import is_lab
@@ -50,6 +52,12 @@ options:
     description: Its address, with the network's prefix length.
     type: str
     required: true
+  in_memory:
+    description:
+      - Whether the boards keep their changes in memory, in a file system that is mounted on C(boards) in the lab's
+        folder. It ends with the lab.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -74,14 +82,22 @@ def switches(lab_dir: str) -> list[Owner]:
     return [owner for owner in owners(lab_dir) if "interface" in owner.part]
 
 
-def present(lab_dir: str, interface: str, address: str, check: bool) -> list[str]:
-    """Makes the switch run, and returns what that took."""
+def present(lab_dir: str, interface: str, address: str, in_memory: bool, check: bool) -> list[str]:
+    """Makes the switch run and the boards' files have a place, and returns what that took."""
+    actions = []
+    boards = Path(lab_dir, "boards")
+    if in_memory and not os.path.ismount(boards):
+        actions.append("keep the boards' changes in memory")
+        if not check:
+            boards.mkdir(exist_ok=True)
+            run(["mount", "-t", "tmpfs", "-o", "mode=0755,nodev", "cluster-kit-lab", str(boards)])
     wanted = {"interface": interface, "address": address}
     found = switches(lab_dir)
     if [owner.part for owner in found] == [wanted] and is_wired(interface, address):
-        return []
+        return actions
+    actions.append("started the switch")
     if check:
-        return ["started the switch"]
+        return actions
     end_owners(found)
     for owner in found:
         wait_until_gone(owner.part["interface"])
@@ -92,10 +108,10 @@ def present(lab_dir: str, interface: str, address: str, check: bool) -> list[str
             raise LabError(f"the switch ended: {log or 'no reason given'}; run lab_down, then lab_up")
         time.sleep(0.005)
     wire_switch(process.pid, interface, address)
-    return ["started the switch"]
+    return actions
 
 
-def absent(lab_dir: str, interface: str, address: str, check: bool) -> list[str]:
+def absent(lab_dir: str, interface: str, address: str, in_memory: bool, check: bool) -> list[str]:
     """Leaves nothing of the lab, and returns what that took."""
     actions = []
     found = owners(lab_dir)
@@ -120,6 +136,8 @@ def absent(lab_dir: str, interface: str, address: str, check: bool) -> list[str]
             raise LabError(f"{lab_dir} is not a lab's folder: look what is in it and delete it")
         actions.append("deleted the folder")
         if not check:
+            if os.path.ismount(boards := Path(lab_dir, "boards")):
+                run(["umount", "--lazy", str(boards)])  # also while somebody looks at a board's files
             shutil.rmtree(lab_dir)
     return actions
 
@@ -131,6 +149,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "interface": {"type": "str", "required": True},
             "address": {"type": "str", "required": True},
+            "in_memory": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -10,6 +10,7 @@ from ansible.module_utils.lab_machine import (
     kernel_problems,
     machine_problems,
     missing_packages,
+    needs_memory,
     neighbour_problems,
     network_problems,
 )
@@ -94,6 +95,10 @@ complete:
   description: Whether also that was checked which only root can.
   type: bool
   returned: always
+in_memory:
+  description: Whether boards must keep their changes in memory, for lack of a file system that an overlay can use.
+  type: bool
+  returned: always
 core_share:
   description: The share of a core that each board gets.
   type: float
@@ -139,6 +144,7 @@ def main() -> None:
         problems=wrong_settings + wrong_machine,
         missing_packages=missing,
         complete=complete,
+        in_memory=complete and needs_memory(settings.lab_dir),
         core_share=settings.core_share or equal_share(max(settings.boards, 1), len(os.sched_getaffinity(0))),
         boards={} if wrong_settings else {**settings.listed, **added},
         added={name: {"ansible_host": address} for name, address in added.items()},

@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from .lab_processes import PATH, CommandError, owners, run
@@ -31,11 +30,13 @@ LOOK_PACKAGES = {  # and of dressed boards, or of boards with a password
 }
 ALONE = "run on the machine itself, or in a container started with --privileged"
 MODULE = f"load it (modprobe NAME; some kernels have it in a package of extra modules), or {ALONE}"
-DISK = f"put them on a disk's file system, such as ext4, with -e lab_dir=DIR, or {ALONE}"
+DISK = f"put the lab on a disk's file system, such as ext4, with -e lab_dir=DIR, or {ALONE}"
 SHAPING = "root tbf rate 1mbit burst 128kb latency 20ms"
 NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 OVERLAY = """\
+test -z "$2" || mount -t tmpfs tmpfs "$1"
 cd "$1"
+mkdir upper work root
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work trial root
 test -x root/usr/bin/env || { echo "/usr is a file system of its own" >&2; exit 1; }
 """
@@ -133,14 +134,31 @@ def kernel_problems(lab_dir: str) -> list[str]:
         ("a link of a given rate", f"{pair} && tc qdisc add dev pair0 {SHAPING}", "sch_tbf"),
     ):
         problems += _tried(f"unshare --net sh -ec '{script}'", what, MODULE.replace("NAME", name))
-    with _scratch_folder(Path(lab_dir)) as scratch:
-        problems += _tried(
-            f"unshare --mount --propagation private sh -ec '{OVERLAY}' sh \"$1\"",
-            f"an overlay of / that keeps its changes in {lab_dir}",
-            DISK,
-            str(scratch),
-        )
+    in_folder = _overlay_problem(lab_dir)
+    if in_folder and _overlay_problem(lab_dir, in_memory=True):
+        problems.append(in_folder)
     return problems
+
+
+def needs_memory(lab_dir: str) -> bool:
+    """Tells whether boards must keep their changes in memory: lab_dir lies where an overlay cannot keep them.
+
+    So it is in a container, whose root is an overlay itself. Needs root and programs.
+    """
+    return _overlay_problem(lab_dir) is not None and _overlay_problem(lab_dir, in_memory=True) is None
+
+
+def _overlay_problem(lab_dir: str, in_memory: bool = False) -> str | None:
+    parent = next(folder for folder in (Path(lab_dir), *Path(lab_dir).parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".lab-trial-", dir=parent) as scratch:
+        found = _tried(
+            f'unshare --mount --propagation private sh -ec \'{OVERLAY}\' sh "$1" "$2"',
+            f"an overlay of / that keeps its changes in {lab_dir}, or in memory",
+            DISK,
+            scratch,
+            "in memory" if in_memory else "",
+        )
+    return found[0] if found else None
 
 
 def _tried(script: str, what: str, remedy: str, *arguments: str) -> list[str]:
@@ -149,13 +167,3 @@ def _tried(script: str, what: str, remedy: str, *arguments: str) -> list[str]:
     except CommandError as error:
         return [f"this machine cannot make {what} ({error.reason}): {remedy}"]
     return []
-
-
-@contextlib.contextmanager
-def _scratch_folder(lab_dir: Path) -> Iterator[Path]:
-    """Gives a folder on the file system that lab_dir is, or will be, on."""
-    parent = next(folder for folder in (lab_dir, *lab_dir.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".lab-trial-", dir=parent) as scratch:
-        for name in ("upper", "work", "root"):
-            Path(scratch, name).mkdir()
-        yield Path(scratch)
