@@ -39,7 +39,7 @@ bench-telemetry: setup ## what telemetry costs a board
 	.venv/bin/python -m benchmarks telemetry $(ARGS)
 
 .PHONY: test
-test: setup-dev setup-boards ## run every test but the thorough ones (needs root), then every check of the sources
+test: setup-dev setup-boards setup-browser ## run every test but the thorough ones (needs root), then every check of the sources
 	.venv/bin/pytest tests $(ARGS)
 	$(MAKE) --no-print-directory lint types
 
@@ -72,13 +72,15 @@ lab-up: setup setup-boards ## start the emulated boards and leave them running
 lab-down: setup ## stop the emulated boards and remove every trace of them
 	$(play) -i inventory/lab playbooks/lab_down.yml $(ARGS)
 
-.PHONY: setup setup-dev setup-boards
+.PHONY: setup setup-dev setup-boards setup-browser
 setup: ## make .venv: Ansible and the analysis
 	@$(setup) controller
 setup-dev: ## the same, with the tools of `make test`
 	@$(setup) dev
 setup-boards: ## make .board-venv: TensorFlow for the emulated boards
 	@$(setup) boards
+setup-browser: ## install Chromium for `make test`, where apt has it
+	@$(setup) browser
 
 .PHONY: lock
 lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newest versions)

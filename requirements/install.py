@@ -4,6 +4,7 @@
 controller  .venv        Ansible and the analysis
 dev         .venv        the same, with the tools of `make test`
 boards      .board-venv  TensorFlow, for emulated boards
+browser     Chromium, in which `make test` looks at the report, where apt has it
 
 It runs before anything is installed, on any Python from 3.8: standard library only. A finished
 environment carries a stamp. While the stamp fits, nothing is done; otherwise the environment is
@@ -19,6 +20,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -32,13 +34,23 @@ CACHE = ROOT / ".cache"
 LOG = CACHE / "setup.log"
 STAMP = "cluster_kit.json"
 
-CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # what ansible-core 2.19 runs on
+CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # what ansible-core 2.19 to 2.21 run on
 BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then what TensorFlow 2.12 also has
 FETCH_LIMIT_S = 180.0  # for an interpreter, a download of 30 MB
 HEARTBEAT_S = 10.0  # a long step says so this often
 LOG_TAIL_LINES = 15
 NETWORK = "Check the network (PIP_INDEX_URL and PIP_CERT are honoured), then repeat."
 VENV = "Check that the disk has room and that this Python is whole, then repeat."
+CERTIFICATES = (  # where systems keep what they trust, a company's own certificate among it
+    ssl.get_default_verify_paths().cafile,
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# what uv, pip and apt print of what they are about to fetch
+ANNOUNCED = re.compile(r"(?:Downloading \S+ \(|Need to get )([\d.]+) ?(kB|KiB|MB|MiB|GB|GiB)")
+UNITS = {"kB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20, "GB": 1e9, "GiB": 2**30}
 
 started = time.monotonic()
 
@@ -72,12 +84,14 @@ def run(step: str, command: Sequence[object], remedy: str, limit_s: float = floa
     for pip_name, uv_name in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
         if pip_name in env:
             env.setdefault(uv_name, env[pip_name])
+    env.setdefault("UV_SYSTEM_CERTS", "true")
     env["DEBIAN_FRONTEND"] = "noninteractive"
 
-    begun = time.monotonic()
+    begun, received = time.monotonic(), received_bytes()
     argv = [str(part) for part in command]
     with LOG.open("a+") as log:
         print("\n$", *argv, file=log, flush=True)
+        before = log.tell()
         process = subprocess.Popen(
             argv,
             cwd=str(ROOT),
@@ -92,28 +106,50 @@ def run(step: str, command: Sequence[object], remedy: str, limit_s: float = floa
                 try:
                     process.wait(HEARTBEAT_S)
                 except subprocess.TimeoutExpired:
-                    say(f"{step}: {time.monotonic() - begun:.0f} s so far")
+                    log.seek(before)
+                    amount = megabytes(log.read(), received_bytes() - received)
+                    say(f"{step}: {time.monotonic() - begun:.0f} s so far{amount}")
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         if process.returncode:
-            log.seek(0)
+            log.seek(before)
             tail = "\n".join(f"  | {line}" for line in log.read().splitlines()[-LOG_TAIL_LINES:])
             raise SetupError(f"{step}: failed. The end of {LOG}:\n{tail}\n{remedy}")
 
 
-def apt_install(package: str, why: str) -> None:
-    """Install a Debian package, as root or through sudo."""
+def received_bytes() -> int:
+    """Bytes that this machine's network interfaces have received; 0 where the kernel does not say."""
+    try:
+        lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+    except OSError:
+        return 0
+    return sum(int(line.partition(":")[2].split()[0]) for line in lines)
+
+
+def megabytes(printed: str, received: int) -> str:
+    """How much of what a command said that it fetches has come, as far as the machine's counters tell."""
+    announced = sum(float(number) * UNITS[unit] for number, unit in ANNOUNCED.findall(printed))
+    return f", {min(received, announced) / 1e6:.0f} of {announced / 1e6:.0f} MB" if announced else ""
+
+
+def apt_install(why: str, *packages: str) -> Optional[str]:
+    """Install the first of these packages that apt knows, as root or through sudo; returns it, None: it knows none."""
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    remedy = f"Install {package} as root (Debian, Ubuntu: apt-get install {package}), then repeat."
-    if not all(map(shutil.which, [*sudo, "apt-get"])):
+    remedy = f"Install {packages[0]} as root (Debian, Ubuntu: apt-get install {packages[0]}), then repeat."
+    if not all(map(shutil.which, [*sudo, "apt-get", "apt-cache"])):
         raise SetupError(f"{why}.\n{remedy}")
-    say(f"{why}: apt-get install {package}")
     apt = [*sudo, "apt-get", "-o", "DPkg::Lock::Timeout=120", "-y"]
+    say(f"{why}: looking for {' or '.join(packages)} with apt")
     run("apt-get update", [*apt, "update"], remedy)
-    install = [*apt, "install", "--no-install-recommends", package]
-    run(f"apt-get install {package}", install, remedy)
+    for package in packages:
+        known = subprocess.run(["apt-cache", "show", package], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if known.returncode == 0:
+            install = [*apt, "install", "--no-install-recommends", package]
+            run(f"apt-get install {package}", install, remedy)
+            return package
+    return None
 
 
 # ---- finding interpreters
@@ -169,16 +205,25 @@ def fetch_python(minor: str) -> Optional[Interpreter]:
     return find_python(minor)
 
 
+def apt_python(what: str, minors: Sequence[str]) -> Interpreter:
+    """An interpreter of one of these versions from Debian or Ubuntu."""
+    here = "{}.{}".format(*sys.version_info)
+    why = f"{what} needs a Python of {', '.join(minors)}, this one is {here}, and uv could fetch no other"
+    package = apt_install(why, *(f"python{minor}" for minor in minors))
+    found = find_python(package[len("python") :]) if package else None
+    if not found:
+        raise SetupError(
+            f"{why}; nor has apt one that works.\n"
+            f"Install python{minors[0]} from elsewhere (Ubuntu: the deadsnakes archive; anywhere: pyenv), then repeat."
+        )
+    return found
+
+
 def controller_python() -> Tuple[Interpreter, str]:
     """The interpreter for the controller, and why this one."""
     found = find_python(*CONTROLLER_PYTHONS) or fetch_python("3.12")
-    if not found:
-        why = f"ansible-core 2.19 needs a Python of {', '.join(CONTROLLER_PYTHONS)}"
-        apt_install("python3.11", why)
-        found = find_python("3.11")
-        if not found:
-            raise SetupError(f"{why}; none was found.\nInstall one, for example with pyenv.")
-    return found, "ansible-core 2.19 runs on it"
+    found = found or apt_python("ansible-core", CONTROLLER_PYTHONS)
+    return found, "ansible-core runs on it"
 
 
 def board_python() -> Tuple[Interpreter, str]:
@@ -189,12 +234,7 @@ def board_python() -> Tuple[Interpreter, str]:
     found = find_python(preferred) or fetch_python(preferred)
     if found:
         return found, "the version on the boards"
-    found = find_python(*others)
-    if not found:
-        raise SetupError(
-            f"TensorFlow 2.12.1 needs a Python of {', '.join(BOARD_PYTHONS)}; none was found.\n"
-            f"Install one (for example: pyenv install {preferred}), then repeat."
-        )
+    found = find_python(*others) or apt_python("TensorFlow 2.12.1", others)
     return found, f"no Python {preferred} on PATH, in pyenv or from uv"
 
 
@@ -211,18 +251,27 @@ def find_uv() -> Path:
     candidates = [probe(sys.executable), find_python(*CONTROLLER_PYTHONS)]
     base = next((python.path for python in candidates if python and python.ensurepip), "")
     if not base:
-        apt_install("python3-venv", "this Python cannot make a virtual environment with pip")
+        apt_install("this Python cannot make a virtual environment with pip", "python3-venv")
         base = "/usr/bin/python3"
     with tempfile.TemporaryDirectory(prefix="bootstrap-", dir=str(CACHE)) as name:
         scratch = Path(name)
         run("python -m venv", [base, "-m", "venv", scratch], VENV)
         (scratch / "uv.txt").write_text(pin)
-        pip = [scratch / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
+        pip = [scratch / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
         wheel = ["--require-hashes", "--only-binary", ":all:", "-r", scratch / "uv.txt"]
-        run(f"pip install uv {version}", [*pip, *wheel], NETWORK)
+        run(f"pip install uv {version}", [*pip, "install", *certificates(pip), *wheel], NETWORK)
         (scratch / "bin" / "uv").replace(uv)  # one binary: whole, or not there
     say(f"uv {version}")
     return uv
+
+
+def certificates(pip: Sequence[object]) -> Sequence[str]:
+    """Options that make pip trust what the system trusts, unless the user named something else."""
+    given = subprocess.run([str(part) for part in [*pip, "config", "list"]], capture_output=True, text=True).stdout
+    # pip takes a bundle from these variables as well, and lists those of its own name as :env:
+    named = re.search(r"\bcert=", given) or os.environ.keys() & {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    found = next((path for path in CERTIFICATES if path and Path(path).is_file()), None)
+    return ["--cert", found] if found and not named else []
 
 
 def lock_hash(lock: str) -> str:
@@ -280,9 +329,21 @@ ENVIRONMENTS = {
 }
 
 
+def browser() -> str:
+    """Have Chromium, or say why tests will be skipped."""
+    if not any(map(shutil.which, BROWSERS)):
+        try:
+            found = apt_install("the tests look at the report in a browser", BROWSERS[0])
+        except SetupError as error:
+            return f"without Chromium, tests in a browser are skipped: {error}"
+        if not found:
+            return "without Chromium, which apt does not have, tests in a browser are skipped"
+    return "Chromium is there"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="+", choices=list(ENVIRONMENTS), metavar="NAME")
+    parser.add_argument("environments", nargs="+", choices=[*ENVIRONMENTS, "browser"], metavar="NAME")
     names = parser.parse_args().environments
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that run() ends its child
     CACHE.mkdir(exist_ok=True)
@@ -294,7 +355,7 @@ def main() -> None:
             say("waiting for another set-up to end")
             fcntl.flock(turn, fcntl.LOCK_EX)
         for name in names:
-            say(install(ENVIRONMENTS[name]))
+            say(browser() if name == "browser" else install(ENVIRONMENTS[name]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 """The set-up: what it installs, from which interpreter, and when it has nothing to do."""
 
+import contextlib
+import http.server
+import io
 import json
+import random
 import re
 import subprocess
 import sys
+import threading
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,10 +114,50 @@ def test_boards_take_another_python_and_say_why(project, monkeypatch):
     assert "no Python 3.8" in why
 
 
-def test_boards_without_any_python_are_told_what_to_install(project, monkeypatch):
+def fake_apt(project: Path, *packages: str) -> None:
+    """An apt that has these packages; an interpreter among them runs once it is installed."""
+    (project / "bin").mkdir(exist_ok=True)
+    known = " ".join(f"{package}) exit 0;;" for package in packages)
+    (project / "bin" / "apt-cache").write_text(f'#!/bin/sh\ncase "$2" in {known} esac\nexit 100\n')
+    for package in packages:
+        fake_python(project / "to-install" / package, package[len("python") :] + ".9")
+    (project / "bin" / "apt-get").write_text(
+        f"#!/bin/sh\nfor word; do last=$word; done\n"
+        f'if [ "$last" != update ]; then /bin/cp {project}/to-install/$last {project}/bin/; fi\n'
+    )
+    for name in ("apt-cache", "apt-get"):
+        (project / "bin" / name).chmod(0o755)
+
+
+@pytest.fixture
+def offline(project, monkeypatch):
+    """The same machine, which reaches no interpreter but those of apt."""
     monkeypatch.setattr(install, "fetch_python", lambda minor: None)
-    with pytest.raises(install.SetupError, match=r"3\.8.*\n.*pyenv install 3\.8"):
-        install.board_python()
+    return project
+
+
+@pytest.mark.parametrize("only", ["3.10.12", "3.12.3", "3.13.5"])
+def test_a_machine_with_one_python_gets_what_else_it_needs_from_apt(offline, only):
+    fake_python(offline / "bin" / "python3", only)
+    fake_apt(offline, "python3.11")
+    controller, _ = install.controller_python()
+    board, why = install.board_python()
+    assert controller.version == ("3.11.9" if only == "3.10.12" else only)
+    assert board.version == "3.11.9"
+    assert "no Python 3.8" in why
+
+
+@pytest.mark.parametrize("apt", [True, False], ids=["apt has none", "no apt"])
+@pytest.mark.parametrize(
+    ("only", "choose", "package"),
+    [("3.10.12", "controller_python", "python3.13"), ("3.12.3", "board_python", "python3.11")],
+)
+def test_a_machine_without_a_fitting_python_is_told_which_package_to_install(offline, only, choose, package, apt):
+    fake_python(offline / "bin" / "python3", only)
+    if apt:
+        fake_apt(offline)
+    with pytest.raises(install.SetupError, match=rf"needs a Python of 3\.1.*\nInstall {package}"):
+        getattr(install, choose)()
 
 
 def test_the_environment_of_running_boards_is_not_replaced(project):
@@ -164,6 +211,117 @@ def test_a_step_over_its_limit_is_ended_and_shows_signs_of_life_before(project, 
     with pytest.raises(install.SetupError):
         install.run("step", ["/bin/sleep", "60"], "", limit_s=0.1)
     assert "so far" in capsys.readouterr().out
+
+
+def wheel_of_2_mb() -> bytes:
+    """A wheel that does not compress; what uv asks for first comes first in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("slow-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: slow\nVersion: 1\n")
+        archive.writestr("slow-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("slow-1.dist-info/RECORD", "slow.bin,,\n")
+        archive.writestr("slow.bin", random.Random(1).randbytes(2_000_000))
+    return packed.getvalue()
+
+
+class SlowIndex(http.server.BaseHTTPRequestHandler):
+    """A package index that sends its wheel at 1 MB/s."""
+
+    content = wheel_of_2_mb()
+
+    def do_GET(self) -> None:
+        wheel = self.path.endswith(".whl")
+        content = self.content if wheel else b'<a href="/slow-1-py3-none-any.whl">slow-1-py3-none-any.whl</a>'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/zip" if wheel else "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(content), 100_000):
+                time.sleep(0.1 * wheel)
+                self.wfile.write(content[start : start + 100_000])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_a_slow_download_shows_how_much_of_it_has_come(project, monkeypatch, capsys, tool):
+    monkeypatch.setattr(install, "HEARTBEAT_S", 0.3)
+    to = project / "to"
+    commands = {
+        "uv": [Path(sys.executable).with_name("uv"), "pip", "install", "--no-cache", "--python", sys.executable],
+        "pip": [project / "venv/bin/python", "-m", "pip", "install", "--no-cache-dir"],
+    }
+    if tool == "pip":
+        subprocess.run([sys.executable, "-m", "venv", project / "venv"], check=True)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowIndex) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        index = f"http://127.0.0.1:{server.server_port}/simple"
+        install.run("step", [*commands[tool], "--target", to, "--index-url", index, "--no-deps", "slow==1"], "")
+        server.shutdown()
+    assert (to / "slow.bin").stat().st_size == 2_000_000
+    shown = re.findall(r"step: \d+ s so far, (\d+) of 2 MB", capsys.readouterr().out)
+    assert len(shown) > 2 and shown == sorted(shown)
+    assert "1" in shown
+
+
+def test_a_long_step_says_so_at_least_every_15_s():
+    assert install.HEARTBEAT_S <= 15
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("Downloading tensorflow-cpu (227.5MiB)\nDownloading numpy (16.0MiB)\n", ", 100 of 255 MB"),
+        ("Downloading uv-0.13.8-py3-none-manylinux_2_17_x86_64.whl (17.2 MB)\n", ", 17 of 17 MB"),
+        ("Need to get 96.1 MB of archives.\nAfter this operation, 370 MB\n", ", 96 of 96 MB"),
+        ("Need to get 800 kB/96.1 MB of archives.", ", 1 of 1 MB"),
+        ("Get:1 http://deb.example bookworm InRelease [151 kB]\n", ""),
+    ],
+)
+def test_what_uv_pip_and_apt_announce_is_understood(printed, shown):
+    assert install.megabytes(printed, 100_000_000) == shown
+
+
+# ---- the system's certificates
+
+
+def test_uv_trusts_what_the_system_trusts(project, monkeypatch):
+    for name in ("PIP_CERT", "SSL_CERT_FILE", "UV_SYSTEM_CERTS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(install.SetupError, match=r"\| true, unset"):
+        install.run("env", ["/bin/sh", "-c", "echo $UV_SYSTEM_CERTS, ${SSL_CERT_FILE-unset}; exit 1"], "")
+
+
+def test_pip_trusts_what_the_system_trusts_unless_something_else_is_named(project, monkeypatch):
+    bundle = project / "bundle.crt"
+    bundle.touch()
+    monkeypatch.setattr(install, "CERTIFICATES", (None, "/nowhere.crt", str(bundle)))
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    pip = ["/bin/sh", "-c", 'echo "global.client_cert=x"']
+    assert install.certificates(pip) == ["--cert", str(bundle)]
+    assert install.certificates(["/bin/sh", "-c", "echo \"global.cert='/mine.crt'\""]) == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/mine.crt")
+    assert install.certificates(pip) == []
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    monkeypatch.setattr(install, "CERTIFICATES", ("/nowhere.crt",))
+    assert install.certificates(pip) == []
+
+
+# ---- the tests' browser
+
+
+def test_chromium_comes_from_apt_where_apt_has_it(project):
+    assert "apt-get install chromium" in install.browser()  # without apt
+    fake_apt(project)
+    assert "apt does not have" in install.browser()
+    fake_apt(project, "chromium")
+    assert install.browser() == "Chromium is there"
+    assert (project / "bin" / "chromium").exists()
+    (project / "bin" / "apt-get").unlink()
+    assert install.browser() == "Chromium is there"
 
 
 # ---- the promise to the boards
