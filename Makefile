@@ -91,7 +91,10 @@ lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newe
 
 # The checksums of wheels stay: boards that are provisioned later must get the same bytes.
 .PHONY: clean
-clean: ## remove the environments and caches; runs/ and checksums of wheels stay
+clean: ## remove the environments and caches; runs/, checksums of wheels and the list of apt's packages stay
 	@test ! -e .lab || { echo "The emulated boards use these: run 'make lab-down' first."; exit 1; }
 	rm -rf --one-file-system .venv .board-venv .ansible
-	@test ! -d .cache || find .cache -xdev -mindepth 1 \( -type d -empty -o ! -type d ! -name '*.whl.sha256' \) -delete
+	@test ! -d .cache || find .cache -xdev -mindepth 1 \
+	  \( -type d -empty -o ! -type d ! -name '*.whl.sha256' ! -name apt_packages \) -delete
+	@test ! -e .cache/apt_packages || \
+	  echo "apt has installed $$(sort -u .cache/apt_packages | xargs) for the kit; docs/leaving.md says how to remove them."

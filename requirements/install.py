@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 CACHE = ROOT / ".cache"
 LOG = CACHE / "setup.log"
+PACKAGES = CACHE / "apt_packages"  # what apt has installed for the kit; docs/leaving.md
 STAMP = "cluster_kit.json"
 
 CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # what ansible-core 2.19 to 2.21 run on
@@ -148,6 +149,8 @@ def apt_install(why: str, *packages: str) -> Optional[str]:
         if known.returncode == 0:
             install = [*apt, "install", "--no-install-recommends", package]
             run(f"apt-get install {package}", install, remedy)
+            with PACKAGES.open("a") as file:
+                print(package, file=file)
             return package
     return None
 

@@ -42,6 +42,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "ROOT", tmp_path)
     monkeypatch.setattr(install, "CACHE", tmp_path / ".cache")
     monkeypatch.setattr(install, "LOG", tmp_path / ".cache" / "setup.log")
+    monkeypatch.setattr(install, "PACKAGES", tmp_path / ".cache" / "apt_packages")
     (tmp_path / ".cache").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
@@ -320,6 +321,7 @@ def test_chromium_comes_from_apt_where_apt_has_it(project):
     fake_apt(project, "chromium")
     assert install.browser() == "Chromium is there"
     assert (project / "bin" / "chromium").exists()
+    assert install.PACKAGES.read_text() == "chromium\n"  # for whoever leaves
     (project / "bin" / "apt-get").unlink()
     assert install.browser() == "Chromium is there"
 
