@@ -87,6 +87,7 @@ def run(step: str, command: Sequence[object], remedy: str, limit_s: float = floa
             env.setdefault(uv_name, env[pip_name])
     env.setdefault("UV_SYSTEM_CERTS", "true")
     env["DEBIAN_FRONTEND"] = "noninteractive"
+    env.setdefault("KERAS_HOME", str(CACHE / "keras"))  # else importing TensorFlow leaves ~/.keras
 
     begun, received = time.monotonic(), received_bytes()
     argv = [str(part) for part in command]
