@@ -212,7 +212,7 @@ def fetch_python(minor: str) -> Optional[Interpreter]:
 def apt_python(what: str, minors: Sequence[str]) -> Interpreter:
     """An interpreter of one of these versions from Debian or Ubuntu."""
     here = "{}.{}".format(*sys.version_info)
-    why = f"{what} needs a Python of {', '.join(minors)}, this one is {here}, and uv could fetch no other"
+    why = f"{what}, this one is {here}, and uv could fetch no other"
     package = apt_install(why, *(f"python{minor}" for minor in minors))
     found = find_python(package[len("python") :]) if package else None
     if not found:
@@ -226,7 +226,7 @@ def apt_python(what: str, minors: Sequence[str]) -> Interpreter:
 def controller_python() -> Tuple[Interpreter, str]:
     """The interpreter for the controller, and why this one."""
     found = find_python(*CONTROLLER_PYTHONS) or fetch_python("3.12")
-    found = found or apt_python("ansible-core", CONTROLLER_PYTHONS)
+    found = found or apt_python("ansible-core needs Python 3.11 to 3.13", CONTROLLER_PYTHONS)
     return found, "ansible-core runs on it"
 
 
@@ -238,7 +238,7 @@ def board_python() -> Tuple[Interpreter, str]:
     found = find_python(preferred) or fetch_python(preferred)
     if found:
         return found, "the version on the boards"
-    found = find_python(*others) or apt_python("TensorFlow 2.12.1", others)
+    found = find_python(*others) or apt_python("TensorFlow 2.12.1 needs Python 3.8 to 3.11", others)
     return found, f"no Python {preferred} on PATH, in pyenv or from uv"
 
 

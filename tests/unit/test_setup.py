@@ -157,7 +157,7 @@ def test_a_machine_without_a_fitting_python_is_told_which_package_to_install(off
     fake_python(offline / "bin" / "python3", only)
     if apt:
         fake_apt(offline)
-    with pytest.raises(install.SetupError, match=rf"needs a Python of 3\.1.*\nInstall {package}"):
+    with pytest.raises(install.SetupError, match=rf"needs Python 3\..*\nInstall {package}"):
         getattr(install, choose)()
 
 
