@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -17,6 +18,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from trainer.fields import ConfigError, Section, known_keys, read, shown, within
 
 __all__ = [
+    "TASKS",
     "Config",
     "ConfigError",
     "Data",
@@ -31,6 +33,8 @@ __all__ = [
     "sync_of",
     "to_dict",
 ]
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Data(Section):
     sharding: str = within("whole", choices=("whole", "sharded", "proportional"))
 
     def sense(self) -> Iterator[str]:
-        if self.source == "npz" and not self.path:
+        if self.path is not None and not self.path.strip():
+            yield f"data.path is {self.path!r}; give the path of an archive, or leave it out"
+        elif self.source == "npz" and not self.path:
             yield "data.path is null, but data.source npz needs it: give the path of the NumPy archive"
         if self.source == "synthetic" and self.path:
             yield (
@@ -86,10 +92,9 @@ class Model(Section):
     batch_norm_momentum: float = within(0.999, above=0, maximum=0.9999)
 
     def sense(self) -> Iterator[str]:
-        if not self.weights:
+        if not self.weights.strip():
             yield "model.weights is empty; give imagenet, none or the path of a Keras weight file"
-        kind, _, count = self.fine_tune.partition(":")
-        if self.fine_tune not in ("all", "head") and not (kind == "last" and count.isdigit() and int(count) > 0):
+        if not re.fullmatch(r"all|head|last:[1-9][0-9]{0,4}", self.fine_tune):
             yield f"model.fine_tune is {self.fine_tune!r}; give all, head or last:N with N layers, such as last:20"
         if self.cache_features and self.fine_tune != "head":
             yield (
@@ -233,16 +238,20 @@ class Config(Section):
 
 
 def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
-    if value is not None and (len(value) != 64 or set(value) - set("0123456789abcdef")):
-        yield f"{name} is {value!r}; give 64 hexadecimal digits in lower case, or null"
+    if value is None or _SHA256.fullmatch(value):
+        return
+    meant = re.sub(r"^sha-?256[:=]", "", value.strip().lower()).strip()
+    remedy = f"write {meant}" if _SHA256.fullmatch(meant) else "give 64 hexadecimal digits in lower case, or null"
+    yield f"{name} is {value!r}; {remedy}"
 
 
-def parse(raw: Mapping[str, Any]) -> Config:
+def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
     """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
 
-    Raises ConfigError with every problem found, not only the first.
+    Raises ConfigError with every problem found, not only the first; where `raw` is only a part of it, because another
+    one could not be read (`partly`), those that a field has by itself.
     """
-    return read(Config, raw)
+    return read(Config, raw, partly)
 
 
 def to_dict(config: Config) -> Dict[str, Any]:
@@ -250,14 +259,17 @@ def to_dict(config: Config) -> Dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+# train; or, to train nothing: probe, a step and an all-reduce; trial, every way in turn; predict, what a prediction is
+# made from
+TASKS = ("train", "probe", "trial", "predict")
+
+
 @dataclass(frozen=True)
 class Run:
     """run.json: one execution of a configuration on boards in rank order."""
 
     run_id: str
-    # train; or, to train nothing: probe, a step and an all-reduce; trial, every way in turn; predict, what a
-    # prediction is made from
-    task: str
+    task: str  # of TASKS
     experiment: str  # name of the preset in experiments/
     workers: int
     seed: int

@@ -9,8 +9,29 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, TypeVar, Union, get_type_hints
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+    get_type_hints,
+)
+
+_MOST = 2**31 - 1  # TensorFlow counts with 32 bits in places
+# as YAML 1.2 has them; in YAML 1.1, 1e-3 is text. 010 is 8 to some and 10 to others
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"(?!0[0-9]+\Z)[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_TRUTH = {"yes": True, "on": True, "no": False, "off": False}  # YAML 1.1
+_LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 class ConfigError(ValueError):
@@ -19,6 +40,12 @@ class ConfigError(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems: List[str] = list(problems)
+
+
+class _SectionError(ConfigError):
+    def __init__(self, ranges: Sequence[str], sense: Sequence[str]) -> None:
+        super().__init__([*ranges, *sense])
+        self.ranges = ranges  # those of the problems that a field has by itself
 
 
 def within(
@@ -48,9 +75,9 @@ class Section:
     prefix = ""  # in front of its fields, as the user writes them
 
     def __post_init__(self) -> None:
-        problems = [*self._out_of_range(), *self.sense()]
-        if problems:
-            raise ConfigError(problems)
+        ranges, sense = [*self._out_of_range()], [*self.sense()]
+        if ranges or sense:
+            raise _SectionError(ranges, sense)
 
     def _out_of_range(self) -> Iterator[str]:
         for item in dataclasses.fields(self):
@@ -61,7 +88,9 @@ class Section:
             if limits["choices"]:
                 if value not in limits["choices"]:
                     yield f"{name} is {value!r}; give one of {', '.join(limits['choices'])}"
-            elif not math.isfinite(value):
+            elif isinstance(value, int) and value > _MOST:
+                yield f"{name} is {_cut(str(value))}; give {_MOST} or less"
+            elif isinstance(value, float) and not math.isfinite(value):
                 yield f"{name} is {value}; give a finite number"
             elif limits["minimum"] is not None and value < limits["minimum"]:
                 yield f"{name} is {value}; give {limits['minimum']} or more"
@@ -78,13 +107,14 @@ class Section:
 _S = TypeVar("_S", bound=Section)
 
 
-def read(kind: Type[_S], raw: Mapping[str, Any]) -> _S:
+def read(kind: Type[_S], raw: Mapping[str, Any], partly: bool = False) -> _S:
     """The section that `raw` describes, with those in it, defaults filled in.
 
-    Raises ConfigError with every problem found, not only the first.
+    Raises ConfigError with every problem found, not only the first; where `raw` is only a part of what was to be read
+    (`partly`), only those that a field has by itself.
     """
     problems: List[str] = []
-    section = _build(kind, raw, known_keys(kind), problems)
+    section = _build(kind, raw, known_keys(kind), problems, partly)
     if problems or section is None:
         raise ConfigError(problems)
     return section
@@ -98,7 +128,7 @@ def known_keys(kind: Type[Section]) -> List[str]:
     return keys
 
 
-def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str]) -> Optional[_S]:
+def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str], partly: bool) -> Optional[_S]:
     if not isinstance(raw, Mapping):
         problems.append(f"{kind.prefix.rstrip('.') or 'the experiment'} is {shown(raw)}; give a mapping of its fields")
         return None
@@ -109,7 +139,7 @@ def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str]) 
         if key not in hints:
             problems.append(f"unknown key {kind.prefix}{key}; {_nearest(str(key), kind.prefix, known)}")
         elif _is_section(hints[key]):
-            values[key] = _build(hints[key], value, known, problems)
+            values[key] = _build(hints[key], value, known, problems, partly)
         else:
             values[key] = _typed(hints[key], value, kind.prefix + key, problems)
     if len(problems) > before:
@@ -117,8 +147,8 @@ def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str]) 
         values = {key: value for key, value in values.items() if value is not None}
     try:
         return kind(**values)
-    except ConfigError as error:
-        problems.extend(error.problems)
+    except _SectionError as error:
+        problems.extend(error.ranges if partly else error.problems)
         return None
 
 
@@ -132,13 +162,29 @@ def _typed(hint: Any, value: Any, name: str, problems: List[str]) -> Any:
     if value is None and optional:
         return None
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and not fits and number(value) is not None:
+        return number(value)
+    if kind is bool and isinstance(value, str) and value.lower() in _TRUTH:
+        return _TRUTH[value.lower()]
     if not fits:
         wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+        if kind in (int, float) and isinstance(value, str) and re.match("[-+.]?[0-9]", value):
+            wanted += "" if _WHOLE.fullmatch(value) else f" in plain digits, such as {10 if kind is int else 0.5}"
         problems.append(f"{name} is {shown(value)}; give {wanted}{' or null' if optional else ''}")
         return None
     return value
+
+
+def whole_number(value: Any) -> Optional[int]:
+    """The whole number that a person typed, on a command line (text) or in a file; None where it is none."""
+    text = str(value)
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def number(value: Any) -> Optional[float]:
+    """The number that a person typed, infinite where it is too large; None where it is none."""
+    text = str(value)
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def shown(value: Any) -> str:
@@ -154,8 +200,19 @@ def shown(value: Any) -> str:
     return (
         "null"
         if value is None
-        else f"{json.dumps(value, default=str)} ({kinds.get(type(value), type(value).__name__)})"
+        else f"{_cut(json.dumps(value, default=str))} ({kinds.get(type(value), type(value).__name__)})"
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """ ": did you mean X?" for the known name that a person may have meant; nothing where none is like it."""
+    bare = re.sub(r"\.ya?ml$", "", name.rstrip("/").rpartition("/")[2])
+    found = difflib.get_close_matches(bare, list(known), n=1)
+    return f": did you mean {found[0]}?" if found else ""
 
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:

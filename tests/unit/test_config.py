@@ -56,6 +56,20 @@ def test_an_unlike_key_gets_the_known_ones():
         ({"data": {"train_images": "all"}}, 'data.train_images is "all" (text); give a whole number or null'),
         ({"data": 7}, "data is 7 (a whole number); give a mapping of its fields"),
         ({"data": None}, "data is null; give a mapping of its fields"),
+        ({"epochs": "010"}, 'epochs is "010" (text); give a whole number in plain digits, such as 10'),
+        ({"epochs": "1_000"}, 'epochs is "1_000" (text); give a whole number in plain digits, such as 10'),
+        ({"epochs": "1e3"}, 'epochs is "1e3" (text); give a whole number in plain digits, such as 10'),
+        ({"epochs": "yes"}, 'epochs is "yes" (text); give a whole number'),
+        ({"model": {"dropout": "010"}}, 'model.dropout is "010" (text); give a number in plain digits, such as 0.5'),
+        ({"model": {"dropout": "0x1"}}, 'model.dropout is "0x1" (text); give a number in plain digits, such as 0.5'),
+        ({"model": {"dropout": "1:30"}}, 'model.dropout is "1:30" (text); give a number in plain digits, such as 0.5'),
+        ({"model": {"dropout": "0_1"}}, 'model.dropout is "0_1" (text); give a number in plain digits, such as 0.5'),
+        ({"model": {"dropout": "nan"}}, 'model.dropout is "nan" (text); give a number'),
+        ({"model": {"dropout": "\u0663"}}, 'model.dropout is "\\u0663" (text); give a number'),
+        ({"model": {"dropout": False}}, "model.dropout is false (a truth value); give a number"),
+        ({"model": {"xla": "y"}}, 'model.xla is "y" (text); give true or false'),
+        ({"model": {"weights": 1.5}}, "model.weights is 1.5 (a number); give text"),
+        ({"model": {"weights": ["x" * 300]}}, f'model.weights is ["{"x" * 198}... (a list); give text'),
     ],
 )
 def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
@@ -87,6 +101,17 @@ def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
             {"model": {"fine_tune": "last:0"}},
             "model.fine_tune is 'last:0'; give all, head or last:N with N layers, such as last:20",
         ),
+        ({"epochs": 2**31}, "epochs is 2147483648; give 2147483647 or less"),
+        ({"model": {"dense_units": 10**400}}, f"model.dense_units is {'1' + '0' * 199}...; give 2147483647 or less"),
+        ({"optimizer": {"learning_rate": 10**400}}, "optimizer.learning_rate is inf; give a finite number"),
+        ({"optimizer": {"learning_rate": "1e999"}}, "optimizer.learning_rate is inf; give a finite number"),
+        (
+            {"data": {"source": "npz", "path": ""}},
+            "data.path is ''; give the path of an archive, or leave it out",
+        ),
+        ({"model": {"weights": " "}}, "model.weights is empty; give imagenet, none or the path of a Keras weight file"),
+        ({"data": {"sha256": "sha256:" + "A1" * 32}}, f"data.sha256 is 'sha256:{'A1' * 32}'; write {'a1' * 32}"),
+        ({"model": {"weights_sha256": "A1" * 32}}, f"model.weights_sha256 is '{'A1' * 32}'; write {'a1' * 32}"),
         (
             {"data": {"sha256": "abc"}},
             "data.sha256 is 'abc'; give 64 hexadecimal digits in lower case, or null",
@@ -188,3 +213,37 @@ def test_fit_cannot_give_boards_batches_of_their_own():
     both = parse({"batch_per": "global", "batch_size": 7, "data": {"sharding": "proportional"}}).problems_with(2)
     assert [problem.split()[0] for problem in both] == ["data.sharding", "batch_size"]
     assert parse({"data": {"sharding": "proportional"}, "sync": {"way": "local_sgd"}}).problems_with(2) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [("1e-3", 0.001), ("1E-3", 0.001), ("1.0e-3", 0.001), ("+1e-3", 0.001), (".001", 0.001), ("5.", 5.0), (1, 1.0)],
+)
+def test_a_number_that_yaml_takes_for_text_is_taken_where_a_number_is_wanted(written, rate):
+    found = parse({"optimizer": {"learning_rate": written}}).optimizer.learning_rate
+    assert found == rate and type(found) is float
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_truth_value_may_be_written_as_in_yaml_1_1(truth):
+    for written in ("yes", "Yes", "on", "ON") if truth else ("no", "NO", "off", "Off"):
+        assert parse({"model": {"xla": written}}).model.xla is truth
+
+
+@pytest.mark.parametrize("count", ["\u00b2", "\u0663", "010", "-1", "", "1" * 5000])
+def test_a_number_of_layers_is_in_plain_digits(count):
+    (problem,) = problems({"model": {"fine_tune": f"last:{count}"}})
+    assert problem.endswith("give all, head or last:N with N layers, such as last:20")
+
+
+def test_of_a_part_of_a_configuration_only_what_a_field_has_by_itself_is_told():
+    part = {"epochs": 0, "epohcs": 3, "model": {"cache_features": True, "dropout": 2}}
+    assert [problem.split()[0] for problem in problems(part)] == [
+        "unknown",
+        "model.dropout",
+        "model.cache_features",
+        "epochs",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        parse(part, partly=True)
+    assert [problem.split()[0] for problem in caught.value.problems] == ["unknown", "model.dropout", "epochs"]
