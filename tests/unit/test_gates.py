@@ -456,3 +456,10 @@ def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
     for name in ("release", "module", "emulated", "venv", "power_mode", "gpu_mask", "temperature_c", "link", "nccl"):
         assert said[name] is None, name
     assert said["routes"] == {"b": None}
+
+
+def test_an_address_that_cannot_be_is_told_in_place_of_what_follows_from_it():
+    asked = request({"a": GOOD, "b": GOOD})
+    training = {**asked["addresses"], "b": "192.168.1.12:22"}
+    with pytest.raises(ConfigError, match=r"'192\.168\.1\.12:22': it has a port; give the address alone"):
+        report({**asked, "training_addresses": training})

@@ -11,6 +11,7 @@ import json
 import sys
 from typing import Any, Dict, Mapping
 
+from trainer import addresses
 from trainer import facts as board_facts
 from trainer.config import ConfigError
 from trainer.gates.board import REFUSE, Facts, Needs
@@ -37,6 +38,9 @@ def report(request: Mapping[str, Any]) -> Dict[str, Any]:
     types = {"int": int, "float": float, "str": str}
     needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
     waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
+    odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])
+    if odd:
+        raise ConfigError(odd)
     boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
     measured = [record for printed in request["measured"] for record in json.loads(printed)]
     findings = judge(boards, needs, waive, measured)

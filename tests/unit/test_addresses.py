@@ -1,0 +1,100 @@
+"""Where boards are, as people write it: what is wrong with an address is told before a board is asked."""
+
+import pytest
+
+from trainer.addresses import problems_with
+
+
+def told(address, board="b") -> list[str]:
+    return problems_with(["a", board], {"a": "192.168.1.11", board: address}, {"a": "192.168.1.11"})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.168.1.12", "10.0.0.0", "198.18.77.12", "169.254.3.4", "orin-2", "orin_2", "orin-2.lan.example", "2nd-orin"],
+)
+def test_a_plain_address_or_name_is_taken(address):
+    assert told(address) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("fd00::12", "it is an IPv6 address, and TF_CONFIG and the gates are for IPv4; give the board's IPv4 address"),
+        ("[fd00::12]", "IPv6"),
+        ("[fd00::12]:22", "IPv6"),
+        ("fe80::1%eth0", "IPv6"),
+        ("fd00::12/64", "IPv6"),
+        ("::ffff:192.168.1.12", "IPv6"),
+        ("nvidia@192.168.1.12", "it has a user; give the host alone, 192.168.1.12, and the user as ansible_user"),
+        ("nvidia@orin-2:22", "it has a user; give the host alone, orin-2,"),
+        ("192.168.1.12:22", "it has a port; give the address alone, 192.168.1.12, and ssh's port as ansible_port"),
+        ("orin-2:12345", "it has a port; give the address alone, orin-2,"),
+        ("192.168.1.12/24", "it has a prefix length or a path; give the address alone, 192.168.1.12"),
+        ("192.168.1.12/255.255.255.0", "it has a prefix length or a path; give the address alone, 192.168.1.12"),
+        ("ssh://nvidia@orin-2", "it is a URL; give the host alone, orin-2"),
+        ("http://192.168.1.12/", "it is a URL; give the host alone, 192.168.1.12"),
+        ("010.0.0.1", "its part 010 starts with 0, which some programs read as octal; write 10.0.0.1"),
+        ("192.168.001.012", "its part 001 starts with 0, which some programs read as octal; write 192.168.1.12"),
+        ("192.168.1.12.5", "it has 5 parts, an IPv4 address has four"),
+        ("192.168.1", "it has 3 parts, an IPv4 address has four"),
+        ("3232235788", "it has 1 part, an IPv4 address has four"),
+        ("0x7f.1", "it has 2 parts"),
+        ("0xc0.168.1.12", "its part '0xc0' is no decimal number"),
+        ("192.168.1.256", "its part 256 is above 255"),
+        ("192.168..12", "is no decimal number"),
+        ("", "it is empty; give the board's IPv4 address or host name"),
+        (" \t", "it is empty"),
+        (None, "it is empty"),
+        (" 192.168.1.12", "it has blanks"),
+        ("192.168.1.12\n", "it has blanks"),
+        ("192.168.1.12 10.0.0.12", "it has blanks; give one address"),
+        ("192.168.1.12,10.0.0.12", "it has more than one address; give one"),
+        (192.168, "it is no text"),
+        (True, "it is no text"),
+        (["192.168.1.12"], "it is no text"),
+        ("0.0.0.0", "it stands for no host"),
+        ("127.0.0.1", "every board has that itself"),
+        ("127.3.2.1", "every board has that itself"),
+        ("localhost", "every board has that itself"),
+        ("LocalHost.localdomain", "every board has that itself"),
+        ("224.0.0.251", "it is a multicast, broadcast or reserved address"),
+        ("255.255.255.255", "it is a multicast, broadcast or reserved address"),
+        ("-orin", "it is neither an IPv4 address nor a host name"),
+        ("orin-.lan", "it is neither"),
+        ("orin-2.", "it is neither"),
+        ("würfel", "it is neither"),
+        ("\uff11\uff19\uff12.168.1.12", "is no decimal number"),
+        ("$BOARD", "it is neither"),
+        ("x" * 64, "it is neither"),
+        (".".join(["x"] * 128), "it is neither"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_told_with_the_remedy(address, says):
+    (problem,) = told(address)
+    assert problem.startswith(f"training_address of b is {address!r}: ") and says in problem
+
+
+def test_a_single_board_may_be_this_machine():
+    for address in ("127.0.0.1", "localhost"):
+        assert problems_with(["a"], {"a": address}, {"a": address}) == []
+
+
+def test_two_boards_cannot_share_an_address():
+    shared = {"a": "Orin", "b": "10.0.0.2", "c": "orin"}
+    (problem,) = problems_with(["a", "b", "c"], shared, {})
+    assert problem == "a and c have the same training_address, 'orin': give each board its own in hosts.yml"
+
+
+def test_an_address_that_ssh_uses_too_is_told_once_by_its_name_in_the_inventory():
+    same = {"a": "nvidia@192.168.1.11", "nvidia@orin-2": "nvidia@orin-2"}
+    by_host, by_name = problems_with(list(same), same, same)
+    assert by_host.startswith("ansible_host of a is 'nvidia@192.168.1.11': it has a user")
+    assert by_name.startswith("the inventory's name nvidia@orin-2 is 'nvidia@orin-2': it has a user")
+
+
+def test_an_address_of_ssh_alone_may_be_ipv6_or_a_forwarded_port_of_this_machine():
+    training = {"a": "10.0.0.1", "b": "10.0.0.2"}
+    assert problems_with(["a", "b"], training, {"a": "fd00::11", "b": "127.0.0.1"}) == []
+    (problem,) = problems_with(["a", "b"], training, {"a": "nvidia@fd00::11", "b": "127.0.0.1"})
+    assert problem.startswith("ansible_host of a is 'nvidia@fd00::11': it has a user")
