@@ -60,8 +60,8 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
         pickle.UnpicklingError,
     ) as error:
         raise ArchiveError(f"{path} is corrupt ({error}): fetch or write it again") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise ArchiveError(f"{path} is not {_FORMATS[source].name}: {error}") from error
+    except Exception as error:  # a pickle or a zip of anybody's can raise anything
+        raise ArchiveError(f"{path} is not {_FORMATS[source].name}: {error or type(error).__name__}") from error
     for key, wanted, labels in (
         ("data.train_images", train_images, images.y_train),
         ("data.validation_images", validation_images, images.y_test),

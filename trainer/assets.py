@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import re
 import shutil
 import struct
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from trainer import archives, synthetic
+from trainer import archives, local_files, synthetic
 from trainer.config import ConfigError, Data, Model
 
 # data.source -> address of its archive, and the checksum that Keras' loader of it has
@@ -29,7 +31,19 @@ IMAGENET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 )
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+_WANTED = {  # of data.source: what its archive is, and what else will do
+    "cifar100": (
+        local_files.GZIP,
+        "give CIFAR-100's cifar-100-python.tar.gz as it was published; for a NumPy archive set data.source to npz",
+    ),
+    "npz": (
+        local_files.ZIP,
+        "write one with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...); for CIFAR-100's own "
+        "archive set data.source to cifar100",
+    ),
+}
+_LONGEST_NAME = 200  # bytes of a file's own name, in longer ones on boards and in the cache
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SYNTHETIC_IMAGES = (50_000, 10_000)  # as many as CIFAR-100 has
 _DOWNLOAD_TIMEOUT_S = 15.0  # without an answer
 
@@ -43,31 +57,39 @@ class Asset:
 
     def board_path(self, home: str) -> str:
         """Where it lies on a board: under its checksum, so that runs share it."""
-        return f"{home}/assets/{self.sha256[:16]}-{self.source.name}"
+        return f"{home}/assets/{self.sha256[:16]}-{_short(self.source.name)}"
 
     def staging(self, home: str) -> Dict[str, str]:
         """What the stage that copies it to the boards must know."""
         return {"source": str(self.source), "path": self.board_path(home), "sha256": self.sha256}
 
 
-def prepare(data: Optional[Data], model: Optional[Model], project: Path) -> Dict[str, Asset]:
+def prepare(data: Optional[Data], model: Optional[Model], project: Path, download: bool = True) -> Dict[str, Asset]:
     """The assets of a configuration by kind (dataset, weights), ready on the controller.
 
+    Without `download` only those that are files here: for a configuration of which not all could be understood.
     Raises ConfigError with a sentence and its remedy for each that is missing, torn or of another checksum.
     """
     problems: List[str] = []
     found: Dict[str, Asset] = {}
+
+    def away(place: Optional[str]) -> bool:
+        return not download and (place in (None, "imagenet") or bool(_ADDRESS.match(place or "")))
+
     cache = project / ".cache"
     cache.mkdir(exist_ok=True)
     kinds: Dict[str, Callable[[], Optional[Asset]]] = {
-        "dataset": lambda: None if data is None else _dataset(data, project, cache),
-        "weights": lambda: None if model is None else _weights(model, project, cache),
+        "dataset": lambda: None if data is None or away(data.path) else _dataset(data, project, cache),
+        "weights": lambda: None if model is None or away(model.weights) else _weights(model, project, cache),
     }
     for kind, make in kinds.items():
         try:
             asset = make()
         except archives.ArchiveError as error:
             problems.append(str(error))
+            continue
+        except OSError as error:
+            problems.append(f"the {kind} cannot be prepared ({error}): see that .cache has room and can be written")
             continue
         if asset is not None:
             found[kind] = asset
@@ -90,6 +112,12 @@ def _dataset(config: Data, project: Path, cache: Path) -> Asset:
         asset = _pinned("data.path", *DOWNLOADS[config.source], cache)
     else:
         asset = _pinned("data.path", config.path, config.sha256, cache, project)
+        wanted, remedy = _WANTED[config.source]
+        kind = local_files.kind(asset.source)
+        if kind not in (wanted, None):
+            raise archives.ArchiveError(
+                f"data.path: {asset.source} is {kind}, but data.source {config.source} needs {wanted}: {remedy}"
+            )
     if config.path or config.train_images or config.validation_images:  # the official archive is known to be whole
         archives.load(config.source, asset.source, config.train_images, config.validation_images)
     return asset
@@ -108,15 +136,14 @@ def _weights(config: Model, project: Path, cache: Path) -> Optional[Asset]:
 
 def _pinned(key: str, place: str, sha256: Optional[str], cache: Path, project: Optional[Path] = None) -> Asset:
     """The file at a path or an address, checked against its checksum; `key` is the field that names it."""
-    if re.match(r"(https|file)://", place):
+    if _ADDRESS.match(place):
+        _check_address(key, place)
         path = _downloaded(key, place, cache)
         pin = path.with_name(path.name + ".sha256")
         if sha256 is None and pin.exists():
             sha256 = pin.read_text(encoding="ascii").strip()
     else:
-        path, pin = (project or Path()) / Path(place).expanduser(), None
-        if not path.is_file():
-            raise archives.ArchiveError(f"{key} is {place!r}, but there is no such file: give the path of one")
+        path, pin = local_files.find(key, place, project or Path()), None
     found = archives.sha256(path)
     if sha256 is not None and found != sha256:
         raise archives.ArchiveError(
@@ -130,7 +157,8 @@ def _pinned(key: str, place: str, sha256: Optional[str], cache: Path, project: O
 
 def _downloaded(key: str, address: str, cache: Path) -> Path:
     # two addresses may end in the same name
-    path = cache / f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{address.rpartition('/')[2]}"
+    digest = hashlib.sha256(address.encode(errors="backslashreplace")).hexdigest()
+    path = cache / f"{digest[:8]}-{_short(address.rpartition('/')[2])}"
     if path.exists():
         return path
     draft = path.with_name(path.name + ".part")
@@ -139,7 +167,7 @@ def _downloaded(key: str, address: str, cache: Path) -> Path:
             shutil.copyfileobj(answer, file, 1 << 20)
             if getattr(answer, "length", None):  # of which http.client itself says nothing
                 raise OSError(f"{answer.length} bytes are missing")
-    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last of odd characters in the address
         raise archives.ArchiveError(
             f"{key}: {address} cannot be fetched ({error}): fetch it elsewhere and give its path in {key}"
         ) from error
@@ -147,12 +175,40 @@ def _downloaded(key: str, address: str, cache: Path) -> Path:
     return path
 
 
+def _check_address(key: str, address: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(address)
+        scheme, host = parts.scheme, parts.hostname
+    except ValueError as error:
+        raise archives.ArchiveError(f"{key} is {address!r}, which is no address ({error}): correct it") from error
+    if scheme == "file" and host in (None, "localhost"):
+        local = urllib.request.url2pathname(parts.path)
+        if os.path.lexists(local):  # else it may have been fetched before
+            local_files.find(key, local, Path("/"))
+    elif scheme != "https" or not host:
+        # nothing would vouch for what arrives from elsewhere
+        raise archives.ArchiveError(
+            f"{key} is {address!r}, but only https://HOST/... is fetched: give such an address, or fetch the file "
+            "yourself and give its path"
+        )
+
+
+def _short(name: str) -> str:
+    """The name as any file system and sha256sum take it: without odd characters, or only its end."""
+    plain = re.sub(r"[^\w.,+=@~-]", "_", name)
+    return plain if len(plain.encode()) <= _LONGEST_NAME else plain[-_LONGEST_NAME // 4 :]
+
+
 def _check_hdf5(path: Path) -> None:
     """Keras' weight files are HDF5; its superblock says how long the file must be."""
+    kind = local_files.kind(path)
+    if kind != local_files.HDF5:
+        raise archives.ArchiveError(
+            f"model.weights: {path} is not a Keras weight file (HDF5){f', but {kind}' if kind else ''}: give a .h5 "
+            "file, as model.save_weights('NAME.h5') writes it"
+        )
     with path.open("rb") as file:
         head = file.read(48)
-    if head[:8] != _HDF5:
-        raise archives.ArchiveError(f"model.weights: {path} is not a Keras weight file (HDF5): give a .h5 file")
     # superblock version 0, the one that Keras writes, keeps the end of the file at byte 40
     if head[8] == 0 and len(head) == 48 and path.stat().st_size < struct.unpack("<Q", head[40:48])[0]:
         raise archives.ArchiveError(f"model.weights: {path} is cut off: fetch it again")

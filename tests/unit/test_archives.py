@@ -131,6 +131,33 @@ def test_links_in_an_archive_are_not_followed(generated, tmp_path):
         load("cifar100", path, None, None)
 
 
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"train": [1], "test": [1], "meta": [1]},
+        {"train": {b"data": 1, b"fine_labels": [1]}, "test": {}, "meta": {}},
+        {"meta": {b"fine_label_names": []}},
+        {"meta": {b"fine_label_names": [3]}},
+    ],
+)
+def test_an_archive_with_other_contents_is_told(generated, tmp_path, contents):
+    path = tmp_path / "other.tar.gz"
+    with tarfile.open(generated) as original, tarfile.open(path, "w:gz") as archive:
+        for member in original.getmembers():
+            name = member.name.rpartition("/")[2]
+            content = pickle.dumps(contents[name]) if name in contents else original.extractfile(member).read()
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(ArchiveError, match="is not CIFAR-100's python archive: "):
+        load("cifar100", path, None, None)
+
+
+def test_a_single_array_is_no_numpy_archive(tmp_path):
+    np.save(tmp_path / "own.npy", np.zeros(3))
+    with pytest.raises(ArchiveError, match="is not a NumPy archive"):
+        load("npz", tmp_path / "own.npy", None, None)
+
+
 def test_a_numpy_archive_is_read(tmp_path):
     images = load("npz", npz(tmp_path / "own.npz"), None, None)
     assert images.classes == 3 and not images.synthetic
