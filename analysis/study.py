@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +19,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analysis.errors import AnalysisError
 from analysis.expectation import expected
 from analysis.manifest import read_manifest
+from trainer import strict_yaml
 from trainer.config import Config, ConfigError, parse, to_dict
-from trainer.resolve import configuration
+from trainer.fields import closest, shown
+from trainer.resolve import LARGEST_SEED, configuration
 
 _STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
+_MOST_REPEATS = 1000
 _ARM = {"workers": int, "experiment": str, "override": dict}
 
 
@@ -62,16 +64,20 @@ def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
     Raises AnalysisError with everything that is wrong, the arms' configurations included.
     """
     known = {path.stem: path for path in sorted((project / "studies").glob("*.yml"))}
-    if name.endswith(".yml") and Path(name).is_file():
-        known, name = {Path(name).stem: Path(name)}, Path(name).stem
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises where there is no such user
+    if path.suffix == ".yml" and os.path.lexists(path):  # Path's own raises where a name is too long
+        known, name = {path.stem: path}, path.stem
     if name not in known:
         listed = ", ".join(known)
-        raise AnalysisError(f"study is {name!r}; known in studies/ are {listed}: give one, or the path of a .yml file")
+        near = closest(name, known)
+        raise AnalysisError(
+            f"study is {name!r}; known in studies/ are {listed}: give one, or the path of a .yml file{near}"
+        )
     file = known[name].name
     try:
-        raw = yaml.safe_load(known[name].read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise AnalysisError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        raw = strict_yaml.read(known[name], file)
+    except ConfigError as error:
+        raise AnalysisError("\n".join(error.problems)) from error
     problems = [f"{file}: {problem}" for problem in _problems(raw, project, boards)]
     if problems:
         raise AnalysisError("\n".join(problems))
@@ -183,21 +189,25 @@ def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
 
 def _problems(raw: Any, project: Path, boards: Sequence[str]) -> Iterator[str]:
     if not isinstance(raw, dict):
-        yield f"is {raw!r}; give a mapping of {', '.join(_STUDY)}"
+        yield f"is {shown(raw)}; give a mapping of {', '.join(_STUDY)}"
         return
     yield from _fields("", raw, _STUDY, ["repeats", "order_seed", "arms"])
-    repeats, arms = raw.get("repeats"), raw.get("arms")
+    repeats, order_seed, arms = (raw.get(key) for key in ("repeats", "order_seed", "arms"))
     if isinstance(repeats, int) and repeats < 1:
         yield f"repeats is {repeats}; give 1 or more, and 3 or more for intervals"
+    if isinstance(repeats, int) and repeats > _MOST_REPEATS:
+        yield f"repeats is {repeats}, each of them a run of every arm; give {_MOST_REPEATS} or less"
+    if isinstance(order_seed, int) and not 0 <= order_seed <= LARGEST_SEED:
+        yield f"order_seed is {order_seed}; give 0 to {LARGEST_SEED}"
     if not isinstance(arms, dict):
         return
     if not arms:
         yield "arms is empty; give one or more, such as one_board: {workers: 1}"
     for name, arm in arms.items():
-        if not isinstance(name, str) or "/" in name:
-            yield f"arms has {name!r}; give a name without /"
+        if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
+            yield f"arms has {name!r}; give a name without / and line breaks"
         elif not isinstance(arm, dict):
-            yield f"arms.{name} is {arm!r}; give a mapping of {', '.join(_ARM)}"
+            yield f"arms.{name} is {shown(arm)}; give a mapping of {', '.join(_ARM)}"
         else:
             yield from _fields(f"arms.{name}.", arm, _ARM, ["workers"])
             yield from (f"arms.{name}: {problem}" for problem in _arm_problems(arm, raw, project, boards))
@@ -212,9 +222,10 @@ def _arm_problems(arm: Mapping[str, Any], raw: Mapping[str, Any], project: Path,
         "experiment": arm.get("experiment", raw.get("experiment", "paper")),
         "override": arm.get("override", {}),
     }
+    before = len(problems)
     fields = configuration(request, project, problems)
     try:
-        config = parse(fields)
+        config = parse(fields, partly=len(problems) > before)
     except ConfigError as error:
         problems += error.problems
     else:
@@ -230,5 +241,5 @@ def _fields(prefix: str, raw: Mapping[Any, Any], known: Mapping[str, type], need
             yield f"unknown key {prefix}{key}; {meant}"
         elif not isinstance(value, known[key]) or isinstance(value, bool):
             words = {str: "text", int: "a whole number", dict: "a mapping"}
-            yield f"{prefix}{key} is {value!r}; give {words[known[key]]}"
+            yield f"{prefix}{key} is {shown(value)}; give {words[known[key]]}"
     yield from (f"{prefix}{key} is missing" for key in needed if key not in raw)

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import tarfile
@@ -23,20 +24,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import yaml
-
-from trainer import assets, resume
-from trainer.config import Config, ConfigError, Run, parse, to_dict
+from trainer import addresses, assets, resume, strict_yaml
+from trainer.config import TASKS, Config, ConfigError, Run, parse, to_dict
 from trainer.events import SCHEMA
+from trainer.fields import closest, number, shown, whole_number
+
+LARGEST_SEED = 2**32 - 1  # of NumPy and Keras
 
 
 def resolve(request: Mapping[str, Any]) -> Dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
-    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), speeds (of
-    these boards, relative to each other), project (the checkout), runs_dir, and board_home (the kit's folder on the
-    boards); for a run of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which
-    of the others the user gave as `given`. Raises ConfigError with every problem found.
+    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), of these
+    boards the speeds relative to each other, the addresses in the training network and the ssh_addresses, the port
+    of TensorFlow's server, project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
+    of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which of the others the
+    user gave as `given`. Raises ConfigError with every problem found.
     """
     with _one_at_a_time(Path(request["project"])) as latest:
         return resume.plan(request) if request.get("resume") else _begun(request, latest)
@@ -53,24 +56,32 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> Dict[str, Any]:
             f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
             "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
         )
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        problems.append(f"seed is {seed}; give 0 to {LARGEST_SEED}, such as -e seed=1")
+    task, experiment = str(request["task"]), str(request["experiment"])
+    if task not in TASKS:
+        problems.append(f"run_config_task is {task!r}; give one of {', '.join(TASKS)}{closest(task, TASKS)}")
     speeds = _speeds(request, boards, problems)
+    problems += addresses.problems_in(request, boards[:workers] if workers and workers > 0 else boards)
+    before = len(problems)
     raw = configuration(request, project, problems)
-    config = _section(raw, "", problems)
-    if config is not None and workers is not None and workers > 0:
+    understood = len(problems) == before
+    config = _section(raw, "", problems, partly=not understood)
+    if config is not None and understood and workers is not None and workers > 0:
         problems += config.problems_with(workers)
     staged: Dict[str, assets.Asset] = {}
-    try:
-        # files are looked for even where other fields are wrong: one look shows everything
-        if str(request["experiment"]) in _presets(project):
+    if understood:
+        try:
+            # files are looked for even where other fields are wrong: one look shows everything
             data, model = _section(raw, "data", []), _section(raw, "model", [])
-            staged = assets.prepare(data.data if data else None, model.model if model else None, project)
-    except ConfigError as error:
-        problems += error.problems
+            sections = (data.data if data else None, model.model if model else None)
+            staged = assets.prepare(*sections, project, download=config is not None)
+        except ConfigError as error:
+            problems += error.problems
     if problems or config is None or workers is None or seed is None:
         raise ConfigError(problems)
     source, trainer_sha256 = _pack_trainer(project)
     commit, dirty = git_state(project)
-    task, experiment = str(request["task"]), str(request["experiment"])
     run = Run(
         run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
         task=task,
@@ -96,20 +107,22 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> Dict[str, Any]:
 
 
 def _whole_number(request: Mapping[str, Any], name: str, problems: List[str]) -> Optional[int]:
-    try:
-        return int(str(request[name]))  # Ansible hands over -e workers=2 as text
-    except ValueError:
-        problems.append(f"{name} is {request[name]!r}; give a whole number, such as -e {name}=1")
-        return None
+    found = whole_number(request[name])  # Ansible hands over -e workers=2 as text
+    if found is None:
+        wanted = f"a whole number from 0 to {LARGEST_SEED}" if name == "seed" else "a whole number"
+        problems.append(f"{name} is {_brief(request[name])}; give {wanted}, such as -e {name}=1")
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _speeds(request: Mapping[str, Any], boards: Sequence[str], problems: List[str]) -> List[float]:
     found = []
     for board, given in zip(boards, request.get("speeds") or [1] * len(boards)):
-        try:
-            speed = float(str(given))
-        except ValueError:
-            speed = math.nan
+        speed = number(given) or math.nan
         if not 0 < speed < math.inf:
             problems.append(f"relative_speed of {board} is {given!r}; give a number above 0, such as 0.5")
         found.append(speed)
@@ -129,35 +142,42 @@ def configuration(request: Mapping[str, Any], project: Path, problems: List[str]
     if isinstance(request["override"], dict):
         parts.append(request["override"])
     else:
-        problems.append(f"override is {request['override']!r}; give a mapping of fields, such as {_EXAMPLE}")
+        problems.append(f"override is {_brief(request['override'])}; give a mapping of fields, such as {_EXAMPLE}")
     return functools.reduce(merged, parts, {})
 
 
 def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: List[str]) -> List[Mapping[str, Any]]:
     """The preset of this name after those that it extends."""
     if name not in known:
-        problems.append(f"{asked_by} is {name!r}; known in experiments/ are {', '.join(known)}")
+        known_ones = ", ".join(known) or "none"
+        problems.append(f"{asked_by} is {_brief(name)}; known in experiments/ are {known_ones}{closest(name, known)}")
         return []
     file = f"experiments/{name}.yml"
+    if asked_by == "experiment" and not re.fullmatch(r"[\w.+-]{1,100}", name):
+        problems.append(f"{file}: its name becomes part of the run's; use up to 100 letters, digits, '_', '-', '.'")
     try:
-        preset: Any = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        problems.append(f"{file} is not YAML: {' '.join(str(error).split())}")
+        preset = strict_yaml.read(known[name], file)
+    except ConfigError as error:
+        problems += error.problems
         return []
-    if not isinstance(preset, dict):
-        problems.append(f"{file} is {preset!r}; give a mapping of fields, such as epochs: 3")
+    if not isinstance(preset, (dict, type(None))):
+        problems.append(f"{file} is {shown(preset)}; give a mapping of fields, such as epochs: 3")
         return []
+    preset = preset or {}
     below = preset.pop("extends", None)
     if below is None:
+        return [preset]
+    if not isinstance(below, str):
+        problems.append(f"extends in {file} is {shown(below)}; give the name of one preset")
         return [preset]
     others = {other: path for other, path in known.items() if other != name}  # so that no circle is followed
     return [*_preset(str(below), f"extends in {file}", others, problems), preset]
 
 
-def _section(raw: Dict[str, Any], name: str, problems: List[str]) -> Optional[Config]:
+def _section(raw: Dict[str, Any], name: str, problems: List[str], partly: bool = False) -> Optional[Config]:
     """The configuration, or one with a single section of it; None, and its problems, where it is wrong."""
     try:
-        return parse({name: raw[name]} if name and name in raw else {} if name else raw)
+        return parse({name: raw[name]} if name and name in raw else {} if name else raw, partly)
     except ConfigError as error:
         problems.extend(error.problems)
         return None
@@ -232,6 +252,8 @@ def main() -> int:
         answer: Dict[str, Any] = resolve(json.load(sys.stdin))
     except ConfigError as error:
         answer = {"problems": error.problems}
+    except OSError as error:  # of .cache
+        answer = {"problems": [f"the checkout cannot be used ({error}): see its owner, and that its disk has room"]}
     print(json.dumps(answer))
     return 2 if "problems" in answer else 0
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
-from trainer import assets, checkpoint
+from trainer import addresses, assets, checkpoint
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import ATTEMPTS, CHECKPOINTS, LOST, Epoch
+from trainer.fields import closest
 
 _MANIFEST = "manifest.json"
 
@@ -24,15 +26,20 @@ def plan(request: Mapping[str, Any]) -> Dict[str, Any]:
     Raises ConfigError with every reason why it cannot go on.
     """
     project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
-    folder = Path(request["runs_dir"]) / run_id
-    if not (folder / "run.json").is_file():
-        raise ConfigError([f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one"])
+    runs_dir = Path(request["runs_dir"])
+    folder = runs_dir / run_id
+    if not re.fullmatch(r"[\w.+-]{1,255}", run_id) or not (folder / "run.json").is_file():
+        near = closest(run_id, (path.parent.name for path in runs_dir.glob("*/run.json")))
+        raise ConfigError(
+            [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
+        )
     run = load_run(folder / "run.json")
     problems = [
         f"{name} is given, but {run_id} goes on with what it began with: leave {name} out"
         for name in request.get("given", [])
     ]
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
+    problems += addresses.problems_in(request, run.boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
     if not source.is_file():
         problems.append(

@@ -7,6 +7,7 @@ import pytest
 from analysis.unpacking import unpack
 from trainer import synthetic
 from trainer.config import Sync, parse
+from trainer.resolve import LARGEST_SEED
 
 WAYS = Sync.__dataclass_fields__["way"].metadata["choices"]
 pytestmark = pytest.mark.tensorflow
@@ -291,7 +292,8 @@ def resumed_runs(on_board, tmp_path_factory):
                 "sync": {{"way": way, "period": 4, "outer_momentum": 0.3}},
             }})
             (folder / "run.json").write_text(json.dumps({{
-                "run_id": "r", "task": "train", "experiment": "x", "workers": 1, "seed": 1, "boards": ["a"],
+                "run_id": "r", "task": "train", "experiment": "x", "workers": 1, "boards": ["a"],
+                "seed": {LARGEST_SEED},  # the trainer can do with all that may be asked for
                 "config": to_dict(config), "assets": {{"dataset": {{"path": str(images)}}}}, "trainer_sha256": "",
                 "git_commit": None, "git_dirty": None}}))
             (folder / "manifest.json").write_text("{{}}")

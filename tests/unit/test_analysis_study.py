@@ -144,3 +144,77 @@ def test_a_run_of_which_nobody_told_the_end_does_not_tell_how_long_it_takes(proj
 def test_the_kits_own_studies_are_sound():
     for path in sorted((PROJECT / "studies").glob("*.yml")):
         assert len(slots(path.stem, PROJECT, BOARDS)) == 9, path.stem
+
+
+@pytest.mark.parametrize(
+    "name", ["paper.yml", "../own", "studies/own.yml", "onw", "~nosuchuser/own.yml", "/nowhere/own.yml"]
+)
+def test_a_study_that_is_almost_known_gets_the_one_that_was_meant(project, name):
+    write(project)
+    with pytest.raises(AnalysisError) as error:
+        slots(name, project, BOARDS)
+    told = f"study is {name!r}; known in studies/ are own: give one, or the path of a .yml file"
+    assert str(error.value) == told + ("" if name == "paper.yml" else ": did you mean own?")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000 + ".yml", "\0.yml", "x" * 300 + ".yml"])
+def test_whatever_is_given_as_a_study_is_refused_in_a_sentence(project, name):
+    with pytest.raises(AnalysisError, match="known in studies/ are own"):
+        slots(name, write(project), BOARDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "repeats: 010\norder_seed: 1_0\narms: {one: {workers: 1:30}}\n",
+            'repeats is "010" \\(text\\); give a whole number',
+        ),
+        ("repeats: 010\norder_seed: 1_0\narms: {one: {workers: 1:30}}\n", 'order_seed is "1_0"'),
+        ("repeats: 010\norder_seed: 1_0\narms: {one: {workers: 1:30}}\n", 'arms.one.workers is "1:30"'),
+        (
+            "repeats: 3\norder_seed: 1\narms: {}\nrepeats: 4\n",
+            r"own\.yml, line 4: repeats is given twice, in lines 1 and 4",
+        ),
+        ("repeats: 3\narms:\n  one: {workers: 1}\n  one: {workers: 2}\n", r"own\.yml, line 4: arms.one is given twice"),
+        ("repeats: 3\n\tarms: {}\n", r"own\.yml is not YAML, line 2: it has a tab"),
+        ("repeats: 3 # f\xfcr", r"own\.yml, line 1: the byte 0xfc is not UTF-8"),
+        ("- repeats: 3\n", r"own\.yml: is \[.*\] \(a list\); give a mapping of experiment, repeats"),
+        ("", r"own\.yml: is null; give a mapping"),
+        ("a: !!python/name:os.system\n", "it has the tag"),
+    ],
+)
+def test_a_study_is_read_as_a_person_sees_it(project, text, says):
+    (project / "studies/own.yml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(AnalysisError, match=says):
+        slots("own", project, BOARDS)
+
+
+def test_arms_may_have_numbers_and_words_of_yaml_as_names(project):
+    (project / "studies/own.yml").write_text("repeats: 1\norder_seed: 1\narms: {1: {workers: 1}, no: {workers: 2}}\n")
+    assert {slot.name for slot in slots("own", project, BOARDS)} == {"own/1/1", "own/no/1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"repeats": 2**32}, "repeats is 4294967296, each of them a run of every arm; give 1000 or less"),
+        ({"order_seed": -1}, "order_seed is -1; give 0 to 4294967295"),
+        ({"order_seed": 2**32}, "order_seed is 4294967296; give 0 to 4294967295"),
+        ({"arms": {"a\nb": {"workers": 1}}}, "give a name without / and line breaks"),
+        ({"arms": {" ": {"workers": 1}}}, "give a name without / and line breaks"),
+    ],
+)
+def test_numbers_and_names_of_a_study_have_limits(project, changes, says):
+    with pytest.raises(AnalysisError, match=says):
+        slots("own", write(project, **changes), BOARDS)
+    assert slots("own", write(project, order_seed=2**32 - 1), BOARDS)
+
+
+def test_a_torn_preset_is_all_that_is_told_of_an_arm(project):
+    (project / "experiments/paper.yml").write_text("model: {fine_tune: head\n")
+    arms = {"one": {"workers": 1, "override": {"model": {"cache_features": True}}}}
+    with pytest.raises(AnalysisError) as error:
+        slots("own", write(project, arms=arms), BOARDS)
+    (told,) = str(error.value).splitlines()
+    assert told.startswith("own.yml: arms.one: experiments/paper.yml is not YAML, line ")

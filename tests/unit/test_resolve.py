@@ -93,7 +93,8 @@ def test_a_run_says_where_in_a_study_it_belongs(project):
 
 def test_speeds_of_boards_are_kept_and_checked(project):
     assert resolve(request(project, workers=1, speeds=["0.5", 1]))["run"]["speeds"] == [0.5]
-    for odd in (0, "fast", -1):
+    assert resolve(request(project, speeds=["1e-1", ".5"]))["run"]["speeds"] == [0.1, 0.5]
+    for odd in (0, "fast", -1, True, None, "nan", "inf", "1e999", "1_0", "010", "1:30", "", "0.5 "):
         assert "relative_speed of b is" in " ".join(problems(project, speeds=[1, odd]))
 
 
@@ -119,14 +120,190 @@ def test_all_problems_are_told_at_once(project):
     ]
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5"])
+# of which Python's int() takes some
+NO_NUMBERS = ["two", "1.5", "", " 1 ", "1_0", "01", "0x1", "1e3", "1.0", "\u0663", "1" * 5000, True, None, 1.0, [1]]
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", *NO_NUMBERS])
 def test_a_number_of_workers_that_is_none_is_refused(project, workers):
     (problem,) = problems(project, workers=workers)
-    assert workers in problem and "give" in problem
+    assert str(workers)[:50] in problem and "give" in problem and len(problem) < 200
+
+
+@pytest.mark.parametrize("seed", ["20261121120000", "-1", "4294967296", -1, 2**32, 2**70, *NO_NUMBERS])
+def test_a_seed_that_the_boards_could_not_take_is_refused(project, seed):
+    (problem,) = problems(project, seed=seed)
+    assert str(seed)[:50] in problem and "0 to 4294967295" in problem and len(problem) < 200
+
+
+@pytest.mark.parametrize("seed", ["0", "4294967295", 7])
+def test_a_seed_of_32_bits_is_taken(project, seed):
+    assert resolve(request(project, seed=seed))["run"]["seed"] == int(seed)
 
 
 def test_an_unknown_experiment_gets_the_known_ones(project):
     assert problems(project, experiment="papre") == ["experiment is 'papre'; known in experiments/ are short"]
+
+
+@pytest.mark.parametrize("name", ["../short", "short.yml", "experiments/short.yml", "shrot", "Short", "/x/short.yaml"])
+def test_an_experiment_that_is_almost_known_gets_the_one_that_was_meant(project, name):
+    assert problems(project, experiment=name) == [
+        f"experiment is {name!r}; known in experiments/ are short: did you mean short?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "..", ["a"], None, "x" * 5000, "\0"])
+def test_whatever_is_given_as_an_experiment_is_refused_in_a_sentence(project, name):
+    (problem,) = problems(project, experiment=name)
+    assert problem.startswith("experiment is ") and "known in experiments/ are short" in problem and len(problem) < 200
+
+
+@pytest.mark.parametrize("name", ["my own", "a'b", "x" * 101])
+def test_a_preset_whose_name_cannot_be_a_part_of_a_folders_is_refused(project, name):
+    (project / "experiments" / f"{name}.yml").write_text("epochs: 1\n")
+    assert "use up to 100 letters, digits" in problems(project, experiment=name)[0]
+
+
+def test_an_unknown_task_gets_the_known_ones(project):
+    assert problems(project, task="trail") == [
+        "run_config_task is 'trail'; give one of train, probe, trial, predict: did you mean trial?"
+    ]
+
+
+def test_addresses_of_the_boards_that_take_part_are_checked(project):
+    odd = {"addresses": ["10.0.0.1", "nvidia@10.0.0.2"], "ssh_addresses": ["10.0.0.1:22", "nvidia@10.0.0.2"]}
+    assert [problem.partition(";")[0] for problem in problems(project, **odd)] == [
+        "ansible_host of a is '10.0.0.1:22': it has a port",
+        "ansible_host of b is 'nvidia@10.0.0.2': it has a user",
+    ]
+    assert len(problems(project, **odd, workers="3")) == 3
+    assert len(problems(project, **odd, workers="1")) == 1
+    assert resolve(request(project, addresses=["10.0.0.1", "fd00::2"], workers="1"))["run"]["boards"] == ["a"]
+
+
+@pytest.mark.parametrize("port", ["0", "65535", "x", "-1", 80, "12_345", 70000])
+def test_a_port_that_cannot_be_is_refused(project, port):
+    assert problems(project, port=port) == [f"run_config_port is {port!r}; give a port from 1024 to 65534"]
+    assert resolve(request(project, port="12345"))
+
+
+@pytest.mark.parametrize("home", ["", "kit", "~/kit", "/opt/my kit", "$HOME/kit", "/"])
+def test_the_kits_folder_on_boards_is_a_whole_path(project, home):
+    (problem,) = problems(project, board_home=home)
+    assert problem.startswith(f"kit_home is {home!r}; give the whole path")
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The addresses that were asked for; nothing answers."""
+    asked = []
+
+    def urlopen(address, timeout):
+        asked.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("preset", "says"),
+    [
+        ("epochs: 3\n\tdata: {}\n", "line 2: it has a tab"),
+        ("extends: torn\n", "experiments/torn.yml is not YAML, line 1"),
+        ("extends: nowhere\n", "extends in experiments/own.yml is 'nowhere'; known"),
+        ("extends: own\n", "extends in experiments/own.yml is 'own'; known"),
+        ("extends: [short]\n", "extends in experiments/own.yml is"),
+        ("epochs: 3\nepochs: 4\n", "line 2: epochs is given twice, in lines 1 and 2: keep one"),
+        ("# f\xfcr", "is not UTF-8"),
+        ("[epochs, 3]", 'experiments/own.yml is ["epochs", 3] (a list); give a mapping of fields'),
+        ("[]", "give a mapping of fields"),
+        ("false", "give a mapping of fields"),
+    ],
+)
+def test_a_preset_that_cannot_be_read_is_the_only_problem_and_leads_to_no_download(project, fetched, preset, says):
+    (project / "experiments" / "torn.yml").write_text("epochs: [")
+    (project / "experiments" / "own.yml").write_bytes(preset.encode("latin-1"))
+    # what the preset says may be what these two need
+    (problem,) = problems(project, experiment="own", override={"model": {"cache_features": True}})
+    assert says in problem
+    assert fetched == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"experiment": "papre"},
+        {"override": "data.path=x"},
+        {"override": {"dta": {"path": "own.npz"}}},
+        {"override": {"source": "synthetic"}},
+        {"override": {"data": {"pth": "own.npz"}}},
+    ],
+)
+def test_what_was_not_understood_leads_to_no_download(project, fetched, changes):
+    (project / "experiments" / "paper.yml").write_text("{}")
+    assert problems(project, **{"experiment": "paper", **changes})
+    assert fetched == []
+    assert len(problems(project, experiment="paper")) == len(fetched) == 2  # images and weights
+
+
+def test_numbers_of_a_preset_are_what_a_person_sees(project):
+    (project / "experiments" / "own.yml").write_text(
+        "extends: short\nepochs: 010\nbatch_size: 1:30\nwindow_steps: 0x10\noptimizer: {learning_rate: 1e-4}\n"
+        "model: {xla: yes, weights: no}\n"
+    )
+    assert problems(project, experiment="own", override={"model": {"weights": "none"}}) == [
+        'epochs is "010" (text); give a whole number in plain digits, such as 10',
+        'batch_size is "1:30" (text); give a whole number in plain digits, such as 10',
+        'window_steps is "0x10" (text); give a whole number in plain digits, such as 10',
+    ]
+    whole = {"epochs": 1, "batch_size": 2, "window_steps": 3}
+    assert "model.weights is 'no', but there is no such file" in problems(project, experiment="own", override=whole)[0]
+    run = resolve(request(project, experiment="own", override={**whole, "model": {"weights": "none"}}))["run"]
+    assert run["config"]["optimizer"]["learning_rate"] == 0.0001 and run["config"]["model"]["xla"] is True
+
+
+def test_a_checkout_that_cannot_be_written_is_a_sentence(project):
+    (project / ".cache").write_text("")
+    asked = json.dumps(request(project))
+    command = [sys.executable, "-m", "trainer.resolve"]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert "see its owner, and that its disk has room" in json.loads(done.stdout)["problems"][0]
+
+
+def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path):
+    (tmp_path / "hosts.yml").write_text(
+        "boards:\n"
+        "  hosts:\n"
+        "    orin-1: {ansible_host: nvidia@192.168.1.11}\n"
+        "    orin-2: {ansible_host: 192.168.1.12, training_address: 010.0.0.2, relative_speed: yes}\n"
+        "    orin-3: {ansible_host: 192.168.1.13, relative_speed: 1e-1}\n"
+    )
+    playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/run_experiment.yml"]
+    given = [
+        "-i",
+        str(tmp_path),
+        "-e",
+        "workers=3",
+        "-e",
+        "seed=-1",
+        "-e",
+        "run_config_port=0",
+        "-e",
+        "experiment=papr",
+    ]
+    done = subprocess.run([*playbook, *given], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    for said in (
+        "seed is -1; give 0 to 4294967295",
+        "relative_speed of orin-2 is True",
+        "ansible_host of orin-1 is 'nvidia@192.168.1.11': it has a user",
+        "training_address of orin-2 is '010.0.0.2': its part 010 starts with 0",
+        "run_config_port is '0'",
+        "did you mean paper?",
+    ):
+        assert said in done.stdout, done.stdout
+    assert "orin-3" not in done.stdout
 
 
 def test_an_override_that_is_no_mapping_is_refused(project):
@@ -187,6 +364,9 @@ def test_the_official_archive_must_have_the_official_checksum(project, tmp_path,
     ("make", "says"),
     [
         (lambda path: path, "there is no such file"),
+        (lambda path: path.mkdir() or path, "that is a folder"),
+        (lambda path: own_images(path.with_suffix(".npz")), "is not a Keras weight file (HDF5), but a zip archive"),
+        (lambda path: path.write_bytes(b"") is None or path, "that file is empty"),
         (lambda path: path.write_bytes(b"text") and path, "is not a Keras weight file"),
         (lambda path: hdf5(path, size=1000), "is cut off"),
     ],
@@ -240,3 +420,13 @@ def test_a_preset_that_extends_nothing_known_is_refused(project):
     assert (
         problems(project, experiment="a")[0] == "extends in experiments/b.yml is 'a'; known in experiments/ are short"
     )
+
+
+@pytest.mark.parametrize("given", ["run_id=../runs", "run_id=", '{"run_id": 3}', "run_id=."])
+def test_a_run_to_pick_up_that_is_none_is_told(tmp_path, given):
+    (tmp_path / "hosts.yml").write_text("boards: {hosts: {orin-1: {ansible_host: 192.168.1.11}}}\n")
+    playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/collect.yml"]
+    command = [*playbook, "-i", str(tmp_path), "-e", given]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "/run.json: give the name of a folder in" in " ".join(done.stdout.split()), done.stdout

@@ -154,3 +154,21 @@ def test_the_second_time_it_goes_on_from_the_second_attempt(project):
     (folder / "manifest.json").write_text('{"status": "interrupted"}')
     assert resume.begin(folder) == 2
     assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", [f"runs/{RUN}", f"../runs/{RUN}", f"{RUN}/", RUN[:-1] + "3", f"/elsewhere/{RUN}"])
+def test_a_name_that_is_almost_that_of_a_run_gets_the_one_that_was_meant(project, name):
+    (problem,) = problems(project, resume=name)
+    assert problem.startswith(f"resume is {name!r}, but ")
+    assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "x" * 5000, "\0", "~nosuchuser/x"])
+def test_whatever_is_given_as_a_run_is_refused_in_a_sentence(project, name):
+    (problem,) = problems(project, resume=name)
+    assert "is not the folder of a run: give the name of one in" in problem
+
+
+def test_the_addresses_are_checked_of_a_run_that_goes_on_too(project):
+    (problem,) = problems(project, addresses=["10.0.0.1", "nvidia@10.0.0.2", "fd00::3"])
+    assert problem.startswith("training_address of b is 'nvidia@10.0.0.2': it has a user")
