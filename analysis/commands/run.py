@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ def add(commands: Commands) -> None:
     live = commands.add_parser("watch", help="a live view of a run; exit code 1 if it fails")
     live.add_argument("run", nargs="?", metavar="RUN", help="its folder, or its name in runs/; the newest without it")
     live.add_argument("-i", "--inventory", metavar="PATH", help="the one that the run was started with (ansible.cfg's)")
-    live.add_argument("--every", type=float, default=10.0, metavar="S", help="between frames without a terminal (10)")
+    live.add_argument("--every", type=_amount, default=10.0, metavar="S", help="between frames without a terminal (10)")
     live.add_argument("--once", action="store_true", help="show one frame and exit")
     live.set_defaults(execute=_watch)
     ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
@@ -27,13 +28,23 @@ def add(commands: Commands) -> None:
     cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix seconds or ISO 8601), power_w")
     cost.set_defaults(execute=_energy)
     for parser in (ended, cost):
-        parser.add_argument("--switch-watts", type=float, metavar="W", help="power of the switch")
+        parser.add_argument("--switch-watts", type=_amount, metavar="W", help="power of the switch")
     rate = commands.add_parser("calibrate", help="the link rate of emulated boards, from a probe")
     rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
     rate.add_argument("--core-share", type=float, default=1.0, metavar="SHARE", help="that each board had, 0 to 1")
     rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
     rate.set_defaults(execute=_calibrate)
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount: give a number from 0 on, such as 12.5")
+    return amount
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -164,3 +164,13 @@ def test_manifest_prints_how_the_run_ended(tmp_path, capsys):
 def test_manifest_of_what_is_no_run_is_an_error(tmp_path, capsys):
     assert main(["manifest", str(tmp_path)]) == 2
     assert "run.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("watts", ["nan", "inf", "-1", "1e999", "12W", ""])
+@pytest.mark.parametrize(
+    "command", [["energy", "--switch-watts"], ["manifest", "--switch-watts"], ["watch", "--every"]]
+)
+def test_an_amount_that_cannot_be_is_refused(tmp_path, capsys, command, watts):
+    with pytest.raises(SystemExit):
+        main([command[0], str(tmp_path), f"{command[1]}={watts}"])
+    assert f"{watts!r} is no amount: give a number from 0 on" in capsys.readouterr().err
