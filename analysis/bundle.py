@@ -31,6 +31,7 @@ from analysis.errors import AnalysisError
 from analysis.loading import load, run_folders
 from analysis.manifest import NAME as MANIFEST
 from analysis.manifest import checksums, digest, from_records, read_manifest
+from trainer import layout
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import CHECKPOINTS, write_json
 from trainer.resolve import git_state
@@ -68,8 +69,9 @@ class Bundle:
 def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = None) -> Bundle:
     """Pack the runs among `paths`, or those of them that belong to `study`, with what `compare` says of them.
 
-    Probes, and files of a run that its manifest does not name, are left out, and so are checkpoints. Raises
-    AnalysisError with every run that has no manifest or departs from it, and where there is nothing to compare.
+    Probes and copies of runs are left out, and so are files of a run that its manifest does not name, checkpoints, and
+    what people's systems left (see trainer/layout.py). Raises AnalysisError with every run that has no manifest or
+    departs from it, and where there is nothing to compare.
     """
     runs = _select(paths, study)
     problems = [f"{folder.name}: {problem}" for folder, run in runs for problem in departures(folder)]
@@ -93,7 +95,10 @@ def departures(folder: Path) -> list[str]:
     named, problem = named_files(folder)
     if problem:
         return [problem]
-    found = checksums(folder)
+    boards = _boards(folder)
+    named = {name: sum_ for name, sum_ in named.items() if not layout.within_junk(name, boards)}
+    present = (path for path in layout.files(folder, boards) if path.relative_to(folder).as_posix() in named)
+    found = checksums(folder, present)
     missing = [f"{name} is missing, but {MANIFEST} names it" for name in named if name not in found]
     changed = [
         f"{name} is not the file that {MANIFEST} names: its SHA-256 is {found[name]}"
@@ -132,6 +137,13 @@ def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
     }, None
 
 
+def _boards(folder: Path) -> list[str]:
+    try:
+        return load_run(folder / "run.json").boards
+    except ConfigError:
+        return []  # `_disagreements` tells of it
+
+
 def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, Run]]:
     """The runs that trained, with their folders, by run id. Raises AnalysisError with all that cannot be taken."""
     chosen: dict[str, tuple[Path, Run]] = {}
@@ -168,8 +180,8 @@ def _refusal(problems: Sequence[str]) -> str:
 
 
 def _copy_run(folder: Path, to: Path) -> None:
-    named, _ = named_files(folder)
-    for name in [*named, MANIFEST]:
+    named, boards = named_files(folder)[0], _boards(folder)
+    for name in [*(name for name in named if not layout.within_junk(name, boards)), MANIFEST]:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, to / name)
 
@@ -187,7 +199,7 @@ def _describe(root: Path, options: Mapping[str, Any], environment: Mapping[str, 
     commit = f", commit {environment['git_commit']}" if environment["git_commit"] else ""
     (root / README).write_text(_TEXT.format(commit=commit), encoding="utf-8")
     (root / REQUIREMENTS).mkdir()
-    for lock in sorted((PROJECT / REQUIREMENTS).glob("*.txt")):
+    for lock in layout.entries(PROJECT / REQUIREMENTS, "*.txt"):
         shutil.copyfile(lock, root / REQUIREMENTS / lock.name)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from analysis.manifest import read_manifest
 from analysis.measured import Measured, combine
 from analysis.prediction import Plan, predict
 from trainer.config import Config, ConfigError, Run, load_run
+from trainer.layout import entries, run_folders
 
 NAME = "prediction.json"  # in a run's folder: what was expected of it
 TASK = "predict"
@@ -35,13 +37,13 @@ class Expectation:
 
 def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path) -> Expectation | None:
     """What such a run will take on the first of these boards; None where nothing that fits was measured."""
-    found = [run for run in _predictions(runs_dir) if _fits(run, config, boards[:workers])]
+    found = [made for made in _predictions(runs_dir) if _fits(made[0], config, boards[:workers])]
     if not found or config.sync.way == "auto":
         return None
     # measured on as many boards where there is such a one; else the latest
-    run = max(found, key=lambda run: (run.workers == workers, run.run_id))
+    run, folder = max(found, key=lambda made: (made[0].workers == workers, made[0].run_id))
     try:
-        measured = combine([Measured.from_folder(runs_dir / run.run_id)])
+        measured = combine([Measured.from_folder(folder)])
         images = _images(config, run, measured)
         if images is None:
             return None
@@ -58,18 +60,16 @@ def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path
     )
 
 
-def _predictions(runs_dir: Path) -> list[Run]:
-    """Those that ended well: one that was stopped may lack any of its records."""
-    runs = []
-    for path in runs_dir.glob(f"*-{TASK}-*/run.json"):
-        manifest, _ = read_manifest(path.parent)
+def _predictions(runs_dir: Path) -> Iterator[tuple[Run, Path]]:
+    """Those that ended well, with their folders: one that was stopped may lack any of its records."""
+    for folder in run_folders(entries(runs_dir, f"*-{TASK}-*")):
+        manifest, _ = read_manifest(folder)
         if manifest is None or manifest["status"] != "succeeded":
             continue
-        try:
-            runs.append(load_run(path))
-        except ConfigError:
-            continue  # of another version
-    return [run for run in runs if run.task == TASK]
+        with suppress(ConfigError):  # of another version
+            run = load_run(folder / "run.json")
+            if run.task == TASK:
+                yield run, folder
 
 
 def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:

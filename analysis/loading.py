@@ -18,6 +18,7 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.eventlog import Columns, read_but_windows
 from analysis.manifest import describe, read_manifest, read_result
+from trainer import layout
 from trainer.config import ConfigError, Run, load_run, to_dict
 from trainer.events import KINDS, Epoch, Start, Window, fields_of, read_records
 
@@ -88,12 +89,14 @@ class Runs:
 def load(paths: Iterable[Path | str]) -> Runs:
     """Read the run folders among `paths`.
 
-    Files and folders that are no runs (no run.json), and probes, which train nothing, are skipped.
+    Files and folders that are no runs (no run.json), copies of runs, and probes, which train nothing, are skipped.
     What cannot be read is reported in `problems`, and the rest is used. Raises AnalysisError for a
     path that does not exist.
     """
-    tables = _Tables()
-    for folder in run_folders(paths):
+    tables, given = _Tables(), list(map(Path, paths))
+    folders = run_folders(given)
+    tables.problems += _copies(given, folders)
+    for folder in folders:
         try:
             _add_run(tables, folder)
         except (ConfigError, OSError) as error:
@@ -120,17 +123,27 @@ class _Tables:
 
 
 def run_folders(paths: Iterable[Path | str]) -> list[Path]:
-    """The folders among `paths` that have a run.json, by name. Raises AnalysisError for a path that does not exist."""
+    """The runs among `paths`, as `layout.run_folders` tells them; AnalysisError for a path that does not exist."""
     folders = []
     for path in map(Path, paths):
         try:
-            if not path.exists():
+            junk = layout.is_junk(path.name)
+            if not path.exists() and not (junk and path.is_symlink()):  # Emacs' locks are links to nowhere
                 raise AnalysisError(f"{path} does not exist: give the folders of runs, such as runs/*")
-            if (path / "run.json").is_file():
+            if not junk and (path / layout.RUN).is_file():
                 folders.append(path)
         except OSError as error:
             raise AnalysisError(f"{path} cannot be read ({error}): check who may read it") from error
-    return sorted(dict.fromkeys(folders), key=lambda folder: folder.name)
+    return sorted(layout.run_folders(folders), key=lambda folder: folder.name)
+
+
+def _copies(paths: Iterable[Path], runs: Iterable[Path]) -> Iterator[str]:
+    """A sentence for each run that only lies in folders which are no runs by their names."""
+    known = {layout.run_id(folder) for folder in runs}
+    for path in paths:
+        run_id = layout.run_id(path) if layout.is_junk(path.name) else None
+        if run_id and run_id not in known:
+            yield f"{path}: skipped, its name is that of a copy or a backup: to use it, give it the name {run_id}"
 
 
 def _add_run(tables: _Tables, folder: Path) -> None:

@@ -10,16 +10,17 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from analysis.energy import of_board, of_cluster, training
 from analysis.timeline import read_clock
+from trainer import layout
 from trainer.causes import first_cause
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import ATTEMPTS, CHECKPOINTS, LOST, SCHEMA, Result, read_records, write_json
+from trainer.events import CHECKPOINTS, LOST, SCHEMA, Result, read_records, write_json
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
@@ -44,11 +45,15 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     run.json does not describe a run, OSError where the folder cannot be read or written.
     """
     described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
+    boards = [board["name"] for board in described["boards"]]
     if described["status"] == "succeeded":
-        for checkpoints in folder.rglob(CHECKPOINTS):  # nobody will go on from them
-            shutil.rmtree(checkpoints)
+        for attempt in (folder, *layout.attempts(folder)):
+            for checkpoints in (attempt / "boards" / board / CHECKPOINTS for board in boards):
+                if checkpoints.is_dir():
+                    shutil.rmtree(checkpoints)  # nobody will go on from them
     gates, _ = read_object(folder / _GATES, ["findings", "waived"])
-    sums = {name: sum_ for name, sum_ in checksums(folder).items() if name not in (NAME, NAME + ".part")}
+    sums = checksums(folder, layout.files(folder, boards))
+    sums.pop(NAME, None)
     manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": sums}
     write_json(folder / NAME, manifest)
     return manifest
@@ -152,7 +157,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _attempts(folder: Path) -> list[dict[str, Any]]:
     """How the attempts before this one ended, in their order."""
     found = []
-    for attempt in sorted((folder / ATTEMPTS).glob("*"), key=lambda path: int(path.name)):
+    for attempt in layout.attempts(folder):
         manifest, _ = read_manifest(attempt)
         names = ("status", "cause", "culprit", "cause_kind", "started", "ended")
         found.append({name: (manifest or {}).get(name) for name in names})
@@ -257,10 +262,10 @@ def _utc(unix_s: float | None) -> str | None:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 by path relative to the folder, of every file in it."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest(path) for path in paths}
+def checksums(folder: Path, paths: Iterable[Path] | None = None) -> dict[str, str]:
+    """SHA-256 by path relative to the folder, of every file in it, whatever its name, or of those that are given."""
+    every = (path for path in sorted(folder.rglob("*")) if path.is_file()) if paths is None else paths
+    return {path.relative_to(folder).as_posix(): digest(path) for path in every}
 
 
 def digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from analysis.errors import AnalysisError
 from analysis.measured import Measured, combine
 from analysis.table import Column, aligned
 from trainer.config import ConfigError, Sync, load_run, sync_of
+from trainer.layout import run_folders
 
 # by the names that a trial gives them
 WAYS: Mapping[str, Sync] = {
@@ -75,12 +76,11 @@ def measured_in(folders: Iterable[Path]) -> Measured:
     Raises AnalysisError where there is no run, or none of them timed steps.
     """
     parts, problems = [], []
-    for folder in folders:
-        if (folder / "run.json").is_file():
-            try:
-                parts.append(Measured.from_folder(folder))
-            except (AnalysisError, ConfigError) as error:
-                problems.append(str(error))
+    for folder in run_folders(folders):
+        try:
+            parts.append(Measured.from_folder(folder))
+        except (AnalysisError, ConfigError) as error:
+            problems.append(str(error))
     if problems or not parts:
         remedy = "no run found: give the folders of collected runs, such as one on one board"
         raise AnalysisError("\n".join(problems or [remedy]))

@@ -25,6 +25,7 @@ from analysis.manifest import read_manifest
 from trainer import strict_yaml
 from trainer.config import Config, ConfigError, parse, to_dict
 from trainer.fields import closest, shown
+from trainer.layout import entries, run_folders
 from trainer.resolve import LARGEST_SEED, configuration
 
 _STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
@@ -63,7 +64,7 @@ def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
 
     Raises AnalysisError with everything that is wrong, the arms' configurations included.
     """
-    known = {path.stem: path for path in sorted((project / "studies").glob("*.yml"))}
+    known = {path.stem: path for path in entries(project / "studies", "*.yml")}
     path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises where there is no such user
     if path.suffix == ".yml" and os.path.lexists(path):  # Path's own raises where a name is too long
         known, name = {path.stem: path}, path.stem
@@ -120,13 +121,15 @@ def lost(study: str, runs_dir: Path) -> list[Path]:
 def seconds_of(folder: Path) -> float | None:
     """How long a collected run took, from its start on the controller to the end of its last board.
 
-    None where no board told when it ended. The manifest's own time does not serve: it is written again later.
+    None where no board told when it ended, and where the folder has another name than its run. The manifest's own time
+    does not serve: it is written again later.
     """
     ended_s = (read_manifest(folder)[0] or {}).get("ended_s")
-    if ended_s is None:
+    try:
+        began = datetime.strptime(folder.name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
         return None
-    began = datetime.strptime(folder.name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return float(ended_s) - began.timestamp()
+    return None if ended_s is None else float(ended_s) - began.timestamp()
 
 
 def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | None:
@@ -166,13 +169,13 @@ def _state(slot: Slot, folders: list[Path]) -> State:
 
 def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Runs of any study, and their run.json."""
-    for path in sorted(runs_dir.glob("*/run.json")):
+    for folder in run_folders(entries(runs_dir)):
         try:
-            run = json.loads(path.read_text(encoding="utf-8"))
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except ValueError:
             continue  # `load` tells of it
         if run.get("study"):
-            yield path.parent, run
+            yield folder, run
 
 
 def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from analysis.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
 from benchmarks.sitting import PROJECT, RUNS
+from trainer.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,
@@ -36,7 +37,7 @@ _SCALING: dict[str, Callable[[dict[str, Any]], str]] = {
 def publish(docs: Path) -> list[Path]:
     """Take over what runs/bench-*.json have: a copy in docs/data, a figure, and the table in docs/results.md."""
     written = []
-    for path in sorted(RUNS.glob("bench-*.json")):
+    for path in entries(RUNS, "bench-*.json"):
         copy = docs / "data" / path.name
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, copy)

@@ -24,6 +24,7 @@ from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
 from trainer.config import load_run
 from trainer.events import ONE_BOARD
+from trainer.layout import entries, run_folders
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all ways with a ninth of a core each
@@ -50,7 +51,7 @@ def _summed_up() -> Path:
 
 def _latest(runs: Path, boards: int) -> Path | None:
     """The latest run of so many boards that succeeded."""
-    made = sorted(runs.glob(f"*-predict-w{boards}-*"), reverse=True)
+    made = reversed(run_folders(entries(runs, f"*-predict-w{boards}-*")))
     return next((folder for folder in made if (read_manifest(folder)[0] or {}).get("status") == "succeeded"), None)
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from trainer.events import write_json
+from trainer.layout import run_folders
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUNS = PROJECT / "runs"
@@ -102,7 +103,7 @@ class Sitting:
         **variables: Any,
     ) -> Path:
         """Run an experiment; returns the run's folder. `environment` is Ansible's, in addition."""
-        before = set(self.runs.iterdir())
+        before = run_folders(self.runs.iterdir())
         self.playbook(
             "playbooks/run_experiment.yml",
             limit,
@@ -113,7 +114,7 @@ class Sitting:
             run_config_runs_dir=str(self.runs),
             **{"train_poll_s": _POLL_S, **variables},
         )
-        (made,) = (path for path in set(self.runs.iterdir()) - before if path.is_dir())
+        (made,) = set(run_folders(self.runs.iterdir())) - set(before)
         return made
 
     def playbook(

@@ -69,8 +69,8 @@ class Checkpoints:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 draft.unlink()
-        for old in sorted(self._folder.glob("*.npz"))[:-_KEPT]:
-            old.unlink()
+        for old in _named(self._folder)[:-_KEPT]:
+            path_of(self._folder, old).unlink()
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -81,8 +81,15 @@ def path_of(folder: Path, epoch: int) -> Path:
 def whole(folder: Path) -> List[int]:
     """The epochs of which the folder has a whole checkpoint, in their order."""
     epochs = []
-    for path in sorted(folder.glob("epoch-*.npz")):
+    for epoch in _named(folder):
+        path = path_of(folder, epoch)
         with contextlib.suppress(OSError, zipfile.BadZipFile, EOFError), zipfile.ZipFile(path) as archive:
             if archive.testzip() is None:
-                epochs.append(int(path.stem.partition("-")[2]))
+                epochs.append(epoch)
     return epochs
+
+
+def _named(folder: Path) -> List[int]:
+    """The epochs of which the folder has a checkpoint by its name, in their order; a copy has another one."""
+    numbers = [path.stem.partition("-")[2] for path in folder.glob("epoch-*.npz")]
+    return sorted(int(number) for number in numbers if number.isdecimal() and path_of(folder, int(number)).exists())

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from trainer import addresses, assets, resume, strict_yaml
+from trainer import addresses, assets, layout, resume, strict_yaml
 from trainer.config import TASKS, Config, ConfigError, Run, parse, to_dict
 from trainer.events import SCHEMA
 from trainer.fields import closest, number, shown, whole_number
@@ -133,7 +133,7 @@ _EXAMPLE = '-e \'{"override": {"epochs": 3}}\''
 
 
 def _presets(project: Path) -> Dict[str, Path]:
-    return {path.stem: path for path in sorted((project / "experiments").glob("*.yml"))}
+    return {path.stem: path for path in layout.entries(project / "experiments", "*.yml")}
 
 
 def configuration(request: Mapping[str, Any], project: Path, problems: List[str]) -> Dict[str, Any]:
@@ -217,7 +217,7 @@ def _pack_trainer(project: Path) -> Tuple[Path, str]:
     """An archive of the trainer's source, and the checksum of what is in it."""
     packed, digest = io.BytesIO(), hashlib.sha256()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for path in sorted((project / "trainer").rglob("*.py")):
+        for path in (path for path in layout.files(project / "trainer") if path.suffix == ".py"):
             member = tarfile.TarInfo(str(path.relative_to(project)))
             content = path.read_bytes()
             member.size, member.mode = len(content), 0o644

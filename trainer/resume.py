@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
-from trainer import addresses, assets, checkpoint
+from trainer import addresses, assets, checkpoint, layout
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import ATTEMPTS, CHECKPOINTS, LOST, Epoch
 from trainer.fields import closest
@@ -34,6 +35,8 @@ def plan(request: Mapping[str, Any]) -> Dict[str, Any]:
             [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
         )
     run = load_run(folder / "run.json")
+    if run.run_id != run_id:
+        raise ConfigError([f"resume is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"])
     problems = [
         f"{name} is given, but {run_id} goes on with what it began with: leave {name} out"
         for name in request.get("given", [])
@@ -105,9 +108,11 @@ def begin(folder: Path) -> int:
             kept.parent.mkdir(exist_ok=True)
             checkpoint.path_of(old / board / CHECKPOINTS, epoch).replace(kept)
             _copy_until(epoch, old / board / "events.jsonl", new / board / "events.jsonl")
-    for path in old.glob(f"*/{CHECKPOINTS}/*"):
-        path.unlink()  # of no use to anybody, and large
-    attempt = folder / ATTEMPTS / str(1 + len(list(folder.glob(f"{ATTEMPTS}/*"))))
+    for board in run.boards:
+        if (old / board / CHECKPOINTS).is_dir():
+            shutil.rmtree(old / board / CHECKPOINTS)  # of no use to anybody, and large
+    before = [int(path.name) for path in layout.attempts(folder)]
+    attempt = folder / ATTEMPTS / str(1 + max(before, default=0))
     attempt.mkdir(parents=True)
     old.rename(attempt / "boards")
     new.rename(old)

@@ -68,9 +68,11 @@ def _samples(board: str, path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _has(comparison: Comparison, cost: str) -> bool:
-    shown = _shown(comparison)
-    boards = comparison.boards[comparison.boards["run_id"].isin([run["run_id"] for run in shown])]
-    return bool(boards[cost].notna().any()) and any(any(Path(run["folder"]).glob(f"boards/*/{NAME}")) for run in shown)
+    folders = {run["run_id"]: Path(run["folder"]) for run in _shown(comparison)}
+    boards = comparison.boards[comparison.boards["run_id"].isin(list(folders))]
+    names = boards[["run_id", "board"]].itertuples(index=False)
+    sampled = any((folders[run_id] / "boards" / board / NAME).is_file() for run_id, board in names)
+    return sampled and bool(boards[cost].notna().any())
 
 
 def _panels(comparison: Comparison, measure: str, prefix: str, title: str, unit: str) -> str:

@@ -20,6 +20,7 @@ from analysis.watch.board import Board
 from analysis.watch.follow import Follower, collected
 from analysis.watch.view import Moment, render
 from trainer.config import Run, load_run
+from trainer.layout import entries, run_folders
 
 _REFRESH_S = 1.0
 _WIDTH = 100  # columns, where there is no terminal
@@ -48,7 +49,7 @@ def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, 
 
 def newest(runs: Path) -> Path:
     """The run that began, went on or ended last, of the folder of all runs. Raises AnalysisError without any."""
-    folders = [path.parent for path in runs.glob("*/run.json")]
+    folders = run_folders(entries(runs))
     if not folders:
         raise AnalysisError(f"there is no run in {runs}: give the folder of one")
     return max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))

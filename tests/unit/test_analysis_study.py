@@ -141,6 +141,14 @@ def test_a_run_of_which_nobody_told_the_end_does_not_tell_how_long_it_takes(proj
     assert left_s(states(planned, project / "runs", project), {}) is None
 
 
+def test_a_run_whose_folder_was_renamed_does_not_tell_how_long_it_takes(project):
+    planned = slots("own", write(project), BOARDS)
+    folder = make(project, planned[0], 1)
+    renamed = folder.rename(folder.with_name("the good one"))
+    assert states(planned, project / "runs", project)[0].succeeded == renamed
+    assert seconds_of(renamed) is None
+
+
 def test_the_kits_own_studies_are_sound():
     for path in sorted((PROJECT / "studies").glob("*.yml")):
         assert len(slots(path.stem, PROJECT, BOARDS)) == 9, path.stem

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from test_resolve import request as new_run
 
+from tests.data.litter import copy_beside, litter
 from trainer import checkpoint, resume
 from trainer.config import ConfigError
 from trainer.events import CHECKPOINTS
+from trainer.layout import attempts
 from trainer.resolve import resolve
 
 RUN = "20261121T120000Z-short-w2-s1"
@@ -172,3 +174,31 @@ def test_whatever_is_given_as_a_run_is_refused_in_a_sentence(project, name):
 def test_the_addresses_are_checked_of_a_run_that_goes_on_too(project):
     (problem,) = problems(project, addresses=["10.0.0.1", "nvidia@10.0.0.2", "fd00::3"])
     assert problem.startswith("training_address of b is 'nvidia@10.0.0.2': it has a user")
+
+
+def test_what_systems_leave_changes_nothing(project):
+    for board in ("a", "b"):
+        left_by(project, board, recorded=3, kept=[2, 3])
+    folder = project / "runs" / RUN
+    (folder / "attempts/1").mkdir(parents=True)
+    before = resolve(request(project))
+    copy_beside(folder)
+    litter(folder)
+    litter(project / "trainer")
+    (folder / "attempts/1 copy").mkdir()
+    assert resolve(request(project)) == before
+    assert problems(project, resume=f"{RUN} copy") == [
+        f"resume is '{RUN} copy', but in that folder is {RUN}: give this, the name of the run"
+    ]
+    assert resume.begin(folder) == 3
+    assert [path.name for path in attempts(folder)] == ["1", "2"]
+    for board in ("a", "b"):
+        assert sorted(path.name for path in (folder / "boards" / board).iterdir()) == ["checkpoints", "events.jsonl"]
+
+
+def test_a_board_is_given_the_trainers_source_and_nothing_else(project):
+    (project / "trainer/config.py").write_text("x = 1\n")
+    before = resolve(request(project, resume=""))["trainer"]
+    litter(project / "trainer")
+    (project / "trainer/.ipynb_checkpoints/config-checkpoint.py").write_text("x = 2\n")
+    assert resolve(request(project, resume=""))["trainer"] == before

@@ -21,6 +21,7 @@ from trainer import clocks, telemetry
 from trainer.causes import REMEDIES, Cause
 from trainer.config import load_run
 from trainer.events import LOST, write_json
+from trainer.layout import entries
 from trainer.progress import TALKS, Progress, duration
 
 _MARK = "---end---"
@@ -174,7 +175,7 @@ class _Mirror:
 
     def _latest_samples(self) -> dict[str, dict[str, Any]]:
         """By board, from the copies that all followers keep."""
-        found = {path.parent.name: telemetry.latest(path) for path in self._run_dir.glob(f"boards/*/{telemetry.NAME}")}
+        found = {home.name: telemetry.latest(home / telemetry.NAME) for home in entries(self._run_dir / "boards")}
         return {board: sample for board, sample in found.items() if sample}
 
 
