@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -53,6 +55,49 @@ def test_a_board_may_have_any_name(tmp_path):
     folder = build_run(tmp_path, workers=2, boards=["orin.old", "board-2"])
     manifest = json.loads((folder / "manifest.json").read_text())
     assert "boards/orin.old/events.jsonl" in manifest["sha256"]
+
+
+class TestInventories:
+    def test_what_lies_beside_hosts_yml_is_no_inventory(self, tmp_path):
+        shutil.copytree(PROJECT / "inventory/boards", tmp_path / "clean")
+        shutil.copytree(PROJECT / "inventory/boards", tmp_path / "littered")
+        litter(tmp_path / "littered")
+        for path in (tmp_path / "littered").iterdir():  # copies of another time, with another board
+            if path.is_file() and path.name != "hosts.yml":
+                path.write_bytes(path.read_bytes().replace(b"orin-1", b"retired"))
+        answers = [
+            subprocess.run(
+                [Path(sys.executable).parent / "ansible-inventory", "-i", tmp_path / folder, "--list"],
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            for folder in ("clean", "littered")
+        ]
+        assert answers[0].stdout == answers[1].stdout
+        assert answers[1].stderr == ""
+
+    def test_ansible_passes_over_the_same_names(self):
+        text = (PROJECT / "ansible.cfg").read_text()
+        patterns = re.search(r"^ignore_patterns = (.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+        assert [pattern.strip() for pattern in patterns[1].split(",\n")] == list(layout.JUNK)
+
+
+def test_git_does_not_take_a_checkout_for_changed(tmp_path):
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q")
+    shutil.copy(PROJECT / ".gitignore", tmp_path)
+    git("add", ".gitignore")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-q", "-m", "m")
+    names = [".DS_Store", "._paper.yml", ".directory", ".nfs0001", ".~lock.paper.yml#", "Thumbs.db", "desktop.ini"]
+    for name in [*names, "paper.yml~", ".paper.yml.swp"]:
+        (tmp_path / name).write_bytes(b"")
+    assert git("status", "--porcelain") == ""
+    (tmp_path / "paper.yml").write_text("")
+    assert git("status", "--porcelain") == "?? paper.yml\n"
 
 
 @pytest.fixture(scope="module")
