@@ -25,7 +25,7 @@ EXAMPLES = """
 - name: Make the runs that are missing
   run_study:
     study: paper
-    boards: "{{ groups['boards'] }}"
+    boards: "{{ ansible_play_hosts_all }}"
     project: "{{ playbook_dir | dirname }}"
     runs_dir: "{{ playbook_dir | dirname }}/runs"
 """
