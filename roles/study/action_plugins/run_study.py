@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from analysis import child_playbook
 from analysis.errors import AnalysisError
 from analysis.study import Slot, State, expected_s, left_s, lost, slots, states
 from trainer.progress import duration
@@ -41,6 +42,9 @@ class ActionModule(ActionBase):
                 "runs_dir": {"type": "path", "required": True},
             }
         )
+        refused = child_playbook.problems(context.CLIARGS)
+        if refused:
+            return {**answer, "failed": True, "msg": "\n".join(refused)}
         self._measure = arguments["measure"]
         self._project, self._runs_dir = Path(arguments["project"]), Path(arguments["runs_dir"])
         try:
@@ -100,18 +104,12 @@ class ActionModule(ActionBase):
 
     def _play(self, playbook: str, variables: dict[str, Any]) -> None:
         """Run a playbook to its end, whatever that is: the run's manifest tells."""
-        given = context.CLIARGS
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), f"playbooks/{playbook}.yml"]
-        command += [word for source in given["inventory"] or () for word in ("-i", source)]
-        command += ["--limit", given["subset"]] if given["subset"] else []
-        for option, files in (("--vault-password-file", "vault_password_files"), ("--vault-id", "vault_ids")):
-            command += [word for file in given[files] or () for word in (option, file)]
-        command += [word for extra in given["extra_vars"] for word in ("-e", extra)]
-        command += ["-e", json.dumps(variables)]
+        command = child_playbook.command(context.CLIARGS, self._project / f"playbooks/{playbook}.yml", variables)
         # a session of its own: Ctrl-C is passed on once, since a second one would leave the boards as they are
-        with subprocess.Popen(
-            command, cwd=self._project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
-        ) as child:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
+            assert child.stdin is not None
+            with contextlib.suppress(BrokenPipeError), child.stdin as stdin:  # it tells itself why it ended
+                stdin.write(child_playbook.secrets(self._play_context))
             self._follow(child)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> None:

@@ -4,9 +4,10 @@ DOCUMENTATION = """
 module: run_study
 short_description: Make the runs of a study that are not there yet
 description:
-  - Calls C(playbooks/run_experiment.yml) for each run that is missing, with the inventory, the limit and the variables
-    of this command, one after the other. A run that was begun and not collected is picked up first, with
-    C(playbooks/collect.yml).
+  - Calls C(playbooks/run_experiment.yml) for each run that is missing, one after the other, with the options of this
+    command and its secrets (of the vault, for login and sudo), which are asked for once. A run that was begun and not
+    collected is picked up first, with C(playbooks/collect.yml).
+  - C(--tags), C(--skip-tags), C(--start-at-task) and C(--step) are refused.
   - A run that fails is made again, up to I(tries) times in all; then the study goes on with the next one.
   - Ctrl-C stops the run that is under way, collects it, and ends the study; the same command goes on with it.
 options:

@@ -1,0 +1,117 @@
+# mypy: disable-error-code="import-untyped"
+"""A playbook that a playbook starts: with the options and the secrets of the command that is under way.
+
+Secrets were asked for, or came from files and scripts, once. The child gets them through its standard input, and so
+neither arguments, environment nor files have them. Ansible's own options for secrets would not do: they take files,
+from which they strip blanks, and whose links they resolve, which a pipe's do not survive; and where a configuration
+says to ask, there is no option not to.
+
+Run as a program, this is ansible-playbook for such a child: the same options, the secrets on standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# ansible-playbook's options, and where it keeps what was given for them
+HANDED_ON = {
+    "--inventory": "inventory",
+    "--limit": "subset",
+    "--extra-vars": "extra_vars",
+    "--user": "remote_user",
+    "--private-key": "private_key_file",
+    "--connection": "connection",
+    "--timeout": "timeout",
+    "--ssh-common-args": "ssh_common_args",
+    "--sftp-extra-args": "sftp_extra_args",
+    "--scp-extra-args": "scp_extra_args",
+    "--ssh-extra-args": "ssh_extra_args",
+    "--become": "become",
+    "--become-method": "become_method",
+    "--become-user": "become_user",
+    "--forks": "forks",
+    "--module-path": "module_path",
+    "--diff": "diff",
+    "--force-handlers": "force_handlers",
+    "--flush-cache": "flush_cache",
+    "--verbose": "verbosity",
+}
+REFUSED = {"--tags": "tags", "--skip-tags": "skip_tags", "--start-at-task": "start_at_task", "--step": "step"}
+SECRETS = {
+    "--vault-id": "vault_ids",
+    "--vault-password-file": "vault_password_files",
+    "--ask-vault-password": "ask_vault_pass",
+    "--connection-password-file": "connection_password_file",
+    "--ask-pass": "ask_pass",
+    "--become-password-file": "become_password_file",
+    "--ask-become-pass": "become_ask_pass",
+}
+
+
+def problems(given: Mapping[str, Any]) -> list[str]:
+    """What was given to ansible-playbook (its CLIARGS) and cannot be meant for its children, with the remedy."""
+    found = []
+    for option, key in REFUSED.items():
+        value = given[key]
+        if value and list(value if isinstance(value, (list, tuple)) else [value]) != ["all"]:
+            told = option if value is True else f"{option} {value if isinstance(value, str) else ','.join(value)}"
+            found.append(f"{told} is for the tasks of one playbook, and this one starts others: leave it out")
+    return found
+
+
+def command(given: Mapping[str, Any], playbook: Path, variables: Mapping[str, Any]) -> list[str]:
+    """The child's command, to be called in the same folder; `variables` come after the given ones."""
+    from ansible import constants
+
+    words = [sys.executable, "-P", __file__]  # -P: modules of this folder must not hide those of the standard library
+    for option, key in HANDED_ON.items():
+        value = given[key]
+        if key == "verbosity":
+            words += [option] * (value - constants.DEFAULT_VERBOSITY)  # the child adds to that as well
+        elif key == "module_path":
+            words += [f"{option}={':'.join(value)}"] if value else []
+        elif isinstance(value, (list, tuple)):
+            words += [f"{option}={one}" for one in value]
+        elif value is True:
+            words.append(option)
+        elif value not in (None, False):
+            words.append(f"{option}={value}")
+    return [*words, f"--extra-vars={json.dumps(variables)}", str(playbook)]
+
+
+def secrets(play_context: Any) -> bytes:
+    """What the child reads from its standard input: the passwords of a task's play context, and all vault secrets."""
+    from ansible.parsing.vault import VaultSecretsContext
+
+    current = VaultSecretsContext.current(optional=True)
+    vault = [(label, secret.bytes.decode("latin-1")) for label, secret in (current.secrets if current else ())]
+    passwords = [None if value is None else str(value) for value in (play_context.password, play_context.become_pass)]
+    return json.dumps({"passwords": passwords, "vault": vault}).encode()
+
+
+def main(arguments: list[str]) -> None:
+    """ansible-playbook, but with its secrets from standard input: it never asks, whatever a configuration says."""
+    handed = json.load(sys.stdin)
+
+    from ansible.cli import CLI
+    from ansible.cli.playbook import PlaybookCLI
+    from ansible.parsing.vault import VaultSecret, VaultSecretsContext
+
+    vault = [(label, VaultSecret(secret.encode("latin-1"))) for label, secret in handed["vault"]]
+
+    def setup_vault_secrets(loader: Any, **_: Any) -> list[tuple[str, Any]]:
+        loader.set_vault_secrets(vault)
+        VaultSecretsContext.initialize(VaultSecretsContext(vault))
+        return vault
+
+    CLI.setup_vault_secrets = staticmethod(setup_vault_secrets)
+    CLI.ask_passwords = staticmethod(lambda: tuple(handed["passwords"]))
+    PlaybookCLI.cli_executor(["ansible-playbook", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
