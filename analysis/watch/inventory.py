@@ -29,7 +29,7 @@ class Access:
 def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
     """Access by board, from an inventory (a path or a list, as for ansible -i) or, without one, ansible.cfg's.
 
-    Raises AnalysisError for an inventory that does not exist, and one that lacks some of the boards.
+    Raises AnalysisError for an inventory that cannot be read, and one that lacks some of the boards.
     """
     # Ansible takes a second to import, which a run that has ended does not need
     from ansible import constants
@@ -45,7 +45,11 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
         raise AnalysisError(f"the inventory {source} does not exist: give -i inventory/boards or -i inventory/lab")
     _load_plugins()
     loader = DataLoader()
-    manager = InventoryManager(loader=loader, sources=[source] if inventory else constants.DEFAULT_HOST_LIST)
+    try:
+        _open_vault(loader)
+        manager = InventoryManager(loader=loader, sources=[source] if inventory else constants.DEFAULT_HOST_LIST)
+    except AnsibleError as error:
+        raise AnalysisError(f"the inventory {source} cannot be read: {_told(error)}") from error
     variables = VariableManager(loader=loader, inventory=manager)
     HostVars(manager, variables, loader)  # hostvars[...] in a variable then has a meaning
     missing = [board for board in boards if board not in manager.hosts]
@@ -57,13 +61,13 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
     defaults = loader.load_from_file(str(_DEFAULTS), trusted_as_template=True)
     found, problems = {}, []
     for board in boards:
-        of_board = variables.get_vars(host=manager.get_host(board))
-        templar = Templar(loader=loader, variables=of_board)
         try:
+            of_board = variables.get_vars(host=manager.get_host(board))
+            templar = Templar(loader=loader, variables=of_board)
             command = _command(board, of_board, templar)
             home = str(templar.template({**defaults, **of_board}[_HOME]))
         except AnsibleError as error:
-            problems.append(f"the variables of {board} in {source} cannot be resolved: {error}")
+            problems.append(f"the variables of {board} in {source} cannot be resolved: {_told(error)}")
         else:
             found[board] = Access(board, command, home)
     if problems:
@@ -76,6 +80,29 @@ def _load_plugins() -> None:
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader()  # which may be done only once
+
+
+def _open_vault(loader: Any) -> None:
+    """Give the loader the vault secrets that Ansible's configuration has or asks for: there are no options here."""
+    from ansible import constants
+    from ansible.parsing.vault import VaultSecretsContext
+
+    ask, labelled = constants.DEFAULT_ASK_VAULT_PASS, list(constants.DEFAULT_VAULT_IDENTITY_LIST)
+    if ask or labelled or constants.DEFAULT_VAULT_PASSWORD_FILE:
+        from ansible.cli import CLI
+
+        first = VaultSecretsContext.current(optional=True) is None  # it may be set only once
+        secrets = CLI.setup_vault_secrets(
+            loader, labelled, ask_vault_pass=ask, auto_prompt=False, initialize_context=first
+        )
+        loader.set_vault_secrets(secrets)
+
+
+def _told(error: Exception) -> str:
+    told = str(error).rstrip(".")
+    if "vault" in told.lower():
+        told += "; give the vault's password with ANSIBLE_ASK_VAULT_PASS=true or ANSIBLE_VAULT_PASSWORD_FILE=FILE"
+    return told
 
 
 def _command(board: str, variables: Mapping[str, Any], templar: Any) -> tuple[str, ...]:

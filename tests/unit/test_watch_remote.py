@@ -10,11 +10,14 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from analysis import AnalysisError
 from analysis.__main__ import main
@@ -23,6 +26,7 @@ from analysis.watch.board import Board
 from analysis.watch.follow import Follower
 from tests.data.build_runs import build_run
 
+PROJECT = Path(__file__).resolve().parents[2]
 SSHD = "/usr/sbin/sshd"
 CONFIG = """\
 ListenAddress 127.0.0.1:{port}
@@ -275,6 +279,34 @@ def test_boards_that_the_inventory_lacks_are_named_with_the_remedy() -> None:
     listed = str(Path(__file__).parents[2] / "inventory/boards")
     with pytest.raises(AnalysisError, match=r"board-1, board-2 of this run is not in the inventory.*-i inventory/lab"):
         inventory.find(["board-1", "orin-1", "board-2"], listed)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a file", "a variable"])
+def test_an_inventory_in_the_vault_is_read_with_the_configured_password(tmp_path: Path, whole: bool) -> None:
+    """In processes of their own, since Ansible keeps a process' vault secrets."""
+    seal = VaultLib([("default", VaultSecret(b"right"))]).encrypt
+    text = "ansible_user: nvidia\n"
+    if not whole:
+        text = "ansible_user: !vault |\n" + textwrap.indent(seal("nvidia").decode(), "  ")
+    variables = tmp_path / "inventory/group_vars/boards.yml"
+    variables.parent.mkdir(parents=True)
+    variables.write_bytes(seal(text) if whole else text.encode())
+    (tmp_path / "inventory/hosts.yml").write_text("boards: {hosts: {orin-1: {}}}")
+    (tmp_path / "password").write_text("right\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+
+    def find(**environment: str) -> str:
+        script = f"from analysis.watch.inventory import find; print(find(['orin-1'], '{tmp_path}/inventory'))"
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True)
+        return done.stdout or done.stderr.splitlines()[-1]
+
+    assert 'User="nvidia"' in find(ANSIBLE_VAULT_PASSWORD_FILE=str(tmp_path / "password"))
+    assert 'User="nvidia"' in find(ANSIBLE_VAULT_IDENTITY_LIST=f"some@{tmp_path}/wrong,lab@{tmp_path}/password")
+    for environment in ({}, {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "wrong")}):
+        told = find(**environment)
+        assert "AnalysisError: the variables of orin-1" in told and "or ANSIBLE_VAULT_PASSWORD_FILE=FILE" in told
+    assert "inventory cannot be read: The vault password file /none was" in find(ANSIBLE_VAULT_PASSWORD_FILE="/none")
 
 
 def test_an_inventory_that_does_not_exist_is_named() -> None:
