@@ -12,7 +12,7 @@ if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then
   printf '%s\n' "$password" >"$secret"
   unset password
   sudo -kS -p '' true <"$secret" # it says what is wrong, and that ends the script
-  export ANSIBLE_BECOME_PASSWORD_FILE=$secret
+  export ANSIBLE_BECOME_PASSWORD_FILE=$secret ANSIBLE_BECOME_ASK_PASS=false # or a configuration of yours asks again
 fi
 
 play() { .venv/bin/ansible-playbook -i inventory/lab "$@"; }

@@ -13,6 +13,7 @@ for word; do case "$word" in playbooks/*) play=$(basename "$word" .yml) ;; esac;
 secret=$ANSIBLE_BECOME_PASSWORD_FILE
 echo "$play ${secret:+$(stat -c %a "$secret") $(cat "$secret")}" >>played
 echo "$secret" >secret
+test "$ANSIBLE_BECOME_ASK_PASS" = false || echo "$play asks" >>played
 test "$play" != "$FAILING"
 """
 SUDO = """#!/bin/sh
@@ -52,7 +53,7 @@ def rehearse(tmp_path):
 
 
 def test_the_password_is_asked_once_and_left_nowhere(rehearse, tmp_path):
-    done, played = rehearse("right\n")
+    done, played = rehearse("right\n", ANSIBLE_BECOME_ASK_PASS="true")
     assert done.returncode == 0, done.stderr
     assert played == [f"{play} 600 right" for play in PLAYS]
     assert not Path((tmp_path / "secret").read_text().strip()).exists()
