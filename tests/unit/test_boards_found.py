@@ -14,7 +14,9 @@ INVENTORY = "boards:\n  hosts:\n    orin-1:\n    orin-2:\nswitches:\n  hosts:\n 
 JETSONS = "jetsons:\n  hosts:\n    orin-1:\n"
 
 
-def start(folder: Path, playbook: str, inventory: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, playbook: str, inventory: str, *arguments: str | Path, **environment: str
+) -> subprocess.Popen[str]:
     """ansible-playbook with an inventory of this text, which changes nothing even where the error is not raised."""
     source = folder / "hosts.yml"
     source.write_text(inventory)
@@ -79,6 +81,13 @@ def test_a_limit_without_the_controller_is_refused_with_the_one_to_give(tmp_path
     assert code == 1 and "--limit orin-1 leaves out localhost" in output and "--limit 'orin-1,localhost'" in output
     code, output = end(start(tmp_path, "lab_down.yml", INVENTORY, "--limit", "orin-1,localhost"))
     assert code == 0 and "localhost : ok=" in output
+
+
+def test_every_playbook_but_the_labs_takes_a_limit_of_boards_alone(tmp_path: Path) -> None:
+    first, *others = (name for name in PLAYBOOKS if not name.startswith("lab_"))
+    paths = [PROJECT / "playbooks" / name for name in others]
+    code, output = end(start(tmp_path, first, INVENTORY, *paths, "--limit", "orin-2", "--list-hosts"))
+    assert code == 0 and output.count("hosts (1): orin-2") == output.count("hosts (") > len(paths)
 
 
 def test_it_is_said_with_callbacks_of_ones_own(tmp_path: Path) -> None:
