@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
@@ -29,8 +28,9 @@ def plan(request: Mapping[str, Any]) -> Dict[str, Any]:
     project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
     runs_dir = Path(request["runs_dir"])
     folder = runs_dir / run_id
-    if not re.fullmatch(r"[\w.+-]{1,255}", run_id) or not (folder / "run.json").is_file():
-        near = closest(run_id, (path.parent.name for path in runs_dir.glob("*/run.json")))
+    plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
+    if not plain or not (folder / "run.json").is_file():
+        near = closest(run_id, (path.name for path in layout.run_folders(sorted(runs_dir.glob("*")))))
         raise ConfigError(
             [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
         )
