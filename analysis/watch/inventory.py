@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis import ssh
 from analysis.errors import AnalysisError
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,6 @@ def _told(error: Exception) -> str:
 
 
 def _command(board: str, variables: Mapping[str, Any], templar: Any) -> tuple[str, ...]:
-    """Options in the order of Ansible's ssh plugin: of the same option, ssh takes the first."""
     from ansible import constants
     from ansible.playbook.play_context import PlayContext
     from ansible.plugins.loader import connection_loader
@@ -114,11 +113,4 @@ def _command(board: str, variables: Mapping[str, Any], templar: Any) -> tuple[st
     plugin = connection_loader.get("ssh", PlayContext())  # before its variables are asked for: it makes them known
     names = constants.config.get_plugin_vars("connection", "ssh")
     plugin.set_options(var_options={name: templar.template(variables[name]) for name in names if name in variables})
-    words: list[str] = [str(plugin.get_option("ssh_executable"))]
-    words += shlex.split(plugin.get_option("ssh_args") or "")
-    for name, option in (("Port", "port"), ("IdentityFile", "private_key_file"), ("User", "remote_user")):
-        if value := plugin.get_option(option):
-            words += ["-o", f'{name}="{value}"']
-    for option in ("ssh_common_args", "ssh_extra_args"):
-        words += shlex.split(plugin.get_option(option) or "")
-    return (*words, str(plugin.get_option("host") or board))
+    return ssh.command(plugin, str(plugin.get_option("host") or board))

@@ -1,31 +1,27 @@
 """A run's folder on a board, over one ssh connection that is kept open.
 
-ssh itself says what its options and configuration files amount to (`ssh -G`), so that a board is reached as Ansible
-reaches it; paramiko connects. Host keys are checked on every hop, whatever StrictHostKeyChecking says.
+paramiko connects, to where ssh would. Host keys are checked on every hop, whatever StrictHostKeyChecking says.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import socket
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 import paramiko
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey
-from paramiko.pkey import PublicBlob
+from paramiko.pkey import PublicBlob, UnknownKeyType
 
+from analysis import connection, known_hosts, ssh
 from analysis.errors import AnalysisError
 from analysis.watch.inventory import Access
 from trainer.facts import EMULATED
 
 TIMEOUT_S = 10.0  # for an answer, whatever was asked
-_LOST = (OSError, EOFError, paramiko.SSHException)
-_JUMPS = 8  # more of them are a circle
+_LOST = (OSError, EOFError, paramiko.SSHException, connection.UnreachedError)
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
 
@@ -39,88 +35,16 @@ class RefusedError(AnalysisError):
 
 
 @dataclass(frozen=True)
-class Hop:
-    """An ssh server: the board's, or one on the way to it."""
-
-    host: str
-    port: int
-    user: str
-    pinned_as: str  # its name in known_hosts, without the port
-    pinned_port: int
-    known_hosts: tuple[Path, ...]
-    identities: tuple[Path, ...]  # private keys, or public ones of which the agent has the other half
-    identities_only: bool  # no other keys of the agent
-
-
-@dataclass(frozen=True)
 class Route:
     """The way to a board."""
 
     board: str
-    hops: tuple[Hop, ...]  # the last one is the board
+    hops: tuple[ssh.Destination, ...]  # the last one is the board
 
 
 def route(access: Access) -> Route:
-    """What ssh makes of its options and configuration. Raises AnalysisError where watch cannot do the same."""
-    return Route(access.board, tuple(_hops(access.board, access.ssh, _JUMPS)))
-
-
-def _hops(board: str, ssh: Sequence[str], jumps: int) -> list[Hop]:
-    options = _resolve(board, ssh)
-    if options.get("proxycommand", ["none"]) != ["none"]:
-        raise AnalysisError(f"{board} is reached with ProxyCommand, which watch does not know: use ProxyJump")
-    if jumps == 0:
-        raise AnalysisError(f"the way to {board} goes in a circle: look at ProxyJump in its options and ~/.ssh/config")
-    before: list[Hop] = []
-    *first, last = options.get("proxyjump", ["none"])[0].split(",")
-    if last != "none":
-        # as ssh does: a jump has the options of the configuration file alone
-        program = [ssh[0], *_configuration(ssh), *(["-J", ",".join(first)] if first else [])]
-        before = _hops(board, [*program, last if "://" in last else f"ssh://{last}"], jumps - 1)
-    host, port = options["hostname"][0].lower(), int(options["port"][0])
-    alias = options.get("hostkeyalias", ["none"])[0]
-    lists = [*options.get("userknownhostsfile", []), *options.get("globalknownhostsfile", [])]
-    return [
-        *before,
-        Hop(
-            host=host,
-            port=port,
-            user=options["user"][0],
-            pinned_as=host if alias == "none" else alias,
-            pinned_port=port if alias == "none" else paramiko.config.SSH_PORT,
-            known_hosts=tuple(path for each in lists for path in _paths(each)),
-            identities=tuple(Path(each).expanduser() for each in options.get("identityfile", [])),
-            identities_only=options.get("identitiesonly") == ["yes"],
-        ),
-    ]
-
-
-def _resolve(board: str, ssh: Sequence[str]) -> dict[str, list[str]]:
-    """The options by name in small letters, each with its values."""
-    try:
-        done = subprocess.run([ssh[0], "-G", *ssh[1:]], capture_output=True, text=True, timeout=TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise AnalysisError(f"{ssh[0]} cannot tell the way to {board} ({error}): install OpenSSH's client") from error
-    if done.returncode != 0:
-        raise AnalysisError(f"ssh does not accept the options of {board}: {done.stderr.strip()}")
-    options: dict[str, list[str]] = {}
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition(" ")
-        options.setdefault(name, []).append(value)
-    return options
-
-
-def _configuration(ssh: Sequence[str]) -> list[str]:
-    """The option -F, where it is given."""
-    for word, following in zip(ssh, [*ssh[1:], ""], strict=True):
-        if word.startswith("-F"):
-            return ["-F", word[2:] or following]
-    return []
-
-
-def _paths(listed: str) -> list[Path]:
-    """Of a list in which ssh shows paths, unquoted: those may have blanks, but begin with a / or ~."""
-    return [Path(path).expanduser() for path in re.split(r" (?=[/~])", listed)]
+    """What ssh makes of its options and configuration. Raises AnalysisError where it can make nothing of them."""
+    return Route(access.board, tuple(ssh.hops(access.board, access.ssh)))
 
 
 class Files:
@@ -182,41 +106,56 @@ def connect(to: Route, folder: PurePosixPath) -> Iterator[Files]:
 
 
 @contextmanager
-def _log_in(board: str, hop: Hop, before: paramiko.Transport | None) -> Iterator[paramiko.Transport]:
+def _log_in(board: str, hop: ssh.Destination, before: paramiko.Transport | None) -> Iterator[paramiko.Transport]:
     client = paramiko.SSHClient()
-    for path in hop.known_hosts:
-        if path.is_file():
-            client.load_system_host_keys(str(path))
+    for kind, key in _pins(board, hop).items():
+        client.get_host_keys().add(hop.name, kind, key)
     client.set_missing_host_key_policy(_Unknown(board, hop))
-    try:
+    with ExitStack() as stack:
+        stack.callback(client.close)
         with _lost():
-            try:
-                client.connect(
-                    hop.pinned_as,
-                    hop.pinned_port,
-                    hop.user,
-                    sock=_way(hop, before),
-                    timeout=TIMEOUT_S,
-                    banner_timeout=TIMEOUT_S,
-                    auth_timeout=TIMEOUT_S,
-                    auth_strategy=_Keys(hop),
-                )
-            except paramiko.BadHostKeyException as error:
-                raise RefusedError(
-                    f"{board}: {_named(hop)} has the host key {_shown(error.key)}, but {_shown(error.expected_key)} is "
-                    "pinned: if you reflashed it, playbooks/enrol.yml tells how to forget the old key; if not, another "
-                    "machine answers in its place"
-                ) from error
-            except paramiko.AuthenticationException as error:
-                if not _transport(client).is_active():  # it ended before there was an answer
-                    raise
-                raise RefusedError(
-                    f"{board}: {_named(hop)} lets {hop.user} in with none of the keys "
-                    f"{', '.join(map(str, hop.identities))}: playbooks/enrol.yml installs the key of a board"
-                ) from error
+            leading = _leading_to(hop, before, stack)
+            with leading.breaking_off():
+                try:
+                    client.connect(
+                        hop.pinned_as,
+                        hop.pinned_port,
+                        hop.user,
+                        sock=leading.socket,
+                        timeout=TIMEOUT_S,
+                        banner_timeout=TIMEOUT_S,
+                        auth_timeout=TIMEOUT_S,
+                        auth_strategy=_Keys(hop),
+                    )
+                except paramiko.BadHostKeyException as error:
+                    raise RefusedError(
+                        f"{board}: {hop.name} has the host key {_shown(error.key)}, but {_shown(error.expected_key)} "
+                        "is pinned: if you reflashed it, playbooks/enrol.yml tells how to forget the old key; if not, "
+                        "another machine answers in its place"
+                    ) from error
+                except paramiko.AuthenticationException as error:
+                    if not _transport(client).is_active():  # it ended before there was an answer
+                        raise
+                    raise RefusedError(
+                        f"{board}: {hop.name} lets {hop.user} in with none of the keys "
+                        f"{', '.join(map(str, hop.identities))}: playbooks/enrol.yml installs the key of a board"
+                    ) from error
         yield _transport(client)
-    finally:
-        client.close()
+
+
+def _pins(board: str, hop: ssh.Destination) -> dict[str, paramiko.PKey]:
+    """The host keys that its known_hosts files have of it, by type, but for what paramiko does not know."""
+    try:
+        found = [pin for path in hop.known_hosts if path.is_file() for pin in known_hosts.read(path).of(hop.name)]
+    except AnalysisError as error:
+        raise RefusedError(f"{board}: {error}") from error
+    keys: dict[str, paramiko.PKey] = {}
+    revoked = [pin.blob for pin in found if pin.marker == known_hosts.REVOKED]
+    for pin in found:
+        if not pin.marker and pin.kind not in keys and pin.blob not in revoked:
+            with suppress(paramiko.SSHException, UnknownKeyType):
+                keys[pin.kind] = paramiko.PKey.from_type_string(pin.kind, pin.blob)
+    return keys
 
 
 def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
@@ -226,21 +165,22 @@ def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
     return transport
 
 
-def _way(hop: Hop, before: paramiko.Transport | None) -> socket.socket | paramiko.Channel:
-    """What leads to the hop: a connection of our own, or a channel through the hop before."""
+def _leading_to(hop: ssh.Destination, before: paramiko.Transport | None, stack: ExitStack) -> connection.Connection:
+    """What leads to the hop: a connection of our own, for as long as the stack lasts, or a channel through the last."""
     if before is None:
-        return socket.create_connection((hop.host, hop.port), TIMEOUT_S)
-    return before.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=TIMEOUT_S)
+        return stack.enter_context(connection.connect(hop, TIMEOUT_S))
+    channel = before.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=TIMEOUT_S)
+    return connection.Connection(hop, TIMEOUT_S, channel)
 
 
 class _Unknown(paramiko.MissingHostKeyPolicy):
-    def __init__(self, board: str, hop: Hop) -> None:
+    def __init__(self, board: str, hop: ssh.Destination) -> None:
         self._board, self._hop = board, hop
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         listed = " or ".join(map(str, self._hop.known_hosts))
         raise RefusedError(
-            f"{self._board}: the host key of {_named(self._hop)}, {_shown(key)}, is not in {listed}: "
+            f"{self._board}: the host key of {self._hop.name}, {_shown(key)}, is not in {listed}: "
             "playbooks/enrol.yml pins it"
         )
 
@@ -248,7 +188,7 @@ class _Unknown(paramiko.MissingHostKeyPolicy):
 class _Keys(AuthStrategy):
     """The keys that ssh would offer: of files first, then the agent's."""
 
-    def __init__(self, hop: Hop) -> None:
+    def __init__(self, hop: ssh.Destination) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
         self._hop = hop
 
@@ -279,11 +219,6 @@ def _lost() -> Iterator[None]:
         yield
     except _LOST as error:
         raise LostError(str(error) or type(error).__name__) from error
-
-
-def _named(hop: Hop) -> str:
-    """As in known_hosts."""
-    return hop.pinned_as if hop.pinned_port == paramiko.config.SSH_PORT else f"[{hop.pinned_as}]:{hop.pinned_port}"
 
 
 def _shown(key: paramiko.PKey) -> str:

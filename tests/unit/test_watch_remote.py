@@ -253,10 +253,34 @@ def test_jumps_that_go_in_a_circle_are_refused(tmp_path: Path) -> None:
         remote.route(inventory.Access("board-1", ("ssh", "-F", str(configuration), "a"), "/opt/cluster-kit"))
 
 
-def test_a_proxy_command_is_refused_rather_than_passed_by() -> None:
-    ssh = ("ssh", "-F", "none", "-o", "ProxyCommand=nc %h %p", "192.168.1.11")
-    with pytest.raises(AnalysisError, match=r"board-1 is reached with ProxyCommand.*: use ProxyJump"):
-        remote.route(inventory.Access("board-1", ssh, "/opt/cluster-kit"))
+@needs_root
+def test_a_board_is_reached_through_a_proxy_command_and_its_complaint_is_told(boards: Boards) -> None:
+    jump, board = boards.servers
+    (board.home / "events.jsonl").write_text("hello")
+    (boards.folder / "jumps").write_text(jump.pin)
+    configuration = boards.folder.parent / "ssh_config"
+    lines = ["Host jump", "HostName 127.0.0.1", f"Port {jump.port}", f'IdentityFile "{boards.folder}/id"']
+    configuration.write_text("\n".join([*lines, f'UserKnownHostsFile "{boards.folder}/jumps"\n']))
+    connect = boards.connect(1, boards.inventory(f"-o 'ProxyCommand=ssh -F {configuration} -W %h:%p jump'"))
+    with connect() as files:
+        assert files.read("events.jsonl", 1) == b"ello"
+    assert f"target 127.0.0.1 port {board.port}" in (jump.folder / "log").read_text()
+    jump.kill()
+    with pytest.raises(remote.LostError, match=r"is reached through ProxyCommand=ssh .*Connection"):
+        connect().__enter__()
+
+
+@needs_root
+def test_lines_of_known_hosts_that_are_none_do_no_harm_and_a_revoked_key_is_refused(boards: Boards) -> None:
+    board = boards.servers[0]
+    odd = "# Küche\n".encode("latin-1") + b"torn ssh-ed25519 AAAA\n@cert-authority * ssh-ed25519 AAAA\n[127.0.0.1]:*"
+    boards.known_hosts.write_bytes(odd + f" {board.host_key}\n".encode())
+    connect = boards.connect(0, boards.inventory())
+    with connect() as files:
+        assert files.read("events.jsonl") == b""
+    boards.known_hosts.write_bytes(boards.known_hosts.read_bytes() + b"@revoked * " + board.host_key.encode() + b"\n")
+    with pytest.raises(remote.RefusedError, match=r"board-1: the host key of .* is not in"):
+        connect().__enter__()
 
 
 def test_ssh_options_are_those_of_the_emulated_boards() -> None:
