@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ANSIBLE, PASSWORD, PROJECT, Lab, Outcome
 
 pytestmark = pytest.mark.lab
 
 SECRET = "Geheim"  # enough of it, however the rest is escaped
 PORT = 2222
+HIDDEN = "192.0.2"  # for documentation, so nobody has a route to it
 
 # An ssh server of a real board's kind beside the lab's own, which stays to reach the board with.
 START = f"""
@@ -222,6 +224,59 @@ def test_a_board_with_a_problem_is_named_with_its_remedy_and_the_others_go_on(bo
         assert words in told[name]
     assert "expected" not in boards.log(2)  # nobody tried to log in as that
     assert boards.become_root().output.count("rc=0") == 1
+
+
+@pytest.fixture
+def hidden(boards: Boards, tmp_path: Path) -> Iterator[Path]:
+    """Boards that this machine reaches through each other only, by a file of ssh's configuration that names the ways.
+
+    There is no route to their second addresses, and nobody knows the jump hosts but this file.
+    """
+    lab, configuration = boards.lab, tmp_path / "ssh_config"
+    for number in (1, 2):
+        assert lab.root(number, f"ip address add {HIDDEN}.{number}/24 dev eth0") == ""
+    gates = [f"Host gate-{n}\nHostName {lab.address(n)}\nUser board\nUserKnownHostsFile {lab.folder}/ssh/known_hosts"
+             f"\nIdentityFile {lab.folder}/ssh/id_ed25519\nIdentitiesOnly yes" for n in (1, 2)]  # fmt: skip
+    rack = f"Host *.rack\nHostName {HIDDEN}.2\nPort {PORT}\nHostKeyAlias rack-2\nProxyJump gate-1"
+    configuration.write_text("\n".join([*gates, rack, ""]))
+    common = yaml.safe_load((PROJECT / "inventory/boards/group_vars/boards.yml").read_text())["ansible_ssh_common_args"]
+    proxy = f"-o 'ProxyCommand=ssh -F {configuration} -W %h:%p gate-2'"
+    boards.list(
+        **{
+            "orin-1": boards.board(1, ansible_host=f"{HIDDEN}.1", ansible_ssh_common_args=f"{common} {proxy}"),
+            "orin-2": {"ansible_host": "Orin-2.rack", "ansible_ssh_extra_args": f"-F {configuration}"},
+        }
+    )
+    yield configuration
+    for number in (1, 2):
+        lab.root(number, f"ip address delete {HIDDEN}.{number}/24 dev eth0")
+
+
+def test_boards_behind_a_jump_host_become_boards_that_ansible_reaches(boards: Boards, hidden: Path) -> None:
+    with Watch(SECRET) as watch:
+        enrolled = boards.enrol()
+    assert enrolled.ok, enrolled.output
+    assert set(rows(enrolled.output).values()) == {"enrolled"}
+    assert not watch.found
+    for number in (1, 2):
+        assert boards.fingerprint(number) in enrolled.output
+        assert boards.log(number).count("Accepted password for nvidia from " + f"{HIDDEN}.{3 - number}") == 1
+    pins = (boards.made / "known_hosts").read_text().splitlines()
+    assert [line.split()[0] for line in pins] == [f"[{HIDDEN}.1]:{PORT}", "rack-2"]
+
+    reached = boards.become_root()
+    assert reached.ok, reached.output
+    assert reached.output.count("root") == 2
+
+    # a jump host that nobody knows any more is named, and no password leaves
+    hidden.write_text(hidden.read_text().replace(f"{boards.lab.folder}/ssh/known_hosts", "/dev/null"))
+    for number in (1, 2):
+        assert boards.lab.ssh(number, RESET, user="root") == ""
+    told = boards.enrol().told
+    assert "reached through ProxyJump=gate-1, whose host key nobody has accepted here" in told["orin-2"]
+    assert f"by hand with ssh -F {hidden} gate-1, and compare" in told["orin-2"]
+    assert "reached through ProxyCommand=ssh -F" in told["orin-1"]
+    assert "Accepted" not in boards.log(1) + boards.log(2)
 
 
 def test_a_changed_host_key_is_refused_until_it_is_forgotten(boards: Boards) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import shlex
-import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import paramiko
 from ansible.plugins.action import ActionBase
 from paramiko.pkey import PublicBlob
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from analysis import known_hosts, ssh
+from analysis.connection import Connection, connect, environment
+from analysis.errors import AnalysisError
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
 
@@ -44,7 +49,7 @@ mv $new /etc/sudoers.d/cluster-kit
 """
 
 
-class RefusalError(Exception):
+class RefusalError(AnalysisError):
     """Why a board is not enrolled, and the remedy: one sentence, never with a password in it."""
 
 
@@ -52,9 +57,7 @@ class RefusalError(Exception):
 class Board:
     """A board, and how it is to be enrolled: the options of library/enrol_board.py."""
 
-    address: str
-    port: int
-    user: str
+    ssh: tuple[str, ...]  # as Ansible calls it for the board
     password: str = field(repr=False)  # empty: none is known
     known_hosts: str
     private_key_file: str
@@ -65,15 +68,21 @@ class Board:
     timeout_s: float
 
     @property
-    def name(self) -> str:
-        """Its name in known_hosts."""
-        host = self.address.lower()
-        return host if self.port == 22 else f"[{host}]:{self.port}"
+    def address(self) -> str:
+        return self.ssh[-1]
 
-    def pins(self) -> dict[str, paramiko.PKey]:
-        """Its host keys that known_hosts has, by type."""
-        path = Path(self.known_hosts)
-        return dict(paramiko.HostKeys(str(path)).lookup(self.name) or {}) if path.exists() else {}
+    @cached_property
+    def to(self) -> ssh.Destination:
+        """Where ssh finds it."""
+        return ssh.hops(self.address, self.ssh)[-1]
+
+    @property
+    def user(self) -> str:
+        return self.to.user
+
+    def known(self) -> list[known_hosts.Pin]:
+        """What known_hosts says of it."""
+        return known_hosts.read_whole(Path(self.known_hosts)).of(self.to.name)
 
 
 class ActionModule(ActionBase):
@@ -83,9 +92,6 @@ class ActionModule(ActionBase):
         answer: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
-                "address": {"type": "str", "required": True},
-                "port": {"type": "int", "default": 22},
-                "user": {"type": "str", "required": True},
                 "password": {"type": "str", "default": "", "no_log": True},
                 "known_hosts": {"type": "path", "required": True},
                 "private_key_file": {"type": "path", "required": True},
@@ -100,45 +106,63 @@ class ActionModule(ActionBase):
         look = arguments.pop("look") or self._task.check_mode
         found = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
         try:
-            _enrol(Board(**arguments), look, found)
-        except RefusalError as error:
+            _enrol(Board(ssh=self._ssh(task_vars or {}), **arguments), look, found)
+        except AnalysisError as error:
             found["problem"] = str(error)
         except OSError as error:
             found["problem"] = f"the controller lacks something to enrol it: {error}"
         return {**answer, **found}
 
+    def _ssh(self, task_vars: dict[str, Any]) -> tuple[str, ...]:
+        """How Ansible calls ssh for this board; of the connection, only its options are used."""
+        name = task_vars["inventory_hostname"]
+        if self._connection.transport != "ssh":
+            raise RefusalError(
+                f"{name} has ansible_connection={self._connection.transport}, and enrolment lets Ansible in by ssh: "
+                "remove ansible_connection from the inventory"
+            )
+        return ssh.command(self._connection, str(self._connection.get_option("host") or name))
+
 
 def _enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
     """Enrol the board, or only look; `found` says what was found and done, also where that ends with an error."""
-    pins = board.pins()
-    with _connect(board, pins) as transport:
+    known = board.known()
+    require_sense(board, known)
+    pins = [pin for pin in known if not pin.marker]
+    with _connect(board, pins) as (transport, connection):
         host_key = transport.get_remote_server_key()
         found["host_key"] = shown(host_key) + ("" if pins else " (new)")
-        require_right_key(board, host_key, pins)
-        with tempfile.NamedTemporaryFile("w", suffix="-known_hosts") as accepted:
-            accepted.write(with_pin("", board.name, host_key))
+        require_right_key(board, host_key, known)
+        with tempfile.NamedTemporaryFile("wb", suffix="-known_hosts") as accepted:
+            accepted.write(known_hosts.with_pin(b"", board.to.name, host_key.get_name(), host_key.asbytes()))
             accepted.flush()
-            key_works, sudo_works, _ = _access(board, accepted.name)
+            key_works, sudo_works, detail = _access(board, accepted.name)
+        if not key_works and not any(words in detail for words in ("Permission denied", "Too many authentication")):
+            raise RefusalError(
+                f"{board.address} has the host key {shown(host_key)}, and yet Ansible's ssh does not get as far as "
+                f"logging in ({detail}): see what {shlex.join([*board.ssh[:-1], '-v', board.address])} says"
+            )
         needs_password = not key_works or (board.sudo_nopasswd and not sudo_works)
         found["changed"] = not pins or needs_password
         if look:
             found["wants_password"] = needs_password and not board.password
             return
         if not pins:
-            pin(Path(board.known_hosts), board.name, host_key)
+            known_hosts.add(Path(board.known_hosts), board.to.name, host_key.get_name(), host_key.asbytes())
         if needs_password and not board.password:
             raise RefusalError(
                 f"{board.user}@{board.address} needs a password, and none was given: run the playbook in a terminal, "
                 "which asks for it, or set enrol_password with Ansible Vault"
             )
         if not key_works:
-            _add_key(transport, board)
+            _add_key(transport, board, connection)
     if not key_works:
         key_works, sudo_works, detail = _access(board, board.known_hosts)
         if not key_works:
             raise RefusalError(
-                f"{board.address} has the key {board.public_key_file}, and still refuses it ({detail}): see that "
-                f"{board.private_key_file} belongs to it, and that the board's sshd_config allows PubkeyAuthentication"
+                f"{board.address} has the key {board.public_key_file}, and still refuses Ansible's ssh ({detail}): "
+                f"see that {board.private_key_file} belongs to it and is ansible_ssh_private_key_file, and that the "
+                "board's sshd_config allows PubkeyAuthentication"
             )
     found["sudo"] = _become_root(board, sudo_works)
 
@@ -148,22 +172,45 @@ def shown(key: paramiko.PKey) -> str:
     return f"{key.algorithm_name} {key.fingerprint}"
 
 
-def require_right_key(board: Board, key: paramiko.PKey, pins: dict[str, paramiko.PKey]) -> None:
-    """Raise RefusalError unless the board's host key is the pinned one, the expected one, or new and new ones do."""
-    if pins and key.asbytes() not in [pinned.asbytes() for pinned in pins.values()]:
+def require_sense(board: Board, known: list[known_hosts.Pin]) -> None:
+    """Raise RefusalError where enrolment cannot do what ssh's configuration or known_hosts ask for."""
+    if board.to.remote_command:
         raise RefusalError(
-            f"{board.address} has the host key {shown(key)}, but {' and '.join(map(shown, pins.values()))} is pinned: "
+            f"ssh has RemoteCommand={board.to.remote_command} for {board.address}, with which Ansible can run nothing: "
+            "add -o RemoteCommand=none to ansible_ssh_common_args in the inventory's group_vars"
+        )
+    for pin in known:
+        if pin.marker == known_hosts.AUTHORITY:
+            raise RefusalError(
+                f"{board.known_hosts}, line {pin.line}: {pin.marker} is for {board.to.name}, too, and enrolment knows "
+                f"host keys only: add ,!{board.to.name} to the line's names, or give another enrol_known_hosts_file"
+            )
+
+
+def require_right_key(board: Board, key: paramiko.PKey, known: list[known_hosts.Pin]) -> None:
+    """Raise RefusalError unless the board's host key is the pinned one, the expected one, or new and new ones do."""
+    has = f"{board.address} has the host key {shown(key)}"
+    for pin in known:
+        if pin.marker == known_hosts.REVOKED and pin.blob == key.asbytes():
+            raise RefusalError(
+                f"{has}, which is {pin.marker} in {board.known_hosts}, line {pin.line}: somebody else may have it; "
+                "make new ones on the board (sudo rm /etc/ssh/ssh_host_*; sudo dpkg-reconfigure openssh-server)"
+            )
+    pinned = [pin for pin in known if not pin.marker]
+    if pinned and key.asbytes() not in [pin.blob for pin in pinned]:
+        raise RefusalError(
+            f"{has}, but {' and '.join(pin.shown for pin in pinned)} is pinned: "
             "if you reflashed the board, forget the old key with "
-            f"ssh-keygen -f {shlex.quote(board.known_hosts)} -R {shlex.quote(board.name)} and enrol it again; "
+            f"ssh-keygen -f {shlex.quote(board.known_hosts)} -R {shlex.quote(board.to.name)} and enrol it again; "
             "if not, another machine answers in its place"
         )
     if board.fingerprint and key.fingerprint != board.fingerprint:
         raise RefusalError(
-            f"{board.address} has the host key {shown(key)}, but {board.fingerprint} is expected: no password was "
+            f"{has}, but {board.fingerprint} is expected: no password was "
             "sent; compare with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints on the board itself, "
             "and correct enrol_fingerprint or ansible_host"
         )
-    if not (pins or board.fingerprint or board.accept_new):
+    if not (pinned or board.fingerprint or board.accept_new):
         raise RefusalError(
             f"{board.address} has the new host key {shown(key)}, and enrol_accept_new is false: compare with what "
             "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints on the board itself, and give it as "
@@ -171,53 +218,26 @@ def require_right_key(board: Board, key: paramiko.PKey, pins: dict[str, paramiko
         )
 
 
-def with_pin(known_hosts: str, name: str, key: paramiko.PKey) -> str:
-    """The text of a known_hosts file with a board's key added: sorted, a line each."""
-    lines = {line for line in known_hosts.splitlines() if line.strip()}
-    return "".join(f"{line}\n" for line in sorted(lines | {f"{name} {key.get_name()} {key.get_base64()}"}))
-
-
-def pin(known_hosts: Path, name: str, key: paramiko.PKey) -> None:
-    """Add a board's key to known_hosts, while other boards' keys are added by other processes."""
-    folder = os.open(known_hosts.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        before = known_hosts.read_text(encoding="utf-8") if known_hosts.exists() else ""
-        new = known_hosts.with_name(f".{known_hosts.name}.new")
-        new.write_text(with_pin(before, name, key), encoding="utf-8")
-        new.chmod(0o644)
-        new.replace(known_hosts)
-    finally:
-        os.close(folder)
-
-
 @contextmanager
-def _connect(board: Board, pins: dict[str, paramiko.PKey]) -> Iterator[paramiko.Transport]:
+def _connect(board: Board, pins: list[known_hosts.Pin]) -> Iterator[tuple[paramiko.Transport, Connection]]:
     """A connection that nobody has logged in to yet. A pinned type of host key is asked for first."""
-    try:
-        connection = socket.create_connection((board.address, board.port), board.timeout_s)
-    except socket.gaierror as error:
-        raise RefusalError(f"the name {board.address} is not known: correct ansible_host in hosts.yml") from error
-    except ConnectionRefusedError as error:
-        raise RefusalError(
-            f"{board.address} is there, but nothing answers on port {board.port}: start the board's ssh server "
-            "(sudo systemctl enable --now ssh), or correct ansible_port"
-        ) from error
-    except OSError as error:  # a timeout among them
-        raise RefusalError(
-            f"{board.address} cannot be reached ({error.strerror or f'no answer in {board.timeout_s:.0f} s'}): "
-            "see that the board is on and its cable in, and that ansible_host is right"
-        ) from error
-    transport = paramiko.Transport(connection)
-    transport.banner_timeout = board.timeout_s
-    options = transport.get_security_options()
-    options.key_types = sorted(options.key_types, key=lambda kind: _kind(kind) not in pins)
-    try:
-        with _no_break_off(board):
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(board.to, board.timeout_s))
+        transport = paramiko.Transport(connection.socket)
+        stack.callback(transport.close)
+        transport.banner_timeout = transport.handshake_timeout = board.timeout_s
+        options = transport.get_security_options()
+        wanted = [kind for kind in board.to.host_key_algorithms or options.key_types if kind in options.key_types]
+        if not wanted:
+            raise RefusalError(
+                f"ssh has HostKeyAlgorithms={','.join(board.to.host_key_algorithms)} for {board.address}, of which "
+                f"enrolment knows none: add one of {', '.join(options.key_types)}"
+            )
+        options.key_types = sorted(wanted, key=lambda kind: _kind(kind) not in [pin.kind for pin in pins])
+        with connection.breaking_off():
             transport.start_client(timeout=board.timeout_s)
-        yield transport
-    finally:
-        transport.close()
+            transport.get_remote_server_key()  # there is none where time is up
+        yield transport, connection
 
 
 def _kind(algorithm: str) -> str:
@@ -225,21 +245,10 @@ def _kind(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
-@contextmanager
-def _no_break_off(board: Board) -> Iterator[None]:
-    try:
-        yield
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise RefusalError(
-            f"{board.address} answers on port {board.port}, but ssh with it breaks off "
-            f"({error or type(error).__name__}): see that ansible_port is the board's ssh server, and try again"
-        ) from error
-
-
-def _add_key(transport: paramiko.Transport, board: Board) -> None:
+def _add_key(transport: paramiko.Transport, board: Board, connection: Connection) -> None:
     """Log in with the password and put the controller's key into authorized_keys."""
     public_key = _public_key(board)
-    with _no_break_off(board):
+    with connection.breaking_off():
         _log_in(transport, board)
         channel = transport.open_session(timeout=board.timeout_s)
         channel.settimeout(board.timeout_s)
@@ -282,9 +291,9 @@ def _public_key(board: Board) -> str:
     return content
 
 
-def _access(board: Board, known_hosts: str) -> tuple[bool, bool, str]:
+def _access(board: Board, known_hosts_file: str) -> tuple[bool, bool, str]:
     """Whether the key can log in, whether it gets root without a password, and what ssh said."""
-    done = _ssh(board, known_hosts, "LC_ALL=C sudo -kn true")
+    done = _ssh(board, known_hosts_file, "LC_ALL=C sudo -kn true")
     return done.returncode != 255, done.returncode == 0, _last_line(done.stderr)
 
 
@@ -318,29 +327,33 @@ def _become_root(board: Board, works: bool) -> str:
     return "free" if board.sudo_nopasswd else "password"
 
 
-def _ssh(board: Board, known_hosts: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command on the board over a fresh connection, as Ansible will: with the key, and strict about the host."""
-    options = {
+def _ssh(board: Board, known_hosts_file: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command on the board over a fresh connection, as Ansible will, but for where its host key is looked up."""
+    options = {  # of the same option, ssh takes the first
         "BatchMode": "yes",
+        "CheckHostIP": "no",
         "ConnectTimeout": f"{board.timeout_s:.0f}",
+        "ControlMaster": "no",
         "ControlPath": "none",
         "GlobalKnownHostsFile": "/dev/null",
-        "IdentitiesOnly": "yes",
+        "LogLevel": "ERROR",
+        "PermitLocalCommand": "no",
         "ServerAliveCountMax": "3",
         "ServerAliveInterval": "10",
         "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": f'"{known_hosts}"',
+        "UpdateHostKeys": "no",
+        "UserKnownHostsFile": f'"{known_hosts_file}"',
+        "VerifyHostKeyDNS": "no",
     }
+    first = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     return subprocess.run(
-        [
-            *("ssh", "-T", "-i", board.private_key_file, "-p", str(board.port), "-l", board.user),
-            *(part for name, value in options.items() for part in ("-o", f"{name}={value}")),
-            *(board.address, command),
-        ],
+        [board.ssh[0], *first, *board.ssh[1:-1], "-T", board.address, command],
         input=text,
         capture_output=True,
         text=True,
         errors="replace",
+        env=environment(),
+        start_new_session=True,
     )
 
 

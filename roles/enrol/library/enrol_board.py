@@ -7,15 +7,14 @@ description:
   - Looks at the board's host key and refuses it if another one is pinned or expected; pins it; logs in with the
     password and adds the controller's public key; logs in with the key, over a new connection, and sees that sudo
     works. Whatever is as it should be is left alone.
+  - Where the board is and who logs in is what Ansible's own connection to it says, and what ssh makes of that; so jump
+    hosts, proxies and names from ~/.ssh/config are as good as addresses.
   - The password goes to the board over the connection alone, and only after the host key was found right. It is in no
     result and in no process's arguments. Set C(no_log) nevertheless, since Ansible knows the task's arguments.
   - Does not fail, so that all boards' problems can be told at once; look at RV(problem).
   - Check mode only looks.
 options:
-  address: {type: str, required: true, description: [Address or name of the board.]}
-  port: {type: int, default: 22, description: [Port of its ssh server.]}
-  user: {type: str, required: true, description: [The account.]}
-  password: {type: str, default: "", description: [Its password, for login and sudo. Empty if none is known.]}
+  password: {type: str, default: "", description: ["The account's, for login and sudo. Empty if none is known."]}
   known_hosts: {type: path, required: true, description: [Where host keys are pinned.]}
   private_key_file: {type: path, required: true, description: [The controller's key, or its public one with an agent.]}
   public_key_file: {type: path, required: true, description: [What the board gets of it.]}
@@ -29,8 +28,6 @@ options:
 EXAMPLES = """
 - name: Enrol the board
   enrol_board:
-    address: 192.168.1.11
-    user: nvidia
     password: "{{ enrol_password }}"
     known_hosts: inventory/boards/.ssh/known_hosts
     private_key_file: inventory/boards/.ssh/id_ed25519
