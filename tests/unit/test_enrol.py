@@ -16,7 +16,7 @@ import pytest
 from test_watch_remote import Server, needs_root
 from test_watch_remote import make_key as make_public_key
 
-from analysis import known_hosts
+from analysis import AnalysisError, known_hosts
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/enrol"
 PASSWORD = "Geheim 7"
@@ -149,6 +149,15 @@ class TestRightKey:
             enrol.require_sense(this, this.known())
         path.write_text(path.read_text().replace("*.lab", "*.lab,!orin-1.lab"))
         enrol.require_sense(this, this.known())
+
+
+def test_a_torn_line_is_refused_before_the_board_is_asked_anything(tmp_path: Path) -> None:
+    key, _ = make_key(tmp_path)
+    path = tmp_path / "known_hosts"
+    pin(path, "192.168.1.12", key)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(AnalysisError, match=rf"{path}, line 1: its key is cut off"):
+        enrol._enrol(board(path, "no-such-board.invalid"), look=True, found={})
 
 
 def test_a_remote_command_of_ssh_is_refused_unless_it_is_overridden(tmp_path: Path) -> None:
