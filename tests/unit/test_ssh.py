@@ -48,14 +48,16 @@ VARIABLES = [
 
 
 @pytest.mark.parametrize("variables", VARIABLES)
-def test_ssh_is_called_with_the_words_of_ansibles_own_plugin(variables: dict[str, Any]) -> None:
+def test_ssh_is_called_with_the_words_of_ansibles_own_plugin(variables: dict[str, Any], tmp_path: Path) -> None:
     from ansible.playbook.play_context import PlayContext
     from ansible.plugins.loader import connection_loader, init_plugin_loader
 
     if not connection_loader.package:
         init_plugin_loader()
     plugin = connection_loader.get("ssh", PlayContext())
-    plugin.set_options(var_options={"inventory_hostname": "orin-1", **variables})
+    plugin.set_options(
+        var_options={"inventory_hostname": "orin-1", "ansible_control_path_dir": str(tmp_path), **variables}
+    )
     host = plugin.get_option("host")
     theirs = [word.decode() for word in plugin._build_command(plugin.get_option("ssh_executable"), "ssh", host)]
     ours = ssh.command(plugin, host)
