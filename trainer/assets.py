@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import re
-import shutil
 import struct
-import urllib.error
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from trainer import archives, local_files, synthetic
 from trainer.config import ConfigError, Data, Model
+from trainer.download import download
 
 # data.source -> address of its archive, and the checksum that Keras' loader of it has
 DOWNLOADS = {
@@ -159,19 +156,12 @@ def _downloaded(key: str, address: str, cache: Path) -> Path:
     # two addresses may end in the same name
     digest = hashlib.sha256(address.encode(errors="backslashreplace")).hexdigest()
     path = cache / f"{digest[:8]}-{_short(address.rpartition('/')[2])}"
-    if path.exists():
-        return path
-    draft = path.with_name(path.name + ".part")
     try:
-        with urllib.request.urlopen(address, timeout=_DOWNLOAD_TIMEOUT_S) as answer, draft.open("wb") as file:
-            shutil.copyfileobj(answer, file, 1 << 20)
-            if getattr(answer, "length", None):  # of which http.client itself says nothing
-                raise OSError(f"{answer.length} bytes are missing")
-    except (OSError, http.client.HTTPException, ValueError) as error:  # the last of odd characters in the address
+        download(address, path, _DOWNLOAD_TIMEOUT_S)
+    except OSError as error:
         raise archives.ArchiveError(
             f"{key}: {address} cannot be fetched ({error}): fetch it elsewhere and give its path in {key}"
         ) from error
-    draft.replace(path)
     return path
 
 
