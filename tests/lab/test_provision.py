@@ -6,11 +6,14 @@ tests/lab/test_journey.py provisions boards as a whole. Here most runs give each
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lab, Outcome
-from wheels import provisioning_variables
+from wheels import provisioning_variables, write_wheel
+
+from tests.slow_site import slow_site, told_in_time
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
@@ -85,6 +88,30 @@ class TestPythonEnv:
         assert "another file" in outcome.told["board-1"]
         assert "pycuda is missing, not 2022.2.2), and is mounted read-only" in outcome.told["board-2"]
         assert "No such file" in provision.lab.ssh(1, "ls /home/board/venv")
+
+    @pytest.mark.slow
+    def test_while_pip_downloads_for_long_it_is_told_how_much_is_there(
+        self, provision: Provisioning, tmp_path: Path
+    ) -> None:
+        """From an index that is slow; the board's pip, which is the system's, says nothing of that itself."""
+        lab = provision.lab
+        packages = Path(provision.variables["python_env_wheels"])
+        files = {path.name: path.read_bytes() for path in packages.iterdir()}
+        large = write_wheel(tmp_path, "numpy", "1.23.5", "py3-none-any", {"numpy/large": "0123456789" * 400_000})
+        files[large.name] = large.read_bytes()
+        lab.root(1, f"printf '[global]\\ntrusted-host = {lab.network}.1\\n' >/etc/pip.conf")
+        try:
+            with slow_site(files, 250_000, f"{lab.network}.1") as site:
+                settings = {"python_env_index": f"{site.url}/simple", "python_env_wheels": ""}
+                settings |= {"python_env_packages": [], "python_env_pycuda": "", "python_env_path": "/home/board/slow"}
+                outcome = provision.done("python_env", settings)
+                task = "python_env : install | Install into the environment"
+                assert told_in_time(outcome.output, task, "board-1", large.name), outcome.output
+                assert lab.ssh(1, "ls -d /tmp/cluster-kit-pip*").endswith("No such file or directory")
+                again = provision.done("python_env", settings)
+                assert again.changes == {"board-1": 0}, again.output
+        finally:
+            lab.root(1, "rm -rf /etc/pip.conf /home/board/slow")
 
     def test_one_that_fits_is_left_alone_and_cannot_run_nccl(self, provision: Provisioning) -> None:
         other = "/home/board/other"  # of the system's Python

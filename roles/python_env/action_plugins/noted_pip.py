@@ -1,0 +1,61 @@
+"""Installs with pip on a board, and notes meanwhile what pip is doing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from trainer.notes import noting, share
+
+# what pip says of its stages, in every version; its log has the time before it, and much else
+_STAGES = (
+    "Collecting|Downloading|Using cached|Installing build|Getting requirements|Preparing|Building wheel|"
+    "Installing collected|Attempting uninstall|Successfully"
+)
+_UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+_LONGEST = 80  # characters of a line
+
+
+class ActionModule(ActionBase):
+    """noted_pip: see library/noted_pip.py."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = super().run(tmp, task_vars)
+        made = self._low_level_execute_command("mktemp -d -t cluster-kit-pip.XXXXXX")
+        folder = "".join(made["stdout"].split()[-1:])  # a board's shell may have said something before
+        if made["rc"] or not folder.startswith("/"):
+            why = (made["stderr"] or made["stdout"]).strip()
+            return {**answer, "failed": True, "msg": f"the board cannot make a folder for pip's temporary files: {why}"}
+        self._task.environment = [*(self._task.environment or []), {"TMPDIR": folder, "PIP_LOG": f"{folder}/log"}]
+        try:
+            with noting(lambda: self._stage(folder), (task_vars or {})["inventory_hostname"]):
+                return answer | self._execute_module("ansible.builtin.pip", self._task.args, task_vars=task_vars)
+        finally:
+            self._low_level_execute_command(f"rm -rf {shlex.quote(folder)}")
+
+    def _stage(self, folder: str) -> str:
+        log, files = shlex.quote(f"{folder}/log"), shlex.quote(folder)
+        look = (
+            f"grep -E '^[^ ]+ +({_STAGES}) ' {log} | tail -n 1; find {files} -path '*/pip-unpack-*' -printf '%s %f\\n'"
+        )
+        return stage(self._low_level_execute_command(look)["stdout"])
+
+
+def stage(look: str) -> str:
+    """What pip is doing, from the latest line of its log about that, and sizes and names of what it downloads."""
+    look = look.replace("\r", "")  # ssh may have given the board a terminal
+    said = (re.findall(r"^\d+-\d+-\d+T\S+ +(.*)", look, re.MULTILINE) or [""])[-1]
+    sizes = {name: int(size) for size, name in re.findall(r"^(\d+) (\S+)$", look, re.MULTILINE)}
+    file = re.fullmatch(rf"Downloading (\S+) \(([\d.]+) ({'|'.join(_UNITS)})\)", said)
+    name = unquote(file[1].rpartition("/")[2]) if file else ""
+    if file and name in sizes:
+        return share(sizes[name], round(float(file[2]) * _UNITS[file[3]]), name)
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
