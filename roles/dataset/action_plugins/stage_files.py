@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+
+from trainer.notes import noting, share
 
 
 class ActionModule(ActionBase):
@@ -20,15 +26,21 @@ class ActionModule(ActionBase):
         there = self._checksums([file["path"] for file in arguments["files"]])
         missing = [file for file in arguments["files"] if there.get(file["path"]) != file["sha256"]]
         for file in missing:
-            path, part = file["path"], f"{file['path']}.part"
-            self._execute(f"umask 022; mkdir -p {shlex.quote(path.rpartition('/')[0])}")
-            self._connection.put_file(file["source"], part)
-            if self._checksums([part]).get(part) != file["sha256"]:
-                raise AnsibleActionFail(
-                    f"{path} did not arrive as it was sent: has the board room, and is its disk sound?"
-                )
-            self._execute(f"chmod 644 {shlex.quote(part)} && mv {shlex.quote(part)} {shlex.quote(path)}")
+            self._put(file, (task_vars or {})["inventory_hostname"])
         return {**answer, "changed": bool(missing), "staged": [file["path"] for file in missing]}
+
+    def _put(self, file: dict[str, str], board: str) -> None:
+        path, part = file["path"], f"{file['path']}.part"
+        self._execute(f"umask 022; mkdir -p {shlex.quote(path.rpartition('/')[0])}")
+        with noting(lambda: self._arrived(file["source"], part), board):
+            self._connection.put_file(file["source"], part)
+        if self._checksums([part]).get(part) != file["sha256"]:
+            raise AnsibleActionFail(f"{path} did not arrive as it was sent: has the board room, and is its disk sound?")
+        self._execute(f"chmod 644 {shlex.quote(part)} && mv {shlex.quote(part)} {shlex.quote(path)}")
+
+    def _arrived(self, source: str, part: str) -> str:
+        size = self._low_level_execute_command(f"stat -c %s {shlex.quote(part)}")["stdout"].split()[-1]
+        return share(int(size), Path(source).stat().st_size, Path(source).name)
 
     def _checksums(self, paths: list[str]) -> dict[str, str]:
         """SHA-256 by path, of those that are there."""
