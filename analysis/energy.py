@@ -1,18 +1,19 @@
 """What a run cost: energy and temperature of each board, and of the cluster, from samples.
 
 A board's power is that of its module's rails, not of the wall socket: supplies, fans and the switch come on top. The
-switch may be given as a constant, and the whole as a wall meter's file. numpy and pandas are imported where they are
-used: most runs have nothing to integrate when their manifest is written, and pandas takes a second.
+switch may be given as a constant, and the whole as a wall meter's file. numpy is imported where it is used: most runs
+have nothing to integrate when their manifest is written.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.config import ConfigError
+from analysis.wallmeter import readings
 from trainer.tegrastats import summed_rails
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     start, end = training(records) or (0.0, 0.0)
     first, last = _recorded(records) or (0.0, 0.0)
     inside = [sample for sample in samples if first <= sample["time_s"] <= last]
-    hottest = [max(sample["temperature_c"].values()) for sample in inside if sample["temperature_c"]]
+    hottest = [max(found) for sample in inside if (found := _numbers(sample["temperature_c"]).values())]
     powered = [(it, power) for it, power in zip(samples, module_power_w(samples), strict=True) if power is not None]
     idle = [power for sample, power in powered if sample["idle"]]
     idle_w = statistics.fmean(idle) if idle else None
@@ -53,11 +54,10 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
 def module_power_w(samples: Sequence[Mapping[str, Any]]) -> list[float | None]:
     """Power of a board's module at each sample, the sum of its rails; null where the sample lacks one of them."""
     rails = _rails(samples)
+    powers = [_numbers(sample["power_mw"]) for sample in samples]
     return [
-        float(sum(sample["power_mw"][rail] for rail in rails)) / 1000
-        if rails and set(rails) <= sample["power_mw"].keys()
-        else None
-        for sample in samples
+        float(sum(power[rail] for rail in rails)) / 1000 if rails and set(rails) <= power.keys() else None
+        for power in powers
     ]
 
 
@@ -67,7 +67,7 @@ def of_cluster(
     """The boards' costs together; null where one of them is. `interval` (s, the controller's clock) is the training's.
 
     switch_energy_j: the switch's constant power over the interval; wall_energy_j: the integral of the wall meter's
-    file. Raises ConfigError where that file cannot be read.
+    file. Raises ConfigError where that file cannot be read, or does not cover the interval.
     """
     start, end = interval or (0.0, 0.0)
     together = {name: _sum([cost[name] for cost in costs]) for name in _SUMS}
@@ -77,7 +77,7 @@ def of_cluster(
         **together,
         "energy_j_per_image": None if joules is None else joules / images,
         "switch_energy_j": switch_w * (end - start) if switch_w is not None and interval else None,
-        "wall_energy_j": integral(*_wall(meter), start, end) if meter and interval else None,
+        "wall_energy_j": integral(*readings(meter, start, end), start, end) if meter and interval else None,
     }
 
 
@@ -123,22 +123,13 @@ def _rails(samples: Sequence[Mapping[str, Any]]) -> list[str]:
     return summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
 
 
+def _numbers(sensors: Any) -> dict[str, float]:
+    """The sensors that gave a number."""
+    if not isinstance(sensors, Mapping):
+        return {}
+    return {name: it for name, it in sensors.items() if isinstance(it, int | float) and math.isfinite(it)}
+
+
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
-
-
-def _wall(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Times (s since 1970) and power (W) of a wall meter's file; time is in Unix seconds or in ISO 8601."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path)
-        times = table["time"]
-        if not pd.api.types.is_numeric_dtype(times):
-            times = (pd.to_datetime(times, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-        return times.to_numpy(float), table["power_w"].to_numpy(float)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            [f"{path} cannot be read as a wall meter's file ({error!r}): give CSV with the columns time and power_w"]
-        ) from error

@@ -20,7 +20,7 @@ from analysis.timeline import read_clock
 from trainer import layout
 from trainer.causes import first_cause
 from trainer.config import ConfigError, Run, load_run
-from trainer.events import CHECKPOINTS, LOST, SCHEMA, Result, read_records, write_json
+from trainer.events import CHECKPOINTS, LOST, SCHEMA, Result, is_moment, read_records, write_json
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
@@ -77,15 +77,24 @@ def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | N
 def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
     """Work out again what a run cost, with what nobody on the boards knows, and keep it in the manifest; returns that.
 
-    What is not given now stays as an earlier call found it. Raises ConfigError where there is no manifest, or where
-    the wall meter's file cannot be read.
+    What is not given now stays as an earlier call found it. Raises ConfigError where there is no manifest, where the
+    wall meter's file cannot be read or does not cover the run, and where something is given, but nobody knows when the
+    run trained.
     """
     manifest, problem = read_manifest(folder)
     if manifest is None:
         raise ConfigError([f"{folder / NAME} {problem}: collect the run first, with playbooks/collect.yml"])
+    given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
+    reasons = (
+        [_untimed(folder / "boards" / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
+    )
+    if all(reasons) and reasons:
+        told = "; ".join(reason for reason in reasons if reason)
+        raise ConfigError(
+            [f"energy from outside cannot be told of {folder.name}, for when it trained is unknown: {told}"]
+        )
     before = manifest.get("cost") or {}
     manifest |= _costs(folder, manifest, switch_w, wall_meter)
-    given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
     manifest["cost"] |= {name: before.get(name) for name, now in given.items() if not now}
     write_json(folder / NAME, manifest)
     return manifest
@@ -107,6 +116,16 @@ def _costs(
     interval = (min(trained), max(trained)) if trained else None
     cluster = of_cluster([board["cost"] for board in boards], interval, switch_w, wall_meter)
     return {"boards": boards, "cost": cluster}
+
+
+def _untimed(home: Path) -> str | None:
+    """Why the board whose folder this is does not tell when the run trained; None where it does."""
+    records = _records(home / "events.jsonl")
+    if any(record["event"] == "resume" for record in records):
+        return f"{home.name} was resumed, and what lay between its attempts is no training"
+    if training(records) is None:
+        return f"{home.name} ended no epoch"
+    return None if read_clock(home) else f"the clock of {home.name} was not measured"
 
 
 def describe(
@@ -176,8 +195,8 @@ def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
 def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """A board's result.json, or None and what is wrong with it."""
     result, problem = read_object(path, _RESULT)
-    if result and not all(isinstance(result[name], int | float) for name in ("started_s", "ended_s")):
-        return None, "has times that are not numbers"
+    if result and not all(is_moment(result[name]) for name in ("started_s", "ended_s")):
+        return None, "has started_s or ended_s that is no time"
     return result, problem
 
 

@@ -37,6 +37,7 @@ ATTEMPTS = "attempts"  # in the run's folder: what earlier attempts left, by num
 LOST = "lost.json"
 RESERVE = "reserve"  # a file that is given up for the result when the disk is full
 SCHEMA = 1  # of the run's folder: run.json, events.jsonl, result.json, manifest.json
+_YEAR_10000_S = 253_402_300_800  # later than that is no date
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,14 @@ def parse_record(line: str) -> Dict[str, Any]:
         raise ValueError(f"not a record of {', '.join(KINDS)}: {event}")
     if not fields <= record.keys():
         raise ValueError(f"lacks {', '.join(sorted(fields - record.keys()))}")
+    if not is_moment(record["time_s"]):
+        raise ValueError("time_s is no time")
     return record
+
+
+def is_moment(value: Any) -> bool:
+    """Whether a value is Unix time; JSON may have anything in its place, NaN too."""
+    return isinstance(value, (int, float)) and 0 <= value < _YEAR_10000_S
 
 
 @dataclass(frozen=True)

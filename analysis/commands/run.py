@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     ended.set_defaults(execute=_manifest)
     cost = commands.add_parser("energy", help="what a run took, with what no board knows, kept in its manifest")
     cost.add_argument("run", type=Path, metavar="RUN_DIR")
-    cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix seconds or ISO 8601), power_w")
+    cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix or ISO 8601), power_w")
     cost.set_defaults(execute=_energy)
     for parser in (ended, cost):
         parser.add_argument("--switch-watts", type=_amount, metavar="W", help="power of the switch")

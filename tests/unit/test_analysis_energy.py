@@ -124,3 +124,11 @@ def test_a_sample_that_lacks_a_rail_is_passed_over():
 def test_what_was_not_measured_is_null(samples, found_in):
     found = of_board(samples, found_in)
     assert found["energy_j"] is None and found["mean_power_mw"] is None
+
+
+@pytest.mark.parametrize("odd", [{"VDD_IN": math.nan}, {"VDD_IN": "15 W"}, {"VDD_IN": None}, {}, [], None])
+def test_what_is_no_number_is_passed_over(odd):
+    samples = [sample(float(second), {"VDD_IN": 15_000}) for second in range(1, 120)]
+    samples[50] |= {"power_mw": odd, "temperature_c": odd}
+    found = of_board(samples, TRAINED)
+    assert found["mean_power_mw"] == pytest.approx(15_000) and found["temperature_max_c"] == 40.0

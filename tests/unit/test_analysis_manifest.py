@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import math
 import shutil
 
 import pytest
 
-from analysis import write_manifest
+from analysis import load, write_manifest
 from analysis.manifest import add_energy, describe
 from tests.data.build_runs import STARTED_S, build_run
 from trainer.config import ConfigError, load_run
@@ -206,3 +207,12 @@ def test_what_lies_between_attempts_costs_the_run_nothing(tmp_path):
     of_board = manifest["boards"][0]["cost"]
     assert of_board["energy_j"] is None and of_board["mean_power_mw"] is None
     assert of_board["temperature_max_c"] > 45
+
+
+@pytest.mark.parametrize("time_s", [math.nan, math.inf, 1e300, "12:00"])
+def test_a_result_of_no_known_time_is_none(tmp_path, time_s):
+    folder = build_run(tmp_path, workers=2)
+    path = folder / "boards/board-2/result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ended_s": time_s}))
+    assert write_manifest(folder)["cause"] == "board-2 left no result"
+    assert "result.json of board-2 has started_s or ended_s that is no time" in " ".join(load([folder]).problems)
