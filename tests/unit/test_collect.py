@@ -6,8 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
-PLUGIN = Path(__file__).parents[2] / "roles/collect/action_plugins/collect_run.py"
+ROLE = Path(__file__).parents[2] / "roles/collect"
+PLUGIN = ROLE / "action_plugins/collect_run.py"
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,16 @@ def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(plugin, 
         assert (home / "trainer.log").read_text() == board
     assert len(set(fetched)) == 2, "all boards are fetched from at once"
     assert not any(Path(local).exists() for local in fetched)
+
+
+@pytest.mark.parametrize(
+    "watts, good",
+    [(None, True), (12, True), (12.5, True), ("12.5", True), (0, True), *((odd, False) for odd in ("", "12W", "12,5"))]
+    + [(odd, False) for odd in (-1, "-1", "nan", "inf", float("inf"), "9" * 400, True, [12])],
+    ids=lambda value: f"{value}"[:9],
+)
+def test_a_power_of_the_switch_that_is_none_is_refused_before_training(watts, good):
+    loader = DataLoader()
+    (task,) = loader.load_from_file(str(ROLE / "tasks/validate.yml"), trusted_as_template=True)
+    templar = Templar(loader=loader, variables={"collect_switch_power_w": watts})
+    assert templar.evaluate_conditional(task["ansible.builtin.assert"]["that"]) is good
