@@ -334,7 +334,7 @@ class TestARunOfWhichNobodyKnowsWhenItTrained:
 def test_a_power_of_the_switch_that_is_none_is_refused(tmp_path, capsys, command, watts):
     with pytest.raises(SystemExit):
         main([command, str(tmp_path), f"--switch-watts={watts}"])
-    assert f"{watts} is no power: give watts, 0 or more, as 12.5" in capsys.readouterr().err
+    assert f"{watts!r} is no amount: give a number from 0 on, such as 12.5" in capsys.readouterr().err
 
 
 def test_a_clock_of_a_board_that_is_far_off_is_told_and_no_crash(tmp_path):
