@@ -116,9 +116,9 @@ class TestPythonEnv:
     def test_one_that_fits_is_left_alone_and_cannot_run_nccl(self, provision: Provisioning) -> None:
         other = "/home/board/other"  # of the system's Python
         provision.lab.ssh(2, f"mkdir -p {other}/bin; ln -s /usr/bin/python3 {other}/bin/python")
-        outcome = provision("python_env,nccl", MOUNTED, {"python_env_path": other})
+        outcome = provision("python_env,nccl", MOUNTED, {"python_env_path": other, "python_env_python_version": "3.7"})
         assert set(outcome.told) == {"board-2"}
-        assert ", not 3.8" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
+        assert ", not 3.7" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
         outcome = provision("python_env,nccl", MOUNTED, {**MOUNTED, "nccl_python": "/usr/bin/python3"})
         assert outcome.changes == {"board-1": 0, "board-2": 0}, outcome.output
         assert set(outcome.told) == {"board-2"} and "cannot import TensorFlow" in outcome.told["board-2"]
