@@ -137,7 +137,9 @@ class Sync(Section):
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
-    timeout_s: float = within(600.0, above=0)  # a collective that takes longer fails the run
+    # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
+    # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
+    timeout_s: float = within(0.0, minimum=0)
     # of what travels, for the ways other than keras; scaled so that float16 does not overflow
     gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
     # allreduce: bytes (as float32) in one message; smaller ones leave while the backward pass goes on. 0: one message

@@ -208,7 +208,7 @@ class Session:
             communication_options=tf.distribute.experimental.CommunicationOptions(
                 implementation=_IMPLEMENTATIONS[sync_config.implementation],
                 bytes_per_pack=sync_config.bytes_per_pack,
-                timeout_seconds=sync_config.timeout_s,
+                timeout_seconds=sync_config.timeout_s or None,
             )
         )
 

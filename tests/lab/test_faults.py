@@ -367,6 +367,9 @@ def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_p
     run.wait_for_epochs()
     row("sshd of a board dies and comes back", "the run goes on, and is followed again")
 
+    # a thread for each collective of the last minutes would be thousands, and the machine has 32,768 for all
+    assert int(lab.root(1, "ls /proc/$(pgrep -f 'm [t]rainer --config')/task | wc -l")) < 500
+
     os.kill(run.process.pid, signal.SIGKILL)
     run.end()
     collected = playbook(lab, "collect", run_id=run.folder.name, run_config_runs_dir=str(run._runs))
