@@ -14,6 +14,7 @@ from trainer import assets
 
 PROJECT = Path(__file__).parents[2]
 CONTENT = os.urandom(4_000_000)
+BOARD = {"relative_speed": 1, "training_address": "192.168.1.11", "ssh_address": "192.168.1.11"}
 RATE = 250_000  # bytes a second: 16 s, with a line after 10
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -24,7 +25,7 @@ def play(folder, role, tasks_from, **variables):
     (folder / "play.yml").write_text(
         yaml.safe_dump([{"hosts": "boards", "gather_facts": False, "vars": variables, "tasks": [include]}])
     )
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"boards": {"hosts": {"orin-1": {"relative_speed": 1}}}}))
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"boards": {"hosts": {"orin-1": BOARD}}}))
     done = subprocess.run(
         [PROJECT / ".venv/bin/ansible-playbook", "-i", folder / "hosts.yml", "-c", "local", folder / "play.yml"],
         env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
