@@ -15,6 +15,15 @@ from trainer.fields import whole_number
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _HERE = re.compile(r"localhost|.*\.localhost|localhost\..*|ip6-localhost", re.IGNORECASE)
 _PORTS = (1024, 65534)  # the next one is for heartbeats
+_ELSEWHERE = "give the address that the other boards reach it by"
+_EVERYWHERE = {
+    "192.168.55.1": "every Jetson has that itself, on l4tbr0 for a PC at its USB port",
+    "172.17.0.1": "every machine with Docker has that itself, on docker0",
+}
+# Interfaces of networks inside a board, or between it and a PC at its USB port, by the names that their makers give.
+_OWN_NETWORK = re.compile(
+    r"(l4tbr|usb|rndis|docker|podman|virbr|lxcbr|lxdbr|cni)\d+|docker_gwbridge|br-[0-9a-f]{12}|veth.+"
+)
 
 
 def problems_in(request: Mapping[str, Any], boards: Sequence[str]) -> List[str]:
@@ -57,6 +66,11 @@ def problems_with(boards: Sequence[str], training: Mapping[str, Any], ssh: Mappi
         for address, names in by_address.items()
         if len(names) > 1
     ]
+
+
+def is_own_network(interface: str) -> bool:
+    """Whether the network of this interface is a board's own (Docker's, its USB port's), and reaches no board."""
+    return bool(_OWN_NETWORK.fullmatch(interface))
 
 
 def _name(board: str, address: Any) -> str:
@@ -108,13 +122,15 @@ def _fault_of_numbers(parts: Sequence[str]) -> Optional[str]:
 def _useless(address: str, alone: bool) -> Optional[str]:
     """Why no other board can train with one at this address, which has no fault by itself."""
     if _HERE.fullmatch(address):
-        return None if alone else "every board has that itself; give the address that the other boards reach it by"
+        return None if alone else f"every board has that itself; {_ELSEWHERE}"
+    if address in _EVERYWHERE:
+        return None if alone else f"{_EVERYWHERE[address]}; {_ELSEWHERE}"
     try:
         number = ipaddress.IPv4Address(address)
     except ValueError:
         return None
     if number.is_loopback:
-        return None if alone else "every board has that itself; give the address that the other boards reach it by"
+        return None if alone else f"every board has that itself; {_ELSEWHERE}"
     if number in ipaddress.IPv4Network("0.0.0.0/8"):
         return "it stands for no host; give the board's own address"
     if number.is_multicast or number.is_reserved:  # 255.255.255.255, too

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional, Tuple
 
-_SIOCGIFADDR = 0x8915  # linux/sockios.h
+# linux/sockios.h: all IPv4 addresses, where SIOCGIFADDR tells only an interface's first one
+_SIOCGIFCONF = 0x8912
+_ENTRY = 16 + struct.calcsize("PPP")  # bytes of a struct ifreq: a name, then a union as large as a struct ifmap
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,32 @@ class Bytes:
     received: int
 
 
-def interface_with(address: str) -> Optional[str]:
-    """Name of the interface that has this IPv4 address, None where there is none."""
-    for _, name in socket.if_nameindex():
+def addresses() -> List[Tuple[str, str]]:
+    """Name of the interface and IPv4 address, of every address that this board has."""
+    size = 64 * _ENTRY
+    while True:
+        entries = array.array("B", bytes(size))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # an interface without an address
-                continue
-        if socket.inet_ntoa(answer[20:24]) == address:
-            return name
-    return None
+            answer = fcntl.ioctl(probe.fileno(), _SIOCGIFCONF, struct.pack("iP", size, entries.buffer_info()[0]))
+        used: int = struct.unpack("iP", answer)[0]
+        if used + _ENTRY <= size:
+            break
+        size *= 2  # it may have been cut off
+    found = []
+    for start in range(0, used, _ENTRY):
+        label = entries[start : start + 16].tobytes().partition(b"\0")[0].decode(errors="replace")
+        address = socket.inet_ntoa(entries[start + 20 : start + 24].tobytes())
+        found.append((label.partition(":")[0], address))  # eth0:1 is a name of an address of eth0
+    return found
+
+
+def interface_with(address: str) -> Optional[str]:
+    """Name of the interface that has this IPv4 address, or one that this host name has here; None where none has."""
+    try:
+        wanted = {found[4][0] for found in socket.getaddrinfo(address, None, socket.AF_INET)}
+    except (OSError, UnicodeError):  # a name that this board does not know
+        return None
+    return next((name for name, local in addresses() if local in wanted), None)
 
 
 def counters(interface: Optional[str]) -> Optional[Bytes]:

@@ -86,6 +86,27 @@ def test_boards_without_fault_pass_and_their_network_is_measured(lab: Lab) -> No
     assert outcome.changed == 0
 
 
+def test_a_training_address_must_be_on_an_interface_of_its_board(lab: Lab) -> None:
+    second, missing = f"{lab.network}.201", f"{lab.network}.202"
+    lab.root(1, f"ip address add {second}/24 dev eth0")
+    try:
+        for given, refused in ((missing, True), (lab.address(2), False), ("172.17.0.1", True)):
+            for board, address in ((1, second), (2, given)):
+                own = json.dumps({"training_address": address})
+                (lab.inventory / f"host_vars/board-{board}.json").write_text(own)
+            outcome = check(lab, 1, 2, check_measure_network=False)
+            assert outcome.ok is not refused, outcome.output
+            if given == missing:
+                told = row(outcome, "board-2", "network.address")
+                assert "is on no interface" in told and f"eth0 has {lab.address(2)}" in told, outcome.output
+                assert "\n  board-1  " not in outcome.output
+        assert "training_address of board-2 is '172.17.0.1': every machine with Docker has that" in outcome.output
+    finally:
+        for board in (1, 2):
+            (lab.inventory / f"host_vars/board-{board}.json").unlink()
+        lab.root(1, f"ip address delete {second}/24 dev eth0")
+
+
 def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
     lab.root(2, "rm /etc/nv_tegra_release")  # the package tells
     lab.root(3, "sed -i 's/R35 (release), REVISION: 3.1/R32 (release), REVISION: 7.1/' /etc/nv_tegra_release")

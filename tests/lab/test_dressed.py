@@ -69,11 +69,15 @@ class TestLook:
         assert orins.ssh(1, "ls -d /usr/local/cuda* /etc/apt/auth.conf.d 2>/dev/null") == ""
         assert json.loads(orins.ssh(1, "cat /etc/cluster-kit/emulated.json"))["emulated"] is True
 
-    def test_they_have_a_wired_and_a_wireless_interface(self, orins: Lab) -> None:
+    def test_they_have_a_wired_and_a_wireless_interface_and_networks_of_their_own(self, orins: Lab) -> None:
         shown = orins.ssh(1, "cd /sys/class/net; ls; ls -d */wireless; cat eth0/speed eth0/duplex wlan0/operstate")
-        assert shown.split() == ["eth0", "lo", "wlan0", "wlan0/wireless", "1000", "full", "up"]
+        assert shown.split() == [*("docker0", "eth0", "l4tbr0", "lo", "wlan0", "wlan0/wireless", "1000", "full", "up")]
         assert "dev eth0" in orins.ssh(1, f"ip route get {orins.address(2)}")
         assert re.search(r"inet 10\.42\.0\.11/24 ", orins.ssh(1, "ip -4 address show dev wlan0"))
+        for board in (1, 2):
+            shown = orins.ssh(board, "ip -4 -oneline address; cat /sys/class/net/eth0/mtu")
+            assert "l4tbr0    inet 192.168.55.1/24" in shown and "docker0    inet 172.17.0.1/16" in shown
+            assert shown.endswith("\n1466")
 
     def test_facts_can_be_edited(self, orins: Lab) -> None:
         path = "/sys/firmware/devicetree/base/compatible"
@@ -174,7 +178,7 @@ class TestServices:
             "ls: cannot access '/tmp/lost': No such file or directory",
             "kept",
         ]
-        assert "mtu 1500" in orins.ssh(1, "ip link show dev eth0")
+        assert "mtu 1466" in orins.ssh(1, "ip link show dev eth0")
         assert lab_link.is_shaped(orins.init(1), "eth0", 10**9)
         assert not changed(play(orins, 1, "systemd_service", name="example", enabled=True, state="started"))
         again = orins.up(lab_dress="orin", lab_password=PASSWORD)

@@ -179,6 +179,6 @@ class TestNetwork:
             provision.done("network", {"network_mtu": 1300})
             restored = lab.play("restore", "--tags", "network", "--limit", "board-1")  # not to 1400
             assert restored.ok, restored.output
-            assert lab.root(1, "cat /sys/class/net/eth0/mtu; ls /root/mtu 2>/dev/null") == "1500"
+            assert lab.root(1, "cat /sys/class/net/eth0/mtu; ls /root/mtu 2>/dev/null") == "1466"
         finally:
             lab.root(1, "rm -f /usr/local/bin/nmcli /root/mtu")

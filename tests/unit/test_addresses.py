@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.addresses import problems_with
+from trainer.addresses import is_own_network, problems_with
 
 
 def told(address, board="b") -> list[str]:
@@ -58,6 +58,8 @@ def test_a_plain_address_or_name_is_taken(address):
         ("127.3.2.1", "every board has that itself"),
         ("localhost", "every board has that itself"),
         ("LocalHost.localdomain", "every board has that itself"),
+        ("192.168.55.1", "every Jetson has that itself, on l4tbr0 for a PC at its USB port; give the address that the"),
+        ("172.17.0.1", "every machine with Docker has that itself, on docker0; give the address"),
         ("224.0.0.251", "it is a multicast, broadcast or reserved address"),
         ("255.255.255.255", "it is a multicast, broadcast or reserved address"),
         ("-orin", "it is neither an IPv4 address nor a host name"),
@@ -76,8 +78,22 @@ def test_what_is_wrong_with_an_address_is_told_with_the_remedy(address, says):
 
 
 def test_a_single_board_may_be_this_machine():
-    for address in ("127.0.0.1", "localhost"):
+    for address in ("127.0.0.1", "localhost", "192.168.55.1"):
         assert problems_with(["a"], {"a": address}, {"a": address}) == []
+
+
+def test_an_address_that_ssh_alone_uses_may_be_that_of_the_usb_port():
+    assert problems_with(["a", "b"], {"a": "10.0.0.1", "b": "10.0.0.2"}, {"a": "192.168.55.1", "b": "10.0.0.2"}) == []
+
+
+@pytest.mark.parametrize("interface", ["l4tbr0", "docker0", "br-0123456789ab", "usb0", "rndis0", "virbr0", "veth3f"])
+def test_networks_inside_a_board_are_known_by_the_names_of_their_interfaces(interface):
+    assert is_own_network(interface)
+
+
+@pytest.mark.parametrize("interface", ["eth0", "br0", "br-lan", "enx0050b6", "bond0", "usb", "wlan0", "lo"])
+def test_other_interfaces_reach_other_boards(interface):
+    assert not is_own_network(interface)
 
 
 def test_two_boards_cannot_share_an_address():

@@ -33,12 +33,13 @@ NEEDS = Needs(
     temperature_c=85.0,
     clock_error_s=1.0,
     port=12345,
-    mtu_bytes=1500,
+    mtu_bytes=1280,
     link_bit_per_s=10**9,
     throughput_fraction=0.8,
     round_trip_s=0.002,
     communication="ring",
 )
+ADDRESSES = {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "docker0": ["172.18.0.1"]}
 GOOD = {
     "release": R35,
     "l4t_package": "35.3.1-20230319081403",
@@ -61,7 +62,9 @@ GOOD = {
     "port": {"free": True, "pid": None, "command": None},
     "trainers": [],
     "routes": {"other": {"dev": "eth0", "wireless": False}},
-    "link": {"dev": "eth0", "mtu_bytes": 1500, "bit_per_s": 10**9, "duplex": "full"},
+    "addresses": ADDRESSES,
+    "own_address": {"given": "10.0.0.1", "address": "10.0.0.1"},
+    "link": {"dev": "eth0", "mtu_bytes": 1466, "bit_per_s": 10**9, "duplex": "full"},
     "sent_s": 100.0,
     "began_s": 100.1,
     "ended_s": 100.3,
@@ -108,6 +111,10 @@ OTHER_RUN = {"run_id": "one", "owner": "ann@desk", "since_s": GOOD["ended_s"] - 
 CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU kernels of NcclAllReduce"}
 
 
+def own(given, *resolved):
+    return {"own_address": {"given": given, "address": resolved[0] if resolved else given}}
+
+
 @pytest.mark.parametrize(
     ("gate", "severity", "changes", "wants", "says"),
     [
@@ -134,6 +141,13 @@ CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU ke
         ("board.port", "refuse", {"port": {**HELD, "pid": None}}, {}, "another account"),
         ("board.stale_trainer", "refuse", {"trainers": [TRAINER]}, {}, "pid 41"),
         ("board.clock", "refuse", {"clock_error_s": -3.25}, {}, "3.2 s behind"),
+        ("network.address", "refuse", own("10.9.9.9"), {}, "10.9.9.9 is on no interface"),
+        ("network.address", "refuse", own("orin-1", "10.9.9.9"), {}, "orin-1 (10.9.9.9 on the board) is on no"),
+        ("network.address", "refuse", own("orin-1", "127.0.1.1"), {}, "orin-1 (127.0.1.1 on the board) reaches the"),
+        ("network.address", "refuse", own("orin-1", None), {}, "orin-1 is a name that the board does not know"),
+        ("network.address", "refuse", own("172.18.0.1"), {}, "172.18.0.1 is on docker0, whose network"),
+        ("network.address", "warn", {"routes": {"b": {"dev": "eth1", "wireless": False}}}, {}, "eth1 leads to b"),
+        ("network.wired", "refuse", {"routes": {"b": {"dev": "docker0", "wireless": False}}}, {}, "docker0, the"),
         ("network.wired", "refuse", {"routes": {"other": None}}, {}, "no route to other"),
         ("network.wired", "refuse", {"routes": {"other": {"dev": "wlan0", "wireless": True}}}, {}, "wlan0 (wireless)"),
         (
@@ -143,7 +157,7 @@ CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU ke
             {},
             "address of other",
         ),
-        ("network.mtu", "refuse", {"link": {**GOOD["link"], "mtu_bytes": 1400}}, {}, "1400 bytes on eth0"),
+        ("network.mtu", "refuse", {"link": {**GOOD["link"], "mtu_bytes": 1200}}, {}, "1200 bytes on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "bit_per_s": 10**8}}, {}, "100 Mbit/s on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "duplex": "half"}}, {}, "half duplex"),
         ("collective.nccl", "refuse", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
@@ -172,6 +186,10 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         ({"temperature_c": None, "swap_used_bytes": None, "memory_available_bytes": None}, {}),
         ({"link": {"dev": "eth0", "mtu_bytes": 9000, "bit_per_s": None, "duplex": None}}, {}),
         ({"routes": {}, "link": None}, {"communication": "nccl"}),  # one board alone
+        ({"routes": {}, **own("10.9.9.9")}, {}),
+        (own("192.168.1.11"), {}),
+        (own("orin-1", "192.168.1.11"), {}),
+        ({**own("10.9.9.9"), "addresses": None}, {}),
         ({"nccl": {**CANNOT, "capable": True}}, {"communication": "nccl"}),
         ({"nccl": CANNOT}, {"communication": "auto"}),
         ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it
@@ -179,6 +197,11 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
 )
 def test_what_a_board_passes_with(changes, wants):
     assert judge({"a": {**GOOD, **changes}}, needs(**wants)) == []
+
+
+def test_a_board_without_the_address_is_told_with_those_that_it_has():
+    (finding,) = judge({"a": {**GOOD, **own("10.9.9.9")}}, NEEDS)
+    assert finding.remedy.endswith("in the inventory's hosts.yml: eth0 has 192.168.1.11, 10.0.0.1")
 
 
 # ---- boards against each other
@@ -194,6 +217,7 @@ def test_what_a_board_passes_with(changes, wants):
         ("symmetry.gpu_mask", {"gpu_mask": {"TPC_PG_MASK": "248"}}, "TPC_PG_MASK=248"),
         ("symmetry.jetpack", {"jetpack": "L4T 32.7.1"}, "L4T 32.7.1"),
         ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 9000}}, "9000"),
+        ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 1500}}, "1500"),
     ],
 )
 def test_the_board_that_differs_is_named(gate, changes, says):
@@ -335,6 +359,7 @@ def test_the_table_is_aligned_and_fits_a_terminal():
 def test_needs_are_the_roles_variables():
     defaults = yaml.safe_load((PROJECT / "roles/check/defaults/main.yml").read_text())
     assert {f"check_{name}" for name in vars(NEEDS)} <= set(defaults)
+    assert defaults["check_mtu_bytes"] <= 1466  # of an Orin's eth0
     tasks = yaml.safe_load((PROJECT / "roles/check/tasks/main.yml").read_text())
     said = next(task["vars"]["__check_said"] for task in tasks if "__check_said" in task.get("vars", {}))
     assert said["needs"].keys() == vars(NEEDS).keys()
@@ -377,6 +402,12 @@ def board(tmp_path, monkeypatch):
     """The files of a board; changes to them are what tests are about."""
     commands = {
         ("nvpmodel", "-q"): "NV Power Mode: MODE_30W\n2\n",
+        ("ip", "-4", "-oneline", "address"): (
+            "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n"
+            "2: eth0    inet 192.168.1.11/24 brd 192.168.1.255 scope global eth0\\       valid_lft forever\n"
+            "2: eth0    inet 10.0.0.1/24 scope global secondary eth0:1\\       valid_lft forever\n"
+            "7: tun0    inet 10.8.0.1 peer 10.8.0.2/32 scope global tun0\\       valid_lft forever\n"
+        ),
         ("ip", "-4", "-force", "-batch", "-"): (
             "local 10.0.0.9 dev lo src 10.0.0.9 uid 0\n    cache <local>\n"
             "10.0.0.2 via 10.0.0.254 dev wlan0 src 10.0.0.9 uid 0\n    cache\n"
@@ -433,6 +464,17 @@ def test_a_board_says_what_it_is(board):
     assert json.loads(json.dumps(said)) == said
 
 
+def test_a_board_says_on_which_interface_its_own_address_is(board):
+    write(board / "sys/class/net/eth0/mtu", "1466\n")
+    said = ask(board, peers={})
+    assert said["addresses"] == {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "tun0": ["10.8.0.1"]}
+    assert said["own_address"] == {"given": "10.0.0.1", "address": "10.0.0.1"}
+    assert (said["link"]["dev"], said["link"]["mtu_bytes"]) == ("eth0", 1466)
+    assert ask(board, peers={}, address="10.8.0.2")["link"] is None  # the other end's
+    named = ask(board, peers={}, address="no.such.host.invalid")
+    assert named["own_address"] == {"given": "no.such.host.invalid", "address": None} and named["link"] is None
+
+
 def test_routes_of_all_boards_are_asked_for_at_once(board):
     peers = {"b": "10.0.0.2", "itself": "10.0.0.9", "far": "10.9.9.9", "nameless": "no.such.host.invalid"}
     routes = ask(board, peers=peers)["routes"]
@@ -453,7 +495,18 @@ def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
 def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "_output", lambda *command, **_: None)
     said = ask(tmp_path)
-    for name in ("release", "module", "emulated", "venv", "power_mode", "gpu_mask", "temperature_c", "link", "nccl"):
+    for name in (
+        "release",
+        "module",
+        "emulated",
+        "venv",
+        "power_mode",
+        "gpu_mask",
+        "temperature_c",
+        "link",
+        "nccl",
+        "addresses",
+    ):
         assert said[name] is None, name
     assert said["routes"] == {"b": None}
 

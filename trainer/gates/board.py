@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from trainer.addresses import is_own_network
+
 REFUSE, WARN = "refuse", "warn"
 Facts = Dict[str, Any]  # what files/survey.py prints, and what report.py adds
 
@@ -151,6 +153,34 @@ def _clock(facts: Facts, needs: Needs) -> Iterator[Miss]:
         yield Miss(found, wanted, "set it with playbooks/provision.yml --tags clock")
 
 
+@_gate("network.address")
+def _address(facts: Facts, needs: Needs) -> Iterator[Miss]:
+    own, addresses = facts["own_address"], facts["addresses"]
+    if not facts["routes"] or addresses is None:
+        return  # nobody has to reach a board alone
+    dev = next((dev for dev, local in addresses.items() if own["address"] in local), None)
+    name = own["given"] if own["address"] in (own["given"], None) else f"{own['given']} ({own['address']} on the board)"
+    remedy = "correct its training_address in the inventory's hosts.yml"
+    if own["address"] is None:
+        found = f"{name} is a name that the board does not know"
+    elif own["address"].startswith("127."):
+        found = f"{name} reaches the board alone"
+        remedy = "its /etc/hosts has that for its name: give its IPv4 address as training_address in hosts.yml"
+    elif dev is None:
+        found = f"{name} is on no interface of the board"
+    elif is_own_network(dev):
+        found = f"{name} is on {dev}, whose network is the board's own"
+    else:
+        ways = {route["dev"]: peer for peer, route in facts["routes"].items() if route and not route["wireless"]}
+        for way in sorted(way for way in ways if way not in (dev, "lo") and not is_own_network(way)):
+            remedy = f"bytes are counted on {dev} alone: see ip route on the board"
+            yield Miss(f"on {dev}, but {way} leads to {ways[way]}", "one interface for both ways", remedy, WARN)
+        return
+    others = {other: local for other, local in addresses.items() if other != "lo" and not is_own_network(other)}
+    has = "; ".join(f"{other} has {', '.join(local)}" for other, local in others.items())
+    yield Miss(found, "an address of the board", f"{remedy}: {has or 'it has no other'}")
+
+
 @_gate("network.wired")
 def _wired(facts: Facts, needs: Needs) -> Iterator[Miss]:
     peers: Dict[Optional[Tuple[str, bool]], List[str]] = {}
@@ -163,6 +193,9 @@ def _wired(facts: Facts, needs: Needs) -> Iterator[Miss]:
         elif to[0] == "lo":
             remedy = "give each board a training_address of its own"
             yield Miss(f"has itself the address of {_several(names)}", "a wired interface", remedy)
+        elif is_own_network(to[0]):
+            remedy = f"the board takes {to[0]}'s network for theirs: give the boards addresses in another one"
+            yield Miss(f"{to[0]}, the board's own network, to {_several(names)}", "a wired interface", remedy)
         elif to[1]:
             remedy = f"sudo ip link set {to[0]} down, or playbooks/provision.yml --tags network"
             yield Miss(f"{to[0]} (wireless) to {_several(names)}", "a wired interface", remedy)
@@ -172,7 +205,7 @@ def _wired(facts: Facts, needs: Needs) -> Iterator[Miss]:
 def _mtu(facts: Facts, needs: Needs) -> Iterator[Miss]:
     mtu = (facts["link"] or {}).get("mtu_bytes") if facts["routes"] else None
     if mtu is not None and mtu < needs.mtu_bytes:
-        remedy = "set it with playbooks/provision.yml --tags network"
+        remedy = "set network_mtu to what the switch takes, then playbooks/provision.yml --tags network"
         yield Miss(f"{mtu} bytes on {facts['link']['dev']}", f"{needs.mtu_bytes} or more", remedy)
 
 

@@ -126,7 +126,7 @@ _SYMMETRY: Dict[str, Tuple[_Value, str]] = {
     ),
     "symmetry.mtu": (
         lambda facts: str(facts["link"]["mtu_bytes"]) if facts["link"] and facts["routes"] else None,
-        "playbooks/provision.yml --tags network on every board",
+        "set the same network_mtu for every board, such as 1466, then playbooks/provision.yml --tags network",
     ),
 }
 

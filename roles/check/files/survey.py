@@ -38,8 +38,9 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
     """All facts of this board; `root` is another folder in tests."""
     began_s = time.time()
     memory = _memory(root)
-    routes = _routes(request["peers"])
-    dev = next((route["dev"] for route in routes.values() if route), None) or _route_dev_of(request["address"])
+    routes, addresses = _routes(request["peers"]), _addresses()
+    own = {"given": request["address"], "address": _resolved(request["address"])}
+    dev = next((route["dev"] for route in routes.values() if route), None) or _dev_of(own["address"], addresses)
     return {
         "release": _text(root / "etc/nv_tegra_release"),
         "l4t_package": _output("dpkg-query", "--show", "--showformat=${Version}", "nvidia-l4t-core"),
@@ -58,6 +59,8 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "port": _port(request["port"], root / "proc"),
         "trainers": _trainers(root / "proc"),
         "routes": routes,
+        "addresses": addresses,
+        "own_address": own,
         "link": _link(root / "sys/class/net", dev),
         "sent_s": request["sent_s"],
         "began_s": began_s,
@@ -205,12 +208,20 @@ def _resolved(address: str) -> Optional[str]:
         return None
 
 
-def _route_dev_of(address: str) -> Optional[str]:
+def _addresses() -> Optional[Dict[str, List[str]]]:
+    """By interface its IPv4 addresses, also those beside its first one; None where the board does not tell."""
+    printed = _output("ip", "-4", "-oneline", "address")
+    if printed is None:
+        return None
+    found: Dict[str, List[str]] = {}
+    for dev, address in re.findall(r"^\d+: (\S+) +inet ([\d.]+)", printed, re.MULTILINE):
+        found.setdefault(dev, []).append(address)
+    return found
+
+
+def _dev_of(address: Optional[str], addresses: Optional[Dict[str, List[str]]]) -> Optional[str]:
     """The interface that has an address."""
-    for line in (_output("ip", "-4", "-oneline", "address") or "").splitlines():
-        if f" {address}/" in line:
-            return line.split()[1]
-    return None
+    return next((dev for dev, local in (addresses or {}).items() if address in local), None)
 
 
 def _is_wireless(dev: str) -> bool:

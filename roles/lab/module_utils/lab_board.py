@@ -141,7 +141,7 @@ def present(board: Board, check: bool) -> dict[str, Any]:
             prefix = ipaddress.ip_interface(board.address).network.prefixlen
             lab_link.connect(switch.pid, init.pid, board.host, prefix, rate_bit_per_s)
             if board.dress:
-                lab_link.connect_wireless(switch.pid, init.pid, board.host)
+                lab_link.connect_as_orin(switch.pid, init.pid, board.host)
     elif not all(lab_link.is_shaped(*end, rate_bit_per_s) for end in ends):
         actions.append("set the link rate")
         if not check:

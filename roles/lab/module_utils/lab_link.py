@@ -16,6 +16,9 @@ from .lab_processes import LabError, inside, run
 RATE = re.compile(r"(\d+(?:\.\d+)?)(bit|kbit|mbit|gbit)")
 UNITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 WIRELESS = "10.42.0.{}/24"  # NetworkManager's usual network for what is not wired
+# What every Orin has of its own, with the same address each: for a PC at its USB port, and for Docker's containers.
+OWN_NETWORKS = {"l4tbr0": "192.168.55.1/24", "docker0": "172.17.0.1/16"}
+ORIN_MTU = 1466  # bytes: of 1500 an Orin's driver keeps 34 for MACsec
 SLOWEST_BIT_PER_S = 10**6  # below this, ssh and Ansible's modules take minutes
 FASTEST_BIT_PER_S = 10**11
 # tc prints rates with four digits or more, so a reading can be this far off, relatively
@@ -92,8 +95,8 @@ def connect(switch: int, board: int, address: str, prefix: int, rate_bit_per_s: 
         shape(pid, device, rate_bit_per_s)
 
 
-def connect_wireless(switch: int, board: int, address: str) -> None:
-    """Gives a board a wlan0 that leads nowhere, in a network of its own."""
+def connect_as_orin(switch: int, board: int, address: str) -> None:
+    """Gives a board the MTU of an Orin, a wlan0 that leads nowhere, in a network of its own, and networks inside it."""
     name = port(address).replace("port", "air")
     host = ipaddress.ip_address(address).packed[-1]
     _ip(
@@ -101,7 +104,22 @@ def connect_wireless(switch: int, board: int, address: str) -> None:
         f"link add {name} type veth peer name wlan0 netns {board}",
         f"link set {name} up",
     )
-    _ip(board, f"address add {WIRELESS.format(host)} dev wlan0", "link set wlan0 up")
+    _ip(
+        board,
+        f"address add {WIRELESS.format(host)} dev wlan0",
+        "link set wlan0 up",
+        f"link set eth0 mtu {ORIN_MTU}",
+        *(
+            command
+            for bridge, own in OWN_NETWORKS.items()
+            if shaped_bit_per_s(board, bridge) is None
+            for command in (
+                f"link add {bridge} type bridge",
+                f"address add {own} dev {bridge}",
+                f"link set {bridge} up",
+            )
+        ),
+    )
 
 
 def wire_switch(switch: int, interface: str, address: str) -> None:

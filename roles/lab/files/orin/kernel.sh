@@ -12,9 +12,9 @@ mount --bind var/lib/cluster-kit/device-tree sys/firmware/devicetree/base
 mount -t overlay -o lowerdir=usr/lib/cluster-kit/devices:sys/devices devices sys/devices
 mount --bind var/lib/cluster-kit/gpu.0 sys/devices/gpu.0
 
-# Interfaces, with a speed as of a 1 Gbit/s switch, which a virtual cable lacks, and one without wires.
+# Interfaces, with a speed as of a 1 Gbit/s switch, which a virtual cable lacks, one without wires, and bridges.
 mount -t tmpfs -o mode=0755,size=256k interfaces sys/class/net
-for interface in eth0 wlan0; do
+for interface in eth0 wlan0 l4tbr0 docker0; do
   mkdir "sys/class/net/$interface"
   for attribute in sys/devices/virtual/net/lo/*; do
     attribute=${attribute##*/}

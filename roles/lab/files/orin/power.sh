@@ -15,7 +15,7 @@ while :; do
   nft flush ruleset
   for device in /proc/sys/net/ipv4/conf/*; do
     case ${device##*/} in
-      all | default | lo | eth0 | wlan0) ;;
+      all | default | lo | eth0 | wlan0 | l4tbr0 | docker0) ;;
       *) ip link delete "${device##*/}" ;;
     esac
   done
@@ -25,7 +25,7 @@ while :; do
 	link set wlan0 down
 	address flush dev eth0
 	address flush dev wlan0
-	link set eth0 mtu 1500
+	link set eth0 mtu 1466
 	link set wlan0 mtu 1500
 	address add $address dev eth0
 	address add $wireless dev wlan0
