@@ -266,6 +266,32 @@ def test_the_slow_direction_is_told_on_the_board_that_receives():
     assert found(unknown, measured=measured) == [("a", "network.latency", "warn")]
 
 
+@pytest.mark.parametrize(
+    ("link_bit_per_s", "bit_per_s", "severity", "wanted"),
+    [
+        (10**10, 0.79e9, "refuse", "80% of 1000 Mbit/s"),
+        (10**10, 1.7e9, "warn", "80% of 10000 Mbit/s"),
+        (10**10, 3.4e9, "warn", "80% of 10000 Mbit/s"),
+        (10**10, 8.1e9, None, None),
+        (2_500_000_000, 1.9e9, "warn", "80% of 2500 Mbit/s"),
+        (10**9, 0.81e9, None, None),
+        (10**9, 0.79e9, "refuse", "80% of 1000 Mbit/s"),
+    ],
+)
+def test_of_a_fast_link_a_gigabit_is_enough_and_less_than_its_own_rate_is_told(
+    link_bit_per_s, bit_per_s, severity, wanted
+):
+    fast = {**GOOD, "link": {**GOOD["link"], "bit_per_s": link_bit_per_s}}
+    measured = [{"from": "a", "to": "b", "bit_per_s": bit_per_s, "round_trip_s": 0.0011}]  # as Orins' pings take
+    findings = judge({"a": fast, "b": fast}, NEEDS, measured=measured)
+    told = [(f.gate, f.severity, f.wanted) for f in findings]
+    assert told == ([("network.throughput", severity, wanted)] if severity else [])
+    of_both = judge({"a": fast, "b": GOOD}, NEEDS, measured=measured)  # the slower end's rate counts
+    assert [f.severity for f in of_both] == (["refuse"] if bit_per_s < 0.8e9 else [])
+    asked = judge({"a": fast, "b": fast}, needs(link_bit_per_s=link_bit_per_s), measured=measured)
+    assert [f.severity for f in asked] == (["refuse"] if severity else [])  # a faster one was asked for
+
+
 def test_boards_that_cannot_connect_are_told():
     measured = [{"from": "a", "to": "b", "error": "Connection refused"}]
     (finding,) = judge({"a": GOOD, "b": GOOD}, NEEDS, measured=measured)

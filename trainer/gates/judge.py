@@ -9,7 +9,10 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from trainer.config import ConfigError
 from trainer.gates import board
-from trainer.gates.board import WARN, Facts, Miss, Needs, is_jetson, rate
+from trainer.gates.board import REFUSE, WARN, Facts, Miss, Needs, is_jetson, rate
+
+# Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
+ENOUGH_BIT_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,19 @@ def _between(
             continue
         rates = [_link_rate(boards[end]) for end in (name, other)]
         least = min(rate for rate in rates if rate) if all(rates) else None
-        if least and record["bit_per_s"] < needs.throughput_fraction * least:
-            wanted = f"{needs.throughput_fraction:.0%} of {rate(least)}"
+        enough = min(least or 0, max(needs.link_bit_per_s, ENOUGH_BIT_PER_S))
+        if record["bit_per_s"] < needs.throughput_fraction * (least or 0):
+            refused = record["bit_per_s"] < needs.throughput_fraction * enough
+            wanted = f"{needs.throughput_fraction:.0%} of {rate(enough if refused else least or 0)}"
             remedy = "try another cable and switch port; is there other traffic?"
-            yield name, "network.throughput", Miss(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy)
+            if not refused:
+                remedy = "to be expected of one connection over a link this fast; all boards get what the slowest gets"
+            severity = REFUSE if refused else WARN
+            yield (
+                name,
+                "network.throughput",
+                Miss(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy, severity),
+            )
         if record["round_trip_s"] > needs.round_trip_s:
             found = f"{record['round_trip_s'] * 1e3:.2f} ms to {other}"
             remedy = "is there other traffic, or more than one switch between them?"
