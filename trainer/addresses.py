@@ -68,6 +68,19 @@ def problems_with(boards: Sequence[str], training: Mapping[str, Any], ssh: Mappi
     ]
 
 
+def peer_faults(addresses: Sequence[Any]) -> List[str]:
+    """A sentence for each of these that a firewall cannot let in: what is no address, and what no board has alone."""
+    faults = []
+    for address in addresses:
+        fault = None if _is_plain_ipv6(address) else _fault(address) or _useless(str(address), len(addresses) == 1)
+        if not fault and not re.fullmatch("[0-9.]+|.*:.*", str(address)):
+            fault = (
+                "it is a name, and a packet has addresses, no names; give those boards a training_address in numbers"
+            )
+        faults += [f"{address!r}: {fault}"] if fault else []
+    return faults
+
+
 def is_own_network(interface: str) -> bool:
     """Whether the network of this interface is a board's own (Docker's, its USB port's), and reaches no board."""
     return bool(_OWN_NETWORK.fullmatch(interface))
@@ -136,6 +149,13 @@ def _useless(address: str, alone: bool) -> Optional[str]:
     if number.is_multicast or number.is_reserved:  # 255.255.255.255, too
         return "it is a multicast, broadcast or reserved address; give the board's own"
     return None
+
+
+def _is_plain_ipv6(address: Any) -> bool:
+    try:
+        return isinstance(address, str) and "%" not in address and not ipaddress.IPv6Address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_ipv6(address: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.addresses import is_own_network, problems_with
+from trainer.addresses import is_own_network, peer_faults, problems_with
 
 
 def told(address, board="b") -> list[str]:
@@ -84,6 +84,26 @@ def test_a_single_board_may_be_this_machine():
 
 def test_an_address_that_ssh_alone_uses_may_be_that_of_the_usb_port():
     assert problems_with(["a", "b"], {"a": "10.0.0.1", "b": "10.0.0.2"}, {"a": "192.168.55.1", "b": "10.0.0.2"}) == []
+
+
+def test_a_firewall_takes_addresses_alone_and_tells_of_all_others():
+    assert peer_faults(["192.168.1.11", "10.0.0.2", "fd00::12"]) == peer_faults(["127.0.0.1"]) == []
+    wrong = {
+        "1.2.3.4:22": "it has a port",
+        "1.2.3.4/24": "it has a prefix length",
+        "1.2.3.456": "its part 456 is above 255",
+        "[fd00::12]:22": "it is an IPv6 address",
+        "fe80::1%eth0": "it is an IPv6 address",
+        "orin-2": "it is a name, and a packet has addresses, no names",
+        "face": "it is a name",
+        "": "it is empty",
+        "192.168.55.1": "every Jetson has that itself",
+        "::1": "it is an IPv6 address",
+    }
+    faults = peer_faults(["192.168.1.11", *wrong])
+    assert len(faults) == len(wrong)
+    for fault, (address, told) in zip(faults, wrong.items(), strict=True):
+        assert fault.startswith(f"{address!r}: {told}"), fault
 
 
 @pytest.mark.parametrize("interface", ["l4tbr0", "docker0", "br-0123456789ab", "usb0", "rndis0", "virbr0", "veth3f"])
