@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
+CYCLE = "ip link set eth0 down; ip link set dev eth0 mtu 1400; ip link set eth0 up"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 UNIT = """\
 [Service]
@@ -164,7 +165,9 @@ class TestServices:
     def test_a_unit_is_enabled_started_and_starts_again_at_boot(self, orins: Lab) -> None:
         orins.ssh(1, f"cat > /etc/systemd/system/example.service <<'END'\n{UNIT}END", user="root")
         orins.ssh(1, "echo 'table inet example { }' > /etc/example.nft; echo kept > /root/kept", user="root")
-        orins.ssh(1, "nft add table inet lost; touch /tmp/lost; ip link set eth0 mtu 1400", user="root")
+        orins.ssh(1, "nft add table inet lost; touch /tmp/lost", user="root")
+        busy, mtu = orins.root(1, f"ip link set eth0 mtu 1400; {CYCLE}; cat /sys/class/net/eth0/mtu").splitlines()
+        assert (busy, mtu) == ("RTNETLINK answers: Device or resource busy", "1366")
         orins.root(1, "systemctl daemon-reload; systemctl enable example; systemctl start example")
         tables = "table inet example\ntable inet lost"
         assert sorted(orins.ssh(1, "nft list tables", user="root").splitlines()) == tables.splitlines()

@@ -26,17 +26,29 @@ MOUNTED = {
     "python_env_wheels": "",
     "nccl_python": "/opt/cluster-kit/venv/bin/python",
 }
-# A stand-in for NetworkManager's, with the few words that the role needs; it keeps the MTU for later in a file.
-NMCLI = """\
-#!/bin/sh
-case "$*" in
-  *"GENERAL.CON-UUID device show eth0") echo 7d0c-uuid ;;
-  *"802-3-ethernet.mtu connection show uuid 7d0c-uuid") cat /root/mtu 2>/dev/null || echo auto ;;
-  "connection modify uuid 7d0c-uuid 802-3-ethernet.mtu 0") rm -f /root/mtu ;;
-  "connection modify uuid 7d0c-uuid 802-3-ethernet.mtu "*) echo "$6" >/root/mtu ;;
-  *) echo "Error: $*" >&2; exit 2 ;;
-esac
+# What the role changes for an MTU.
+STATE = """\
+cat /sys/class/net/eth0/mtu; ls /etc/systemd/network /var/lib/cluster-kit/*.json /var/lib/cluster-kit/mtu*
+ip -4 route
 """
+UUID = "5f1a76c4-2c5b-3d4e-9d51-61e0a1b0a3a1"  # of the one connection that the boards' nmcli knows
+# For as long as the board has that MTU, and no longer.
+CUT_OFF = """\
+setsid -f sh -c '
+mtu=/sys/class/net/eth0/mtu
+until grep -q 1350 $mtu; do sleep 0.02; done
+nft "table inet cut { chain input { type filter hook input priority -10; iif eth0 drop; }; }"
+while grep -q 1350 $mtu; do sleep 0.02; done
+nft delete table inet cut
+' >/dev/null 2>&1 </dev/null
+"""
+
+
+def changed_at_boot(lab: Lab, board: int) -> str:
+    """Reboots a board, and returns the MTU that it has then."""
+    rebooted = lab.ansible("ansible", f"board-{board}", "--become", "-m", "ansible.builtin.reboot")
+    assert rebooted.ok, rebooted.output
+    return lab.root(board, "cat /sys/class/net/eth0/mtu")
 
 
 class Provisioning:
@@ -166,19 +178,54 @@ class TestNetwork:
         assert "network_speed_mbit=10000" in outcome.told["board-1"]
         assert "does not know its link's speed" in outcome.output
 
-    def test_an_mtu_is_set_by_networkmanager_and_given_back(self, provision: Provisioning) -> None:
-        lab = provision.lab
-        lab.root(1, f"cat >/usr/local/bin/nmcli <<'END'\n{NMCLI}END\nchmod 755 /usr/local/bin/nmcli")
+    def test_an_mtu_is_set_while_the_link_is_down_and_given_back(self, provision: Provisioning) -> None:
+        lab, link_file = provision.lab, "/etc/systemd/network/10-cluster-kit.link"
+        kept = f"cat /sys/class/net/eth0/mtu; nmcli --get-values 802-3-ethernet.mtu connection show uuid {UUID}"
+        lab.root(2, "mv /usr/bin/nmcli /usr/bin/nmcli.away")
+        lab.root(1, f"ip route add 10.99.0.0/24 via {lab.network}.1")
         try:
+            assert "busy" in lab.root(1, "ip link set eth0 mtu 1400")
             outcome = provision("network", {"network_mtu": 1400}, {"network_mtu": 1400})
             assert "NetworkManager (nmcli)" in outcome.told["board-2"]
             assert "leave network_mtu empty" in outcome.told["board-2"]
             assert set(outcome.told) == {"board-2"}
-            assert lab.root(1, "cat /sys/class/net/eth0/mtu /root/mtu") == "1400\n1400"
+            assert lab.root(1, kept) == "1400\n1400"
+            assert f"via {lab.network}.1" in lab.root(1, "ip route show 10.99.0.0/24")
+            mac = lab.root(1, "cat /sys/class/net/eth0/address")
+            written = lab.root(1, f"cat {link_file}")
+            assert f"[Match]\nPermanentMACAddress={mac}\n" in written
+            assert "NamePolicy=keep kernel" in written and written.endswith("MTUBytes=1434")  # the driver keeps 34
             assert provision.done("network", {"network_mtu": 1400}).changed == 0
+            preview = lab.play("restore", "--tags", "network", "--limit", "board-1", "--check", "--diff")
+            assert preview.changes["board-1"] == 1 and "+mtu 1466" in preview.output, preview.output
             provision.done("network", {"network_mtu": 1300})
+            assert changed_at_boot(lab, 1) == "1300"
+            assert provision.done("network", {"network_mtu": 1300}).changed == 0
             restored = lab.play("restore", "--tags", "network", "--limit", "board-1")  # not to 1400
             assert restored.ok, restored.output
-            assert lab.root(1, "cat /sys/class/net/eth0/mtu; ls /root/mtu 2>/dev/null") == "1466"
+            assert lab.root(1, f"{kept}; ls {link_file} 2>/dev/null") == "1466\nauto"
+            assert changed_at_boot(lab, 1) == "1466"
         finally:
-            lab.root(1, "rm -f /usr/local/bin/nmcli /root/mtu")
+            lab.root(2, "mv /usr/bin/nmcli.away /usr/bin/nmcli")
+            lab.root(1, "ip route delete 10.99.0.0/24")  # a reboot did, if it got there
+
+    def test_an_mtu_with_which_a_board_is_not_reached_is_taken_back(self, provision: Provisioning) -> None:
+        """A switch that takes no other MTU: while board 1 has that, nothing of it gets through."""
+        lab = provision.lab
+        lab.root(1, CUT_OFF)
+        before = lab.root(1, STATE)
+        outcome = provision("network", {"network_mtu": 1350, "network_confirm_s": 8}, {"network_mtu": 1350})
+        assert set(outcome.told) == {"board-1"}, outcome.output
+        assert "with an MTU of 1350 bytes this board was not reached for 8 s" in outcome.told["board-1"]
+        assert "eth0 has 1466 again" in outcome.told["board-1"]
+        assert lab.root(1, STATE) == before and "1466" in before
+        assert lab.root(2, "cat /sys/class/net/eth0/mtu") == "1350"
+        restored = lab.play("restore", "--tags", "network")
+        assert restored.ok and restored.changes == {"board-1": 0, "board-2": 1}, restored.output
+
+    def test_an_mtu_that_the_driver_refuses_changes_nothing(self, provision: Provisioning) -> None:
+        lab = provision.lab
+        before = lab.root(1, STATE)
+        outcome = provision("network", {"network_mtu": 99999}, {"network_mtu": 1200})
+        assert "mtu 99999' failed" in outcome.told["board-1"] and "1280 bytes or more" in outcome.told["board-2"]
+        assert lab.root(1, STATE) == before

@@ -3,6 +3,7 @@ into the upper layer of its overlay. A dress is a folder:
 
     bin/ sbin/      programs, installed without their suffix in /usr/bin and /usr/sbin
     units/          all the services that the board has, as systemd's unit files
+    network/        how systemd sets up interfaces
     etc/            below /etc
     device-tree/    what the kernel shows in /sys/firmware/devicetree/base
     devices/        what it shows in /sys/devices; gpu.0 can be written
@@ -35,6 +36,7 @@ OWN = (  # nothing of this machine's is in them
     "/etc/systemd",
     "/var/lib/apt",
     "/var/lib/dpkg/info",
+    "/usr/lib/systemd/network",
     "/var/lib/nvpmodel",
     "/var/cache/apt",
 )
@@ -72,6 +74,7 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     for empty in ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial"):
         layer.folder(empty)
     _copy(layer, files / "units", UNITS)
+    _copy(layer, files / "network", "/usr/lib/systemd/network")
     _copy(layer, files / "etc", "/etc")
     _copy(layer, files / "device-tree", f"{STATE}/device-tree")
     _copy(layer, files / "devices/gpu.0", f"{STATE}/gpu.0")

@@ -6,5 +6,6 @@ while [ $attempt -lt 200 ] && ! ip -oneline -4 address show | grep -q eth0; do
   attempt=$((attempt + 1)) # when the board is new, the cable comes a moment later
   sleep 0.05
 done
+udevadm trigger --action=add --subsystem-match=net
 systemctl default
 exec sleep infinity

@@ -24,6 +24,8 @@ for interface in eth0 wlan0 l4tbr0 docker0; do
     esac
   done
 done
+rm sys/class/net/eth0/addr_assign_type
+echo 0 >sys/class/net/eth0/addr_assign_type # its address is its own
 ln -s ../../devices/virtual/net/lo sys/class/net/lo
 echo 1000 >sys/class/net/eth0/speed
 echo full >sys/class/net/eth0/duplex

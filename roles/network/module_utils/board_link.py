@@ -1,0 +1,39 @@
+"""What the kernel and the board's programs say of an interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+NET = Path("/sys/class/net")
+
+
+class LinkError(Exception):
+    """What is wrong, and the remedy."""
+
+
+def read(path: Path, default: str) -> str:
+    """Returns what a file of the kernel's says."""
+    try:
+        return path.read_text().strip() or default
+    except OSError:  # the driver does not know, or the interface is down
+        return default
+
+
+def mtu_of(name: str) -> int:
+    """Returns the MTU that the interface has now, in bytes; 0 where there is no such interface."""
+    return int(read(NET / name / "mtu", "0"))
+
+
+def must(module: AnsibleModule, *arguments: str, **options: Any) -> Any:
+    """Returns what a command prints.
+
+    Raises:
+        LinkError: it failed.
+    """
+    code, out, errors = module.run_command(list(arguments), **options)
+    if code:
+        raise LinkError(f"'{' '.join(arguments)}' failed: {(errors or out).strip()}; try it on the board")
+    return out
