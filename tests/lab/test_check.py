@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,17 @@ printf '#!/bin/sh\\nPYTHONPATH=/srv/other/site exec /usr/bin/python3 "$@"\\n' > 
 chmod 755 /srv/other/python
 """
 
+# Mounts a folder of this machine on a board: by its descriptor, since a board sees no path of this machine.
+MOUNT = """\
+import ctypes, os, sys
+kernel = ctypes.CDLL(None, use_errno=True)
+OPEN_TREE, MOVE_MOUNT, HERE, CLONE, FROM_DESCRIPTOR = 428, 429, -100, 1, 4
+tree = kernel.syscall(OPEN_TREE, HERE, sys.argv[1].encode(), CLONE)
+kernel.setns(os.open(f"/proc/{sys.argv[2]}/ns/mnt", os.O_RDONLY), 0)
+os.makedirs(sys.argv[3])
+sys.exit(kernel.syscall(MOVE_MOUNT, tree, b"", HERE, sys.argv[3].encode(), FROM_DESCRIPTOR) and ctypes.get_errno())
+"""
+PYTHON = "/opt/cluster-kit/venv/bin/python"
 MASK = "echo 248 > /sys/devices/gpu.0/tpc_pg_mask"
 
 
@@ -105,6 +117,23 @@ def test_a_training_address_must_be_on_an_interface_of_its_board(lab: Lab) -> No
         for board in (1, 2):
             (lab.inventory / f"host_vars/board-{board}.json").unlink()
         lab.root(1, f"ip address delete {second}/24 dev eth0")
+
+
+def test_boards_that_share_the_kits_folder_are_refused_by_name(lab: Lab, tmp_path: Path) -> None:
+    for board, folder in ((1, "same"), (2, "same"), (3, "other")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        mount = [sys.executable, "-c", MOUNT, str(tmp_path / folder), str(lab.init(board)), "/srv/kits"]
+        subprocess.run(mount, check=True)
+    try:
+        outcome = check(lab, 1, 2, 3, kit_home="/srv/kits/kit", check_python=PYTHON, check_measure_network=False)
+        assert not outcome.ok and "that of board-1, too" in row(outcome, "board-2", "board.home"), outcome.output
+        assert outcome.output.count("board.home") == 1
+        assert list((tmp_path / "same").iterdir()) == []
+        apart = check(lab, 1, 3, kit_home="/srv/kits/kit", check_python=PYTHON, check_measure_network=False)
+        assert apart.ok, apart.output
+    finally:
+        for board in (1, 2, 3):
+            lab.root(board, "umount /srv/kits")
 
 
 def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:

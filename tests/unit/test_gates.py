@@ -49,6 +49,16 @@ GOOD = {
     "nccl": None,
     "clock": None,
     "venv": {"python": "3.8.10", "tensorflow": "2.12.0+nv23.5"},
+    "home": {
+        "path": "/opt/cluster-kit",
+        "missing": "",
+        "kind": "ext4",
+        "source": "/dev/mmcblk0p1",
+        "inside": "/opt/cluster-kit",
+        "device": 45825,
+        "inode": 131_074,
+        "changed_ns": 1_700_000_000_123_456_789,
+    },
     "disk_free_bytes": 20 * 10**9,
     "memory_available_bytes": 28 * 10**9,
     "swap_used_bytes": 0,
@@ -77,6 +87,7 @@ EMULATED = {
     "jetpack": None,
     "module": None,
     "emulated": {"emulated": True, "link_rate_bit_per_s": 10**8},
+    "home": None,
     "power_mode": None,
     "power_mode_id": None,
     "gpu_mask": None,
@@ -299,6 +310,50 @@ def test_boards_that_cannot_connect_are_told():
     assert "Connection refused" in finding.found and "12345" in finding.remedy
 
 
+NFS = {"path": "/mnt/kit", "kind": "nfs4", "source": "nas:/kit", "inside": "/", "inode": 7}
+
+
+def at_home(facts=GOOD, **changes):
+    return {**facts, "home": {**GOOD["home"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (at_home(**NFS), at_home(**NFS)),
+        (at_home(**NFS), at_home(**{**NFS, "changed_ns": 8})),  # as a board remembers it
+        (at_home(**NFS), at_home(**{**NFS, "source": "192.168.1.5:/kit"})),
+        (at_home(**{**NFS, "kind": "fuse.sshfs", "inode": 1}), at_home(**{**NFS, "kind": "fuse.sshfs", "inode": 9})),
+        (at_home(**{**NFS, "missing": "a/b", "inside": "/a/b"}), at_home(**{**NFS, "missing": "b", "inside": "/a/b"})),
+        (at_home(EMULATED, device=71), at_home(EMULATED, device=71, kind="overlay")),
+    ],
+)
+def test_boards_with_one_folder_for_the_kit_are_told(first, second):
+    third = at_home(inode=5)
+    (finding,) = [f for f in judge({"a": first, "c": third, "b": second}, NEEDS) if f.gate != "symmetry.module"]
+    assert (finding.board, finding.gate, finding.severity) == ("b", "board.home", "refuse")
+    assert finding.found.endswith(" is that of a, too") and second["home"]["path"] in finding.found
+    assert "on the board's own disk" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (GOOD, GOOD),  # flashed alike
+        (at_home(**NFS), at_home(**{**NFS, "source": "nas:/other", "changed_ns": 8})),
+        (at_home(**{**NFS, "inside": "/a"}), at_home(**{**NFS, "inside": "/b", "inode": 8})),
+        (at_home(**{**NFS, "missing": "a", "inside": "/a"}), at_home(**{**NFS, "missing": "b", "inside": "/b"})),
+        (at_home(**NFS), GOOD),
+        (at_home(kind=None, source=None, inside=None), at_home(kind=None, source=None, inside=None)),
+        (at_home(EMULATED, device=71), at_home(EMULATED, device=72)),
+        (EMULATED, EMULATED),
+        (at_home(EMULATED, device=71), at_home(EMULATED, device=71, inode=5)),
+    ],
+)
+def test_boards_with_a_folder_each_pass(first, second):
+    assert not any(finding.gate == "board.home" for finding in judge({"a": first, "b": second}, NEEDS))
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
 def test_pairs_are_all_of_few_boards_and_a_ring_of_more(count):
     names = [f"board-{n}" for n in range(count)]
@@ -499,6 +554,27 @@ def test_a_board_says_on_which_interface_its_own_address_is(board):
     assert ask(board, peers={}, address="10.8.0.2")["link"] is None  # the other end's
     named = ask(board, peers={}, address="no.such.host.invalid")
     assert named["own_address"] == {"given": "no.such.host.invalid", "address": None} and named["link"] is None
+
+
+def test_a_board_says_where_the_kits_folder_is(board):
+    home = board / "mnt of all/kit"
+    write(
+        board / "proc/self/mountinfo",
+        "22 1 179:1 / / rw,relatime - ext4 /dev/mmcblk0p1 rw\n"
+        f"40 22 0:51 /boards {board}/mnt\\040of\\040all rw shared:3 - nfs4 nas:/export rw,vers=4.2\n"
+        f"41 22 0:52 / {board}/mnt rw - tmpfs tmpfs rw\n",
+    )
+    (board / "mnt of all").mkdir()
+    said = ask(board, home=str(home))["home"]
+    assert (said["kind"], said["source"], said["inside"]) == ("nfs4", "nas:/export", "/boards/kit")
+    assert (said["path"], said["missing"], said["inode"]) == (str(home), "kit", (board / "mnt of all").stat().st_ino)
+    home.mkdir()
+    (board / "link").symlink_to(home)
+    linked = ask(board, home=str(board / "link"))["home"]
+    assert (linked["missing"], linked["inside"], linked["inode"]) == ("", "/boards/kit", home.stat().st_ino)
+    assert list(home.iterdir()) == []
+    elsewhere = ask(board)["home"]
+    assert (elsewhere["kind"], elsewhere["inside"]) == ("ext4", str(board))
 
 
 def test_routes_of_all_boards_are_asked_for_at_once(board):

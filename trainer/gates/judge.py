@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -13,6 +14,7 @@ from trainer.gates.board import REFUSE, WARN, Facts, Miss, Needs, is_jetson, rat
 
 # Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
 ENOUGH_BIT_PER_S = 1_000_000_000
+_OVER_A_NETWORK = r"nfs4?|cifs|smb3|smbfs|ceph|lustre|beegfs|afs|9p|virtiofs|gfs2|ocfs2|fuse[.].+"  # as mounts say
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def judge(
     ]
     for gate, check in board.GATES.items():
         found += [(name, gate, miss) for name, facts in answered.items() for miss in check(facts, needs)]
+    found += _with_one_folder(answered)
     found += _between(answered, needs, measured)
     for gate, (of, remedy) in _SYMMETRY.items():
         own = gate.replace("symmetry.", "board.")  # a board that this gate refuses is not told twice
@@ -73,6 +76,36 @@ def _unreachable(name: str, facts: Facts) -> Miss:
 
 
 # ---- boards against each other
+
+
+def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[Tuple[str, str, Miss]]:
+    """Boards whose kit_home is the folder of another one, on which each would remove what the other has written."""
+    names = list(boards)
+    for rank, name in enumerate(names):
+        other = next((other for other in names[:rank] if _is_one_folder(boards[name], boards[other])), None)
+        if other:
+            home = boards[name]["home"]
+            remedy = (
+                f"give kit_home a path on the board's own disk, or mount another folder on each board at {home['path']}"
+            )
+            found = f"{home['path']} ({home['source']}, {home['kind']}) is that of {other}, too"
+            yield name, "board.home", Miss(found, "a folder of its own", remedy)
+
+
+def _is_one_folder(first: Facts, second: Facts) -> bool:
+    one, other = first["home"], second["home"]
+    same: Tuple[str, ...]
+    if not one or not other:
+        return False
+    if first["emulated"] and second["emulated"]:  # of one kernel, whose devices have one number each
+        same = ("device", "inode", "missing")
+    elif not all(re.fullmatch(_OVER_A_NETWORK, home["kind"] or "") for home in (one, other)):
+        return False  # boards that were flashed alike have the same numbers
+    elif one["source"] == other["source"]:
+        same = ("inside",)
+    else:  # one server may have several names
+        same = ("inode", "changed_ns", "missing")
+    return all(one[key] == other[key] for key in same)
 
 
 def _between(
@@ -144,6 +177,7 @@ _SYMMETRY: Dict[str, Tuple[_Value, str]] = {
 
 GATES = (
     "board.reachable",
+    "board.home",
     *board.GATES,
     "network.throughput",
     "network.latency",

@@ -8,6 +8,7 @@ sent_s (the controller's clock).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -49,6 +50,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "nccl": _object(Path(request["home"], "nccl.json")),
         "clock": _object(Path(request["home"], "clock.json")),
         "venv": _venv(request["python"]),
+        "home": _home(Path(request["home"]), root / "proc/self/mountinfo"),
         "disk_free_bytes": _disk_free(Path(request["home"])),
         "memory_available_bytes": memory.get("MemAvailable"),
         "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapFree" in memory else None,
@@ -115,6 +117,38 @@ def _disk_free(folder: Path) -> Optional[int]:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(str(folder)).free
+
+
+def _home(home: Path, mounts: Path) -> Optional[Dict[str, Any]]:
+    """By what two boards that have one folder are told; one that is not there yet counts by where it would be."""
+    here = Path(os.path.realpath(str(home)))
+    missing: List[str] = []
+    try:
+        while not here.exists():
+            missing.insert(0, here.name)
+            here = here.parent
+        with contextlib.suppress(PermissionError):
+            os.close(os.open(str(here), os.O_RDONLY))  # over a network, asks the server anew
+        found = here.stat()
+    except OSError:
+        return None
+    source = kind = inside = None
+    for line in (_text(mounts) or "").splitlines():
+        before, _, after = line.partition(" - ")
+        root, point = (re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), text) for text in before.split()[3:5])
+        if here == Path(point) or Path(point) in here.parents:  # a later mount lies over those before it
+            kind, source = after.split()[:2]
+            inside = str(Path(root, here.relative_to(point), *missing))
+    return {
+        "path": str(home),
+        "missing": "/".join(missing),
+        "kind": kind,
+        "source": source,
+        "inside": inside,
+        "device": found.st_dev,
+        "inode": found.st_ino,
+        "changed_ns": found.st_ctime_ns,
+    }
 
 
 def _memory(root: Path) -> Dict[str, int]:
