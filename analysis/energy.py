@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.wallmeter import readings
-from trainer.tegrastats import summed_rails
+from trainer.tegrastats import hottest_c, summed_rails
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,12 +28,12 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     `samples` are those of telemetry.jsonl, `records` those of events.jsonl. rails: those that were summed; energy_j and
     mean_power_mw: null where the board has no such sensor, or where the run was resumed (what the attempts before took
     is not in these samples); idle_power_mw: the mean before the trainer began; energy_above_idle_j: what training took
-    on top of that; images: that this board trained on; temperature_max_c: of the hottest sensor.
+    on top of that; images: that this board trained on; temperature_max_c: of the hottest sensor that measures heat.
     """
     start, end = training(records) or (0.0, 0.0)
     first, last = _recorded(records) or (0.0, 0.0)
     inside = [sample for sample in samples if first <= sample["time_s"] <= last]
-    hottest = [max(found) for sample in inside if (found := _numbers(sample["temperature_c"]).values())]
+    hottest = [celsius for it in inside if (celsius := hottest_c(_numbers(it["temperature_c"]))) is not None]
     powered = [(it, power) for it, power in zip(samples, module_power_w(samples), strict=True) if power is not None]
     idle = [power for sample, power in powered if sample["idle"]]
     idle_w = statistics.fmean(idle) if idle else None
@@ -120,7 +120,9 @@ def _recorded(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | Non
 
 
 def _rails(samples: Sequence[Mapping[str, Any]]) -> list[str]:
-    return summed_rails(next((sample["power_mw"] for sample in samples if sample["power_mw"]), {}))
+    # of all samples: from a line that was cut it would be the sum of a part
+    named = [sample["power_mw"] for sample in samples if isinstance(sample["power_mw"], Mapping)]
+    return summed_rails({rail for power in named for rail in power})
 
 
 def _numbers(sensors: Any) -> dict[str, float]:

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from trainer import sysfs
+
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
 _RELEASE = Path("/etc/nv_tegra_release")
 _MODULE = Path("/sys/firmware/devicetree/base/compatible")  # what /proc/device-tree links to
@@ -28,8 +30,8 @@ def gather(interface: Optional[str]) -> Dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
         "tensorflow": tensorflow_version(),
-        "jetpack": jetpack(_text(_RELEASE), l4t_package()),
-        "module": (_text(_MODULE) or "").partition("\0")[0] or None,
+        "jetpack": jetpack(sysfs.text(_RELEASE), l4t_package()),
+        "module": (sysfs.text(_MODULE) or "").partition("\0")[0] or None,
         "interface": interface,
         "emulated": bool(emulated.get("emulated")),
         "link_rate_bit_per_s": emulated.get("link_rate_bit_per_s", _link_rate(interface)),
@@ -72,20 +74,13 @@ def l4t_package() -> Optional[str]:
 
 
 def _link_rate(interface: Optional[str]) -> Optional[int]:
-    speed = _text(Path(f"/sys/class/net/{interface}/speed"))  # Mbit/s, -1 where the driver does not know
-    return int(speed) * 1_000_000 if speed and int(speed) > 0 else None
-
-
-def _text(path: Path) -> Optional[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
+    speed = sysfs.number(Path(f"/sys/class/net/{interface}/speed"))  # Mbit/s, -1 where the driver does not know
+    return speed * 1_000_000 if speed and speed > 0 else None
 
 
 def _json(path: Path) -> Dict[str, Any]:
     try:
-        value = json.loads(_text(path) or "{}")
+        value = json.loads(sysfs.text(path) or "{}")
     except ValueError:
         value = {}
     return value if isinstance(value, dict) else {}

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Collection, Dict, List, Optional
+from typing import Collection, Dict, List, Mapping, Optional
 
-_OFF_C = -256.0  # what a sensor that is switched off shows
+OFF_C = -256.0  # what a sensor that is switched off shows
+# what PMICs show, in sysfs too, while they are well: the kernel's max77620_thermal.c, which knows 120 and 140 C as well
+_PMIC_C = 100.0
 _MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
 _CORES = re.compile(r"\bCPU \[([^\]]*)\]")
 _GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
-_TEMPERATURE = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C\b")
-_RAIL = re.compile(r"\b([A-Z]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)")  # now/mean since its start
+_TEMPERATURE = re.compile(r"(?<![\w-])([\w-]+)@(-?\d+(?:\.\d+)?)C\b")
+# now/mean since its start, and on Thor the peak; below zero where nothing flows and the sensor has an offset
+_RAIL = re.compile(r"\b([A-Z]\w*) (-?\d+)(?:mW)?(?:/-?\d+(?:mW)?){1,2}(?= |$)")
 # rails that all power of a module goes through; the others are parts of them
 _INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
+# modules whose input has no sensor: all power goes through these rails, each of them beside the others
+_SIDE_BY_SIDE = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
+_FED_FROM = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}  # NVIDIA's guide on power modelling of AGX Orin
 _NO_RAILS = ("NC", "RAM", "IRAM", "SWAP")  # not connected; what a line that is cut may look like
 
 
@@ -42,12 +51,29 @@ def parse(line: str) -> Reading:
         memory_bytes=int(memory[1]) * 2**20 if memory else None,
         cpu_load=sum(loads) / len(loads) if loads else None,
         gpu_load=int(gpu[1]) / 100 if gpu else None,
-        temperature_c={name: celsius for name, celsius in temperatures.items() if celsius > _OFF_C},
+        temperature_c={name: celsius for name, celsius in temperatures.items() if celsius > OFF_C},
         power_mw={name: int(now) for name, now in _RAIL.findall(line) if name not in _NO_RAILS},
     )
 
 
 def summed_rails(rails: Collection[str]) -> List[str]:
-    """The rails whose sum is the module's power: the one at its input where there is one, else all of them."""
-    inputs = [rail for rail in _INPUTS if rail in rails]
-    return inputs[:1] or sorted(rails)
+    """The rails whose sum is the module's power, no part of it twice.
+
+    The one at its input where there is one; those of a known module without; else all but those fed from another one.
+    """
+    inputs = [[rail] for rail in _INPUTS if rail in rails]
+    known = [sorted(module) for module in _SIDE_BY_SIDE if set(module) <= set(rails)]
+    return next(iter(inputs + known), sorted(rail for rail in rails if _FED_FROM.get(rail) not in rails))
+
+
+def hottest_c(temperature_c: Mapping[str, float]) -> Optional[float]:
+    """Of the sensors that are on and measure heat; null without any.
+
+    Left out is a PMIC's 100 C, which says no more than that it is below its first alarm.
+    """
+    measured = (
+        celsius
+        for name, celsius in temperature_c.items()
+        if celsius > OFF_C and not (name.upper().startswith("PMIC") and celsius == _PMIC_C)
+    )
+    return max(measured, default=None)

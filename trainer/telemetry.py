@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from trainer import network
+from trainer import network, sysfs
 from trainer.events import EventLog, Sample
-from trainer.tegrastats import Reading, parse
+from trainer.tegrastats import OFF_C, Reading, parse
 
 NAME = "telemetry.jsonl"
 INTERVAL_S = 1.0
@@ -132,14 +132,11 @@ def _memory_bytes(path: Path = _MEMORY) -> Optional[int]:
 def _temperatures(folder: Path = _THERMAL) -> Dict[str, float]:
     found = {}
     for zone in sorted(folder.glob("thermal_zone*")):
-        with contextlib.suppress(OSError, ValueError):  # a sensor that is off cannot be read
-            celsius = int((zone / "temp").read_text(encoding="ascii")) / 1000
-            found[(zone / "type").read_text(encoding="utf-8").strip()] = celsius
+        name, millidegrees = sysfs.text(zone / "type"), sysfs.number(zone / "temp")
+        if name and millidegrees is not None and millidegrees > 1000 * OFF_C:
+            found[name] = millidegrees / 1000
     return found
 
 
 def _lines(path: Path) -> List[List[str]]:
-    try:
-        return [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
-    except OSError:
-        return []
+    return [line.split() for line in (sysfs.text(path) or "").splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.events import Epoch, Resume, Sample, Start, Window, parse_record
 from trainer.progress import Progress
-from trainer.tegrastats import summed_rails
+from trainer.tegrastats import hottest_c, summed_rails
 
 _ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)  # what a value of a wrong type leads to
 _RECENT = 5  # windows
@@ -52,6 +52,7 @@ class Board:
     compute_s: list[float] = field(default_factory=list)  # a step's, by window; without an attempt's first, that traces
     accuracies: dict[int, float] = field(default_factory=dict)  # of validation, by epoch
     load: Load | None = None
+    rails: set[str] = field(default_factory=set)  # of all samples: one that was cut lacks some
     result: Mapping[str, Any] | None = None  # result.json
     clock: Mapping[str, Any] | None = None  # clock.json
     emulated: bool | None = None
@@ -130,13 +131,17 @@ class Board:
             record = parse_record(line.decode(errors="replace"))
             if record["event"] != Sample.KIND:
                 raise ValueError(record["event"])
-            rails = summed_rails(record["power_mw"])
+            power_mw, celsius = record["power_mw"], record["temperature_c"]
+            self.rails |= power_mw.keys()
+            rails = summed_rails(self.rails)
             self.load = Load(
                 memory_bytes=_number(record["memory_bytes"]),
                 cpu=_number(record["cpu_load"]),
                 gpu=_number(record["gpu_load"]),
-                hottest_c=max(map(float, record["temperature_c"].values()), default=None),
-                power_w=sum(float(record["power_mw"][rail]) for rail in rails) / 1000 if rails else None,
+                hottest_c=hottest_c({name: float(value) for name, value in celsius.items()}),
+                power_w=sum(float(power_mw[rail]) for rail in rails) / 1000
+                if rails and set(rails) <= power_mw.keys()
+                else None,
             )
             self.sampled_at_s = now_s
         except _ODD:

@@ -103,6 +103,29 @@ def test_rails_are_summed_where_none_is_the_input():
     assert summed_rails(["POM_5V_GPU", "POM_5V_IN"]) == ["POM_5V_IN"]
 
 
+def test_memory_that_is_fed_from_a_rail_is_not_added_to_it():
+    power = {**ORIN, "VDDQ_VDD2_1V8AO": 1000}
+    found = of_board([sample(float(second), power) for second in range(120)], TRAINED)
+    assert found["rails"] == sorted(ORIN) and found["energy_j"] == pytest.approx(15 * 100)
+
+
+@pytest.mark.parametrize("first", [{"VDD_GPU_SOC": 9000}, {"VDD_SOC": 900}, {}])
+def test_the_rails_are_those_of_all_samples_whatever_the_first_one_lacks(first):
+    whole = ORIN if "VDD_GPU_SOC" in first else {"VDD_IN": 15_000, "VDD_SOC": 900}
+    found = of_board([sample(1.0, first), *(sample(float(second), whole) for second in range(2, 120))], TRAINED)
+    assert found["rails"] == summed_rails(whole) and found["mean_power_mw"] == pytest.approx(15_000)
+
+
+def test_a_pmics_constant_100_c_and_a_sensor_that_is_off_are_no_heat():
+    samples = [sample(float(second), ORIN, 50.0) for second in range(120)]
+    for each in samples:
+        each["temperature_c"] |= {"PMIC-Die": 100.0, "cv0-thermal": -256.0}
+    assert of_board(samples, TRAINED)["temperature_max_c"] == 50.0
+    for each in samples:
+        each["temperature_c"] = {"PMIC": 100.0}
+    assert of_board(samples, TRAINED)["temperature_max_c"] is None
+
+
 def test_a_sample_that_lacks_a_rail_is_passed_over():
     samples = [sample(float(second), ORIN if second % 7 else {"VDD_GPU_SOC": 9000}) for second in range(1, 120)]
     assert of_board(samples, TRAINED)["mean_power_mw"] == pytest.approx(15_000)

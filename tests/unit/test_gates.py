@@ -11,6 +11,7 @@ import yaml
 
 from analysis import write_manifest
 from tests.data.build_runs import build_run
+from tests.unit.unreadable import answer_with_eagain
 from trainer.config import ConfigError
 from trainer.events import write_json
 from trainer.gates.board import Needs
@@ -147,6 +148,7 @@ def own(given, *resolved):
         ("board.power_mode", "refuse", {"power_mode": "MODE_30W", "power_mode_id": "2"}, {}, "MODE_30W"),
         ("board.power_mode", "warn", {"power_mode": None, "power_mode_id": None}, {}, "unknown"),
         ("board.temperature", "refuse", {"temperature_c": 85.0}, {}, "85 C"),
+        ("board.temperature", "refuse", {"temperature_c": 85.0, "emulated": {"emulated": True}}, {}, "85 C"),
         ("board.temperature", "refuse", {"throttles": ["gpu-throttle-alert"]}, {}, "gpu-throttle-alert"),
         ("board.port", "refuse", {"port": HELD}, {}, "pid 41, python -m trainer"),
         ("board.port", "refuse", {"port": {**HELD, "pid": None}}, {}, "another account"),
@@ -592,6 +594,24 @@ def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
     assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "248"}
     write(board / "tpc_pg_mask", "0\n")
     assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "0"}
+
+
+def test_a_sensor_that_cannot_be_read_or_is_no_heat_leaves_the_others(board, monkeypatch):
+    zones = board / "sys/class/thermal"
+    write(zones / "thermal_zone2/type", "PMIC-Die\n")
+    write(zones / "thermal_zone2/temp", "100000\n")
+    write(zones / "thermal_zone3/temp", "")
+    answer_with_eagain(monkeypatch, zones / "thermal_zone3/temp")
+    (zones / "thermal_zone4").mkdir()
+    (zones / "thermal_zone4/temp").symlink_to("/proc/self/mem")  # whose first byte cannot be read: EIO
+    assert ask(board)["temperature_c"] == 45.5
+    write(zones / "thermal_zone2/temp", "120000\n")  # the PMIC's first alarm
+    assert ask(board)["temperature_c"] == 120.0
+
+
+def test_a_board_whose_sensors_are_all_off_has_no_temperature(board):
+    write(board / "sys/class/thermal/thermal_zone0/temp", "-256000\n")
+    assert ask(board)["temperature_c"] is None
 
 
 def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):

@@ -1,8 +1,14 @@
 """Lines as tegrastats prints them, from JetPack 4 to 6."""
 
+from pathlib import Path
+
 import pytest
 
-from trainer.tegrastats import parse
+from trainer.tegrastats import hottest_c, parse, summed_rails
+
+CASES = (Path(__file__).parents[1] / "data/tegrastats_orin.txt").read_text().splitlines()
+AGX_ORIN = ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
+AGX_XAVIER = ["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"]
 
 ORIN = (
     "10-16-2023 10:59:22 RAM 1205/30623MB (lfb 6429x4MB) SWAP 0/15311MB (cached 0MB) CPU [10%@729,30%@729,off,off] "
@@ -78,6 +84,74 @@ def test_a_line_that_is_cut_anywhere_has_nothing_wrong():
         assert cut.temperature_c.items() <= whole.temperature_c.items()
         assert cut.power_mw.items() <= whole.power_mw.items()
     assert parse(ORIN[:-25]).temperature_c == whole.temperature_c
+
+
+@pytest.mark.parametrize(
+    "line, rails, milliwatts",
+    [(CASES[0], sorted(AGX_ORIN), 22_430), (CASES[1], ["VDD_IN"], 7_256), (CASES[2], ["VIN"], 124_486)],
+    ids=["AGX Orin", "Orin Nano", "Thor"],
+)
+def test_no_part_of_a_modules_power_is_counted_twice(line, rails, milliwatts):
+    power = parse(line).power_mw
+    assert summed_rails(power) == rails
+    assert sum(power[rail] for rail in rails) == milliwatts
+
+
+@pytest.mark.parametrize(
+    "rails, summed",
+    [
+        ([*AGX_ORIN, "VDDQ_VDD2_1V8AO"], AGX_ORIN),
+        ([*AGX_ORIN, "VDDQ_VDD2_1V8AO", "CARRIER_12V"], AGX_ORIN),  # what a carrier board adds may be the input
+        (AGX_XAVIER, AGX_XAVIER),
+        ([*AGX_XAVIER, "CARRIER_12V"], AGX_XAVIER),
+        (["VDD_IN", *AGX_ORIN], ["VDD_IN"]),
+        (["VDD_SYS_GPU", "VDD_4V0_WIFI", "VDD_IN", "VDD_SYS_DDR"], ["VDD_IN"]),  # TX2
+        (["VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0", "VIN"], ["VIN"]),  # Thor
+        (["VDDQ_VDD2_1V8AO", "VDD_CPU_CV"], ["VDDQ_VDD2_1V8AO", "VDD_CPU_CV"]),  # what feeds it is not measured
+        (["ONE", "OTHER"], ["ONE", "OTHER"]),
+        ([], []),
+    ],
+)
+def test_the_rails_of_a_module_are_known_by_name(rails, summed):
+    assert summed_rails(rails) == sorted(summed)
+    assert summed_rails(set(rails)) == sorted(summed)
+
+
+@pytest.mark.parametrize(
+    "words, rails",
+    [
+        ("VIN 1234mW/1200mW", {"VIN": 1234}),
+        ("VIN 1234/1200", {"VIN": 1234}),
+        ("VIN 1234mW/1200mW/1300mW", {"VIN": 1234}),
+        ("VDD_GPU -392mW/-390mW VIN 23000mW/23000mW", {"VDD_GPU": -392, "VIN": 23000}),  # of an idle Thor
+        ("NC 0mW/0mW VDD_4V0_WIFI 0/0", {"VDD_4V0_WIFI": 0}),
+        ("VIN 1234mW", {}),
+    ],
+)
+def test_a_rail_is_read_however_it_is_printed(words, rails):
+    assert parse(f"RAM 1/2MB {words}").power_mw == rails
+    assert parse(f"{words} GR3D_FREQ 0%").power_mw == rails
+
+
+@pytest.mark.parametrize(
+    "line, celsius",
+    [
+        ("CPU@42C PMIC@100C", 42.0),
+        ("CPU@42.5C PMIC-Die@100C", 42.5),
+        ("CPU@42C PMIC-Die@120C", 120.0),  # the first of its alarms
+        ("CPU@100C PMIC@100C", 100.0),
+        ("CPU@-256C GPU@-256C", None),
+        ("PMIC@100C", None),
+        ("tj@66.625C/66.625C gpu@-5C", 66.625),
+    ],
+)
+def test_what_is_always_100_c_is_no_heat(line, celsius):
+    assert hottest_c(parse(line).temperature_c) == celsius
+
+
+def test_a_sample_from_before_has_no_sensor_that_is_off():
+    assert hottest_c({"cv0-thermal": -256.0, "cpu-thermal": 40.0}) == 40.0
+    assert hottest_c({"cv0-thermal": -256.0}) is None
 
 
 @pytest.mark.parametrize("line", ["", "tegrastats: not found", "RAM many"])

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.unit.unreadable import answer_with_eagain
 from trainer import telemetry
 from trainer.events import read_records
 from trainer.telemetry import Telemetry
@@ -29,6 +30,27 @@ def test_without_tegrastats_the_kernel_is_asked(tmp_path, monkeypatch):
     assert all(record["memory_bytes"] > 1e6 and 0 <= record["cpu_load"] <= 1 for record in found)
     assert all(record["gpu_load"] is None and record["power_mw"] == {} for record in found)
     assert found[-1]["sent_bytes"] is not None
+
+
+def zone(thermal, number, name, celsius):
+    folder = thermal / f"thermal_zone{number}"
+    folder.mkdir(parents=True)
+    (folder / "type").write_text(f"{name}\n")
+    (folder / "temp").write_text(f"{celsius}\n")
+    return folder / "temp"
+
+
+def test_a_sensor_that_cannot_be_read_is_missing_and_the_others_are_there(tmp_path, monkeypatch):
+    zone(tmp_path, 0, "cpu-thermal", 43500)
+    answer_with_eagain(monkeypatch, zone(tmp_path, 1, "cv0-thermal", 0))
+    zone(tmp_path, 2, "cv1-thermal", -256000)
+    eio = zone(tmp_path, 3, "cv2-thermal", 0)
+    eio.unlink()
+    eio.symlink_to("/proc/self/mem")  # whose first byte cannot be read: EIO
+    zone(tmp_path, 4, "soc0-thermal", "")
+    (zone(tmp_path, 5, "nameless", 50000).parent / "type").unlink()
+    zone(tmp_path, 6, "PMIC-Die", 100000)
+    assert telemetry._temperatures(tmp_path) == {"cpu-thermal": 43.5, "PMIC-Die": 100.0}
 
 
 @pytest.mark.parametrize("after", ["exec sleep 100", "exit 0"], ids=["it goes on", "it ends"])

@@ -25,6 +25,16 @@ SAMPLE = Sample(
 )
 
 
+def test_power_and_heat_are_the_modules(tmp_path: Path) -> None:
+    rails = {"VDD_GPU_SOC": 9000, "VDD_CPU_CV": 2500, "VIN_SYS_5V0": 4000, "VDDQ_VDD2_1V8AO": 900}
+    made = board()
+    made.take_sample(line_of(SAMPLE, power_mw=rails, temperature_c={"CPU": 51.5, "PMIC": 100.0}), 1.0)
+    assert made.load is not None and (made.load.power_w, made.load.hottest_c) == (15.5, 51.5)
+    made.take_sample(line_of(SAMPLE, power_mw={"VDD_GPU_SOC": 9000}, temperature_c={"PMIC": 100.0}), 2.0)
+    assert (made.load.power_w, made.load.hottest_c) == (None, None), "a line that was cut has no sum"
+    assert made.odd_lines == 0
+
+
 def line_of(record: Any, **changes: Any) -> bytes:
     return json.dumps({"event": record.KIND, "time_s": 1.0, **dataclasses.asdict(record), **changes}).encode()
 

@@ -108,8 +108,8 @@ def _power_mode(facts: Facts, needs: Needs) -> Iterator[Miss]:
 
 @_gate("board.temperature")
 def _temperature(facts: Facts, needs: Needs) -> Iterator[Miss]:
-    if facts["emulated"]:
-        return  # this machine's, which its boards share
+    if facts["emulated"] and not is_jetson(facts):
+        return  # this machine's, which its boards share; those dressed as Jetsons have sensors of their own
     remedy = "let the board cool down; look at its fan and at where it stands"
     if facts["throttles"]:
         yield Miss(f"throttled: {', '.join(facts['throttles'])}", "no throttling", remedy)

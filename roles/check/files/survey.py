@@ -73,7 +73,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
 def _text(path: Path) -> Optional[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
+    except (OSError, TypeError):  # what Python makes of EAGAIN, as zones of parts without power answer
         return None
 
 
@@ -170,10 +170,17 @@ def _power(root: Path) -> Dict[str, Any]:
 
 
 def _thermal(folder: Path) -> Dict[str, Any]:
-    degrees = [_number(path / "temp") for path in folder.glob("thermal_zone*")]
+    """The hottest sensor that is on and measures heat, as trainer.tegrastats.hottest_c, and what is throttled."""
+    zones = [((_text(path / "type") or "").upper(), _number(path / "temp")) for path in folder.glob("thermal_zone*")]
+    off, well = -256_000, 100_000  # of a part without power, and of any PMIC below its alarms
+    degrees = [
+        value
+        for name, value in zones
+        if value is not None and value > off and not (name.startswith("PMIC") and value == well)
+    ]
     throttles = [_text(path / "type") for path in folder.glob("cooling_device*") if _number(path / "cur_state")]
     return {
-        "temperature_c": max((value / 1000 for value in degrees if value is not None), default=None),
+        "temperature_c": max(degrees) / 1000 if degrees else None,
         "throttles": sorted(name for name in throttles if name and "throttle" in name.lower()),
     }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 TEMPERATURE = Path("/var/lib/cluster-kit/temperature_c")
 CLOCKS = Path("/run/cluster-kit/clocks.json")  # of the stand-in for jetson_clocks
 RAILS = {"VDD_GPU_SOC": 4788, "VDD_CPU_CV": 798, "VIN_SYS_5V0": 3842, "NC": 0, "VDDQ_VDD2_1V8AO": 707, "NC ": 0}
+FEEDS = {"VIN_SYS_5V0": "VDDQ_VDD2_1V8AO"}  # what goes through the one goes through the other, too
 
 
 class Sensors:
@@ -46,11 +47,13 @@ class Sensors:
         return f"{(kib['MemTotal'] - kib['MemAvailable']) // 1024}/{kib['MemTotal'] // 1024}MB (lfb 6429x4MB)"
 
     def _power(self) -> str:
-        words = []
-        for rail, milliwatt in RAILS.items():
-            now = milliwatt and milliwatt + random.randint(-milliwatt // 20, milliwatt // 20)
-            self.sums[rail] += now
-            words.append(f"{rail.strip()} {now}mW/{self.sums[rail] // self.lines}mW")
+        words, now = [], {}
+        for rail, mean in sorted(RAILS.items(), key=lambda item: item[0] in FEEDS):
+            own = mean - RAILS.get(FEEDS.get(rail, ""), 0)
+            now[rail] = own and own + random.randint(-own // 20, own // 20) + now.get(FEEDS.get(rail, ""), 0)
+        for rail in RAILS:
+            self.sums[rail] += now[rail]
+            words.append(f"{rail.strip()} {now[rail]}mW/{self.sums[rail] // self.lines}mW")
         return " ".join(words)
 
 
