@@ -51,6 +51,9 @@ os.makedirs(sys.argv[3])
 sys.exit(kernel.syscall(MOVE_MOUNT, tree, b"", HERE, sys.argv[3].encode(), FROM_DESCRIPTOR) and ctypes.get_errno())
 """
 PYTHON = "/opt/cluster-kit/venv/bin/python"
+PINNED = (
+    "for _ in $(seq 100); do ls /sys/class/devfreq/17000000.ga10b/min_freq && break; sleep 0.1; done; jetson_clocks"
+)
 MASK = "echo 248 > /sys/devices/gpu.0/tpc_pg_mask"
 
 
@@ -66,13 +69,22 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         # ready once their services have told the GPU its mask
         for board in range(1, 9):
             lab.root(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")
+            lab.root(board, PINNED)
         yield lab
+
+
+FRESH = {"power_mode": "MODE_30W"}  # what new boards have, so that none has to reboot
 
 
 def check(lab: Lab, *boards: int, **variables: object) -> Outcome:
     names = ",".join(f"board-{board}" for board in boards)
     return lab.ansible(
-        "ansible-playbook", "playbooks/check.yml", "--limit", names or "boards", "-e", json.dumps(variables)
+        "ansible-playbook",
+        "playbooks/check.yml",
+        "--limit",
+        names or "boards",
+        "-e",
+        json.dumps({**FRESH, **variables}),
     )
 
 
@@ -168,6 +180,11 @@ def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
     assert max(len(line) for line in outcome.output.splitlines() if line.startswith("  ")) <= 102  # indented by 2
 
 
+def test_the_mode_that_provisioning_sets_is_wanted_unless_another_one_is(lab: Lab) -> None:
+    outcome = lab.ansible("ansible-playbook", "playbooks/check.yml", "--limit", "board-1")
+    assert not outcome.ok and "MODE_30W" in row(outcome, "board-1", "board.power_mode"), outcome.output
+
+
 def test_a_waiver_of_no_gate_is_an_error(lab: Lab) -> None:
     outcome = check(lab, 1, 2, waive=["symmetry.gpu_musk"], check_measure_network=False)
     assert not outcome.ok
@@ -177,6 +194,7 @@ def test_a_waiver_of_no_gate_is_an_error(lab: Lab) -> None:
 def test_a_run_is_refused_before_it_begins(lab: Lab, tmp_path: Path) -> None:
     assert lab.ssh(2, MASK, user="root") == ""
     variables = {
+        **FRESH,
         "run_config_runs_dir": str(tmp_path),
         "workers": 2,
         "override": {"sync": {"implementation": "nccl"}},

@@ -144,6 +144,36 @@ def test_clocks_are_pinned_stored_and_restored(orins: Lab) -> None:
     assert orins.ssh(2, "sudo jetson_clocks --restore /tmp/clocks; sudo jetson_clocks --show") == before
 
 
+def test_whatever_applies_a_power_mode_resets_pinned_clocks(orins: Lab) -> None:
+    clocks = "cat /sys/class/devfreq/17000000.ga10b/m??_freq /sys/devices/system/cpu/cpufreq/policy0/scaling_m??_freq"
+    free = orins.ssh(2, clocks).split()
+    assert len(set(free)) == 4
+    for reset in ("nvpmodel -m 2", "systemctl restart nvpmodel", "systemctl isolate multi-user.target"):
+        assert len(set(orins.ssh(2, f"sudo jetson_clocks; {clocks}").split())) == 2
+        assert orins.ssh(2, f"sudo {reset}; {clocks}").split() == free
+    assert orins.ssh(2, "systemctl is-active nvpmodel").splitlines()[0] == "inactive"  # it ran, and is over
+    assert orins.ssh(2, "sudo rm /run/cluster-kit/emc.json") == ""
+
+
+def test_jetson_clocks_does_not_tell_that_the_gpus_driver_is_missing(orins: Lab) -> None:
+    gpu = "/sys/class/devfreq/17000000.ga10b"
+    try:
+        told = orins.root(
+            2, f"cp -r {gpu} /run/gpu; rm -r {gpu}; jetson_clocks && echo ended with 0; jetson_clocks --show"
+        )
+    finally:
+        orins.root(2, f"cp -r /run/gpu {gpu}; rm -r /run/gpu /run/cluster-kit/emc.json; systemctl restart nvpmodel")
+    assert "ended with 0" in told and "GPU MinFreq" not in told
+
+
+def test_sensors_of_parts_without_power_cannot_be_read(orins: Lab) -> None:
+    found = orins.ssh(2, "cd /sys/class/thermal; head thermal_zone*/temp cooling_device*/type")
+    assert "-256000" in found and "Input/output error" in found and "gpu-throttle-alert" in found
+    assert (
+        orins.ssh(2, "cat /sys/class/hwmon/hwmon3/name /sys/class/hwmon/hwmon3/oc*_event_cnt") == "soctherm_oc\n0\n0\n0"
+    )
+
+
 def test_sensors_are_printed_as_tegrastats_does(orins: Lab) -> None:
     command = "timeout 1 tegrastats --interval 200"
     lines = orins.ssh(2, command).splitlines()

@@ -12,6 +12,7 @@ import yaml
 from analysis import write_manifest
 from tests.data.build_runs import build_run
 from tests.unit.unreadable import answer_with_eagain
+from trainer import frequencies
 from trainer.config import ConfigError
 from trainer.events import write_json
 from trainer.gates.board import Needs
@@ -28,6 +29,7 @@ NEEDS = Needs(
     jetpack="5.1.1",
     tensorflow="2.12",
     power_mode="MAXN",
+    clocks_pinned=1,
     disk_bytes=10**9,
     memory_bytes=2 * 10**9,
     swap_used_bytes=5 * 10**8,
@@ -41,6 +43,7 @@ NEEDS = Needs(
     communication="ring",
 )
 ADDRESSES = {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "docker0": ["172.18.0.1"]}
+PINNED = {"policy0": [2_201_600_000] * 2, "policy4": [2_201_600_000] * 2, "17000000.ga10b": [1_300_500_000] * 2}
 GOOD = {
     "release": R35,
     "l4t_package": "35.3.1-20230319081403",
@@ -67,6 +70,7 @@ GOOD = {
     "power_mode": "MAXN",
     "power_mode_id": "0",
     "gpu_mask": {"TPC_PG_MASK": "0"},
+    "frequencies_hz": PINNED,
     "temperature_c": 45.5,
     "throttles": [],
     "lock": None,
@@ -92,6 +96,7 @@ EMULATED = {
     "power_mode": None,
     "power_mode_id": None,
     "gpu_mask": None,
+    "frequencies_hz": {"policy0": [800_000_000, 4_000_000_000]},  # of the machine that emulates it
 }
 
 
@@ -147,6 +152,22 @@ def own(given, *resolved):
         ("board.swap", "warn", {"swap_used_bytes": 600_000_000}, {}, "600 MB used"),
         ("board.power_mode", "refuse", {"power_mode": "MODE_30W", "power_mode_id": "2"}, {}, "MODE_30W"),
         ("board.power_mode", "warn", {"power_mode": None, "power_mode_id": None}, {}, "unknown"),
+        (
+            "board.frequencies",
+            "refuse",
+            {"frequencies_hz": {**PINNED, "policy4": [729_600_000, 2_201_600_000]}},
+            {},
+            "unpinned: CPU policy4 730 to 2202 MHz",
+        ),
+        (
+            "board.frequencies",
+            "refuse",
+            {"frequencies_hz": {**PINNED, "17000000.ga10b": [306_000_000, 1_300_500_000]}},
+            {},
+            "unpinned: GPU 306 to 1300 MHz",
+        ),
+        ("board.frequencies", "warn", {"frequencies_hz": {"policy0": [1, 1]}}, {}, "no frequency of its GPU"),
+        ("board.frequencies", "warn", {"frequencies_hz": None}, {}, "no frequency of its CPUs and GPU"),
         ("board.temperature", "refuse", {"temperature_c": 85.0}, {}, "85 C"),
         ("board.temperature", "refuse", {"temperature_c": 85.0, "emulated": {"emulated": True}}, {}, "85 C"),
         ("board.temperature", "refuse", {"throttles": ["gpu-throttle-alert"]}, {}, "gpu-throttle-alert"),
@@ -193,6 +214,8 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         (EMULATED, {}),
         ({"jetpack": "L4T 36.4.0"}, {"jetpack": ""}),
         ({"power_mode": "MODE_30W"}, {"power_mode": ""}),
+        ({"frequencies_hz": {"policy0": [1, 2], "17000000.gv11b": [1, 2]}}, {"clocks_pinned": 0}),
+        ({"frequencies_hz": {"policy0": [1, 1], "17000000.gpu": [2, 2]}}, {}),  # of another release
         ({}, {"power_mode": "0"}),
         ({}, {"tensorflow": "2.12.0"}),
         ({}, {"tensorflow": "2.12.0+nv23.5"}),
@@ -227,6 +250,16 @@ def test_a_board_without_the_address_is_told_with_those_that_it_has():
         ("symmetry.tensorflow", {"venv": {"python": "3.8.10", "tensorflow": "2.12.1"}}, "2.12.1"),
         ("symmetry.python", {"venv": {"python": "3.8.18", "tensorflow": "2.12.0+nv23.5"}}, "3.8.18"),
         ("symmetry.power_mode", {"power_mode": "MODE_30W"}, "MODE_30W"),
+        (
+            "symmetry.frequencies",
+            {"frequencies_hz": {**PINNED, "policy0": [729_600_000, 2_201_600_000]}},
+            "CPU policy0 730 to 2202 MHz, CPU policy4 2202 MHz, GPU 1300 MHz",
+        ),
+        (
+            "symmetry.frequencies",  # pinned, and at another one
+            {"frequencies_hz": {**PINNED, "policy4": [1_728_000_000] * 2}},
+            "CPU policy0 2202 MHz, CPU policy4 1728 MHz, GPU 1300 MHz",
+        ),
         ("symmetry.gpu_mask", {"gpu_mask": {"TPC_PG_MASK": "248"}}, "TPC_PG_MASK=248"),
         ("symmetry.jetpack", {"jetpack": "L4T 32.7.1"}, "L4T 32.7.1"),
         ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 9000}}, "9000"),
@@ -235,7 +268,7 @@ def test_a_board_without_the_address_is_told_with_those_that_it_has():
 )
 def test_the_board_that_differs_is_named(gate, changes, says):
     boards = {"a": {**GOOD, **changes}, "b": GOOD, "c": GOOD}
-    (finding,) = judge(boards, needs(power_mode="", jetpack=""))
+    (finding,) = judge(boards, needs(power_mode="", jetpack="", clocks_pinned=0))
     assert (finding.board, finding.gate, finding.severity, finding.found) == ("a", gate, "refuse", says)
     assert "(as b)" in finding.wanted
 
@@ -439,6 +472,21 @@ def test_the_table_is_aligned_and_fits_a_terminal():
     assert report(request({"orin-1": GOOD}))["lines"] == ["orin-1: every gate is passed"]
 
 
+def test_the_gates_want_the_power_mode_and_the_clocks_that_provisioning_sets():
+    power, check = (
+        yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ("power", "check")
+    )
+    mode, pinned = power["power_mode"], str(power["power_clocks_pinned"]).lower()
+    assert check["check_power_mode"] == f"{{{{ power_mode | default('{mode}') }}}}"
+    assert check["check_clocks_pinned"] == f"{{{{ power_clocks_pinned | default({pinned}) }}}}"
+
+
+def test_no_remedy_runs_what_resets_pinned_clocks():
+    remedies = [(PROJECT / f"trainer/gates/{module}.py").read_text() for module in ("board", "judge")]
+    for command in ("isolate", "nvpmodel -m", "restart nvpmodel"):
+        assert not any(command in text for text in remedies)
+
+
 def test_needs_are_the_roles_variables():
     defaults = yaml.safe_load((PROJECT / "roles/check/defaults/main.yml").read_text())
     assert {f"check_{name}" for name in vars(NEEDS)} <= set(defaults)
@@ -577,6 +625,26 @@ def test_a_board_says_where_the_kits_folder_is(board):
     assert list(home.iterdir()) == []
     elsewhere = ask(board)["home"]
     assert (elsewhere["kind"], elsewhere["inside"]) == ("ext4", str(board))
+
+
+def test_a_board_says_what_frequencies_its_clocks_may_have(board):
+    assert ask(board)["frequencies_hz"] is None
+    policies, devices = board / "sys/devices/system/cpu/cpufreq", board / "sys/class/devfreq"
+    for policy, cpus, least in (("policy0", "0 1 2 3", 2_201_600), ("policy4", "4 5", 729_600), ("policy8", "", 1)):
+        write(policies / policy / "affected_cpus", f"{cpus}\n")
+        write(policies / policy / "scaling_min_freq", f"{least}\n")
+        write(policies / policy / "scaling_max_freq", "2201600\n")
+    for device in ("17000000.ga10b", "15340000.vic"):
+        write(devices / device / "min_freq", "306000000\n")
+        write(devices / device / "max_freq", "1300500000\n")
+    found = {
+        "policy0": [2_201_600_000] * 2,
+        "policy4": [729_600_000, 2_201_600_000],
+        "17000000.ga10b": [306_000_000, 1_300_500_000],
+    }
+    assert ask(board)["frequencies_hz"] == found == frequencies.frequencies(board / "sys"), "one in both"
+    (devices / "17000000.ga10b/max_freq").unlink()
+    assert list(ask(board)["frequencies_hz"]) == ["policy0", "policy4"]
 
 
 def test_routes_of_all_boards_are_asked_for_at_once(board):

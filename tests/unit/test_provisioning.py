@@ -72,11 +72,68 @@ class TestWords:
         )
         assert self.power.clocks_pinned(shown) is pinned
 
+    def test_a_gpu_whose_driver_is_not_there_is_not_pinned(self) -> None:
+        cpu = "cpu0:  Online=1 Governor=schedutil MinFreq=2201600 MaxFreq=2201600 CurrentFreq=2201600\n"
+        emc = "EMC MinFreq=204000000 MaxFreq=3199000000 CurrentFreq=3199000000 FreqOverride=1\n"
+        assert not self.power.clocks_pinned(cpu + emc)
+        assert self.power.clocks_pinned(cpu + "GPU MinFreq=9 MaxFreq=9 CurrentFreq=9\n" + emc)
+
+    def test_clocks_that_were_not_given_back_are_told(self) -> None:
+        stored = (
+            "/sys/a/scaling_min_freq:729600\n/sys/a/scaling_max_freq:5\n/sys/gpu/min_freq:3\n/sys/off/min_freq:1\nx:1\n"
+        )
+        now = {"/sys/a/scaling_min_freq": "729600", "/sys/gpu/min_freq": "612"}
+        assert self.power.not_restored(stored, now.get) == ["/sys/gpu/min_freq is 612, was 3"]
+        assert self.power.not_restored(stored, {**now, "/sys/gpu/min_freq": "3"}.get) == []
+
     def test_the_firewall_and_the_gates_have_the_trainers_port(self) -> None:
         defaults = {role: yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ROLES}
         for role in ("firewall", "check"):
             assert f"default({defaults['run_config']['run_config_port']})" in defaults[role][f"{role}_port"]
         assert defaults["run_config"]["run_config_port"] == PORT
+
+
+class TestPinning:
+    """The program that pins clocks on a board, which begins before the GPU's driver is there."""
+
+    @pytest.fixture
+    def pin(self, tmp_path: Path) -> Path:
+        """The program, with a board's files in place of this machine's; its jetson_clocks counts how often it ran."""
+        program = (PROJECT / "roles/power/files/pin_clocks.sh").read_text()
+        program = program.replace("/sys/", f"{tmp_path}/sys/").replace("/usr/bin/jetson_clocks", f"{tmp_path}/tool")
+        (tmp_path / "pin").write_text(program.replace("-lt 30", "-lt 3").replace("sleep 1", "sleep 0"))
+        for number, (cpus, least) in enumerate((("0 1", 5), ("", 1))):  # the second one's CPUs are off
+            folder = tmp_path / f"sys/devices/system/cpu/cpufreq/policy{number}"
+            folder.mkdir(parents=True)
+            for name, text in (("affected_cpus", cpus), ("scaling_min_freq", least), ("scaling_max_freq", 5)):
+                (folder / name).write_text(f"{text}\n")
+        (tmp_path / "sys/class/devfreq/15340000.vic").mkdir(parents=True)
+        return tmp_path
+
+    def ran(self, pin: Path, tool: str) -> tuple[int, str, int]:
+        """Exit code, what was told, and how often jetson_clocks ran."""
+        (pin / "tool").write_text(f"#!/bin/sh\ncd {pin}\necho >>count\nlines=$(wc -l <count)\n{tool}\n")
+        (pin / "tool").chmod(0o755)
+        done = subprocess.run(["sh", pin / "pin"], capture_output=True, text=True)
+        return done.returncode, done.stderr.strip(), len((pin / "count").read_text().splitlines())
+
+    def gpu(self, least: int) -> str:
+        folder = "sys/class/devfreq/17000000.ga10b"
+        return f"mkdir -p {folder}; echo {least} >{folder}/min_freq; echo 9 >{folder}/max_freq"
+
+    def test_it_tries_again_until_all_clocks_are_pinned(self, pin: Path) -> None:
+        assert self.ran(pin, self.gpu(9)) == (0, "", 1)
+
+    def test_it_waits_for_the_gpu(self, pin: Path) -> None:
+        assert self.ran(pin, f"[ $lines -lt 3 ] || {{ {self.gpu(9)}; }}") == (0, "", 3)
+
+    def test_it_tells_what_jetson_clocks_does_not(self, pin: Path) -> None:
+        (pin / "sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq").write_text("2\n")
+        told = "jetson_clocks does not pin policy0 (2 to 5) 17000000.ga10b (3 to 9)"
+        assert self.ran(pin, self.gpu(3)) == (1, told, 3)
+
+    def test_it_tells_that_there_is_no_gpu(self, pin: Path) -> None:
+        assert self.ran(pin, ":") == (1, "jetson_clocks does not pin the GPU, whose driver is not there", 3)
 
 
 class TestNcclProbe:

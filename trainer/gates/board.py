@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from trainer import frequencies
 
 from trainer.addresses import is_own_network
 
@@ -19,6 +21,7 @@ class Needs:
     jetpack: str
     tensorflow: str
     power_mode: str
+    clocks_pinned: int
     disk_bytes: int
     memory_bytes: int
     swap_used_bytes: int
@@ -84,7 +87,7 @@ def _disk(facts: Facts, needs: Needs) -> Iterator[Miss]:
 
 @_gate("board.memory")
 def _memory(facts: Facts, needs: Needs) -> Iterator[Miss]:
-    remedy = "end other programs on the board (top -o %MEM), or the desktop: sudo systemctl isolate multi-user"
+    remedy = "end other programs on the board (top -o %MEM), or the desktop: sudo systemctl stop display-manager"
     yield from _too_little(facts["memory_available_bytes"], needs.memory_bytes, "available", remedy)
 
 
@@ -104,6 +107,22 @@ def _power_mode(facts: Facts, needs: Needs) -> Iterator[Miss]:
         yield Miss("unknown", needs.power_mode or "a known one", "does nvpmodel -q work on the board?", WARN)
     elif needs.power_mode.upper() not in ("", facts["power_mode"].upper(), facts["power_mode_id"]):
         yield Miss(facts["power_mode"], needs.power_mode, "set it with playbooks/provision.yml --tags power")
+
+
+@_gate("board.frequencies")
+def _frequencies(facts: Facts, needs: Needs) -> Iterator[Miss]:
+    if not is_jetson(facts) or not needs.clocks_pinned:
+        return
+    found, wanted = facts["frequencies_hz"] or {}, "pinned clocks"
+    loose = frequencies.unpinned(found)
+    if loose:
+        remedy = "pin them with playbooks/provision.yml --tags power"
+        yield Miss(f"unpinned: {clocks(loose)}", wanted, remedy)
+    kinds = {"GPU" if frequencies.is_gpu(name) else "CPUs" for name in found}
+    unknown = [kind for kind in ("CPUs", "GPU") if kind not in kinds]
+    if unknown:
+        remedy = "does the board's kernel show them in /sys/devices/system/cpu/cpufreq and /sys/class/devfreq?"
+        yield Miss(f"no frequency of its {' and '.join(unknown)}", wanted, remedy, WARN)
 
 
 @_gate("board.temperature")
@@ -239,6 +258,19 @@ def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
 
 
 # ---- what the numbers look like
+
+
+def clocks(found: Mapping[str, Sequence[int]]) -> str:
+    """Frequencies as they are shown: 'CPU policy0 2202 MHz, GPU 306 to 1300 MHz'."""
+    return ", ".join(f"{_clock_name(name)} {_span(least, greatest)} MHz" for name, (least, greatest) in found.items())
+
+
+def _clock_name(name: str) -> str:
+    return "GPU" if frequencies.is_gpu(name) else f"CPU {name}"
+
+
+def _span(least: int, greatest: int) -> str:
+    return f"{greatest / 1e6:.0f}" if least == greatest else f"{least / 1e6:.0f} to {greatest / 1e6:.0f}"
 
 
 def _too_little(found: Optional[int], wanted: int, what: str, remedy: str) -> Iterator[Miss]:

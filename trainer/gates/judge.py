@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from trainer.config import ConfigError
 from trainer.gates import board
-from trainer.gates.board import REFUSE, WARN, Facts, Miss, Needs, is_jetson, rate
+from trainer.gates.board import REFUSE, WARN, Facts, Miss, Needs, clocks, is_jetson, rate
 
 # Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
 ENOUGH_BIT_PER_S = 1_000_000_000
@@ -163,6 +163,10 @@ _SYMMETRY: Dict[str, Tuple[_Value, str]] = {
     ),
     "symmetry.power_mode": (
         lambda facts: facts["power_mode"] if is_jetson(facts) else None,
+        "playbooks/provision.yml --tags power on every board",
+    ),
+    "symmetry.frequencies": (
+        lambda facts: clocks(facts["frequencies_hz"]) if is_jetson(facts) and facts["frequencies_hz"] else None,
         "playbooks/provision.yml --tags power on every board",
     ),
     "symmetry.gpu_mask": (

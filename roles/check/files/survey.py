@@ -56,6 +56,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapFree" in memory else None,
         "cores": len(os.sched_getaffinity(0)),
         **_power(root),
+        "frequencies_hz": _frequencies(root / "sys"),
         **_thermal(root / "sys/class/thermal"),
         "lock": _lock(Path(request["home"], "runs/lock.json")),
         "port": _port(request["port"], root / "proc"),
@@ -167,6 +168,20 @@ def _power(root: Path) -> Dict[str, Any]:
     planned = dict(re.findall(r"^\w+ (\w+_PG_MASK)\s+(\S+)", block[1] if block else "", re.M))
     live = {name: value for name, value in paths.items() if value is not None}
     return {"power_mode": mode, "power_mode_id": number, "gpu_mask": {**planned, **live} or None}
+
+
+def _frequencies(sys_: Path) -> Optional[Dict[str, List[int]]]:
+    """The least and the greatest one by clock, as trainer.frequencies has them."""
+    policies = sorted((sys_ / "devices/system/cpu/cpufreq").glob("policy*"))
+    folders = [(path, "scaling_", 1000) for path in policies if _text(path / "affected_cpus") != ""]
+    devices = sorted((sys_ / "class/devfreq").glob("*"))
+    folders += [(path, "", 1) for path in devices if re.search(r"\.(g[a-z]\d+b|gpu)$", path.name)]
+    found = {}
+    for path, prefix, hz in folders:
+        least, greatest = (_number(path / f"{prefix}{end}_freq") for end in ("min", "max"))
+        if least is not None and greatest is not None:
+            found[path.name] = [least * hz, greatest * hz]
+    return found or None
 
 
 def _thermal(folder: Path) -> Dict[str, Any]:

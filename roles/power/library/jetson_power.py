@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -39,6 +40,8 @@ reboot_command: {type: str, returned: when a reboot is needed, description: [Tak
 """
 
 CONF = Path("/etc/nvpmodel.conf")  # where the board lists its modes
+PIN = "/usr/local/sbin/cluster-kit-clocks"  # pins the clocks, and proves it; the role places it
+GPU_WAIT_S = 30.0  # for its driver, on a board that is just starting
 PROMPT = "DO YOU WANT TO REBOOT NOW"
 # Detached and a moment later, so that the connection which starts it can end in order. nvpmodel reboots by itself
 # once it has a yes; the reboot behind it is for one that only notes the mode.
@@ -80,7 +83,7 @@ def clocks_pinned(text: str) -> bool:
     """Tells from `jetson_clocks --show` whether CPUs, GPU and memory keep one frequency.
 
     The memory's lowest frequency stays as it is when pinned; its override says so instead. CPUs that are off have
-    no frequency to keep.
+    no frequency to keep. A GPU whose driver is not there yet is not pinned.
 
     Raises:
         ValueError: there is no frequency in it.
@@ -96,7 +99,22 @@ def clocks_pinned(text: str) -> bool:
             pinned.append(field["MinFreq"] == field["MaxFreq"])
     if not pinned:
         raise ValueError(f"no frequencies in {text!r}: see what 'jetson_clocks --show' says on the board")
-    return all(pinned)
+    return all(pinned) and shows_gpu(text)
+
+
+def shows_gpu(text: str) -> bool:
+    """Tells from `jetson_clocks --show` whether the GPU's driver is there."""
+    return re.search(r"^GPU\b.*MinFreq=", text, re.MULTILINE) is not None
+
+
+def not_restored(stored: str, read: Callable[[str], str | None]) -> list[str]:
+    """Returns the lowest frequencies that are not as in what `jetson_clocks --store` wrote: file, value and wanted one.
+
+    `read` returns what a file says, or None where it is not there.
+    """
+    wanted = re.findall(r"^(/\S+min_freq):(\d+)$", stored, re.MULTILINE)
+    found = [(name, read(name), value) for name, value in wanted]
+    return [f"{name} is {now}, was {value}" for name, now, value in found if now not in (None, value)]
 
 
 class Board:
@@ -149,6 +167,7 @@ class Board:
             # By another name until complete: half a file would otherwise be what is restored one day.
             part = self.clocks.with_suffix(".part")
             part.unlink() if part.exists() else None
+            self.wait_for_gpu()  # what is not stored is not given back
             self.must("jetson_clocks", "--store", str(part))
             part.rename(self.clocks)
 
@@ -171,9 +190,31 @@ class Board:
     def pin(self) -> None:
         if self.pinned() or not self.change("pinned the clocks"):
             return
-        self.must("jetson_clocks")
-        if not self.pinned():
-            self.fail("jetson_clocks did not pin the clocks: look at 'sudo jetson_clocks --show' on the board")
+        code, _, errors = self.module.run_command([PIN])
+        if code or not self.pinned():
+            why = errors.strip() or f"{PIN} did not pin the clocks"
+            self.fail(
+                f"{why}: look at 'sudo jetson_clocks --show' on the board, and at 'sudo dmesg' for the GPU's driver"
+            )
+
+    def wait_for_gpu(self) -> None:
+        """Waits for its driver, without which jetson_clocks leaves the GPU out, and says nothing of that."""
+        deadline = time.monotonic() + GPU_WAIT_S
+        while not shows_gpu(self.must("jetson_clocks", "--show")):
+            if time.monotonic() > deadline:
+                self.fail("the GPU has no clock in 'jetson_clocks --show': look at 'sudo dmesg' for its driver")
+            time.sleep(1)
+
+    def restore_clocks(self) -> None:
+        """Gives back the clocks; jetson_clocks ends with 0 in most cases of failure, so it is looked whether it did."""
+        self.wait_for_gpu()
+        self.must("jetson_clocks", "--restore", str(self.clocks))
+        left = not_restored(
+            self.clocks.read_text(), lambda name: Path(name).read_text().strip() if Path(name).exists() else None
+        )
+        if left:
+            self.fail(f"jetson_clocks did not give back all clocks ({', '.join(left)}): reboot the board and repeat")
+        self.clocks.unlink()
 
 
 def apply(board: Board) -> str | None:
@@ -188,8 +229,7 @@ def apply(board: Board) -> str | None:
         if reboot:
             return reboot
         if board.clocks.exists() and board.change("gave back the earlier clocks"):
-            board.must("jetson_clocks", "--restore", str(board.clocks))
-            board.clocks.unlink()
+            board.restore_clocks()
         if board.record.exists() and board.change("forgot the earlier power mode"):
             board.record.unlink()
         return None

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """A stand-in for systemctl on an emulated board, where no systemd runs.
 
-Knows unit files of services, links in *.wants, `start` and what goes with it, as far as the kit and
+Knows unit files of services and their drop-ins, links in *.wants, `start` and what goes with it, as far as the kit and
 Ansible's systemd_service ask for it. What runs is recorded below /run and so forgotten at a boot; what
 is enabled, in /etc. A service is started once and not watched: one that ended shows as failed.
-Dependencies are ignored; `default` starts what is enabled, in the order of the targets.
+Dependencies are ignored but for After at a boot; `default` starts what is enabled and does not run, in the order of the
+targets, and so does `isolate`, whatever its target: what ran once and is over, as nvpmodel.service, runs again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FOLDERS = [Path("/etc/systemd/system"), Path("/lib/systemd/system")]
 RUNNING = Path("/run/cluster-kit/units")
 TARGETS = ("sysinit.target", "multi-user.target")
 STOP_TIMEOUT_S = 5.0
-PRIVILEGED = "start stop restart reload enable disable reset-failed daemon-reload default"
+PRIVILEGED = "start stop restart reload enable disable reset-failed daemon-reload default isolate"
 
 
 class Refusal(Exception):
@@ -41,6 +42,8 @@ class Unit:
         if self.path:
             self.name = self.path.resolve().name  # of an alias, the service's
             self.settings.read(self.path)
+            for folder in FOLDERS:
+                self.settings.read(sorted((folder / f"{self.name}.d").glob("*.conf")))
 
     def setting(self, section: str, key: str) -> str:
         return self.settings.get(section, key, fallback="")
@@ -85,14 +88,15 @@ class Unit:
         return state
 
     def run(self, key: str) -> bool:
-        """Runs the command of a setting, if it has one, and tells whether that succeeded."""
-        return not self.setting("Service", key) or self._popen(key).wait() == 0
+        """Runs the command of a setting, if it has one, and tells whether that succeeded or does not count."""
+        command = self.setting("Service", key)
+        return not command or self._popen(key).wait() == 0 or command.startswith("-")
 
     def start(self) -> None:
         if self.active() == "active":
             return
         if self.oneshot:
-            if not self.run("ExecStart"):
+            if not (self.run("ExecStart") and self.run("ExecStartPost")):
                 self._fail()
             self.keep("active" if self.setting("Service", "RemainAfterExit") == "yes" else "inactive")
         else:
@@ -132,7 +136,7 @@ class Unit:
     def _popen(self, key: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                shlex.split(self.setting("Service", key).replace("$MAINPID", str(self.pid()))),
+                shlex.split(self.setting("Service", key).lstrip("-").replace("$MAINPID", str(self.pid()))),
                 cwd="/",
                 env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
                 stdin=subprocess.DEVNULL,
@@ -191,7 +195,9 @@ def show(unit: Unit, wanted: list[str], bare: bool) -> None:
 def default() -> None:
     for target in TARGETS:
         wanted = {path.name for folder in FOLDERS for path in (folder / f"{target}.wants").glob("*.service")}
-        for name in sorted(wanted):
+        for name in sorted(
+            wanted, key=lambda name: (bool(wanted & set(Unit(name).setting("Unit", "After").split())), name)
+        ):
             try:
                 unit = Unit(name)
                 if unit.path:
@@ -219,7 +225,7 @@ def ask(verb: str, units: list[Unit]) -> int:
 def main(arguments: list[str]) -> int:
     options = [word for word in arguments if word.startswith("-")]
     verb, *names = [word for word in arguments if not word.startswith("-")] or [""]
-    units = [Unit(name) for name in names]
+    units = [Unit(name) for name in names] if verb != "isolate" else []  # which names a target
     if verb in PRIVILEGED.split() and os.geteuid():
         raise Refusal(f"Failed to {verb}: Interactive authentication required.", 4)
     if verb in ("is-active", "is-enabled"):
@@ -228,7 +234,7 @@ def main(arguments: list[str]) -> int:
         wanted = [word.removeprefix("--property=") for word in options if word.startswith("--property=")]
         for unit in units:
             show(unit, wanted, "--value" in options)
-    elif verb == "default":
+    elif verb in ("default", "isolate"):
         default()
     elif verb in PRIVILEGED.split():  # daemon-reload, too, which names no unit: each is read when it is asked for
         for unit in units:

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 TEMPERATURE = Path("/var/lib/cluster-kit/temperature_c")
-CLOCKS = Path("/run/cluster-kit/clocks.json")  # of the stand-in for jetson_clocks
+CPUS, GPU = Path("/sys/devices/system/cpu/cpufreq"), Path("/sys/class/devfreq/17000000.ga10b/min_freq")
+EMC = Path("/run/cluster-kit/emc.json")  # of the stand-in for jetson_clocks
 RAILS = {"VDD_GPU_SOC": 4788, "VDD_CPU_CV": 798, "VIN_SYS_5V0": 3842, "NC": 0, "VDDQ_VDD2_1V8AO": 707, "NC ": 0}
 FEEDS = {"VIN_SYS_5V0": "VDDQ_VDD2_1V8AO"}  # what goes through the one goes through the other, too
 
@@ -29,10 +30,12 @@ class Sensors:
 
     def line(self) -> str:
         self.lines += 1
-        pinned = CLOCKS.exists() and json.loads(CLOCKS.read_text()).get("FreqOverride")
-        cpu_mhz, gpu_mhz, emc_mhz = (1728, 612, 3199) if pinned else (729, 114, 204)
+        cpu_mhz = int((CPUS / "policy0/scaling_min_freq").read_text()) // 1000
+        gpu_mhz = int(GPU.read_text()) // 10**6 if GPU.exists() else 0
+        emc_mhz = 3199 if EMC.exists() and json.loads(EMC.read_text())["FreqOverride"] else 204
+        on = sum(len(path.read_text().split()) for path in CPUS.glob("policy*/affected_cpus"))
         celsius = float(TEMPERATURE.read_text()) if TEMPERATURE.exists() else 43.5 + random.randint(-4, 4) / 8
-        cpus = ",".join([f"{random.randint(0, 9)}%@{cpu_mhz}" for _ in range(8)] + ["off"] * 4)
+        cpus = ",".join([f"{random.randint(0, 9)}%@{cpu_mhz}" for _ in range(on)] + ["off"] * (12 - on))
         return (
             f"{datetime.datetime.now():%m-%d-%Y %H:%M:%S} RAM {self._memory()} SWAP 0/15311MB (cached 0MB) "
             f"CPU [{cpus}] EMC_FREQ 0%@{emc_mhz} GR3D_FREQ 0%@{gpu_mhz} GR3D2_FREQ 0%@{gpu_mhz} NVJPG1 729 "

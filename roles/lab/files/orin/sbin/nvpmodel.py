@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """A stand-in for nvpmodel on an emulated board: power modes by /etc/nvpmodel.conf.
 
-A change to a mode with another GPU mask takes a reboot, and asks for it.
+A change to a mode with another GPU mask takes a reboot, and asks for it. Whenever a mode is applied, also the one that
+the board has, clocks may go down again: pinned ones are no more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ CONF = "/etc/nvpmodel.conf"
 STATUS = Path("/var/lib/nvpmodel/status")  # the mode, such as pmode:0002
 NEXT = Path("/var/lib/nvpmodel/next")  # the mode from the next boot on; nvpmodel.service takes it over
 GPU = "TPC_POWER_GATING TPC_PG_MASK"
+CPUS, GPU_CLOCK = Path("/sys/devices/system/cpu/cpufreq"), Path("/sys/class/devfreq/17000000.ga10b/min_freq")
 
 
 @dataclass
@@ -78,6 +80,15 @@ def apply(conf: Conf, mode: Mode) -> None:
     STATUS.write_text(f"pmode:{mode.number:04d}\n")
     if conf.mask_file and GPU in mode.settings and conf.mask_file.exists():
         conf.mask_file.write_text(mode.settings[GPU] + "\n")
+    greatest = int(mode.settings.get("CPU_A78_0 MAX_FREQ", -1))
+    for policy in CPUS.glob("policy*"):
+        first = int(policy.name.removeprefix("policy"))
+        online = mode.settings.get(f"CPU_ONLINE CORE_{first}") != "0"
+        (policy / "affected_cpus").write_text(" ".join(map(str, range(first, first + 4))) if online else "")
+        (policy / "scaling_min_freq").write_text("729600\n")
+        (policy / "scaling_max_freq").write_text(f"{greatest if greatest > 0 else 2201600}\n")
+    if GPU_CLOCK.exists():
+        GPU_CLOCK.write_text("114750000\n")
 
 
 def change(conf: Conf, mode: Mode) -> None:

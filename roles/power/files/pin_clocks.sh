@@ -1,0 +1,34 @@
+#!/bin/sh
+# Pins the clocks of CPUs, GPU and memory, and looks whether those of CPUs and GPU are: jetson_clocks ends with 0 in most
+# cases of failure, and where a board is just starting it may come before the GPU's driver. Tells what is not pinned.
+set -u
+
+unpinned() {
+  gpu=
+  for folder in /sys/devices/system/cpu/cpufreq/policy* /sys/class/devfreq/*; do
+    prefix=
+    case $folder in
+      */policy*)
+        prefix=scaling_
+        [ -n "$(cat "$folder/affected_cpus" 2>/dev/null)" ] || continue # its CPUs are off
+        ;;
+      *.ga10b | *.gv11b | *.gpu) gpu=$folder ;;
+      *) continue ;; # of another engine, which trains nothing
+    esac
+    low=$(cat "$folder/${prefix}min_freq" 2>/dev/null)
+    high=$(cat "$folder/${prefix}max_freq" 2>/dev/null)
+    [ -n "$low" ] && [ "$low" = "$high" ] || printf '%s (%s to %s) ' "${folder##*/}" "$low" "$high"
+  done
+  [ -n "$gpu" ] || printf 'the GPU, whose driver is not there '
+}
+
+attempt=0
+while [ $attempt -lt 30 ]; do
+  /usr/bin/jetson_clocks
+  left=$(unpinned)
+  [ -n "$left" ] || exit 0
+  attempt=$((attempt + 1))
+  sleep 1
+done
+echo "jetson_clocks does not pin ${left% }" >&2
+exit 1
