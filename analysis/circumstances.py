@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from analysis import timeline
+from analysis import throttling, timeline
 from analysis.arms import records, shown
 from analysis.expectation import NAME as PREDICTION
 from analysis.manifest import NAME as MANIFEST
@@ -68,6 +68,15 @@ def power_modes(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
         for board, facts in report["boards"].items()
         if isinstance(facts, dict) and isinstance(facts.get("power_mode"), str)
     }
+
+
+def throttled(runs: pd.DataFrame) -> Iterator[str]:
+    """What lowered the boards' clocks during the runs, a sentence each."""
+    for run_id, folder in _folders(runs):
+        for board in _objects(_object(folder / MANIFEST).get("boards")):
+            facts = board.get("facts")
+            if isinstance(facts, dict):
+                yield from (f"{run_id}: {told}" for told in throttling.sentences(shown(board.get("name")), facts))
 
 
 def attempts(runs: pd.DataFrame) -> Iterator[Row]:

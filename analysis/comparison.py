@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import stragglers
 from analysis.arms import arm_name, records, shown, summarise, with_arms
-from analysis.circumstances import power_modes
+from analysis.circumstances import power_modes, throttled
 from analysis.errors import AnalysisError
 from analysis.loading import Runs
 from analysis.metrics import measure, time_to_accuracy_s
@@ -162,7 +162,12 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
         drop_extremes=drop_extremes,
         rehearsal=_any(used["rehearsal"]),
         synthetic=_any(used["synthetic"]),
-        problems=[*loaded.problems, *_warnings(used, boards), *stragglers.warnings(used, loaded.epochs)],
+        problems=[
+            *loaded.problems,
+            *_warnings(used, boards),
+            *throttled(used),
+            *stragglers.warnings(used, loaded.epochs),
+        ],
     )
 
 

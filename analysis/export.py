@@ -105,7 +105,9 @@ def _samples(loaded: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
         for sample in samples:
             row = keys | {"time_s": sample["time_s"]}
             for name in fields_of(Sample):
-                row |= flatten(name, sample[name]) if isinstance(sample[name], Mapping) else {name: sample[name]}
+                value = sample.get(name)  # some fields are younger than the samples of old runs
+                by_name = get_origin(_HINTS[name]) is dict and isinstance(value, Mapping | None)
+                row |= flatten(name, value or {}) if by_name else {name: value}
             yield row
 
 

@@ -214,6 +214,10 @@ class Sample:
     power_mw: Dict[str, int]  # by rail of the module; not what the wall socket gives
     sent_bytes: Optional[int]  # since the interface came up
     received_bytes: Optional[int]
+    # null as well in samples that were written before there were these fields
+    clocks_pinned: Optional[bool] = None  # those of the CPUs and the GPU
+    over_current_events: Optional[Dict[str, int]] = None  # since the run began on this board, by alarm
+    throttled_s: Optional[Dict[str, float]] = None  # the same of heat, by cooling device; found second by second
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,10 @@ class End:
 
 Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
-_FIELDS = {name: {"time_s", *(item.name for item in dataclasses.fields(kind))} for name, kind in KINDS.items()}
+_FIELDS = {
+    name: {"time_s", *(item.name for item in dataclasses.fields(kind) if item.default is dataclasses.MISSING)}
+    for name, kind in KINDS.items()
+}
 
 
 class EventLog:

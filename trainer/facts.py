@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from trainer import sysfs
+from trainer import frequencies, sysfs, telemetry
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
 _RELEASE = Path("/etc/nv_tegra_release")
@@ -35,6 +35,22 @@ def gather(interface: Optional[str]) -> Dict[str, Any]:
         "interface": interface,
         "emulated": bool(emulated.get("emulated")),
         "link_rate_bit_per_s": emulated.get("link_rate_bit_per_s", _link_rate(interface)),
+    }
+
+
+def clocks(folder: Path) -> Dict[str, Any]:
+    """Whether the clocks were pinned and what lowered them, in the run of this folder, and their frequencies now.
+
+    frequencies_hz: as `frequencies.frequencies`; clocks_pinned: at the run's start and end; over_current_events and
+    throttled_s: over the run, as in its samples.
+    """
+    first, last = (look(folder / telemetry.NAME) or {} for look in (telemetry.earliest, telemetry.latest))
+    now = frequencies.frequencies()
+    return {
+        "frequencies_hz": now,
+        "clocks_pinned": {"start": first.get("clocks_pinned"), "end": frequencies.pinned(now)},
+        "over_current_events": last.get("over_current_events"),
+        "throttled_s": last.get("throttled_s"),
     }
 
 

@@ -41,6 +41,10 @@ def write_result(
         started_s=started_s,
         ended_s=time.time() if ended_s is None else ended_s,
         epochs_completed=sum(record["event"] == Epoch.KIND for record in records),
-        facts={**facts.gather(interface), "collective_used": evidence.collective_used(folder / "trainer.log")},
+        facts={
+            **facts.gather(interface),
+            **facts.clocks(folder),
+            "collective_used": evidence.collective_used(folder / "trainer.log"),
+        },
     )
     write_json(folder / "result.json", dataclasses.asdict(result))

@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from trainer import network, sysfs
+from trainer import frequencies, network, sysfs
 from trainer.events import EventLog, Sample
 from trainer.tegrastats import OFF_C, Reading, parse
 
@@ -32,6 +33,7 @@ class Telemetry:
         self._path, self._interface = folder / NAME, interface
         self._over = threading.Event()
         self._idle = True
+        self._lowered = frequencies.Lowered()
         self._tegrastats: Optional[subprocess.Popen[str]] = None
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
@@ -55,7 +57,11 @@ class Telemetry:
     def _sample(self) -> None:
         with contextlib.suppress(OSError):  # a full disk is the trainer's to tell
             log = EventLog(self._path)
+            before_s = time.monotonic()
             for reading in self._readings():
+                now_s = time.monotonic()
+                self._lowered.look(now_s - before_s)
+                before_s = now_s
                 bytes_now = network.counters(self._interface)
                 log.write(
                     Sample(
@@ -67,6 +73,9 @@ class Telemetry:
                         power_mw=reading.power_mw,
                         sent_bytes=None if bytes_now is None else bytes_now.sent,
                         received_bytes=None if bytes_now is None else bytes_now.received,
+                        clocks_pinned=frequencies.pinned(frequencies.frequencies()),
+                        over_current_events=self._lowered.over_current_events,
+                        throttled_s=self._lowered.throttled_s,
                     )
                 )
 
@@ -98,8 +107,24 @@ def latest(path: Path) -> Optional[Dict[str, Any]]:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST))
             *lines, _ = file.read().split(b"\n")
-        sample = json.loads(lines[-1])
-    except (OSError, ValueError, IndexError):
+    except OSError:
+        return None
+    return _sample(lines[-1]) if lines else None
+
+
+def earliest(path: Path) -> Optional[Dict[str, Any]]:
+    """The first sample of a file, likewise."""
+    try:
+        with path.open("rb") as file:
+            return _sample(file.readline())
+    except OSError:
+        return None
+
+
+def _sample(line: bytes) -> Optional[Dict[str, Any]]:
+    try:
+        sample = json.loads(line)
+    except ValueError:
         return None
     return sample if isinstance(sample, dict) and sample.get("event") == Sample.KIND else None
 

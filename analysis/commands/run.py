@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis import throttling
 from analysis.commands import Commands
 from analysis.errors import AnalysisError
 
@@ -69,6 +70,9 @@ def _manifest(options: argparse.Namespace) -> int:
         print(f"What to do: {manifest['remedy']}.")
     for line in _costs(manifest):
         print(line)
+    for board in manifest["boards"]:
+        for sentence in throttling.sentences(board["name"], board["facts"]):
+            print(f"Warning: {sentence}.")
     tail = log_tail(options.run, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
         print(f"The log of {manifest['culprit']} ends with:")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from analysis import throttling
 from analysis.watch.board import Board
 
 # Jetson AGX Orin's software lowers clocks at 99 C and switches off at 104.5 C: the trip points cpu-sw-throttle and
 # cpu-sw-shutdown of the module P3701-0000 in NVIDIA's "arm64: tegra: Add thermal support for Tegra234" (linux-tegra,
-# 24 January 2023). Neither tegrastats nor the power facts tell that it happens, so these tell when it is near, or
-# likely: sensors and trip points differ between places on the chip.
+# 24 January 2023). Not every kernel has a device that tells that it happens, so these tell when it is near, or likely:
+# sensors and trip points differ between places on the chip.
 HOT_C = 95.0
 _WARM_C = 85.0
 _SLOWED = 1.2  # times a board's own steps before
@@ -27,6 +28,7 @@ def alerts(boards: Sequence[Board], now_s: float | None) -> list[str]:
         if now_s is not None:
             found += _silence(board, now_s)
             found += _heat(board)
+        found += throttling.sentences(board.name, board.throttling)
         found += _slower(board, [other for other in boards if other is not board])
         found += _clock(board)
         if board.odd_lines:

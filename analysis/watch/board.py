@@ -52,6 +52,7 @@ class Board:
     compute_s: list[float] = field(default_factory=list)  # a step's, by window; without an attempt's first, that traces
     accuracies: dict[int, float] = field(default_factory=dict)  # of validation, by epoch
     load: Load | None = None
+    throttling: Mapping[str, Any] = field(default_factory=dict)  # since the run began; see analysis.throttling
     rails: set[str] = field(default_factory=set)  # of all samples: one that was cut lacks some
     result: Mapping[str, Any] | None = None  # result.json
     clock: Mapping[str, Any] | None = None  # clock.json
@@ -143,6 +144,7 @@ class Board:
                 if rails and set(rails) <= power_mw.keys()
                 else None,
             )
+            self.throttling = {name: record.get(name) for name in ("over_current_events", "throttled_s")}
             self.sampled_at_s = now_s
         except _ODD:
             self.odd_lines += 1

@@ -42,7 +42,8 @@ STATE = (
     "nft list ruleset; iptables-legacy -S; ip6tables-legacy -S",
     "cat /etc/environment /etc/apt/sources.list.d/*",
     "ls -d /etc/nftables.d /etc/cluster-kit/* /var/lib/cluster-kit/*.json /etc/chrony/* /usr/sbin/chronyd "
-    "/usr/local/sbin/* /etc/systemd/system/cluster-kit* 2>/dev/null",
+    "/usr/local/sbin/* /etc/systemd/system/cluster-kit* "
+    "/etc/systemd/system/nvpmodel.service.d 2>/dev/null",
     "systemctl is-enabled chrony systemd-timesyncd cluster-kit-firewall cluster-kit-clocks 2>&1",
     "systemctl is-active chrony systemd-timesyncd cluster-kit-firewall 2>&1",
 )
@@ -209,6 +210,24 @@ def test_provisioning_again_changes_nothing(boards: Orins) -> None:
     assert (boards.boot(1), boards.lab.root(1, f"cat {STORED}")) == (boots, stored)
 
 
+def test_clocks_stay_pinned_and_where_they_do_not_the_check_names_them(boards: Orins) -> None:
+    """Through nvpmodel's service; not through a mode set by hand, nor without the drop-in."""
+    boards.lab.root(1, "systemctl restart nvpmodel")
+    boards.lab.root(2, "systemctl isolate multi-user.target")
+    assert boards.pinned(1) and boards.pinned(2)
+    drop_in = "/etc/systemd/system/nvpmodel.service.d/cluster-kit.conf"
+    for what_resets_them in ("nvpmodel -m 0", f"rm {drop_in}; systemctl daemon-reload; systemctl restart nvpmodel"):
+        boards.lab.root(1, what_resets_them)
+        assert not boards.pinned(1)
+        checked = boards.play("check", check_measure_network=False)
+        assert not checked.ok
+        (line,) = re.findall(r"^ *(\S+) +board[.]frequencies +refuse +(.*)", checked.output, re.MULTILINE)
+        assert line[0] == "orin-1" and line[1].startswith("unpinned: CPU policy0 730 to 2202"), checked.output
+        changes = boards.done("provision", "--tags", "power").changes
+        assert changes["orin-1"] > 0 and changes["orin-2"] == 0 and boards.pinned(1)
+    assert drop_in in boards.lab.root(1, f"ls {drop_in}")
+
+
 def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
     variables = {
         "override": SHORT,
@@ -229,6 +248,7 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
             time.sleep(0.5)
         for board, other in ((1, 2), (2, 1)):
             assert boards.reaches(board, other) and not boards.answers(board)
+        boards.lab.root(2, "echo 5 >/sys/class/hwmon/hwmon3/oc3_event_cnt")
         output, _ = run.communicate(timeout=150)
     assert run.returncode == 0, output
     (folder,) = tmp_path.iterdir()
@@ -239,6 +259,13 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
     findings = [(finding["board"], finding["gate"], finding["waived"]) for finding in manifest["gates"]["findings"]]
     assert findings == [("orin-1", "board.disk", True), ("orin-2", "board.disk", True)]
     assert "gates.json" in manifest["sha256"]
+    told = {board["name"]: board["facts"] for board in manifest["boards"]}
+    assert [facts["over_current_events"]["oc3"] for facts in told.values()] == [0, 5]
+    assert {tuple(facts["clocks_pinned"].items()) for facts in told.values()} == {(("start", True), ("end", True))}
+    assert "Warning: orin-2 lowered its clocks for a moment, 5 times (peak power 5)" in output
+    rails = ["VDD_CPU_CV", "VDD_GPU_SOC", "VIN_SYS_5V0"]
+    assert all(board["cost"]["rails"] == rails for board in manifest["boards"])
+    assert all(40 < board["cost"]["temperature_max_c"] < 60 for board in manifest["boards"])
     assert {board["facts"]["jetpack"] for board in manifest["boards"]} == {"5.1.1"}
     measured = {(record["from"], record["to"]): record["bit_per_s"] for record in manifest["gates"]["measured"]}
     assert set(measured) == {("orin-1", "orin-2"), ("orin-2", "orin-1")}

@@ -33,7 +33,7 @@ def test_files_that_are_something_else_say_nothing(tmp_path, name, text):
     assert circumstances.gates(runs) == []
     assert circumstances.unchecked(runs) == ["run"]
     assert circumstances.waived(runs) == [] and circumstances.power_modes(runs) == {}
-    assert list(circumstances.attempts(runs)) == []
+    assert list(circumstances.attempts(runs)) == list(circumstances.throttled(runs)) == []
     for row in circumstances.predictions(runs):
         assert row == ["run", "-", "1.0", "-", "null"]
 
@@ -49,6 +49,16 @@ def test_a_run_that_was_not_timed_has_no_error(tmp_path):
     write_json(tmp_path / NAME, {"epoch_s": 11})
     (row,) = circumstances.predictions(table(tmp_path, epoch_s=math.nan))
     assert row == ["run", "11.0", "-", "-", "null"]
+
+
+def test_what_lowered_clocks_is_told_with_the_run(tmp_path):
+    boards = [
+        {"name": "a", "facts": {"over_current_events": {"oc3": 2}, "throttled_s": None}},
+        {"name": "b", "facts": {}},
+    ]
+    write_json(tmp_path / "manifest.json", {"boards": [*boards, {"name": "c", "facts": None}, 3]})
+    (told,) = circumstances.throttled(table(tmp_path))
+    assert told.startswith("run: a lowered its clocks for a moment, 2 times (peak power 2)")
 
 
 def test_findings_that_runs_share_are_one_row(tmp_path):

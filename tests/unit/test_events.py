@@ -51,6 +51,14 @@ def test_unknown_records_and_missing_fields_are_told(tmp_path):
     assert "lacks total_s, train_s" in bad[1] and "not a record of start, resume, window" in bad[0]
 
 
+def test_a_sample_from_before_a_field_came_is_a_sample(tmp_path):
+    old = {"idle": False, "memory_bytes": 1, "cpu_load": None, "gpu_load": None, "temperature_c": {}, "power_mw": {}}
+    path = tmp_path / "telemetry.jsonl"
+    path.write_text(json.dumps({"event": "sample", "time_s": 1.0, **old, "sent_bytes": 1, "received_bytes": 1}) + "\n")
+    records, bad = read_records(path)
+    assert bad == [] and len(records) == 1
+
+
 def test_a_loss_that_is_no_number_is_still_a_record(tmp_path):
     window = Window(1, 0, 1, 64, 1.0, math.nan, 0.0, 0.1, 1.0, 0.0, None, 0.0, None, None, 0)
     records, bad = read_records(log_of(tmp_path, window))

@@ -111,6 +111,26 @@ def test_samples_have_a_column_per_sensor(runs):
     assert telemetry["sent_bytes"].tolist() == [2**53 + 1] * 2  # more than a float can hold
 
 
+def test_samples_from_before_a_field_came_have_null_in_it(tmp_path):
+    folder = build_run(tmp_path)
+    fields = ("memory_bytes", "cpu_load", "gpu_load", "sent_bytes", "received_bytes")
+    old = {
+        "event": "sample",
+        "time_s": 1.0,
+        "idle": False,
+        **dict.fromkeys(fields),
+        "temperature_c": {},
+        "power_mw": {},
+    }
+    new = {**old, "time_s": 2.0, "clocks_pinned": True, "over_current_events": {"oc3": 2}, "throttled_s": None}
+    (folder / "boards/board-1/telemetry.jsonl").write_text(f"{json.dumps(old)}\n{json.dumps(new)}\n")
+    telemetry = expected([folder])["telemetry"]
+    assert telemetry["clocks_pinned"].isna().tolist() == [True, False]
+    assert telemetry["over_current_events.oc3"].dtype == "Int64"
+    assert telemetry["over_current_events.oc3"].isna().tolist() == [True, False]
+    assert not {"over_current_events", "throttled_s"} & set(telemetry.columns)
+
+
 def test_without_samples_the_table_is_empty(tmp_path):
     telemetry = expected([build_run(tmp_path)])["telemetry"]
     assert telemetry.empty

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.unit.unreadable import answer_with_eagain
-from trainer import telemetry
+from trainer import facts, frequencies, telemetry
 from trainer.events import read_records
 from trainer.telemetry import Telemetry
 
@@ -88,6 +88,41 @@ def test_a_board_that_does_not_measure_power_does_not_wait(tmp_path, monkeypatch
     at_work.rest(60)
     at_work.stop()
     assert time.monotonic() - before < 10
+
+
+def test_what_lowered_the_clocks_is_counted_in_every_sample(tmp_path, monkeypatch):
+    counter = tmp_path / "sys/class/hwmon/hwmon3/oc3_event_cnt"
+    counter.parent.mkdir(parents=True)
+    (counter.parent / "name").write_text("soctherm_oc\n")
+    counter.write_text("40\n")
+    gpu = tmp_path / "sys/class/devfreq/17000000.ga10b"
+    gpu.mkdir(parents=True)
+    (gpu / "min_freq").write_text("9\n")
+    (gpu / "max_freq").write_text("9\n")
+    monkeypatch.setattr(frequencies, "SYS", tmp_path / "sys")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
+    at_work = Telemetry(tmp_path, "lo")
+    time.sleep(0.4)
+    counter.write_text("45\n")
+    (gpu / "min_freq").write_text("3\n")
+    time.sleep(0.4)
+    at_work.stop()
+    first, last = telemetry.earliest(tmp_path / telemetry.NAME), telemetry.latest(tmp_path / telemetry.NAME)
+    assert first is not None and last is not None
+    assert (first["over_current_events"], last["over_current_events"]) == ({"oc3": 0}, {"oc3": 5})
+    assert (first["clocks_pinned"], last["clocks_pinned"], last["throttled_s"]) == (True, False, None)
+    told = facts.clocks(tmp_path)
+    assert told["frequencies_hz"] == {"17000000.ga10b": [3, 9]}
+    assert told["clocks_pinned"] == {"start": True, "end": False}
+    assert (told["over_current_events"], told["throttled_s"]) == ({"oc3": 5}, None)
+
+
+def test_a_run_without_samples_tells_nothing_of_what_lowered_the_clocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(frequencies, "SYS", tmp_path)
+    told = facts.clocks(tmp_path)
+    assert told.pop("clocks_pinned") == {"start": None, "end": None}
+    assert set(told.values()) == {None}
 
 
 def test_the_latest_sample_of_a_file_that_grows(tmp_path):

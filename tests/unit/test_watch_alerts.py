@@ -37,6 +37,15 @@ def test_a_warm_board_that_became_slower_may_be_throttled(last_s: float, celsius
     assert told == (["board-1 computes 30% longer a step than before, at 88.0 C: it may be throttled"] if warns else [])
 
 
+def test_throttling_is_told_while_it_lasts_and_afterwards() -> None:
+    told = board("board-2")
+    told.throttling = {"over_current_events": {"oc2": 0, "oc3": 4}, "throttled_s": {"cpu-throttle-alert": 3.0}}
+    for now_s in (1010.0, None):
+        current, heat = alerts([board(), told], now_s)
+        assert current.startswith("board-2 lowered its clocks for a moment, 4 times (peak power 4)")
+        assert heat.startswith("board-2 was throttled by heat for 3 s (cpu-throttle-alert)")
+
+
 def test_a_board_that_computes_longer_than_the_others_is_named() -> None:
     (told,) = alerts([board(), board("board-2", 0.12), board("board-3", 0.101)], 1010.0)
     assert told == "board-2 computes 120 ms a step, the others 100 ms: they wait for it"

@@ -35,6 +35,12 @@ def test_power_and_heat_are_the_modules(tmp_path: Path) -> None:
     assert made.odd_lines == 0
 
 
+def test_what_lowered_its_clocks_is_that_of_the_last_sample() -> None:
+    made = board()
+    made.take_sample(line_of(SAMPLE, over_current_events={"oc3": 2}), 1.0)
+    assert made.throttling == {"over_current_events": {"oc3": 2}, "throttled_s": None}
+
+
 def line_of(record: Any, **changes: Any) -> bytes:
     return json.dumps({"event": record.KIND, "time_s": 1.0, **dataclasses.asdict(record), **changes}).encode()
 

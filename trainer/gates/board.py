@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from trainer import frequencies
-
 from trainer.addresses import is_own_network
 
 REFUSE, WARN = "refuse", "warn"
