@@ -48,6 +48,7 @@ CERTIFICATES = (  # where systems keep what they trust, a company's own certific
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
     "/etc/ssl/ca-bundle.pem",  # openSUSE
 )
+COUNTERS = Path("/proc/net/dev")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # what uv, pip and apt print of what they are about to fetch
 ANNOUNCED = re.compile(r"(?:Downloading \S+ \(|Need to get )([\d.]+) ?(kB|KiB|MB|MiB|GB|GiB)")
@@ -122,12 +123,12 @@ def run(step: str, command: Sequence[object], remedy: str, limit_s: float = floa
 
 
 def received_bytes() -> int:
-    """Bytes that this machine's network interfaces have received; 0 where the kernel does not say."""
+    """Bytes that this machine has received, but for those from emulated boards; 0 where the kernel does not say."""
     try:
-        lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+        counters = [line.partition(":") for line in COUNTERS.read_text().splitlines()[2:]]
     except OSError:
         return 0
-    return sum(int(line.partition(":")[2].split()[0]) for line in lines)
+    return sum(int(counts.split()[0]) for name, _, counts in counters if not name.strip().startswith("cklab"))
 
 
 def megabytes(printed: str, received: int) -> str:

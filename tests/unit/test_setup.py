@@ -246,9 +246,24 @@ class SlowIndex(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def counted(interface: str) -> int:
+    return int(Path(f"/sys/class/net/{interface}/statistics/rx_bytes").read_text())
+
+
+def test_what_the_machine_receives_is_counted_without_the_emulated_boards(tmp_path, monkeypatch):
+    monkeypatch.setattr(install, "COUNTERS", tmp_path / "dev")
+    assert install.received_bytes() == 0
+    shown = "Inter-|   Receive\n face |bytes    packets\n    lo:     100 1 0\n  eth0: 2000000 9 0\ncklab0:7000000 9 0\n"
+    (tmp_path / "dev").write_text(shown)
+    assert install.received_bytes() == 2_000_100
+    monkeypatch.undo()
+    assert install.received_bytes() >= counted("lo")
+
+
 @pytest.mark.parametrize("tool", ["uv", "pip"])
 def test_a_slow_download_shows_how_much_of_it_has_come(project, monkeypatch, capsys, tool):
     monkeypatch.setattr(install, "HEARTBEAT_S", 0.3)
+    monkeypatch.setattr(install, "received_bytes", lambda: counted("lo"))  # what else the machine receives is not its
     to = project / "to"
     commands = {
         "uv": [Path(sys.executable).with_name("uv"), "pip", "install", "--no-cache", "--python", sys.executable],
