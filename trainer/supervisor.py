@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, List, Optional, Tuple
 
-from trainer import network
+from trainer import environment, network
 from trainer.causes import Cause
 from trainer.cluster import load_cluster
 from trainer.events import RESERVE
@@ -100,7 +100,8 @@ def supervise(
     cause: Optional[Cause] = None
     trainer: Optional[subprocess.Popen[bytes]] = None
     keeper: Optional[threading.Thread] = None
-    telemetry = Telemetry(folder, network.interface_with(load_cluster(folder / "tf_config.json").own_ip))
+    interface = network.interface_with(load_cluster(folder / "tf_config.json").own_ip)
+    telemetry = Telemetry(folder, interface)
     signal.signal(signal.SIGTERM, _stop)
     try:
         cause = watch.meet_peers()  # so that no board computes, and none is measured idle, while another begins
@@ -113,6 +114,7 @@ def supervise(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=environment.of_trainer(os.environ, interface),
             start_new_session=True,
             pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
         )

@@ -56,6 +56,16 @@ def test_a_killed_trainer_leaves_a_result_that_says_so(folder):
     assert result["facts"]["interface"] == "lo"
 
 
+def test_the_trainer_has_no_proxies_and_is_told_the_training_interface(folder, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://192.0.2.9:3128")
+    monkeypatch.setenv("GRPC_PROXY", "http://192.0.2.9:3128")
+    code = "import os; print(*(f'{name}={value}' for name, value in os.environ.items()), sep=chr(10))"
+    supervisor.supervise(python(code), folder, limits())
+    lines = (folder / "trainer.log").read_text().splitlines()
+    assert not [line for line in lines if "proxy=" in line.lower()]
+    assert "NCCL_SOCKET_IFNAME==lo" in lines
+
+
 def test_a_trainer_that_exits_without_a_result_has_failed(folder):
     assert supervisor.supervise(python("print('no such module', '\\n'); raise SystemExit(3)"), folder, limits()) == 3
     assert "exited with code 3" in result_of(folder)["cause"]
