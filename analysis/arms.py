@@ -30,8 +30,9 @@ _AGAINST = [
     "detectable_accuracy",
 ]
 
-# what makes an arm, besides the way itself; a timeout does not
-_DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in ("way", "one_board", "timeout_s")}
+# what makes an arm, besides the way itself; what only ends or refuses a run does not
+_NO_ARM = ("way", "one_board", "timeout_s", "strict_implementation")
+_DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
 
 
@@ -69,7 +70,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFrame:
     """One row per arm, by workers, sync and label, from runs that have their arm and METRICS.
 
-    sharding; runs: how many; run_ids; each of METRICS: mean over the runs, null where one of them
+    sharding; collective: where another one ran than was asked for, which, as its runs have it, else null;
+    runs: how many; run_ids; each of METRICS: mean over the runs, null where one of them
     lacks it; NAME_std: its sample standard deviation; NAME_low, NAME_high: its 95 % interval; all three null for one
     run.
 
@@ -111,6 +113,7 @@ def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
     """What an arm measured by itself."""
     row: dict[str, Any] = {
         **{name: arm[name].iloc[0] for name in [*_ARM, "sharding"]},
+        "collective": "; ".join(sorted(set(arm["collective"].dropna()))) or None,
         "runs": len(arm),
         "run_ids": arm["run_id"].tolist(),
         "dropped": sorted(set(arm["run_id"]) - set(averaged["run_id"])),

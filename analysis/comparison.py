@@ -20,6 +20,7 @@ from analysis.loading import Runs
 from analysis.metrics import measure, time_to_accuracy_s
 from analysis.paper import PAPER
 from analysis.verdict import verdict
+from trainer.evidence import other_than_asked
 
 # fields of the configuration that runs being compared may differ in: what is compared, and where
 # files lie (their checksums, in `assets`, must agree). A name that ends with a dot stands for its
@@ -69,7 +70,7 @@ class Comparison:
 
     arms: a row per arm, see `analysis.arms.summarise`.
     runs: a row per run that is used: the columns of `Runs.runs`, of `analysis.metrics.measure` and
-        of `analysis.arms.with_arms`.
+        of `analysis.arms.with_arms`; collective: which one ran where it is not the one that was asked for.
     excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
     boards, epochs: those of the runs that are used; boards with facts.power_mode, as the gates found it, epochs with
         workers and label of their arm.
@@ -150,6 +151,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     # labels name what sets the arms apart, so only runs that are used count
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
     target, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
+    used["collective"] = used["run_id"].map(_collectives(boards))
     used["time_to_accuracy_s"] = used["run_id"].map(time_to_accuracy_s(loaded.epochs, target))
     return Comparison(
         arms=summarise(used, drop_extremes=drop_extremes),
@@ -194,6 +196,14 @@ def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     table = boards.copy()
     table["facts.power_mode"] = [modes.get(key) for key in zip(table["run_id"], table["board"], strict=True)]
     return table
+
+
+def _collectives(boards: pd.DataFrame) -> dict[str, str | None]:
+    """By run, which collective ran where it is not the one that was asked for, as the first board has it that can
+    tell; else null."""
+    told = boards.dropna(subset=["collective_asked", "facts.collective_used"]).drop_duplicates("run_id")
+    columns = (told[name] for name in ("run_id", "collective_asked", "facts.collective_used"))
+    return {run_id: other_than_asked(asked, ran) for run_id, asked, ran in zip(*columns, strict=True)}
 
 
 def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Difference]:

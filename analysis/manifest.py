@@ -21,6 +21,7 @@ from trainer import layout
 from trainer.causes import first_cause
 from trainer.config import ConfigError, Run, load_run
 from trainer.events import CHECKPOINTS, LOST, SCHEMA, Result, is_moment, read_records, write_json
+from trainer.evidence import other_than_asked
 
 NAME = "manifest.json"
 _GATES = "gates.json"  # roles/check's report
@@ -143,6 +144,8 @@ def describe(
     ended = [result for result in results.values() if result]
     emulated = [_facts(result).get("emulated") for result in ended]
     synthetic = [bool(start["synthetic"]) for start in starts.values()]
+    asked = run.config.sync.implementation if run.workers > 1 or run.config.sync.one_board == "mwms" else None
+    ran = [_facts(result).get("collective_used") for result in ended]
     started_s = min((result["started_s"] for result in ended), default=None)
     ended_s = max((result["ended_s"] for result in ended), default=None)
     return {
@@ -156,7 +159,9 @@ def describe(
         "culprit": culprit,
         "cause_kind": first.get("cause_kind"),
         "remedy": first.get("remedy"),
-        "boards": [_board(name, rank, results[name]) for rank, name in enumerate(run.boards)],
+        "boards": [_board(name, rank, results[name], asked) for rank, name in enumerate(run.boards)],
+        # where another one ran than was asked for: which
+        "collective": next(filter(None, (other_than_asked(asked, name) for name in ran)), None),
         # null: no board told
         "rehearsal": None if set(emulated) <= {None} else any(emulated),
         "synthetic": any(synthetic) if synthetic else None,
@@ -252,21 +257,15 @@ def _outcome(
     return status, "; ".join(causes), culprit
 
 
-def _board(name: str, rank: int, result: Mapping[str, Any] | None) -> dict[str, Any]:
-    if result is None:
-        return {
-            "name": name,
-            "rank": rank,
-            "status": None,
-            "cause": "left no result",
-            "facts": {},
-        }
+def _board(name: str, rank: int, result: Mapping[str, Any] | None, asked: str | None) -> dict[str, Any]:
+    left = result or {"status": None, "cause": "left no result"}
     return {
         "name": name,
         "rank": rank,
-        "status": result["status"],
-        "cause": result["cause"],
-        "facts": _facts(result),
+        "status": left["status"],
+        "cause": left["cause"],
+        "collective_asked": asked,  # what was used is among the facts
+        "facts": _facts(result) if result else {},
     }
 
 

@@ -92,7 +92,9 @@ def _runs(comparison: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
     for run in [*records(used), *records(comparison.excluded)]:
         link = Path(os.path.relpath(run["folder"], folder)).as_posix()
         name = arm_name(run["workers"], run.get("label", run["sync"]))
-        ran = collectives.get(run["run_id"], "-")
+        ran = shown(run.get("collective"))
+        if ran == "null":
+            ran = collectives.get(run["run_id"], "-")
         yield {**run, "link": quote(f"{link}/"), "name": name, "collective": ran}
 
 

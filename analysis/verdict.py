@@ -24,11 +24,11 @@ _LESS_COMMUNICATION = {
 
 
 def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | None) -> str:
-    """Three to six sentences on `arms` (see `analysis.arms.summarise`); the first one answers the question.
+    """Three to seven sentences on `arms` (see `analysis.arms.summarise`); the first one answers the question.
 
     With a run on one board: whether more boards are worth it, judged by the fastest arm; what that one costs in
-    accuracy and energy; what limits it, and what would change that. At last how long the paper's arm (two boards, plain
-    Keras) takes per epoch, beside the paper.
+    accuracy and energy; what limits it, and what would change that. Then how long the paper's arm (two boards, plain
+    Keras) takes per epoch, beside the paper. At last, where another collective ran than was asked for, which.
     """
     base = one_board(arms)
     marks = _marks(rehearsal, synthetic)
@@ -37,12 +37,12 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
         other = "one board, -e workers=1" if base is None else "more boards, such as -e workers=2"
         return (
             f"{_measured(arms, arms.iloc[0])}{where}. "
-            f"There is nothing to compare it with: run the same experiment on {other}."
+            f"There is nothing to compare it with: run the same experiment on {other}.{_collectives(arms)}"
         )
     if base is None:
         return (
             f"Of {len(arms)} arms the fastest: {_decapitalised(_measured(arms, _fastest(arms)))}{where}. Without a run "
-            "on one board there is no speed-up: run the same experiment with -e workers=1."
+            f"on one board there is no speed-up: run the same experiment with -e workers=1.{_collectives(arms)}"
         )
     others = arms.drop(index=base.name)
     best = _fastest(others)
@@ -56,7 +56,15 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
         _limit(best),
         _time(arms, best if papers.empty else papers.iloc[0]),
     ]
-    return " ".join(sentence for sentence in sentences if sentence)
+    return " ".join(sentence for sentence in sentences if sentence) + _collectives(arms)
+
+
+def _collectives(arms: pd.DataFrame) -> str:
+    """A sentence for each collective that ran in place of the one that was asked for, with the arms that it ran in."""
+    ran = {what: arms[arms["collective"] == what] for what in arms["collective"].dropna().unique()}
+    return "".join(
+        f" {', '.join(_name(arms, arm) for _, arm in ours.iterrows())}: {what}." for what, ours in ran.items()
+    )
 
 
 def _answer(arms: pd.DataFrame, arm: pd.Series[Any], marks: str, count: str) -> str:

@@ -136,6 +136,9 @@ class Sync(Section):
     way: str = within("keras", choices=("keras", "allreduce", "powersgd", "local_sgd", "auto"))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
+    # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
+    # runs its ring, and the records say so
+    strict_implementation: bool = False
     bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
     # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
     # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
@@ -167,6 +170,11 @@ class Sync(Section):
         return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
 
     def sense(self) -> Iterator[str]:
+        if self.strict_implementation and self.implementation != "nccl":
+            yield (
+                f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
+                "TensorFlow has: set sync.implementation to nccl, or leave sync.strict_implementation out"
+            )
         if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):
             yield (
                 f"sync.accumulate_steps is {self.accumulate_steps}, but sync.way {self.way} applies every gradient at "

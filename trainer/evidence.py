@@ -13,15 +13,26 @@ from typing import Dict, Optional
 _MODULE = b"collective_param_resolver_local.cc"
 _KEPT = 100  # lines of a kind
 _TAKEN = re.compile(r"AssignCollectiveType (\w*Reduce)\b")
+_ASKED = {"ring": ("the ring", "RingReduce"), "nccl": ("NCCL", "NcclReduce")}  # its name, and what runs then
 
 
 def collective_used(log: Path) -> Optional[str]:
     """Such as RingReduce or NcclReduce, or both; null where the log names none."""
     try:
-        taken = _TAKEN.findall(log.read_text(encoding="utf-8", errors="replace"))
+        return collectives_in(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
-    return ", ".join(sorted(set(taken))) or None
+
+
+def collectives_in(text: str) -> Optional[str]:
+    """The same, from the text of a log."""
+    return ", ".join(sorted(set(_TAKEN.findall(text)))) or None
+
+
+def other_than_asked(asked: Optional[str], used: Optional[str]) -> Optional[str]:
+    """Such as "asked for NCCL, RingReduce ran"; null where what was asked for ran too, or nobody knows what did."""
+    name, collective = _ASKED.get(asked or "", ("", ""))
+    return f"asked for {name}, {used} ran" if used and name and collective not in used.split(", ") else None
 
 
 class Excerpt:

@@ -197,7 +197,7 @@ def test_a_run_is_refused_before_it_begins(lab: Lab, tmp_path: Path) -> None:
         **FRESH,
         "run_config_runs_dir": str(tmp_path),
         "workers": 2,
-        "override": {"sync": {"implementation": "nccl"}},
+        "override": {"sync": {"implementation": "nccl", "strict_implementation": True}},
         "check_disk_bytes": 10**15,
         "waive": ["board.disk"],
     }

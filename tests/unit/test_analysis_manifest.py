@@ -34,6 +34,18 @@ def test_a_run_that_every_board_finished_succeeded(tmp_path):
     assert manifest["git_dirty"] is False
 
 
+def test_it_says_which_collective_ran_where_another_was_asked_for(tmp_path):
+    ring = {"facts": {"collective_used": "RingReduce"}, "workers": 2}
+    manifest = write_manifest(build_run(tmp_path, "nccl", **ring))
+    assert manifest["collective"] == "asked for NCCL, RingReduce ran"
+    said = [(board["collective_asked"], board["facts"]["collective_used"]) for board in manifest["boards"]]
+    assert said == [("nccl", "RingReduce")] * 2
+    as_asked = build_run(tmp_path, "ring", **ring, override={"sync": {"implementation": "ring"}})
+    assert write_manifest(as_asked)["collective"] is None
+    alone = write_manifest(build_run(tmp_path, "alone", workers=1))
+    assert (alone["collective"], alone["boards"][0]["collective_asked"]) == (None, None)
+
+
 def test_it_lasts_from_the_first_start_to_the_last_end(tmp_path):
     manifest = write_manifest(build_run(tmp_path, workers=2))
     assert manifest["started_s"] == 1_735_689_600.0

@@ -46,6 +46,16 @@ def test_two_boards_beside_the_paper(tmp_path):
     )
 
 
+def test_a_collective_that_was_not_asked_for_is_told_with_its_arms(tmp_path):
+    ring = {"facts": {"collective_used": "RingReduce"}}
+    build_run(tmp_path, workers=1)
+    build_run(tmp_path, "plain", workers=2, **ring)
+    build_run(tmp_path, "fast", workers=2, **ring, override={"sync": {"way": "local_sgd"}})
+    said_so = said(tmp_path)
+    assert said_so.endswith("Two boards (keras), Two boards (local_sgd): asked for NCCL, RingReduce ran.")
+    assert said_so.count("asked for") == 1
+
+
 def test_repeats_are_judged_by_their_interval(tmp_path):
     repeats(tmp_path, 3, 1, 0.4, facts=REAL, synthetic=False)
     repeats(tmp_path, 3, 2, 0.2, facts=REAL, synthetic=False, override={"data": {"sharding": "sharded"}})

@@ -148,6 +148,12 @@ def test_a_global_batch_is_shared_out():
     assert "batch_size is 64" in problem and "multiple of 3" in problem
 
 
+def test_only_nccl_can_be_insisted_on():
+    assert parse({"sync": {"strict_implementation": True}}).sync.strict_implementation
+    (problem,) = problems({"sync": {"strict_implementation": True, "implementation": "ring"}})
+    assert "sync.strict_implementation is true, but sync.implementation ring" in problem
+
+
 def test_every_field_has_a_place_in_the_known_keys():
     assert {"epochs", "data.path", "sync.bytes_per_pack"} <= set(config.known_keys(Config))
     assert not {"data", "sync"} & set(config.known_keys(Config))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.evidence import Excerpt, collective_used
+from trainer.evidence import Excerpt, collective_used, other_than_asked
 
 RING = (
     "2026-11-21 10:35:15.1 I tensorflow/core/common_runtime/collective_param_resolver_local.cc:102] "
@@ -26,6 +26,22 @@ def test_the_log_tells_which_collective_ran(tmp_path, log, used):
 
 def test_without_a_log_nothing_is_known(tmp_path):
     assert collective_used(tmp_path / "trainer.log") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "says"),
+    [
+        ("nccl", "RingReduce", "asked for NCCL, RingReduce ran"),
+        ("ring", "NcclReduce", "asked for the ring, NcclReduce ran"),
+        ("nccl", "NcclReduce", None),
+        ("nccl", "NcclReduce, RingReduce", None),
+        ("auto", "RingReduce", None),
+        ("nccl", None, None),
+        (None, "RingReduce", None),
+    ],
+)
+def test_what_ran_in_place_of_what_was_asked_for_is_said(asked, used, says):
+    assert other_than_asked(asked, used) == says
 
 
 def test_of_repeated_lines_about_collectives_the_first_are_kept():

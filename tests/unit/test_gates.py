@@ -41,6 +41,7 @@ NEEDS = Needs(
     throughput_fraction=0.8,
     round_trip_s=0.002,
     communication="ring",
+    strict_communication=False,
 )
 ADDRESSES = {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "docker0": ["172.18.0.1"]}
 PINNED = {"policy0": [2_201_600_000] * 2, "policy4": [2_201_600_000] * 2, "17000000.ga10b": [1_300_500_000] * 2}
@@ -132,6 +133,13 @@ def own(given, *resolved):
     return {"own_address": {"given": given, "address": resolved[0] if resolved else given}}
 
 
+CAN = {**CANNOT, "capable": True}
+TAKEN = "I tensorflow/core/common_runtime/collective_param_resolver_local.cc:714] AssignCollectiveType {}"
+STRICT = {"communication": "nccl", "strict_communication": True}
+FAILED = {"used": None, "error": "unhandled system error, NCCL version 2.18.3"}
+RING = {"used": "RingReduce", "error": None}
+
+
 @pytest.mark.parametrize(
     ("gate", "severity", "changes", "wants", "says"),
     [
@@ -194,7 +202,12 @@ def own(given, *resolved):
         ("network.mtu", "refuse", {"link": {**GOOD["link"], "mtu_bytes": 1200}}, {}, "1200 bytes on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "bit_per_s": 10**8}}, {}, "100 Mbit/s on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "duplex": "half"}}, {}, "half duplex"),
-        ("collective.nccl", "refuse", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
+        ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
+        ("collective.nccl", "refuse", {"nccl": CANNOT}, STRICT, "0 GPU kernels"),
+        ("collective.nccl", "refuse", {"nccl": None}, STRICT, "not known"),
+        ("collective.nccl", "refuse", {"nccl": CAN, "nccl_trial": FAILED}, {"communication": "nccl"}, "unhandled"),
+        ("collective.nccl", "warn", {"nccl": CAN, "nccl_trial": FAILED}, {"communication": ""}, "unhandled"),
+        ("collective.nccl", "refuse", {"nccl": CAN, "nccl_trial": RING}, {"communication": "nccl"}, "RingReduce ran"),
         ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": ""}, "0 GPU kernels"),
         ("collective.nccl", "warn", {"nccl": None}, {"communication": "nccl"}, "not known"),
         ("collective.nccl", "warn", {"nccl": {**CANNOT, "tensorflow": "2.11"}}, {"communication": "nccl"}, "not known"),
@@ -226,7 +239,8 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         (own("192.168.1.11"), {}),
         (own("orin-1", "192.168.1.11"), {}),
         ({**own("10.9.9.9"), "addresses": None}, {}),
-        ({"nccl": {**CANNOT, "capable": True}}, {"communication": "nccl"}),
+        ({"nccl": CAN}, {"communication": "nccl"}),
+        ({"nccl": CAN, "nccl_trial": {"used": "NcclReduce", "error": None}}, STRICT),
         ({"nccl": CANNOT}, {"communication": "auto"}),
         ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it
     ],
@@ -238,6 +252,13 @@ def test_what_a_board_passes_with(changes, wants):
 def test_a_board_without_the_address_is_told_with_those_that_it_has():
     (finding,) = judge({"a": {**GOOD, **own("10.9.9.9")}}, NEEDS)
     assert finding.remedy.endswith("in the inventory's hosts.yml: eth0 has 192.168.1.11, 10.0.0.1")
+
+
+def test_a_board_without_nccl_is_told_what_will_run_instead_and_what_refuses_it():
+    (warned,) = judge({"a": {**GOOD, "nccl": CANNOT}}, needs(communication="nccl"))
+    assert "RingReduce over gRPC" in warned.remedy and "sync.strict_implementation" in warned.remedy
+    (refused,) = judge({"a": {**GOOD, "nccl": CANNOT}}, needs(**STRICT))
+    assert "sync.strict_implementation" in refused.wanted and '"implementation": "ring"' in refused.remedy
 
 
 # ---- boards against each other
@@ -680,6 +701,22 @@ def test_a_sensor_that_cannot_be_read_or_is_no_heat_leaves_the_others(board, mon
 def test_a_board_whose_sensors_are_all_off_has_no_temperature(board):
     write(board / "sys/class/thermal/thermal_zone0/temp", "-256000\n")
     assert ask(board)["temperature_c"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "used", "error"),
+    [
+        ({"rc": 0, "stderr": TAKEN.format("NcclReduce") + "\nbye\n"}, "NcclReduce", None),
+        ({"rc": 1, "stderr": TAKEN.format("NcclReduce") + "\nNCCL: unhandled error\n"}, "NcclReduce", "NCCL: unh"),
+        ({"rc": 124, "stderr": TAKEN.format("RingReduce")}, "RingReduce", "did not end"),
+        ({"unreachable": True, "msg": "no route"}, None, "no route"),
+    ],
+)
+def test_a_trial_of_nccl_is_judged_by_tensorflows_log(answer, used, error):
+    asked = {**request({"a": {**GOOD, "nccl": CAN}}), "tried": {"a": answer}}
+    told = report(asked)["boards"]["a"]["nccl_trial"]
+    assert told["used"] == used
+    assert told["error"] is None if error is None else error in told["error"]
 
 
 def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ class Needs:
     throughput_fraction: float
     round_trip_s: float
     communication: str
+    strict_communication: bool
 
 
 class Miss(NamedTuple):
@@ -243,17 +244,28 @@ def _speed(facts: Facts, needs: Needs) -> Iterator[Miss]:
 @_gate("collective.nccl")
 def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
     probe = facts["nccl"] or {}  # roles/nccl wrote it, of the TensorFlow that was there then
-    same = probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
+    same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None
-    if not facts["routes"] or needs.communication not in ("", "nccl") or capable:
+    tried = facts.get("nccl_trial")  # of an all-reduce; null where nobody tried, as where a board is not capable
+    if not facts["routes"] or needs.communication not in ("", "nccl"):
         return  # one board communicates with nobody
-    remedy = 'ask for another: -e \'{"override": {"sync": {"implementation": "ring"}}}\''
-    if capable is False:
+    another = 'ask for another: -e \'{"override": {"sync": {"implementation": "ring"}}}\''
+    if capable and tried and tried["used"] != "NcclReduce":
+        found = tried["error"] or f"{tried['used'] or 'nothing that TensorFlow names'} ran in a trial"
+        remedy = f"run it by hand with NCCL_DEBUG=INFO, or {another}"
+        yield Miss(found, "an all-reduce by NCCL", remedy, REFUSE if needs.communication else WARN)
+    elif capable is False or (capable is None and needs.communication):
         found = probe.get("evidence") or "its TensorFlow has no NCCL kernels"
-        yield Miss(found, "a TensorFlow that can", remedy, REFUSE if needs.communication else WARN)
-    elif needs.communication:
-        remedy = f"probe it with playbooks/provision.yml --tags nccl, or {remedy}"
-        yield Miss("not known to be able", "a TensorFlow that can", remedy, WARN)
+        probing = "" if same else "probe it with playbooks/provision.yml --tags nccl; "
+        strict = needs.strict_communication
+        remedy = (
+            f"leave sync.strict_implementation out, or {another}"
+            if strict
+            else "nothing need be done: TensorFlow runs its RingReduce over gRPC where it has no NCCL, and the run's "
+            "manifest and verdict say so; sync.strict_implementation: true refuses such boards"
+        )
+        wanted = "a TensorFlow that can" + (" (sync.strict_implementation)" if strict else "")
+        yield Miss(found if same else "not known to be able", wanted, probing + remedy, REFUSE if strict else WARN)
 
 
 # ---- what the numbers look like

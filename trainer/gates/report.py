@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping
 from trainer import addresses
 from trainer import facts as board_facts
 from trainer.config import ConfigError
+from trainer.evidence import collectives_in
 from trainer.gates.board import REFUSE, Facts, Needs
 from trainer.gates.judge import judge
 from trainer.gates.table import lines
@@ -32,16 +33,27 @@ def read(answer: Mapping[str, Any], address: str) -> Facts:
     return facts
 
 
+def trial(answer: Mapping[str, Any]) -> Dict[str, Any]:
+    """Which collective ran when NCCL was asked for (what direct_command gave of files/all_reduce.py), and what went
+    wrong."""
+    said = answer.get("stderr") or answer.get("msg") or ""
+    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1].strip()
+    error = {0: None, 124: "NCCL was asked for an all-reduce, and did not end"}.get(answer.get("rc", 1), last)
+    return {"used": collectives_in(said), "error": error}
+
+
 def report(request: Mapping[str, Any]) -> Dict[str, Any]:
     """What gates.json has, `refused`, and the lines to show. Raises ConfigError where the request makes no sense."""
     wanted: Mapping[str, Any] = request["needs"]
-    types = {"int": int, "float": float, "str": str}
+    types = {"int": int, "float": float, "str": str, "bool": bool}
     needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
     waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
     odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])
     if odd:
         raise ConfigError(odd)
     boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
+    for name, answer in request.get("tried", {}).items():
+        boards[name]["nccl_trial"] = trial(answer)
     measured = [record for printed in request["measured"] for record in json.loads(printed)]
     findings = judge(boards, needs, waive, measured)
     found = [dataclasses.asdict(finding) for finding in findings]
