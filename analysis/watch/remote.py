@@ -16,11 +16,14 @@ from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey
 from paramiko.pkey import PublicBlob, UnknownKeyType
 
 from analysis import connection, known_hosts, ssh
+from analysis.answer import BEGIN
 from analysis.errors import AnalysisError
 from analysis.watch.inventory import Access
 from trainer.facts import EMULATED
 
 TIMEOUT_S = 10.0  # for an answer, whatever was asked
+_SERVERS = "/usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/lib/ssh/sftp-server"
+_SFTP = f"/bin/sh -c 'echo; echo {BEGIN}; for server in {_SERVERS}; do test -x $server && exec $server; done'"
 _LOST = (OSError, EOFError, paramiko.SSHException, connection.UnreachedError)
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
@@ -100,9 +103,21 @@ def connect(to: Route, folder: PurePosixPath) -> Iterator[Files]:
         with _lost():
             channel = stack.enter_context(before.open_session(timeout=TIMEOUT_S))
             channel.settimeout(TIMEOUT_S)
-            channel.invoke_subsystem("sftp")
+            _start_sftp(channel)
             sftp = paramiko.SFTPClient(channel)
         yield Files(sftp, folder)
+
+
+def _start_sftp(channel: paramiko.Channel) -> None:
+    """Start the SFTP server as sshd does, in the user's shell, but after a line of ours: what login scripts print comes
+    before it."""
+    channel.exec_command(_SFTP)
+    said, line = b"", f"\n{BEGIN}\n".encode()
+    while not said.endswith(line):
+        more = channel.recv(1)  # what follows is the server's
+        if not more:
+            raise EOFError("the board ended the connection before it began")
+        said += more
 
 
 @contextmanager

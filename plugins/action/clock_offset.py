@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
+from analysis.answer import ask
 from trainer.clocks import ASK, Round, measure
 
 
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):
 
     def _ask(self) -> Round:
         sent = time.time()
-        done = self._low_level_execute_command(ASK, sudoable=False)  # sudo would only add to the delay
+        done = ask(self, ASK, sudoable=False)  # sudo would only add to the delay
         received = time.time()
         try:
             return Round(sent, float(done["stdout"]), received)
@@ -46,6 +47,6 @@ class ActionModule(ActionBase):
     def _write(self, path: str, text: str) -> None:
         """Writes a file on the board whole or not at all."""
         target, part = shlex.quote(path), shlex.quote(f"{path}.part")
-        done = self._low_level_execute_command(f"echo {shlex.quote(text)} >{part} && mv {part} {target}")
+        done = ask(self, f"echo {shlex.quote(text)} >{part} && mv {part} {target}")
         if done["rc"]:
             raise AnsibleConnectionFailure(f"{path} could not be written: {done.get('stderr', '').strip()}")

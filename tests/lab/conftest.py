@@ -19,6 +19,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "roles/lab"))  # so that tests can import its module_utils
+BEGIN = "---the-script-begins---"
 
 from module_utils import lab_processes  # noqa: E402
 
@@ -125,14 +126,16 @@ class Lab:
         ]
 
     def ssh(self, board: int, script: str, user: str = "board") -> str:
-        """Runs a script on a board and returns what it prints, errors included."""
-        return subprocess.run(
-            [*self.ssh_command(board, user), f"exec 2>&1\n{script}"],  # ssh itself mixes the two in any order
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        """Runs a script on a board, in the user's home, and returns what it prints, errors included."""
+        done = subprocess.run(
+            # ssh itself mixes the two streams in any order; what a dressed board's ~/.bashrc prints and does is undone
+            [*self.ssh_command(board, user), f"exec 2>&1\necho {BEGIN}\ncd\n{script}"],
+            capture_output=True,
             text=True,
             timeout=60,
-        ).stdout.strip()
+        )
+        _, begun, printed = done.stdout.partition(f"{BEGIN}\n")
+        return (printed if begun else done.stdout + done.stderr).strip()
 
     def root(self, board: int, script: str) -> str:
         return self.ssh(board, script, user="root")

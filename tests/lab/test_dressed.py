@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -91,6 +92,13 @@ class TestLook:
     def test_their_root_cannot_change_this_machine(self, orins: Lab) -> None:
         output = orins.ssh(1, "sudo date -s now; sudo mknod /tmp/disk b 254 0; sudo touch /sys/devices/new")
         assert output.count("not permitted") == 2 and output.count("Read-only") == 1, output
+
+    def test_their_sessions_have_a_proxy_and_a_login_script_that_speaks(self, orins: Lab) -> None:
+        proxy = "http_proxy=http://192.0.2.9:3128"
+        assert orins.ssh(1, "env | grep proxy; sudo env | grep proxy") == f"{proxy}\n{proxy}"
+        said = subprocess.run([*orins.ssh_command(1), "pwd"], capture_output=True, text=True)
+        assert said.stdout == "ROS noetic sourced\n\033]0;board-1\007/tmp\n"
+        assert "Inappropriate ioctl for device" in said.stderr
 
     def test_a_user_becomes_root_without_a_password(self, orins: Lab) -> None:
         assert orins.ssh(1, "sudo -n id --user") == "0"

@@ -36,6 +36,27 @@ mv /usr/sbin/nft /usr/sbin/nft.real
 printf '#!/bin/sh\\necho "Error: Could not process rule: Operation not supported" >&2\\nexit 1\\n' >/usr/sbin/nft
 chmod 755 /usr/sbin/nft
 """
+# Of Ubuntu 18.04: knows no annotations of the future, which Ansible's modules begin with, too.
+OLD_PYTHON = """\
+cp -P /usr/bin/python3 /usr/bin/python3.new
+cat >/usr/bin/python3.old <<'END'
+#!/bin/sh
+if [ "$1" = -c ]; then
+  exec "$(readlink -f /usr/bin/python3.new)" -c "import platform, sys; sys.version_info = (3, 6, 9, 'final', 0)
+platform.python_version = lambda: '3.6.9'
+del sys.argv[1:3]
+exec('''$2''')" "$@"
+fi
+if [ "${1:--}" = - ] && grep -q 'from __future__ import annotations'; then
+  echo '  File "<stdin>", line 1' >&2
+  echo 'SyntaxError: future feature annotations is not defined' >&2
+  exit 1
+fi
+exec "$(readlink -f /usr/bin/python3.new)" "$@"
+END
+chmod 755 /usr/bin/python3.old
+mv /usr/bin/python3.old /usr/bin/python3
+"""
 STATE = (
     "nvpmodel -q",
     "jetson_clocks --show | sed 's/CurrentFreq=[0-9]*//'",
@@ -156,19 +177,23 @@ def test_other_releases_are_refused_by_name(boards: Orins) -> None:
     right = lab.root(1, f"cat {RELEASE}")
     # one by its file, one by the version of its package
     lab.root(1, f"echo '# R32 (release), REVISION: 7.1, GCID: 1, BOARD: generic, EABI: aarch64' > {RELEASE}")
+    lab.root(1, OLD_PYTHON)
     version = "sed -i '/^Package: nvidia-l4t-core/,/^$/s/^Version: {}/Version: {}/' /var/lib/dpkg/status"
     lab.root(2, f"rm {RELEASE}; {version.format('35.3.1', '36.4.0')}")
     try:
         before = boards.files()
         outcome = boards.play("provision")
         assert not outcome.ok and boards.files() == before
+        checked = boards.play("check", check_measure_network=False)
     finally:
+        lab.root(1, "mv /usr/bin/python3.new /usr/bin/python3")
         lab.root(2, version.format("36.4.0", "35.3.1"))
         for board in (1, 2):
             lab.root(board, f"echo '{right}' > {RELEASE}")
     for board, release in (("orin-1", "32.7.1"), ("orin-2", "36.4.0")):
         wanted = f"{board} has Jetson Linux R{release}; wanted is R35.3.1: flash JetPack 5.1.1"
         assert wanted in outcome.told[board], outcome.output
+    assert re.search(r"orin-1 +board.jetpack +refuse +L4T 32.7.1, Python 3.6.9", checked.output), checked.output
 
 
 def test_provisioning(boards: Orins, fresh: Any) -> None:

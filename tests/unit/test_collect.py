@@ -1,6 +1,7 @@
 """Fetching what a board left; tests/lab has the rest of the collect stage."""
 
 import importlib.util
+import subprocess
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,18 +22,22 @@ def plugin():
     return module
 
 
+def execute(command, sudoable):
+    done = subprocess.run(command, shell=True, capture_output=True)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_an_odd_file_of_a_board_is_named_and_costs_no_log(plugin, tmp_path):
     (tmp_path / "trainer.log").write_text("epoch 1")
     (tmp_path / "latest").symlink_to("trainer.log")
 
-    def fetch(source, local):
-        with tarfile.open(local, "w:gz") as archive:
-            archive.add(tmp_path / "latest", "latest")
-            archive.add(tmp_path / "trainer.log", "trainer.log")
-
+    path = tmp_path / "r.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tmp_path / "latest", "latest")
+        archive.add(tmp_path / "trainer.log", "trainer.log")
     action = object.__new__(plugin.ActionModule)
-    action._connection = SimpleNamespace(fetch_file=fetch)
-    (left_out,) = action._unpack("/dev/shm/r.tar.gz", tmp_path / "board-1", "r")
+    action._connection = SimpleNamespace(exec_command=execute)
+    (left_out,) = action._unpack(str(path), path.stat().st_size, tmp_path / "board-1", "r")
     assert left_out == "latest: neither a plain file nor a folder"
     assert [path.name for path in (tmp_path / "board-1").iterdir()] == ["trainer.log"]
 
@@ -44,17 +49,21 @@ def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(plugin, 
         home.mkdir(parents=True)
         (tmp_path / "trainer.log").write_text(board)
 
-        def fetch(source, local):
-            with tarfile.open(local, "w:gz") as archive:
-                archive.add(tmp_path / "trainer.log", "trainer.log")
-            fetched.append(local)
+        path = tmp_path / "r.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(tmp_path / "trainer.log", "trainer.log")
+
+        def watched(command, sudoable):
+            fetched.append([local.name for local in (tmp_path / "boards").iterdir() if local.is_file()])
+            return execute(command, sudoable)
 
         action = object.__new__(plugin.ActionModule)
-        action._connection = SimpleNamespace(fetch_file=fetch)
-        action._unpack("/dev/shm/r.tar.gz", home, "r")
+        action._connection = SimpleNamespace(exec_command=watched)
+        action._unpack(str(path), path.stat().st_size, home, "r")
         assert (home / "trainer.log").read_text() == board
-    assert len(set(fetched)) == 2, "all boards are fetched from at once"
-    assert not any(Path(local).exists() for local in fetched)
+    # all boards are fetched from at once
+    assert fetched == [["192.168.1.11.tar.gz"], ["192.168.1.12.tar.gz"]]
+    assert not any(local.is_file() for local in (tmp_path / "boards").iterdir())
 
 
 @pytest.mark.parametrize(

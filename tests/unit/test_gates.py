@@ -1,5 +1,6 @@
 """The gates: what each of them refuses, warns of and lets pass, and how it is shown."""
 
+import ast
 import importlib.util
 import json
 import subprocess
@@ -743,3 +744,50 @@ def test_an_address_that_cannot_be_is_told_in_place_of_what_follows_from_it():
     training = {**asked["addresses"], "b": "192.168.1.12:22"}
     with pytest.raises(ConfigError, match=r"'192\.168\.1\.12:22': it has a port; give the address alone"):
         report({**asked, "training_addresses": training})
+
+
+# ---- boards whose Python cannot run the survey
+
+
+def begun(version, nv_tegra_release="/nowhere"):
+    """What the survey's beginning does with a Python that says it is of this version."""
+    begin = (PROJECT / "roles/check/files/begin.py").read_text().replace("/etc/nv_tegra_release", nv_tegra_release)
+    old = f"import platform, sys; sys.version_info = {version}; platform.python_version = lambda: '3.6.9'; "
+    words = [sys.executable, "-c", f"{old}exec({begin!r})", "request"]
+    done = subprocess.run(words, input="import sys; print('surveyed', sys.argv[1])", capture_output=True, text=True)
+    return {"rc": done.returncode, "stdout": done.stdout.strip(), "stderr": done.stderr}
+
+
+def test_a_python_that_can_runs_the_survey():
+    assert begun((3, 8))["stdout"] == "surveyed request"
+
+
+def test_an_old_jetson_is_told_to_be_flashed(tmp_path):
+    (tmp_path / "release").write_text("# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref\n")
+    answer = begun((3, 6), str(tmp_path / "release"))
+    assert answer["rc"] == 1
+    said = report({**request({"a": GOOD}), "answers": {"a": answer}})
+    (finding,) = said["findings"]
+    assert (finding["gate"], finding["severity"]) == ("board.jetpack", "refuse")
+    assert finding["found"] == "L4T 32.7.1, Python 3.6.9" and "flash JetPack 5.1.1" in finding["remedy"]
+
+
+def test_what_begins_the_survey_is_of_any_python():
+    source = (PROJECT / "roles/check/files/begin.py").read_text()
+    ast.parse(source, feature_version=(3, 4))
+    assert "f'" not in source and 'f"' not in source and "__future__" not in source
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (begun((3, 6)), "needs Python 3.8 or newer as its python3"),
+        ({"rc": 127, "stdout": "", "stderr": "python3: not found"}, "answers at 10.0.0.1, but"),
+        ({"rc": 0, "stdout": "hello", "stderr": ""}, "it printed 'hello'"),
+        ({"rc": 255, "stdout": "", "stderr": "Connection closed"}, "is its key enrolled?"),
+    ],
+)
+def test_a_board_that_answers_without_facts_is_not_taken_for_one_out_of_reach(answer, says):
+    (finding,) = report({**request({"a": GOOD}), "answers": {"a": answer}})["findings"]
+    assert finding["gate"] == "board.reachable" and says in finding["remedy"]
+    assert ("enrolled" in finding["remedy"]) == (answer["rc"] == 255)

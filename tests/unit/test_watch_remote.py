@@ -37,8 +37,10 @@ AuthorizedKeysFile "{folder}/authorized_keys"
 StrictModes no
 UsePAM no
 PermitRootLogin prohibit-password
-Subsystem sftp internal-sftp
+Subsystem sftp /usr/lib/openssh/sftp-server
+SetEnv "HOME={folder}"
 """
+NOISY = "echo 'ROS noetic sourced'; echo no tty >&2; cd /; printf 'a title'\n"
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not Path(SSHD).exists() or not shutil.which("unshare"),
     reason="needs root and openssh-server",
@@ -166,8 +168,11 @@ def run_on(boards: Boards, tmp_path: Path) -> Path:
 
 
 @needs_root
-def test_both_boards_are_shown(boards: Boards, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("bashrc", ["", NOISY], ids=["quiet", "noisy"])
+def test_both_boards_are_shown(boards: Boards, tmp_path: Path, capsys: pytest.CaptureFixture[str], bashrc: str) -> None:
     folder = run_on(boards, tmp_path)
+    for server in boards.servers:
+        (server.folder / ".bashrc").write_text(bashrc)
     assert main(["watch", str(folder), "-i", boards.inventory(), "--once"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"board-1 +training +3/3 +8/8 +400 +33 ", shown), shown

@@ -61,12 +61,16 @@ def is_jetson(facts: Facts) -> bool:
     return bool(facts["release"] or facts["l4t_package"] or "nvidia" in (facts["module"] or ""))
 
 
+def flash(jetpack: str) -> str:
+    """What to do about another JetPack."""
+    return f"flash JetPack {jetpack} with NVIDIA's SDK Manager, then enrol and provision the board again"
+
+
 @_gate("board.jetpack")
 def _jetpack(facts: Facts, needs: Needs) -> Iterator[Miss]:
     if is_jetson(facts) and needs.jetpack and facts["jetpack"] != needs.jetpack:
-        remedy = f"flash JetPack {needs.jetpack} with NVIDIA's SDK Manager, then enrol and provision the board again"
         missing = "no /etc/nv_tegra_release, no nvidia-l4t-core"
-        yield Miss(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", remedy)
+        yield Miss(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", flash(needs.jetpack))
 
 
 @_gate("board.tensorflow")
@@ -261,7 +265,7 @@ def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
         remedy = (
             f"leave sync.strict_implementation out, or {another}"
             if strict
-            else "nothing need be done: TensorFlow runs its RingReduce over gRPC where it has no NCCL, and the run's "
+            else "TensorFlow runs its RingReduce over gRPC where it has no NCCL, and the run's "
             "manifest and verdict say so; sync.strict_implementation: true refuses such boards"
         )
         wanted = "a TensorFlow that can" + (" (sync.strict_implementation)" if strict else "")

@@ -43,7 +43,7 @@ def judge(
         raise ConfigError([_unknown(name) for name in unknown])
     answered = {name: facts for name, facts in boards.items() if "error" not in facts}
     found: List[Tuple[str, str, Miss]] = [
-        (name, "board.reachable", _unreachable(name, facts)) for name, facts in boards.items() if "error" in facts
+        (name, *_without_facts(name, facts, needs)) for name, facts in boards.items() if "error" in facts
     ]
     for gate, check in board.GATES.items():
         found += [(name, gate, miss) for name, facts in answered.items() for miss in check(facts, needs)]
@@ -67,12 +67,25 @@ def _unknown(name: str) -> str:
     return f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}"
 
 
-def _unreachable(name: str, facts: Facts) -> Miss:
-    remedy = (
-        f"{name} cannot be reached at {facts['address']}: {facts['error']}. "
-        "Is it on, is ansible_host right, is its key enrolled?"
-    )
-    return Miss("no answer", f"an answer at {facts['address']}", remedy)
+def _without_facts(name: str, facts: Facts, needs: Needs) -> Tuple[str, Miss]:
+    """The gate that a board fails which did not say what it is, and why."""
+    address, error = facts["address"], facts["error"]
+    if facts.get("old_python"):
+        found = f"Python {facts['old_python']}"
+        if facts["jetpack"] and needs.jetpack:
+            found = f"{facts['jetpack']}, {found}"
+            return "board.jetpack", Miss(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
+        remedy = (
+            f"{name} needs Python 3.8 or newer as its python3: let ls -l $(command -v python3) there tell which it is"
+        )
+        return "board.reachable", Miss(found, "Python 3.8 or newer", remedy)
+    if facts.get("rc") in (None, _NO_SSH):
+        remedy = (
+            f"{name} cannot be reached at {address}: {error}. Is it on, is ansible_host right, is its key enrolled?"
+        )
+        return "board.reachable", Miss("no answer", f"an answer at {address}", remedy)
+    remedy = f"{name} answers at {address}, but its python3 could not say what it is: {error}"
+    return "board.reachable", Miss(f"exit code {facts['rc']}", "what it is, as JSON", remedy)
 
 
 # ---- boards against each other
@@ -145,6 +158,7 @@ def _link_rate(facts: Facts) -> Optional[int]:
     return rate
 
 
+_NO_SSH = 255  # ssh's exit code for its own errors
 _Value = Callable[[Facts], Optional[str]]
 # what boards must have in common; boards where it is null have a finding of their own, or nothing to compare
 _SYMMETRY: Dict[str, Tuple[_Value, str]] = {

@@ -19,13 +19,22 @@ from trainer.gates.board import REFUSE, Facts, Needs
 from trainer.gates.judge import judge
 from trainer.gates.table import lines
 
+_SHOWN = 200  # characters of an answer that is none
+
 
 def read(answer: Mapping[str, Any], address: str) -> Facts:
     """The facts in the answer (what direct_command gave) of the board that ssh reaches at this address."""
     if answer.get("unreachable") or answer.get("rc") != 0:
         why = answer.get("stderr") or answer.get("msg") or "no reason given"
-        return {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
-    facts: Facts = json.loads(answer["stdout"])
+        error = {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
+        if str(answer.get("stdout", "")).startswith('{"old_python"'):  # files/begin.py
+            old = json.loads(answer["stdout"])
+            return {**error, **old, "jetpack": board_facts.jetpack(old["release"], None)}
+        return {**error, "rc": answer.get("rc")}
+    try:
+        facts: Facts = json.loads(answer["stdout"])
+    except ValueError:
+        return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
     # the answer was under way for a while: only what no delay explains is an error
     facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)

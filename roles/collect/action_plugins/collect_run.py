@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from analysis.answer import ask, fetch
 from analysis.unpacking import UnpackError, unpack
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
@@ -34,7 +35,7 @@ fi
 # in memory, because the disk may be full
 if tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
   --exclude=./progress --exclude=./reserve --exclude='*.part' -cf "$archive" -C "$board" .
-then echo {packed}; else rm -f "$archive"; exit 1; fi
+then echo {packed} "$(stat -c %s "$archive")"; else rm -f "$archive"; exit 1; fi
 """
 _PACKED = "the run is packed"
 
@@ -64,7 +65,7 @@ class ActionModule(ActionBase):
             python=shlex.quote(arguments["python"]),
             packed=shlex.quote(_PACKED),
         )
-        done = self._low_level_execute_command("sh -s", in_data=script.encode())
+        done = ask(self, "sh -s", in_data=script.encode())
         if _PACKED not in done["stdout"]:
             if done["rc"] == 0:
                 return {**answer, "changed": False}  # the board has nothing of it
@@ -72,22 +73,24 @@ class ActionModule(ActionBase):
                 f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
                 f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
             )
+        size = int(done["stdout"].rpartition(_PACKED)[2])
         try:
-            left_out = self._unpack(archive, home, run_id)
+            left_out = self._unpack(archive, size, home, run_id)
         except AnsibleError:
             with contextlib.suppress(AnsibleError):  # it lies in memory that the board needs
-                self._low_level_execute_command(f"rm -f -- {shlex.quote(archive)}")
+                ask(self, f"rm -f -- {shlex.quote(archive)}")
             raise
         # only now: what could not be fetched stays where it is
-        self._low_level_execute_command(f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
+        ask(self, f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
         warnings = [f"{board} has {sentence}: left out of the run" for sentence in left_out]
         return {**answer, "changed": True, "warnings": warnings}
 
-    def _unpack(self, archive: str, home: Path, run_id: str) -> list[str]:
+    def _unpack(self, archive: str, size: int, home: Path, run_id: str) -> list[str]:
         """Fetch the archive and unpack it; returns what was odd in it, a sentence for each member."""
         local = home.with_name(f"{home.name}.tar.gz")  # a board's name may have dots
         try:
-            self._connection.fetch_file(archive, str(local))
+            with local.open("wb") as file:
+                fetch(self, archive, size, file.write)
             return unpack(local, home, strict=False)  # one odd file costs no log
         except (OSError, UnpackError) as error:
             raise AnsibleActionFail(

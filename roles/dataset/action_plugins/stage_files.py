@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from analysis.answer import ask
 from trainer.notes import noting, share
 
 
@@ -39,16 +40,16 @@ class ActionModule(ActionBase):
         self._execute(f"chmod 644 {shlex.quote(part)} && mv {shlex.quote(part)} {shlex.quote(path)}")
 
     def _arrived(self, source: str, part: str) -> str:
-        size = self._low_level_execute_command(f"stat -c %s {shlex.quote(part)}")["stdout"].split()[-1]
+        size = ask(self, f"stat -c %s {shlex.quote(part)}")["stdout"].split()[-1]
         return share(int(size), Path(source).stat().st_size, Path(source).name)
 
     def _checksums(self, paths: list[str]) -> dict[str, str]:
         """SHA-256 by path, of those that are there."""
-        done = self._low_level_execute_command(f"sha256sum -- {shlex.join(paths)} 2>/dev/null; true")
+        done = ask(self, f"sha256sum -- {shlex.join(paths)} 2>/dev/null; true")
         return {path: checksum for checksum, path in (line.split("  ", 1) for line in done["stdout"].splitlines())}
 
     def _execute(self, command: str) -> None:
-        done = self._low_level_execute_command(command)
+        done = ask(self, command)
         if done["rc"]:
             raise AnsibleActionFail(
                 f"the board could not do '{command}' ({' '.join(done['stderr'].split())}): see that its disk has room, "

@@ -5,6 +5,7 @@ into the upper layer of its overlay. A dress is a folder:
     units/          all the services that the board has, as systemd's unit files
     network/        how systemd sets up interfaces
     etc/            below /etc
+    home/           in each user's home, with a dot before its name
     device-tree/    what the kernel shows in /sys/firmware/devicetree/base
     devices/        what it shows in /sys/devices; gpu.0 can be written
     packages/       a repository per file: its packages, in the syntax of Debian's control files
@@ -40,6 +41,9 @@ OWN = (  # nothing of this machine's is in them
     "/var/lib/nvpmodel",
     "/var/cache/apt",
 )
+# What an Ubuntu's sshd has otherwise than the lab's: sessions of PAM, which read /etc/environment, and an SFTP server
+# that the user's shell starts.
+SSHD = {"UsePAM no": "UsePAM yes", "internal-sftp": "/usr/lib/openssh/sftp-server"}
 UNITS = str(Path("/lib/systemd/system").resolve())  # /lib is /usr/lib on most machines
 STATE = "/var/lib/cluster-kit"
 
@@ -64,6 +68,10 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     _link(layer, "/usr/sbin/reboot", "shutdown")
     layer.file("/usr/lib/cluster-kit/boot.sh", (files / "boot.sh").read_text())
     _copy(layer, files / "devices", "/usr/lib/cluster-kit/devices")
+    sshd_config = layer.path("/etc/ssh/sshd_config").read_text()
+    for ours, theirs in SSHD.items():
+        sshd_config = sshd_config.replace(ours, theirs)
+    layer.file("/etc/ssh/sshd_config", sshd_config)
     if is_dressed(layer.upper, dress):
         return
 
@@ -76,6 +84,9 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     _copy(layer, files / "units", UNITS)
     _copy(layer, files / "network", "/usr/lib/systemd/network")
     _copy(layer, files / "etc", "/etc")
+    for home in layer.path("/home").iterdir():
+        for path in (files / "home").iterdir():
+            layer.file(f"/home/{home.name}/.{path.name}", path.read_text())
     _copy(layer, files / "device-tree", f"{STATE}/device-tree")
     _copy(layer, files / "devices/gpu.0", f"{STATE}/gpu.0")
     for repository, built in _repositories(files, lab_dir).items():

@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from analysis.answer import ask
 from trainer.notes import noting, share
 
 # what pip says of its stages, in every version; its log has the time before it, and much else
@@ -29,7 +30,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
-        made = self._low_level_execute_command("mktemp -d -t cluster-kit-pip.XXXXXX")
+        made = ask(self, "mktemp -d -t cluster-kit-pip.XXXXXX")
         folder = "".join(made["stdout"].split()[-1:])  # a board's shell may have said something before
         if made["rc"] or not folder.startswith("/"):
             why = (made["stderr"] or made["stdout"]).strip()
@@ -39,14 +40,14 @@ class ActionModule(ActionBase):
             with noting(lambda: self._stage(folder), (task_vars or {})["inventory_hostname"]):
                 return answer | self._execute_module("ansible.builtin.pip", self._task.args, task_vars=task_vars)
         finally:
-            self._low_level_execute_command(f"rm -rf {shlex.quote(folder)}")
+            ask(self, f"rm -rf {shlex.quote(folder)}")
 
     def _stage(self, folder: str) -> str:
         log, files = shlex.quote(f"{folder}/log"), shlex.quote(folder)
         look = (
             f"grep -E '^[^ ]+ +({_STAGES}) ' {log} | tail -n 1; find {files} -path '*/pip-unpack-*' -printf '%s %f\\n'"
         )
-        return stage(self._low_level_execute_command(look)["stdout"])
+        return stage(ask(self, look)["stdout"])
 
 
 def stage(look: str) -> str:

@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
+from analysis.answer import ask
 from trainer import clocks, telemetry
 from trainer.causes import REMEDIES, Cause
 from trainer.config import load_run
@@ -112,7 +113,7 @@ class ActionModule(ActionBase):
 
     def _ask_time(self) -> clocks.Round:
         sent_s = time.time()
-        done = self._low_level_execute_command(clocks.ASK, sudoable=False)
+        done = ask(self, clocks.ASK, sudoable=False)
         return clocks.Round(sent_s, float(done["stdout"]), time.time())
 
     def _look(self, board_dir: str, mirror: _Mirror) -> tuple[dict[str, Any] | None, bool] | None:
@@ -129,7 +130,7 @@ class ActionModule(ActionBase):
             f"cat {folder}/result.json 2>/dev/null; true"
         )
         try:
-            done = self._low_level_execute_command(command, sudoable=False)
+            done = ask(self, command, sudoable=False)
         except AnsibleConnectionFailure as error:
             # training goes on without us: look again
             _display.vv(f"lost sight of {board_dir}: {error}")
