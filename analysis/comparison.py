@@ -241,6 +241,8 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
     """What may spoil the comparison, but need not."""
     for difference in _difference("trainer_sha256", runs.set_index("run_id")["trainer_sha256"]):
         yield f"the runs were made with different versions of trainer/, {difference}"
+    for difference in _difference("packages_sha256", _fact(boards, "packages_sha256"), unknown_passes=True):
+        yield f"the boards' environments had different packages, {difference}"
     for fact in _FACTS:
         values = _fact(boards, fact)
         unknown = [str(run_id) for run_id in values.index[values == "null"]]

@@ -30,6 +30,7 @@ _FACTS = [
     "memory_bytes",
     "python",
     "tensorflow",
+    "packages_sha256",
     "jetpack",
     "module",
     "interface",

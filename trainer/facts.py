@@ -8,11 +8,10 @@ import platform
 import re
 import socket
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from trainer import frequencies, sysfs, telemetry
+from trainer import frequencies, packages, sysfs, telemetry
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # written by the lab on its boards
 _RELEASE = Path("/etc/nv_tegra_release")
@@ -23,13 +22,15 @@ _JETPACK = {"35.3.1": "5.1.1"}
 def gather(interface: Optional[str]) -> Dict[str, Any]:
     """Facts of this board by name."""
     emulated = _json(EMULATED)
+    installed = packages.installed()
     return {
         "hostname": socket.gethostname(),
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
-        "tensorflow": tensorflow_version(),
+        "tensorflow": packages.tensorflow_version(installed),
+        "packages_sha256": packages.digest(installed),
         "jetpack": jetpack(sysfs.text(_RELEASE), l4t_package()),
         "module": (sysfs.text(_MODULE) or "").partition("\0")[0] or None,
         "interface": interface,
@@ -52,16 +53,6 @@ def clocks(folder: Path) -> Dict[str, Any]:
         "over_current_events": last.get("over_current_events"),
         "throttled_s": last.get("throttled_s"),
     }
-
-
-def tensorflow_version() -> Optional[str]:
-    """Version of the installed TensorFlow, whichever of its distributions it is."""
-    for name in ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def l4t(release: Optional[str], package: Optional[str]) -> Optional[str]:

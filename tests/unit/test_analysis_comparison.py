@@ -317,6 +317,15 @@ def test_a_fact_that_nobody_read_is_a_warning(tmp_path):
     assert compared(tmp_path).problems == ["tensorflow of b is not known; taken to be that of the other runs"]
 
 
+def test_other_packages_are_a_warning_and_unknown_ones_none(tmp_path):
+    build_run(tmp_path, "a")
+    build_run(tmp_path, "b", facts={"packages_sha256": "b" * 64})
+    assert compared(tmp_path).problems == []
+    build_run(tmp_path, "c", facts={"packages_sha256": "c" * 64})
+    (problem,) = compared(tmp_path).problems
+    assert "different packages" in problem and f"{'c' * 64} in c" in problem
+
+
 def test_another_version_of_the_trainer_is_a_warning(tmp_path):
     build_run(tmp_path, "a")
     build_run(tmp_path, "b", trainer_sha256="b" * 64)

@@ -13,7 +13,7 @@ import yaml
 from analysis import write_manifest
 from tests.data.build_runs import build_run
 from tests.unit.unreadable import answer_with_eagain
-from trainer import frequencies
+from trainer import frequencies, packages
 from trainer.config import ConfigError
 from trainer.events import write_json
 from trainer.gates.board import Needs
@@ -293,6 +293,44 @@ def test_the_board_that_differs_is_named(gate, changes, says):
     (finding,) = judge(boards, needs(power_mode="", jetpack="", clocks_pinned=0))
     assert (finding.board, finding.gate, finding.severity, finding.found) == ("a", gate, "refuse", says)
     assert "(as b)" in finding.wanted
+
+
+PACKAGES = {"keras": "2.12.0", "numpy": "1.23.5", "tensorflow": "2.12.0+nv23.5"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "wants"),
+    [
+        ({"numpy": "1.24.3"}, "numpy 1.24.3", "numpy 1.23.5 (as b)"),
+        ({"scipy": "1.10.1"}, "scipy 1.10.1", "scipy missing (as b)"),
+        ({"numpy": None}, "numpy missing", "numpy 1.23.5 (as b)"),
+        (
+            {name: "1" for name in "defgh"},
+            "d 1, e 1, f 1 and 2 more",
+            "d missing, e missing, f missing and 2 more (as b)",
+        ),
+    ],
+)
+def test_packages_in_which_a_board_differs_are_named(changes, says, wants):
+    own = {name: version for name, version in {**PACKAGES, **changes}.items() if version}
+    a, other = ({**GOOD, "venv": {**GOOD["venv"], "packages": packages}} for packages in (own, PACKAGES))
+    boards = {"a": a, "b": other, "c": other}
+    (finding,) = judge(boards, NEEDS)
+    assert (finding.board, finding.gate, finding.severity) == ("a", "symmetry.packages", "refuse")
+    assert (finding.found, finding.wanted) == (says, wants)
+
+
+def test_the_same_packages_in_another_order_are_the_same():
+    venvs = ({**GOOD["venv"], "packages": dict(items)} for items in (PACKAGES.items(), reversed(PACKAGES.items())))
+    assert found({name: {**GOOD, "venv": venv} for name, venv in zip("ab", venvs, strict=True)}) == []
+
+
+def test_another_tensorflow_is_told_once():
+    venv = {**GOOD["venv"], "packages": PACKAGES}
+    other = {**venv, "tensorflow": "2.12.1", "packages": {**PACKAGES, "tensorflow": "2.12.1"}}
+    assert found({"a": {**GOOD, "venv": venv}, "b": {**GOOD, "venv": other}}) == [
+        ("b", "symmetry.tensorflow", "refuse")
+    ]
 
 
 def test_what_a_boards_own_gate_refuses_is_not_told_twice():
@@ -596,6 +634,7 @@ def write(path, text):
 
 def ask(board, **changes):
     asked = {"address": "10.0.0.1", "peers": {"b": "10.0.0.2"}, "port": 12345, "python": "python", "home": str(board)}
+    asked["packages"] = "what it has"
     return survey.survey({**asked, "sent_s": 1.0, **changes}, board)
 
 
@@ -680,6 +719,12 @@ def test_routes_of_all_boards_are_asked_for_at_once(board):
     }
 
 
+def test_what_a_boards_environment_has_is_told_by_its_own_python():
+    said = survey._venv(sys.executable, Path(packages.__file__).read_text())
+    assert said["tensorflow"] is None and said["packages"]["pyyaml"] == packages.installed()["pyyaml"]
+    assert survey._venv("/nowhere/python", "") is None
+
+
 def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
     assert ask(board)["gpu_mask"] == {"TPC_PG_MASK": "248"}
     write(board / "tpc_pg_mask", "0\n")
@@ -737,6 +782,12 @@ def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
     ):
         assert said[name] is None, name
     assert said["routes"] == {"b": None}
+
+
+def test_a_version_that_yaml_takes_for_a_number_is_refused():
+    asked = request({"a": GOOD})
+    with pytest.raises(ConfigError, match=r"check_tensorflow is 2\.1, a number, .*: put it in quotes"):
+        report({**asked, "needs": {**asked["needs"], "tensorflow": 2.10, "power_mode": 3}})
 
 
 def test_an_address_that_cannot_be_is_told_in_place_of_what_follows_from_it():

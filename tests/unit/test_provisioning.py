@@ -154,6 +154,14 @@ class TestNcclProbe:
         assert (found["capable"], found["kernels"]) == (True, 7)
         assert "7 GPU kernels of NcclAllReduce" in found["evidence"]
 
+    def test_the_version_is_the_installed_ones_whatever_pip_has_left(self, tmp_path: Path) -> None:
+        for folder, version in (("tensorflow-2.12.0", "2.12.0+nv23.5"), ("~ensorflow-2.11.0", "2.11.0")):
+            info = tmp_path / f"{folder}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Name: tensorflow\nVersion: {version}\n")
+        (tmp_path / "numpy-1.24.3.dist-info").mkdir()
+        assert self.found(tmp_path, 7, "nothing")["tensorflow"] == "2.12.0+nv23.5"
+
     def test_kernels_alone_are_not(self, tmp_path: Path) -> None:
         found = self.found(tmp_path, 7, "nothing")
         assert found["capable"] is False and "does not load" in found["evidence"]

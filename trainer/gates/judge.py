@@ -11,7 +11,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from trainer.config import ConfigError
 from trainer.gates import board
 from trainer.gates.board import REFUSE, WARN, Facts, Miss, Needs, clocks, is_jetson, rate
+from trainer.packages import TENSORFLOW
 
+_SHOWN = 3  # packages that a finding names before it counts the others
 # Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
 ENOUGH_BIT_PER_S = 1_000_000_000
 _OVER_A_NETWORK = r"nfs4?|cifs|smb3|smbfs|ceph|lustre|beegfs|afs|9p|virtiofs|gfs2|ocfs2|fuse[.].+"  # as mounts say
@@ -158,6 +160,14 @@ def _link_rate(facts: Facts) -> Optional[int]:
     return rate
 
 
+def _packages(venv: Facts) -> Optional[str]:
+    """All but TensorFlow, which has a gate of its own: NAME VERSION, a line each."""
+    packages: Dict[str, str] = venv.get("packages") or {}
+    return (
+        "\n".join(f"{name} {version}" for name, version in sorted(packages.items()) if name not in TENSORFLOW) or None
+    )
+
+
 _NO_SSH = 255  # ssh's exit code for its own errors
 _Value = Callable[[Facts], Optional[str]]
 # what boards must have in common; boards where it is null have a finding of their own, or nothing to compare
@@ -174,6 +184,10 @@ _SYMMETRY: Dict[str, Tuple[_Value, str]] = {
     "symmetry.python": (
         lambda facts: (facts["venv"] or {}).get("python"),
         "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.packages": (
+        lambda facts: _packages(facts["venv"] or {}),
+        "playbooks/provision.yml --tags python_env on every board; uninstall with its pip what others do not have",
     ),
     "symmetry.power_mode": (
         lambda facts: facts["power_mode"] if is_jetson(facts) else None,
@@ -212,4 +226,16 @@ def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterato
     like = next(name for name, value in values.items() if value == most)
     for name, value in values.items():
         if value != most:
-            yield name, Miss(value, f"{most} (as {like})", remedy)
+            found, wanted = _apart(value, most)
+            yield name, Miss(found, f"{wanted} (as {like})", remedy)
+
+
+def _apart(value: str, most: str) -> Tuple[str, str]:
+    """Of two lists, a line each, only where they differ."""
+    if "\n" not in value + most:
+        return value, most
+    mine, theirs = (dict(line.split(" ", 1) for line in text.splitlines()) for text in (value, most))
+    names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+    found, wanted = (", ".join(f"{name} {of.get(name, 'missing')}" for name in names[:_SHOWN]) for of in (mine, theirs))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return found + more, wanted + more

@@ -55,6 +55,12 @@ def report(request: Mapping[str, Any]) -> Dict[str, Any]:
     """What gates.json has, `refused`, and the lines to show. Raises ConfigError where the request makes no sense."""
     wanted: Mapping[str, Any] = request["needs"]
     types = {"int": int, "float": float, "str": str, "bool": bool}
+    # YAML takes 2.10 for a number, which is 2.1
+    texts = [field.name for field in dataclasses.fields(Needs) if field.type == "str"]
+    numbers = {name: wanted[name] for name in texts if isinstance(wanted[name], float)}
+    if numbers:
+        why = "a number, so that 2.10 would be 2.1: put it in quotes"
+        raise ConfigError([f"check_{name} is {number}, {why}" for name, number in numbers.items()])
     needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
     waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
     odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])

@@ -2,8 +2,8 @@
 
 Runs with the board's own Python before anything of the kit is there, so it is one file of the standard library's.
 It changes nothing and asks for no password; what cannot be read is null. The request (JSON) has: address (this
-board's in the training network), peers (name to address), port, python (of the boards' environment), home, and
-sent_s (the controller's clock).
+board's in the training network), peers (name to address), port, python (of the boards' environment), packages (the
+script that says what that has), home, and sent_s (the controller's clock).
 """
 
 from __future__ import annotations
@@ -21,17 +21,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-VENV = """
-import json, platform
-from importlib import metadata
-version = None
-for name in ("tensorflow-cpu-aws", "tensorflow-cpu", "tensorflow"):
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps({"python": platform.python_version(), "tensorflow": version}))
-"""
 LISTENING = "0A"  # a state in /proc/net/tcp
 
 
@@ -49,7 +38,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "emulated": _object(root / "etc/cluster-kit/emulated.json"),
         "nccl": _object(Path(request["home"], "nccl.json")),
         "clock": _object(Path(request["home"], "clock.json")),
-        "venv": _venv(request["python"]),
+        "venv": _venv(request["python"], request["packages"]),
         "home": _home(Path(request["home"]), root / "proc/self/mountinfo"),
         "disk_free_bytes": _disk_free(Path(request["home"])),
         "memory_available_bytes": memory.get("MemAvailable"),
@@ -109,8 +98,8 @@ def _output(*command: str, text: str = "", whatever_code: bool = False) -> Optio
     return done.stdout.decode(errors="replace") if done.returncode == 0 or whatever_code else None
 
 
-def _venv(python: str) -> Optional[Dict[str, Any]]:
-    printed = _output(python, "-c", VENV)
+def _venv(python: str, script: str) -> Optional[Dict[str, Any]]:
+    printed = _output(python, "-c", script)
     return json.loads(printed) if printed else None
 
 

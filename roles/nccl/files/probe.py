@@ -8,6 +8,7 @@ import json
 import mmap
 from importlib import metadata
 from pathlib import Path
+from typing import Optional
 
 import tensorflow
 from tensorflow.python.framework import kernels
@@ -32,6 +33,14 @@ def contains_nccl(folder: Path) -> bool:
     return False
 
 
+def installed(name: str) -> Optional[str]:
+    """The version of a package by its name: pip's leftovers have others."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 registered = kernels.get_registered_kernels_for_op("NcclAllReduce").kernel
 count = sum(kernel.device_type == "GPU" for kernel in registered)
 libnccl = loads(LIBRARY)
@@ -42,9 +51,8 @@ elif not capable:
     found = f"has {count} GPU kernels of NcclAllReduce, but no NCCL in it, and {LIBRARY} does not load"
 else:
     found = f"has {count} GPU kernels of NcclAllReduce, and NCCL {'loads' if libnccl else 'is built in'}"
-installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
-names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # with what NVIDIA adds: 2.12.0+nv23.05
-version = next((installed[name] for name in names if name in installed), tensorflow.__version__)
+names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # with what NVIDIA adds: 2.12.0+nv23.5
+version = next(filter(None, map(installed, names)), tensorflow.__version__)
 evidence = f"TensorFlow {version} {found}"
 facts = {"capable": capable, "kernels": count, "libnccl": libnccl, "tensorflow": version, "evidence": evidence}
 print(json.dumps(facts))

@@ -1,0 +1,154 @@
+"""What a Python environment has installed, told by the files that are there. Standard library only.
+
+Also a script, for boards where the kit is not yet: `python -c "$(cat packages.py)"` prints what that Python has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # whichever of its distributions there is
+
+
+class Package(NamedTuple):
+    """What one folder of metadata says."""
+
+    name: str  # in canonical form (PEP 503)
+    version: str  # as its metadata has it
+    info: Path  # its folder, or file
+
+
+def installed(folders: Optional[Sequence[str]] = None) -> Dict[str, str]:
+    """Version by canonical name of what can be imported; what interrupted or older tools left is passed over."""
+    return {package.name: package.version for package in _survey(folders)[0]}
+
+
+def digest(packages: Mapping[str, str]) -> str:
+    """SHA-256 of the sorted list of name==version, a line each."""
+    lines = sorted(f"{name}=={version}\n" for name, version in packages.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def tensorflow_version(packages: Mapping[str, str]) -> Optional[str]:
+    """Version of the installed TensorFlow, whichever of its distributions it is."""
+    return next((packages[name] for name in TENSORFLOW if name in packages), None)
+
+
+def canonical(name: str) -> str:
+    """A package's name as PEP 503 writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _survey(folders: Optional[Sequence[str]] = None) -> Tuple[List[Package], List[Path]]:
+    """The packages, and what is left of others. Where folders have the same one, the first counts, as in Python."""
+    packages: Dict[str, Package] = {}
+    leftovers = []
+    for folder in folders or [path for path in sys.path if path]:
+        found, left = _folder(Path(folder))
+        packages = {**found, **packages}
+        leftovers += left
+    return list(packages.values()), leftovers
+
+
+def _folder(folder: Path) -> Tuple[Dict[str, Package], List[Path]]:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:  # Python's own archive, or none of ours
+        return {}, []
+    leftovers = [path for path in paths if path.name.startswith("~")]  # pip's name for what it is taking away
+    by_name: Dict[str, List[Package]] = {}
+    for path in paths:
+        if path.suffix in (".dist-info", ".egg-info") and path not in leftovers:
+            package = _read(path)
+            if package and _is_there(package):
+                by_name.setdefault(package.name, []).append(package)
+            else:
+                leftovers.append(path)
+    found = {}
+    for name, several in by_name.items():
+        if len(several) > 1:
+            several.sort(key=_likelihood, reverse=True)
+        found[name] = several[0]
+        leftovers += [package.info for package in several[1:]]
+    return found, leftovers
+
+
+def _likelihood(package: Package) -> Tuple[bool, int, float]:
+    """Of metadata of the same package: what was overwritten lists files that are others by now."""
+    return (package.info / "RECORD").is_file(), sum(_files(package)), package.info.stat().st_mtime
+
+
+def _read(info: Path) -> Optional[Package]:
+    for path in (info / "METADATA", info / "PKG-INFO", info):
+        head = HeaderParser().parsestr(_text(path))
+        if head["Name"] and head["Version"]:
+            return Package(canonical(head["Name"]), head["Version"].strip(), info)
+    return None
+
+
+def _is_there(package: Package) -> bool:
+    """Whether there is a file of it; some packages have none, and only ask for others."""
+    files = _files(package)
+    return next(files, True) or any(files)
+
+
+def _files(package: Package) -> Iterator[bool]:
+    """Of each file that a package lists, whether it is there as it was; an egg without a list is named for modules."""
+    info, site = package.info, package.info.parent
+    record, older = info / "RECORD", info / "installed-files.txt"
+    if record.is_file():
+        with contextlib.suppress(OSError, csv.Error), record.open(
+            encoding="utf-8", errors="replace", newline=""
+        ) as file:
+            for row in csv.reader(file):
+                if row and not row[0].startswith(f"{info.name}/"):
+                    yield _is_as_listed(site / row[0], row[2] if len(row) > 2 else "")
+    elif older.is_file():
+        yield from ((info / line).exists() for line in _text(older).splitlines() if line.startswith("../"))
+    elif info.suffix == ".egg-info":
+        named = {package.name.replace("-", form) for form in ("_", "/", "")}
+        for module in _text(info / "top_level.txt").split() or named:
+            yield (site / module).exists() or any(site.glob(f"{module}.*py")) or any(site.glob(f"{module}.*so"))
+
+
+def _is_as_listed(path: Path, size: str) -> bool:
+    try:
+        found = path.stat().st_size
+        return not size or found == int(size)
+    except (OSError, ValueError):
+        return False
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def describe() -> Dict[str, Any]:
+    """What roles ask of an environment's Python."""
+    packages, leftovers = _survey()
+    versions = {package.name: package.version for package in packages}
+    prefix = Path(sys.executable).parent.parent  # where it was called, not where its interpreter is from
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tensorflow_version(versions),
+        "packages": versions,
+        "leftovers": [str(path) for path in leftovers],
+        "writable": os.access(str(prefix), os.W_OK),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(describe()))
