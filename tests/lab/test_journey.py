@@ -31,11 +31,18 @@ SHORT = {
     "data": {"train_images": 128, "validation_images": 64},
     "model": {"image_size": 32, "fine_tune": "head"},  # seconds less to trace
 }
-NO_NFTABLES = """\
-mv /usr/sbin/nft /usr/sbin/nft.real
-printf '#!/bin/sh\\necho "Error: Could not process rule: Operation not supported" >&2\\nexit 1\\n' >/usr/sbin/nft
-chmod 755 /usr/sbin/nft
+NO_NFTABLES = "mv /usr/sbin/nft /usr/sbin/nft.real"  # and a kernel that has none
+# What dpkg is called with tells whether apt's timers rest; one of them has apt's lock.
+TIMERS = "systemctl is-active apt-daily.timer apt-daily-upgrade.timer"
+BUSY = f"""\
+echo 'DPkg::Pre-Invoke {{"{TIMERS} >>/root/timers || true"; }};' >/etc/apt/apt.conf.d/99timers
+systemctl start apt-daily-upgrade.service
+sleep 0.5
 """
+TRY_LOCK = (
+    "python3 -c \"import fcntl; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\""
+)
+IDLE = "cat /root/timers; rm /root/timers /etc/apt/apt.conf.d/99timers"
 # Of Ubuntu 18.04: knows no annotations of the future, which Ansible's modules begin with, too.
 OLD_PYTHON = """\
 cp -P /usr/bin/python3 /usr/bin/python3.new
@@ -57,6 +64,28 @@ END
 chmod 755 /usr/bin/python3.old
 mv /usr/bin/python3.old /usr/bin/python3
 """
+# The machine's clock is nobody's to set: libfaketime shows another one to what comes over ssh, and what would set it
+# writes what libfaketime shows.
+OLD_CLOCK = """\
+echo LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) >/etc/faketime.env
+for service in sshd sudo; do
+  echo "session required pam_env.so readenv=1 envfile=/etc/faketime.env" >>/etc/pam.d/$service
+done
+echo "@2019-02-03 04:05:06" >/etc/faketimerc
+mv /usr/bin/date /usr/bin/date.real
+cat >/usr/bin/date <<'END'
+#!/bin/sh
+for word; do
+  case $word in --set=@*) to=${word#--set=@} ;; esac
+done
+[ "${to-}" ] || exec date.real "$@"
+off=$((${to%.*} - $(FAKETIME=+0 date.real +%s)))
+[ ${off#-} -gt 1 ] || off=0
+printf '%+d' $off >/etc/faketimerc
+END
+chmod 755 /usr/bin/date
+"""
+RIGHT_CLOCK = "mv /usr/bin/date.real /usr/bin/date; : >/etc/faketime.env; pkill -u nvidia sshd"
 STATE = (
     "nvpmodel -q",
     "jetson_clocks --show | sed 's/CurrentFreq=[0-9]*//'",
@@ -66,7 +95,7 @@ STATE = (
     "/usr/local/sbin/* /etc/systemd/system/cluster-kit* "
     "/etc/systemd/system/nvpmodel.service.d 2>/dev/null",
     "systemctl is-enabled chrony systemd-timesyncd cluster-kit-firewall cluster-kit-clocks 2>&1",
-    "systemctl is-active chrony systemd-timesyncd cluster-kit-firewall 2>&1",
+    f"systemctl is-active chrony systemd-timesyncd cluster-kit-firewall 2>&1; {TIMERS}",
 )
 RECORDS = ("nccl", "clock")
 COMES_AND_GOES = re.compile(r"(var/log|var/cache/apt|home/\w+/[.]ansible|root/[.]ansible|var/lib/sudo|run)(/|$)")
@@ -143,6 +172,8 @@ def boards(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ori
     (inventory / "group_vars/all.json").write_text(json.dumps(variables))
     add_packages(orins, 2, "iptables", "libip4tc2", "libip6tc2", "libxtables12")
     assert orins.root(2, NO_NFTABLES) == ""
+    add_packages(orins, 1, "libfaketime")
+    assert orins.root(1, OLD_CLOCK) == ""
     yield boards
     orins.root(2, "mv /usr/sbin/nft.real /usr/sbin/nft")
 
@@ -168,6 +199,7 @@ def test_a_preview_changes_nothing(boards: Orins, fresh: Any) -> None:
     outcome = boards.done("provision", "--check", "--diff", "--limit", "orin-1")
     assert boards.files() == before
     assert boards.state() == fresh
+    assert re.search(r"orin-1: clock -\d{9} s off the controller's; it would be set", outcome.output), outcome.output
     for words in ("apt would install nvidia-jetpack=5.1.1-b56", "/home/nvidia/venv would be changed: there is none"):
         assert words in outcome.output, outcome.output
 
@@ -198,7 +230,13 @@ def test_other_releases_are_refused_by_name(boards: Orins) -> None:
 
 def test_provisioning(boards: Orins, fresh: Any) -> None:
     boots = boards.boot(1)
+    boards.lab.root(1, BUSY)
+    assert "BlockingIOError" in boards.lab.root(1, TRY_LOCK)
     outcome = boards.done("provision")
+    assert set(boards.lab.root(1, IDLE).split()) == {"inactive"}
+    assert boards.lab.root(1, TIMERS).split() == ["active", "active"]
+    boards.lab.root(1, RIGHT_CLOCK)
+    assert re.findall(r"(orin-.): clock .*; it is set now", outcome.output) == ["orin-1"]
     assert min(outcome.changes.values()) > 10
     assert boards.boot(1) != boots  # the modes have different GPU masks
     python = "/home/nvidia/venv/bin/python"
@@ -225,6 +263,7 @@ def test_provisioning(boards: Orins, fresh: Any) -> None:
         assert abs(kept["clock"]["offset_s"]) <= kept["clock"]["uncertainty_s"] < 0.1 and kept["clock"]["rounds"] == 8
     assert f"tcp dport {PORT} jump" in boards.lab.root(1, "nft list table inet cluster_kit")
     assert f"--dport {PORT} -j CLUSTER_KIT" in boards.lab.root(2, "iptables-legacy -S")
+    assert "no packages found" in boards.lab.root(2, "dpkg-query -W nftables")  # it would be of no use there
     assert not Path("/usr/local/cuda-11.4").exists()
 
 

@@ -8,6 +8,12 @@ import yaml
 ROLES = Path(__file__).parents[2] / "roles"
 
 
+def test_apts_lock_is_waited_for_in_one_place_for_half_an_hour():
+    used = {path.relative_to(ROLES).parts[0] for path in ROLES.rglob("*.yml") if "builtin.apt:" in path.read_text()}
+    assert used == {"apt", "lab"}  # the lab's are for the controller
+    assert yaml.safe_load((ROLES / "apt/defaults/main.yml").read_text())["apt_lock_s"] == 1800
+
+
 @pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
 def test_argument_specs_mirror_the_defaults(role):
     defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text())

@@ -39,6 +39,7 @@ OWN = (  # nothing of this machine's is in them
     "/var/lib/dpkg/info",
     "/usr/lib/systemd/network",
     "/var/lib/nvpmodel",
+    "/var/lib/systemd/timers",
     "/var/cache/apt",
 )
 # What an Ubuntu's sshd has otherwise than the lab's: sessions of PAM, which read /etc/environment, and an SFTP server

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """A stand-in for systemctl on an emulated board, where no systemd runs.
 
-Knows unit files of services and their drop-ins, links in *.wants, `start` and what goes with it, as far as the kit and
-Ansible's systemd_service ask for it. What runs is recorded below /run and so forgotten at a boot; what
-is enabled, in /etc. A service is started once and not watched: one that ended shows as failed.
-Dependencies are ignored but for After at a boot; `default` starts what is enabled and does not run, in the order of the
-targets, and so does `isolate`, whatever its target: what ran once and is over, as nvpmodel.service, runs again.
+Knows unit files of services, their drop-ins and timers, links in *.wants, `start` and what goes with it, as far as the
+kit and Ansible's systemd_service ask for it. What runs is recorded below /run and so forgotten at a boot; what
+is enabled, in /etc. A service is started once and not watched: one that ended shows as failed. A timer starts its
+service once, when the board is new. Dependencies are ignored but for After at a boot; `default` starts what is enabled
+and does not run, in the order of the targets, and so does `isolate`, whatever its target: what ran once and is over, as
+nvpmodel.service, runs again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 FOLDERS = [Path("/etc/systemd/system"), Path("/lib/systemd/system")]
 RUNNING = Path("/run/cluster-kit/units")
+STAMPS = Path("/var/lib/systemd/timers")
 TARGETS = ("sysinit.target", "multi-user.target")
 STOP_TIMEOUT_S = 5.0
 PRIVILEGED = "start stop restart reload enable disable reset-failed daemon-reload default isolate"
@@ -83,7 +85,7 @@ class Unit:
 
     def active(self) -> str:
         state = str(self.record()["state"])
-        if state == "active" and not self.oneshot and not _lives(self.pid()):
+        if state == "active" and not self.oneshot and not self.timer and not _lives(self.pid()):
             return "failed"
         return state
 
@@ -92,8 +94,21 @@ class Unit:
         command = self.setting("Service", key)
         return not command or self._popen(key).wait() == 0 or command.startswith("-")
 
+    @property
+    def timer(self) -> bool:
+        return self.name.endswith(".timer")
+
     def start(self) -> None:
         if self.active() == "active":
+            return
+        if self.timer:
+            self.keep("active")
+            stamp = STAMPS / f"stamp-{self.name}"
+            service = Unit(f"{Path(self.name).stem}.service")
+            if service.path and not stamp.exists():
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                stamp.touch()
+                service.start()
             return
         if self.oneshot:
             if not (self.run("ExecStart") and self.run("ExecStartPost")):
@@ -194,7 +209,7 @@ def show(unit: Unit, wanted: list[str], bare: bool) -> None:
 
 def default() -> None:
     for target in TARGETS:
-        wanted = {path.name for folder in FOLDERS for path in (folder / f"{target}.wants").glob("*.service")}
+        wanted = {path.name for folder in FOLDERS for path in (folder / f"{target}.wants").glob("*.*")}
         for name in sorted(
             wanted, key=lambda name: (bool(wanted & set(Unit(name).setting("Unit", "After").split())), name)
         ):
