@@ -12,7 +12,7 @@ import pytest
 
 from trainer import notes
 
-PLUGIN = Path(__file__).parents[2] / "roles/dataset/action_plugins/stage_files.py"
+PLUGIN = Path(__file__).parents[2] / "plugins/action/stage_files.py"
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from analysis.answer import ask
 from trainer.notes import noting, share
 
 
 class ActionModule(ActionBase):
-    """stage_files: see library/stage_files.py."""
+    """stage_files: see plugins/modules/stage_files.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
