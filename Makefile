@@ -88,6 +88,11 @@ lock: setup ## renew requirements/*.txt from *.in (ARGS=--upgrade: with the newe
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/dev.in -o requirements/dev.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/extras.in -c requirements/dev.txt -o requirements/extras.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
+	@# In /, since pyproject.toml's settings are for the other locks: this one is for one machine, and leaves nothing out.
+	.venv/bin/uv pip compile -q --directory / --python-version 3.8 --python-platform aarch64-manylinux_2_31 \
+	  --no-python-downloads --only-binary :all: --no-binary jax --no-binary pycuda --no-emit-package tensorflow-cpu-aws \
+	  --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	  $(CURDIR)/requirements/jetson.in -o $(CURDIR)/requirements/jetson.txt $(ARGS)
 
 # The checksums of wheels stay: boards that are provisioned later must get the same bytes.
 .PHONY: clean
