@@ -24,6 +24,7 @@ BEGIN = "---the-script-begins---"
 from module_utils import lab_processes  # noqa: E402
 
 ANSIBLE = Path(sys.executable).parent
+MOUNTED_ENV = "/opt/mounted/venv"  # where dressed boards have the plain ones' environment, which is not theirs
 PASSWORD = 'Geheim 7$x"y'  # of nvidia on dressed boards
 
 
@@ -75,7 +76,7 @@ class Lab:
         # Of this session's own as well: another one may run, or have been killed.
         self.interface = f"cklabt{os.getpid() % 10**7}-{number}"
         self.network = free_network(2 * os.getpid() + number)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             # By name, so that not even a lost inventory could mean the user's lab.
             "lab_dir": str(self.folder),
             "lab_added_file": str(self.inventory / "hosts_added.yml"),
@@ -204,11 +205,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory, python_env: Path) -> Iterator[
 
 @pytest.fixture(scope="session")
 def orins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Two boards dressed as Orins, with TensorFlow and a user who has a password.
+    """Two boards dressed as Orins, with a user who has a password.
 
     They are fresh until test_journey provisions them, which gives back what playbooks/restore.yml does.
     """
     lab = Lab(tmp_path_factory.mktemp("orins"), 10, 2, PROJECT / ".board-venv")
+    lab.settings["lab_more_envs"] = {MOUNTED_ENV: str(PROJECT / ".board-venv")}
     with running(lab, lab_dress="orin", lab_password=PASSWORD) as lab:
         yield lab
 

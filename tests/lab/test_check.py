@@ -65,7 +65,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     variables.mkdir()
     (variables / "board-6.json").write_text(json.dumps({"check_python": "/srv/other/python"}))
     (variables / "board-8.json").write_text(json.dumps({"check_home": "/srv/small"}))
-    with running(lab, lab_dress="orin") as lab:
+    envs = {"/opt/cluster-kit/venv": str(PROJECT / ".board-venv")}
+    with running(lab, lab_dress="orin", lab_more_envs=envs) as lab:
         # ready once their services have told the GPU its mask
         for board in range(1, 9):
             lab.root(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")

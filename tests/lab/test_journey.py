@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ANSIBLE, PROJECT, Lab, add_packages
+from conftest import ANSIBLE, MOUNTED_ENV, PROJECT, Lab, add_packages
 from test_enrolment import SECRET, Boards, rows
-from wheels import provisioning_variables
+from wheels import lab_variables
+
+from trainer.packages import digest
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.slow]
 
 PORT = 12345
+VENV = "/opt/cluster-kit/venv"
 STORED = "/var/lib/cluster-kit/jetson_clocks.conf"
 RELEASE = "/etc/nv_tegra_release"
 SHORT = {
@@ -168,8 +171,7 @@ def boards(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ori
     inventory = tmp_path_factory.mktemp("journey") / "inventory"
     boards = Orins(orins, inventory, keep_connections=True)
     boards.list(**{f"orin-{n}": {"ansible_host": orins.address(n)} for n in (1, 2)})
-    variables = provisioning_variables(tmp_path_factory.mktemp("wheels"), "/home/nvidia/venv")
-    (inventory / "group_vars/all.json").write_text(json.dumps(variables))
+    (inventory / "group_vars/all.json").write_text(json.dumps(lab_variables()))
     add_packages(orins, 2, "iptables", "libip4tc2", "libip6tc2", "libxtables12")
     assert orins.root(2, NO_NFTABLES) == ""
     add_packages(orins, 1, "libfaketime")
@@ -200,7 +202,7 @@ def test_a_preview_changes_nothing(boards: Orins, fresh: Any) -> None:
     assert boards.files() == before
     assert boards.state() == fresh
     assert re.search(r"orin-1: clock -\d{9} s off the controller's; it would be set", outcome.output), outcome.output
-    for words in ("apt would install nvidia-jetpack=5.1.1-b56", "/home/nvidia/venv would be changed: there is none"):
+    for words in ("apt would install nvidia-jetpack=5.1.1-b56", f"{VENV} would be changed: there is none"):
         assert words in outcome.output, outcome.output
 
 
@@ -239,14 +241,15 @@ def test_provisioning(boards: Orins, fresh: Any) -> None:
     assert re.findall(r"(orin-.): clock .*; it is set now", outcome.output) == ["orin-1"]
     assert min(outcome.changes.values()) > 10
     assert boards.boot(1) != boots  # the modes have different GPU masks
-    python = "/home/nvidia/venv/bin/python"
-    names = ("tensorflow", "pycuda", "numpy")
+    python = f"{VENV}/bin/python"
+    names = ("tensorflow", "pycuda", "jax")
     script = f"from importlib import metadata as m; print(*(f'{{n}}=={{m.version(n)}}' for n in {names}))"
     packages = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' nvidia-jetpack libcudnn8 tensorrt"
     for board in (1, 2):
         assert boards.mode(board) == "MAXN" and boards.pinned(board)
         found = boards.lab.ssh(board, f'{python} -c "{script}"')
-        assert found == "tensorflow==2.12.0+nv23.05 pycuda==2022.2.2 numpy==1.23.5"
+        assert found == "tensorflow==2.12.0+nv23.5 pycuda==2022.2.2 jax==0.4.13"
+        assert "No broken requirements" in boards.lab.ssh(board, f"{python} -m pip check")
         assert boards.lab.ssh(board, f"stat -c %U {python}") == "nvidia"
         assert boards.lab.ssh(board, packages).splitlines() == [
             "libcudnn8 8.6.0.166-1+cuda11.4 installed",
@@ -258,7 +261,7 @@ def test_provisioning(boards: Orins, fresh: Any) -> None:
         assert "release 11.4, V11.4.315" in boards.lab.ssh(board, "/usr/local/cuda/bin/nvcc --version")
         assert boards.lab.ssh(board, "systemctl is-active chrony systemd-timesyncd") == "active\ninactive"
         kept = {name: json.loads(boards.lab.ssh(board, f"cat /opt/cluster-kit/{name}.json")) for name in RECORDS}
-        assert (kept["nccl"]["capable"], kept["nccl"]["kernels"]) == (True, 7)
+        assert (kept["nccl"]["capable"], kept["nccl"]["tensorflow"]) == (False, "2.12.0+nv23.5")
         # one kernel has one clock
         assert abs(kept["clock"]["offset_s"]) <= kept["clock"]["uncertainty_s"] < 0.1 and kept["clock"]["rounds"] == 8
     assert f"tcp dport {PORT} jump" in boards.lab.root(1, "nft list table inet cluster_kit")
@@ -324,20 +327,24 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
     assert findings == [("orin-1", "board.disk", True), ("orin-2", "board.disk", True)]
     assert "gates.json" in manifest["sha256"]
     told = {board["name"]: board["facts"] for board in manifest["boards"]}
-    assert [facts["over_current_events"]["oc3"] for facts in told.values()] == [0, 5]
-    assert {tuple(facts["clocks_pinned"].items()) for facts in told.values()} == {(("start", True), ("end", True))}
+    assert [fact["over_current_events"]["oc3"] for fact in told.values()] == [0, 5]
+    assert {tuple(fact["clocks_pinned"].items()) for fact in told.values()} == {(("start", True), ("end", True))}
     assert "Warning: orin-2 lowered its clocks for a moment, 5 times (peak power 5)" in output
     rails = ["VDD_CPU_CV", "VDD_GPU_SOC", "VIN_SYS_5V0"]
     assert all(board["cost"]["rails"] == rails for board in manifest["boards"])
     assert all(40 < board["cost"]["temperature_max_c"] < 60 for board in manifest["boards"])
-    assert {board["facts"]["jetpack"] for board in manifest["boards"]} == {"5.1.1"}
+    facts = [board["facts"] for board in manifest["boards"]]
+    assert {(fact["jetpack"], fact["tensorflow"]) for fact in facts} == {("5.1.1", "2.12.0+nv23.5")}
+    found = [board["venv"]["packages"] for board in json.loads((folder / "gates.json").read_text())["boards"].values()]
+    assert [fact["packages_sha256"] for fact in facts] == [digest(packages) for packages in found]
+    assert found[0] == found[1] and {"tensorflow", "pycuda", "jax"} <= found[0].keys()
     measured = {(record["from"], record["to"]): record["bit_per_s"] for record in manifest["gates"]["measured"]}
     assert set(measured) == {("orin-1", "orin-2"), ("orin-2", "orin-1")}
 
 
 def test_what_was_changed_is_put_right(boards: Orins) -> None:
     """The environment, and the rules, which touch nothing but the port."""
-    boards.lab.root(1, "rm -r /home/nvidia/venv/lib/python*/site-packages/pycuda*")
+    boards.lab.root(1, f"rm -r {VENV}/lib/python*/site-packages/pycuda*")
     for board in (1, 2):
         boards.serve(board, PORT)
         boards.serve(board, PORT + 1)
@@ -346,7 +353,7 @@ def test_what_was_changed_is_put_right(boards: Orins) -> None:
     assert boards.answers(1) and boards.answers(2)
     changes = boards.done("provision", "--tags", "python_env,firewall").changes
     assert changes["orin-1"] > 1 and changes["orin-2"] == 1
-    assert "No such file" not in boards.lab.ssh(1, "ls -d /home/nvidia/venv/lib/*/*/pycuda")
+    assert "No such file" not in boards.lab.ssh(1, f"ls -d {VENV}/lib/*/*/pycuda")
     for board, other in ((1, 2), (2, 1)):
         assert not boards.answers(board) and boards.answers(board, PORT + 1)
         assert boards.reaches(other, board) and boards.reaches(board, board)  # over its own address
@@ -398,8 +405,8 @@ def test_restoring_gives_back_what_was_before(boards: Orins, fresh: list[list[st
     assert boards.state() == provisioned != fresh
     assert preview.changes["orin-2"] > 0
     boards.lab.root(1, "mkdir /opt/purged; touch /opt/purged/file /opt/cluster-kit/file")
-    boards.done("restore", purge=True, restore_purge_paths=["/opt/purged", "/opt/cluster-kit"])
+    mounted = str(Path(MOUNTED_ENV).parent)
+    boards.done("restore", purge=True, restore_purge_paths=["/opt/purged", "/opt/cluster-kit", mounted])
     assert boards.state() == fresh
-    # the environment of emulated boards is mounted, and stays
-    assert boards.lab.root(1, "ls -A /opt/cluster-kit; ls /opt/purged 2>/dev/null") == "venv"
+    assert boards.lab.root(1, f"ls -d /opt/cluster-kit /opt/purged 2>/dev/null; ls -A {mounted}") == "venv"
     assert boards.done("restore", "--limit", "orin-1", purge=True).changes == {"orin-1": 0}

@@ -10,22 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lab, Outcome
-from wheels import provisioning_variables, write_wheel
+from conftest import MOUNTED_ENV, PROJECT, Lab, Outcome
+from wheels import provisioning_variables, write_requirements, write_wheel
 
 from tests.slow_site import slow_site, told_in_time
+from trainer.packages import installed
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
-# The lab's own environment, which is read-only.
-MOUNTED = {
-    "python_env_path": "/opt/cluster-kit/venv",
-    "python_env_tensorflow": "tensorflow-cpu==2.12.1",
-    "python_env_pycuda": "",
-    "python_env_pins": {},
-    "python_env_wheels": "",
-    "nccl_python": "/opt/cluster-kit/venv/bin/python",
-}
 # What the role changes for an MTU.
 STATE = """\
 cat /sys/class/net/eth0/mtu; ls /etc/systemd/network /var/lib/cluster-kit/*.json /var/lib/cluster-kit/mtu*
@@ -77,6 +69,26 @@ class Provisioning:
 
 
 @pytest.fixture(scope="module")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The settings for the plain boards' environment, which is read-only, and that it fits."""
+    (site,) = (PROJECT / ".board-venv/lib").glob("python*/site-packages")
+    packages = {**installed([str(site)]), "pycuda": "2022.2.2"}
+    name = next(name for name in packages if name.startswith("tensorflow-cpu"))
+    requirements = tmp_path_factory.mktemp("mounted") / "requirements.txt"
+    text = "".join(f"{name}=={version} --hash=sha256:{'0' * 64}\n" for name, version in packages.items())
+    requirements.write_text(text)
+    return {
+        "python_env_path": MOUNTED_ENV,
+        "python_env_requirements": str(requirements),
+        "python_env_tensorflow": f"{name}=={packages[name]}",
+        "python_env_pycuda": "",
+        "python_env_pins": {},
+        "python_env_wheels": "",
+        "nccl_python": f"{MOUNTED_ENV}/bin/python",
+    }
+
+
+@pytest.fixture(scope="module")
 def provision(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Provisioning:
     return Provisioning(orins, provisioning_variables(tmp_path_factory.mktemp("wheels"), "/home/board/venv"))
 
@@ -85,7 +97,7 @@ class TestPythonEnv:
     def test_wrong_settings_are_refused_with_value_and_remedy(self, provision: Provisioning) -> None:
         wrong = (
             {"python_env_tensorflow": "/no/where.whl", "python_env_tensorflow_sha256": "abc"},
-            {"python_env_pycuda": "pycuda>2022"},
+            {"python_env_pycuda": "pycuda>2022", "python_env_requirements": "/no/where.txt"},
         )
         outcome = provision("python_env", *wrong)
         for board, setting in enumerate(wrong, 1):
@@ -93,13 +105,19 @@ class TestPythonEnv:
                 assert value in outcome.told[f"board-{board}"] and name in outcome.told[f"board-{board}"]
 
     def test_a_wheel_with_another_checksum_and_a_read_only_environment_are_refused(
-        self, provision: Provisioning
+        self, provision: Provisioning, mounted: dict[str, Any]
     ) -> None:
-        other = {**MOUNTED, "python_env_pycuda": "pycuda==2022.2.2"}
+        other = {**mounted, "python_env_pycuda": "pycuda==2022.2.2"}
         outcome = provision("python_env", {"python_env_tensorflow_sha256": "0" * 64}, other)
         assert "another file" in outcome.told["board-1"]
         assert "pycuda is missing, not 2022.2.2), and is mounted read-only" in outcome.told["board-2"]
         assert "No such file" in provision.lab.ssh(1, "ls /home/board/venv")
+
+    def test_a_version_that_is_a_number_is_refused(self, provision: Provisioning) -> None:
+        outcome = provision("python_env", {"python_env_pins": {"h5py": 3.10}}, {"python_env_python_version": 3.10})
+        for board, name in enumerate(("python_env_pins: h5py", "python_env_python_version"), 1):
+            told = outcome.told[f"board-{board}"]
+            assert f'{name} is 3.1, which is no text, so that 3.10 would be 3.1: put it in quotes, as in "3.10"' in told
 
     @pytest.mark.slow
     def test_while_pip_downloads_for_long_it_is_told_how_much_is_there(
@@ -116,6 +134,8 @@ class TestPythonEnv:
             with slow_site(files, 250_000, f"{lab.network}.1") as site:
                 settings = {"python_env_index": f"{site.url}/simple", "python_env_wheels": ""}
                 settings |= {"python_env_packages": [], "python_env_pycuda": "", "python_env_path": "/home/board/slow"}
+                write_requirements(tmp_path / "requirements.txt", large)
+                settings["python_env_requirements"] = str(tmp_path / "requirements.txt")
                 outcome = provision.done("python_env", settings)
                 task = "python_env : install | Install into the environment"
                 assert told_in_time(outcome.output, task, "board-1", large.name), outcome.output
@@ -125,17 +145,27 @@ class TestPythonEnv:
         finally:
             lab.root(1, "rm -rf /etc/pip.conf /home/board/slow")
 
-    def test_one_that_fits_is_left_alone_and_cannot_run_nccl(self, provision: Provisioning) -> None:
+    def test_one_that_fits_is_left_alone_and_cannot_run_nccl(
+        self, provision: Provisioning, mounted: dict[str, Any]
+    ) -> None:
         other = "/home/board/other"  # of the system's Python
         provision.lab.ssh(2, f"mkdir -p {other}/bin; ln -s /usr/bin/python3 {other}/bin/python")
-        outcome = provision("python_env,nccl", MOUNTED, {"python_env_path": other, "python_env_python_version": "3.7"})
+        wanted = {"python_env_path": other, "python_env_python_version": "3.7"}
+        outcome = provision("python_env,nccl", mounted, {**mounted, **wanted})
         assert set(outcome.told) == {"board-2"}
         assert ", not 3.7" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
-        outcome = provision("python_env,nccl", MOUNTED, {**MOUNTED, "nccl_python": "/usr/bin/python3"})
+        outcome = provision("python_env,nccl", mounted, {**mounted, "nccl_python": "/usr/bin/python3"})
         assert outcome.changes == {"board-1": 0, "board-2": 0}, outcome.output
         assert set(outcome.told) == {"board-2"} and "cannot import TensorFlow" in outcome.told["board-2"]
         found = json.loads(provision.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
         assert (found["capable"], found["kernels"], found["tensorflow"]) == (False, 0, "2.12.1")
+
+    @pytest.mark.slow
+    def test_one_whose_tensorflow_has_nccl_can_run_it(self, provision: Provisioning) -> None:
+        settings = {"python_env_packages": [], "python_env_pycuda": ""}  # without what the role jetpack installs
+        assert provision.done("python_env,nccl", settings).changed > 0
+        found = json.loads(provision.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))
+        assert (found["capable"], found["kernels"], found["tensorflow"]) == (True, 7, "2.12.0+nv23.5")
 
 
 def test_a_shifted_clock_is_found_and_servers_are_named(provision: Provisioning) -> None:

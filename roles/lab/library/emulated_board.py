@@ -56,8 +56,8 @@ options:
     required: true
   python_env:
     description:
-      - Python environment of this machine that the board has, read-only, as
-        C(/opt/cluster-kit/venv).
+      - Python environment of this machine that the board has, read-only, as C(/opt/cluster-kit/venv); a dressed board
+        has its interpreter only.
     type: path
     required: true
   more_envs:

@@ -105,12 +105,21 @@ class Board:
     def mounts(self) -> list[tuple[str, str]]:
         """Returns the folders of this machine and where the board has them, read-only."""
         envs = self.python_envs()
-        folders = sorted({path for env in envs.values() for path in interpreter_folders(env)})
+        folders = sorted({path for env in (self.python_env, *envs.values()) for path in interpreter_folders(env)})
         return [*((path, path) for path in folders), *((env, path) for path, env in envs.items())]
 
     def python_envs(self) -> dict[str, str]:
-        """Returns where the board has which of this machine's Python environments."""
-        return {VENV: self.python_env, **self.more_envs}
+        """Returns where the board has which of this machine's Python environments.
+
+        A dressed board gets its own by provisioning, of the same interpreter.
+        """
+        return {**({} if self.dress else {VENV: self.python_env}), **self.more_envs}
+
+    def python(self) -> str:
+        """Returns the path of the boards' Python on the board, its interpreter's where there is no environment."""
+        return (
+            f"{VENV}/bin/python" if VENV in self.python_envs() else str(Path(self.python_env, "bin/python").resolve())
+        )
 
 
 def present(board: Board, check: bool) -> dict[str, Any]:
@@ -237,7 +246,7 @@ def _start(board: Board) -> Owner:
     while time.monotonic() < deadline and process.poll() is None:
         init = _running(board)
         if init:
-            _require_python(init)
+            _require_python(board, init)
             return init
         time.sleep(0.01)
     end_owners(_parts(board.lab_dir, board.name))
@@ -245,11 +254,11 @@ def _start(board: Board) -> Owner:
     raise LabError(f"it did not start: {log or 'no reason given'}; run lab_down, then lab_up")
 
 
-def _require_python(init: Owner) -> None:
+def _require_python(board: Board, init: Owner) -> None:
     """Tries the boards' Python as the board's user."""
     user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     try:
-        run([*inside(init.pid, "mount"), *user, f"{VENV}/bin/python", "-c", ""])
+        run([*inside(init.pid, "mount"), *user, board.python(), "-c", ""])
     except LabError as error:
         raise LabError(
             f"its Python does not work ({error}): make lab_python_env anew from a Python that other users can run too"

@@ -11,6 +11,7 @@ into the upper layer of its overlay. A dress is a folder:
     packages/       a repository per file: its packages, in the syntax of Debian's control files
     installed.control  the packages that a new board has, likewise
     payload/        the packages' files, in a folder per package
+    source/         Python packages of source, which provisioning builds (lab_wheels.py)
     boot.sh         starts the services
     kernel.sh       mounts what the kernel shows; power.sh boots, and boots again
 
@@ -20,9 +21,7 @@ Programs are written whenever the board is started; what a user may change, only
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     for stanza in _stanzas(installed):
         _install(layer, _field(stanza, "Package"), files / "payload")
     for cuda in Path("/usr/local").glob("cuda*"):  # this machine's, if it has one
-        _hide(layer, cuda)
+        layer.hide(cuda)
     layer.file(MARK, f"{dress}\n")
 
 
@@ -135,12 +134,6 @@ def _install(layer: Layer, name: str, payload: Path) -> None:
     if (payload / name).exists():
         _copy(layer, payload / name, "", skip="DEBIAN")
     layer.file(f"/var/lib/dpkg/info/{name}.list", "\n".join([*listed, ""]))
-
-
-def _hide(layer: Layer, path: Path) -> None:
-    """Makes that the board does not have what this machine has there."""
-    here = layer.folder(path.parent) / path.name
-    os.mknod(here, stat.S_IFCHR, os.makedev(0, 0))  # an overlay's sign for a deleted file
 
 
 def _stanzas(control: str) -> list[str]:

@@ -93,12 +93,23 @@ class Layer:
         here.chmod(mode)
         here.write_text(text)
 
+    def hide(self, path: str | PurePath) -> None:
+        """Makes that the board does not have what this machine has there."""
+        here = self.folder(PurePath(path).parent) / PurePath(path).name
+        os.mknod(here, stat.S_IFCHR, os.makedev(0, 0))  # an overlay's sign for a deleted file
+
     def mount_point(self, path: str) -> None:
         """Makes a folder to mount on, and lets the board's user reach it."""
         self.folder(path)
         for above in PurePath(path).parents:
             if not self.path(above).stat().st_mode & stat.S_IXOTH:
                 self.path(above).chmod(0o711)
+
+
+def settings_of(python_env: str) -> dict[str, str]:
+    """Returns what a virtual environment says of the interpreter that it was made with."""
+    lines = Path(python_env, "pyvenv.cfg").read_text().splitlines()
+    return {name: value for name, value in (re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if "=" in line)}
 
 
 def interpreter_folders(python_env: str) -> list[str]:
@@ -112,8 +123,7 @@ def interpreter_folders(python_env: str) -> list[str]:
         "or name another one with -e lab_python_env=DIR"
     )
     try:
-        lines = Path(python_env, "pyvenv.cfg").read_text().splitlines()
-        settings = dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if "=" in line)
+        settings = settings_of(python_env)
         prefix = Path(settings["home"]).parent
     except (OSError, KeyError) as error:
         raise LabError(f"lab_python_env={python_env} is no Python environment: {remedy}") from error
@@ -166,11 +176,15 @@ def write_layer(
     layer.folder(f"/home/{USER}", mode=0o755, owner=USER_ID)
     layer.folder("/etc/ssh", mode=0o755, opaque=True)
     layer.folder("/etc/cluster-kit", mode=0o755, opaque=True)
-    layer.folder(PurePath(VENV).parent, mode=0o755, owner=USER_ID, opaque=True)
+    kit = PurePath(VENV).parent
+    if VENV in mounted:
+        layer.folder(kit, mode=0o755, owner=USER_ID, opaque=True)
+    elif Path(kit).exists() and not layer.path(kit).exists():  # this machine's
+        layer.hide(kit)
     for path in hidden:
         if PurePath(path).parts[1] not in ("root", "home"):  # hidden with all below them
             layer.folder(path, mode=0o755, opaque=True)
-    for path in [VENV, *mounted]:
+    for path in mounted:
         layer.mount_point(path)
 
     layer.file("/etc/hostname", f"{name}\n")

@@ -1,0 +1,1 @@
+"""A stand-in: an emulated board has no CUDA."""

@@ -1,0 +1,170 @@
+"""What an environment is to have, by a requirements file and the role's settings, and how one differs from that.
+
+Versions are compared as PEP 440 compares them, which needs `packaging`: it comes with ansible-core, and is on no board.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+_FIRST = ("pip", "setuptools", "wheel", "numpy")  # what source packages are built with
+_HASH = re.compile(r"\s--hash=sha(256|384|512):[0-9a-f]+(?=\s|$)")
+_SHOWN = 3  # names that a message lists before it counts the others
+
+
+def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment is to have: `packages` (name to version, that of a wheel of TensorFlow among them), `wheel`
+    (the name of that one, or nothing), and `problems`, a sentence each.
+
+    `text` is the requirements file's, or nothing where there is none. `settings` has those of the role by their names
+    without the prefix python_env_, and `wheel`, the file name of TensorFlow's or nothing.
+    """
+    lines, problems = _parse(text or "", settings["requirements"])
+    if not settings["pycuda"]:
+        lines.pop("pycuda", None)
+    packages = {name: version for name, (version, _) in lines.items()}
+    problems += _numbers(settings)
+    if settings["wheel"]:
+        problems += _wheel(settings["wheel"], str(settings["python_version"]), packages)
+    wanted = [(setting, *str(settings[setting]).split("==")) for setting in ("tensorflow", "pycuda")]
+    wanted += [("pins", name, version) for name, version in settings["pins"].items() if isinstance(version, str)]
+    for setting, *pin in wanted if text is not None else ():
+        if len(pin) == 2:
+            problems += _same(f"python_env_{setting}", *pin, packages, settings["requirements"])
+    wheel = next((name for name in packages if name not in lines), "")
+    return {"packages": packages, "wheel": wheel, "problems": problems}
+
+
+def parts(text: str, names: Collection[str]) -> dict[str, str]:
+    """Of a requirements file the lines of these packages: of those that others are built with as `first`, and `all`."""
+    lines, _ = _parse(text, "")
+    texts = {name: line for name, (_, line) in lines.items() if name in names}
+    return {"first": "".join(texts[name] for name in _FIRST if name in texts), "all": "".join(texts.values())}
+
+
+def staging(text: str, folder: str, target: str) -> dict[str, list[Any]]:
+    """Of a folder with packages' files those that `text` (parts of a requirements file) has a hash of, as `files` to
+    stage in `target`; and the packages of which there is none, as `missing`."""
+    by_hash = {_sha256(path): path for path in sorted(Path(folder).iterdir()) if path.is_file()}
+    files, missing = [], []
+    for line in text.splitlines():
+        found = [checksum for checksum in re.findall(r"--hash=sha256:([0-9a-f]{64})", line) if checksum in by_hash]
+        missing += [] if found else [line.split()[0]]
+        files += [{"source": str(by_hash[c]), "path": f"{target}/{by_hash[c].name}", "sha256": c} for c in found]
+    return {"files": files, "missing": missing}
+
+
+def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, str]) -> dict[str, list[str]]:
+    """How an environment, as trainer/packages.py describes it, differs from what is wanted.
+
+    `problems` are sentences; `lacking` are the names of packages that it has not, or in another version.
+    """
+    problems = []
+    if found["python"].split(".")[:2] != python.split(".")[:2]:
+        problems.append(f"Python is {'.'.join(found['python'].split('.')[:2])}, not {python}")
+    there = {name: found["packages"].get(name) for name in packages}
+    lacking = [name for name, version in packages.items() if there[name] is None or not _equal(there[name], version)]
+    problems += [f"{name} is {there[name] or 'missing'}, not {packages[name]}" for name in lacking]
+    return {"problems": problems, "lacking": lacking}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Version and text of each requirement by its canonical name, and what is wrong with the file."""
+    lines: dict[str, tuple[str, str]] = {}
+    wrong: dict[str, list[str]] = {}
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not line:
+            continue
+        asked = _HASH.sub("", line)
+        try:
+            wanted = Requirement(asked)
+        except InvalidRequirement:
+            wrong.setdefault("options or files, and no NAME==VERSION", []).append(asked)
+            continue
+        name, pinned = canonicalize_name(wanted.name), re.fullmatch(r"==([^*]+)", str(wanted.specifier))
+        if not pinned:
+            wrong.setdefault("no NAME==VERSION", []).append(asked)
+        elif wanted.marker:
+            wrong.setdefault("lines for some machines only", []).append(asked)
+        elif asked == line:
+            wrong.setdefault("lines without --hash", []).append(asked)
+        elif name in lines:
+            wrong.setdefault("packages twice", []).append(name)
+        else:
+            lines[name] = (pinned[1], f"{line}\n")
+    remedy = "make the file with 'uv pip compile --generate-hashes' for the boards, as `make lock` does"
+    return lines, [f"{file} has {what}: {_some(which)}; {remedy}." for what, which in wrong.items()]
+
+
+def _numbers(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What YAML took for a number: 3.10 is 3.1 then."""
+    given = {f"python_env_{name}": settings[name] for name in ("python_version", "tensorflow_version")}
+    given |= {f"python_env_pins: {name}": version for name, version in settings["pins"].items()}
+    for name, version in given.items():
+        if not isinstance(version, str):
+            yield f'{name} is {version!r}, which is no text, so that 3.10 would be 3.1: put it in quotes, as in "3.10".'
+
+
+def _wheel(file: str, python: str, packages: dict[str, str]) -> Iterator[str]:
+    """Adds the wheel's own name and version to the packages."""
+    try:
+        name, version, _, tags = parse_wheel_filename(file)
+    except InvalidWheelFilename as error:
+        yield f"python_env_tensorflow names the wheel {file}, which pip will not take ({error}): give it its own name."
+        return
+    own = python.replace(".", "")
+    if not any(tag.abi == "abi3" or tag.interpreter in (f"cp{own}", f"py{own}", "py3") for tag in tags):
+        made_for = " ".join(sorted({tag.interpreter for tag in tags}))
+        yield f"{file} is made for {made_for}, and the boards have Python {python} (python_env_python_version)."
+    if name in packages:
+        yield f"{name} is both python_env_tensorflow and in python_env_requirements: leave it out of one."
+    packages[name] = str(version)
+
+
+def _same(setting: str, name: str, version: str, packages: Mapping[str, str], file: str) -> Iterator[str]:
+    there = packages.get(canonicalize_name(name))
+    if there is None or not _equal(there, version):
+        has = f"has {there}" if there else "does not have it"
+        yield (
+            f"{setting} wants {name} {version}, and {file} {has}: the hashes in that file decide what is installed. "
+            f"Change {PurePath(file).stem}.in and renew it with `make lock`, or name another file in "
+            "python_env_requirements."
+        )
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names) if more < 2 else f"{', '.join(names[:_SHOWN])} and {more} more"
+
+
+class FilterModule:
+    """python_env_plan, python_env_parts, python_env_staging and python_env_differences."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "python_env_plan": plan,
+            "python_env_parts": parts,
+            "python_env_staging": staging,
+            "python_env_differences": differences,
+        }
