@@ -72,14 +72,14 @@ def whose_files_are_gone(site):
 
 
 def overwritten_by_another_version(site):
-    add(site, "numpy-1.24.3.dist-info", "numpy", "1.24.3")
+    add(site, "numpy-1.22.4.dist-info", "numpy", "1.22.4")
     record = "numpy/__init__.py,,0\nnumpy/version.py,,60\nnumpy/gone.py,,7\n"
-    (site / "numpy-1.24.3.dist-info/RECORD").write_text(record)
+    (site / "numpy-1.22.4.dist-info/RECORD").write_text(record)
 
 
 def without_a_list_of_files(site):
-    add(site, "numpy-1.24.3.dist-info", "numpy", "1.24.3", record=False)
-    os.utime(site / "numpy-1.24.3.dist-info", (2e9, 2e9))
+    add(site, "numpy-1.22.4.dist-info", "numpy", "1.22.4", record=False)
+    os.utime(site / "numpy-1.22.4.dist-info", (2e9, 2e9))
 
 
 def egg_of_a_removed_package(site):
@@ -98,7 +98,7 @@ def egg_that_is_a_file(site):
 
 
 def egg_beside_the_new_one(site):
-    (site / "numpy-1.24.3.egg-info").write_text("Metadata-Version: 1.1\nName: numpy\nVersion: 1.24.3\n")
+    (site / "numpy-1.22.4.egg-info").write_text("Metadata-Version: 1.1\nName: numpy\nVersion: 1.22.4\n")
 
 
 @pytest.mark.parametrize(
