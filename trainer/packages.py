@@ -53,8 +53,10 @@ def _survey(folders: Optional[Sequence[str]] = None) -> Tuple[List[Package], Lis
     """The packages, and what is left of others. Where folders have the same one, the first counts, as in Python."""
     packages: Dict[str, Package] = {}
     leftovers = []
-    for folder in folders or [path for path in sys.path if path]:
-        found, left = _folder(Path(folder))
+    for folder in map(Path, folders or filter(None, sys.path)):
+        if any(above.name in ("site-packages", "dist-packages") for above in folder.parents):
+            continue  # a package's own copies of others, which setuptools puts onto the path when it is imported
+        found, left = _folder(folder)
         packages = {**found, **packages}
         leftovers += left
     return list(packages.values()), leftovers

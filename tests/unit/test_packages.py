@@ -147,6 +147,15 @@ def test_the_first_folder_on_the_path_counts(site, tmp_path_factory):
     assert packages.installed([str(other), str(site)]) == {"numpy": "1.24.3"}
 
 
+def test_what_a_package_brings_along_for_itself_is_not_installed(tmp_path, monkeypatch):
+    """setuptools, once imported, has its own folder of these on the path: what is installed would depend on that."""
+    site = tmp_path / "site-packages"
+    add(site, "numpy-1.23.5.dist-info", "numpy", "1.23.5", {"numpy/version.py": ""})
+    add(site / "setuptools/_vendor", "backports.tarfile-1.2.0.dist-info", "backports.tarfile", "1.2.0")
+    monkeypatch.setattr(sys, "path", ["", str(site), str(site / "setuptools/_vendor")])
+    assert packages.installed() == {"numpy": "1.23.5"}
+
+
 def test_the_digest_is_that_of_the_sorted_list():
     found = {"wheel": "0.43.0", "numpy": "1.23.5"}
     assert packages.digest(found) == hashlib.sha256(b"numpy==1.23.5\nwheel==0.43.0\n").hexdigest()
