@@ -12,6 +12,7 @@ def _is_lab(item: pytest.Item) -> bool:
     return item.path.parent.name == "lab"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What pytest-xdist keeps together: all of the lab, and else each module, for its fixtures."""
     for item in items:
