@@ -40,7 +40,7 @@ bench-telemetry: setup ## what telemetry costs a board
 
 .PHONY: test
 test: setup-dev setup-boards setup-browser ## run every test but the thorough ones (needs root), then every check of the sources
-	.venv/bin/pytest tests -n 2 --dist loadgroup $(ARGS)
+	@tests/run.sh $(ARGS)
 	$(MAKE) --no-print-directory lint types
 
 .PHONY: faults
