@@ -4,7 +4,7 @@
 set -uo pipefail
 
 log=.cache/tests.log
-nice -n 19 .venv/bin/pytest tests/unit tests/contract "$@" >"$log" 2>&1 &
+nice -n 10 .venv/bin/pytest tests/unit tests/contract "$@" >"$log" 2>&1 &
 others=$!
 trap 'kill "$others" 2>/dev/null' EXIT
 .venv/bin/pytest tests/lab "$@"
