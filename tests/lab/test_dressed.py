@@ -95,7 +95,7 @@ class TestLook:
 
     def test_their_sessions_have_a_proxy_and_a_login_script_that_speaks(self, orins: Lab) -> None:
         proxy = "http_proxy=http://192.0.2.9:3128"
-        assert orins.ssh(1, "env | grep proxy; sudo env | grep proxy") == f"{proxy}\n{proxy}"
+        assert orins.ssh(1, "env | grep http_proxy; sudo env | grep http_proxy") == f"{proxy}\n{proxy}"
         said = subprocess.run([*orins.ssh_command(1), "pwd"], capture_output=True, text=True)
         assert said.stdout == "ROS noetic sourced\n\033]0;board-1\007/tmp\n"
         assert "Inappropriate ioctl for device" in said.stderr
