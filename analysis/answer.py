@@ -42,7 +42,7 @@ def ask(action: Any, command: str, **options: Any) -> dict[str, Any]:
 
 
 def fetch(action: Any, path: str, size: int, take: Callable[[bytes], object]) -> None:
-    """Read a file of so many bytes on the action's host. Raises OSError where not all of it arrives.
+    """Read a file of the given size (bytes) on the action's host. Raises OSError where not all of it arrives.
 
     Not with SFTP, which words of a login script break: sshd has the user's shell start its server, too.
     """

@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
 _SHOWN = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA", "ssh-dss": "DSA"}  # as ssh names them
-_LISTED = 5  # lines of a file that are told of at once
+_LISTED = 5  # lines of a file that one error lists
 
 
 @dataclass(frozen=True)

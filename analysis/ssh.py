@@ -70,7 +70,7 @@ def command(plugin: Any, host: str) -> tuple[str, ...]:
     Raises AnalysisError for options that are no words of a shell.
     """
     words = [str(plugin.get_option("ssh_executable")), *_split(plugin, "ssh_args")]
-    if plugin.get_option("host_key_checking") is False:
+    if plugin.get_option("host_key_checking") is False:  # the user's own setting; enrolment puts "yes" before it
         words += ["-o", "StrictHostKeyChecking=no"]
     if port := plugin.get_option("port"):
         words += ["-o", f"Port={port}"]
@@ -97,7 +97,7 @@ def _split(plugin: Any, option: str) -> list[str]:
 def hops(board: str, ssh: Sequence[str], most: int = 8) -> list[Destination]:
     """The ssh servers on the way that a command (as command() gives it) takes; the last one is the board.
 
-    Raises AnalysisError, as resolve(), and for a way of more than so many, which is a circle.
+    Raises AnalysisError, as resolve(), and where the jumps are too many, which means that they form a circle.
     """
     if most == 0:
         raise AnalysisError(f"the way to {board} goes in a circle: look at ProxyJump in its options and ~/.ssh/config")
