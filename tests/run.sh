@@ -4,13 +4,9 @@
 set -uo pipefail
 
 log=.cache/tests.log
-# Job control for this one: without it a shell starts what goes to the background with Ctrl-C ignored, and so would
-# every program be that these tests start.
-set -m
 nice -n 10 .venv/bin/pytest tests/unit tests/contract "$@" >"$log" 2>&1 &
 others=$!
-set +m
-trap 'kill -- "-$others" 2>/dev/null' EXIT
+trap 'kill "$others" 2>/dev/null' EXIT
 .venv/bin/pytest tests/lab "$@"
 lab=$?
 # 2: interrupted
