@@ -71,6 +71,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for board in range(1, 9):
             lab.root(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")
             lab.root(board, PINNED)
+            lab.set_clock(board)
         yield lab
 
 

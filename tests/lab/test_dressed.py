@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 CYCLE = "ip link set eth0 down; ip link set dev eth0 mtu 1400; ip link set eth0 up"
+RULES = "iptables-legacy -S | grep -v ^-P | sort"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 UNIT = """\
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f /etc/example.nft
-ExecStop=/usr/sbin/nft delete table inet example
+ExecStart=/usr/sbin/iptables-legacy -N example
+ExecStop=/usr/sbin/iptables-legacy -X example
 [Install]
 WantedBy=multi-user.target
 """
@@ -99,6 +100,23 @@ class TestLook:
         said = subprocess.run([*orins.ssh_command(1), "pwd"], capture_output=True, text=True)
         assert said.stdout == "ROS noetic sourced\n\033]0;board-1\007/tmp\n"
         assert "Inappropriate ioctl for device" in said.stderr
+
+    def test_their_clock_is_years_off_until_it_is_set(self, orins: Lab) -> None:
+        year = "date +%Y; sudo date +%Y; python3 -c 'import time; print(time.localtime().tm_year)'"
+        before = orins.ssh(2, "cat /etc/faketimerc /etc/faketime.env")
+        assert orins.ssh(2, year).split() == ["2019"] * 3
+        try:
+            orins.ssh(2, "sudo date --utc --set=@1600000000.123")
+            assert orins.ssh(2, year).split() == ["2020"] * 3
+            orins.ssh(2, f"sudo date --utc --set=@{time.time():.3f}")
+            assert orins.ssh(2, year).split() == [time.strftime("%Y")] * 3
+        finally:
+            clock, env = before.splitlines()
+            orins.root(2, f"echo '{clock}' >/etc/faketimerc; echo {env} >/etc/faketime.env")
+
+    def test_their_kernel_filters_packets_with_iptables_alone(self, orins: Lab) -> None:
+        assert "No such file" in orins.root(1, "ls /usr/sbin/nft; iptables-legacy -S")
+        assert "-P INPUT ACCEPT" in orins.root(1, "iptables-legacy -S")
 
     def test_a_user_becomes_root_without_a_password(self, orins: Lab) -> None:
         assert orins.ssh(1, "sudo -n id --user") == "0"
@@ -202,20 +220,18 @@ def test_sensors_are_printed_as_tegrastats_does(orins: Lab) -> None:
 class TestServices:
     def test_a_unit_is_enabled_started_and_starts_again_at_boot(self, orins: Lab) -> None:
         orins.ssh(1, f"cat > /etc/systemd/system/example.service <<'END'\n{UNIT}END", user="root")
-        orins.ssh(1, "echo 'table inet example { }' > /etc/example.nft; echo kept > /root/kept", user="root")
-        orins.ssh(1, "nft add table inet lost; touch /tmp/lost", user="root")
+        orins.root(1, "iptables-legacy -N lost; touch /tmp/lost; echo kept > /root/kept")
         busy, mtu = orins.root(1, f"ip link set eth0 mtu 1400; {CYCLE}; cat /sys/class/net/eth0/mtu").splitlines()
         assert (busy, mtu) == ("RTNETLINK answers: Device or resource busy", "1366")
         orins.root(1, "systemctl daemon-reload; systemctl enable example; systemctl start example")
-        tables = "table inet example\ntable inet lost"
-        assert sorted(orins.ssh(1, "nft list tables", user="root").splitlines()) == tables.splitlines()
+        assert orins.root(1, RULES).splitlines() == ["-N example", "-N lost"]
         init, before = orins.init(1), orins.ssh(1, BOOT_ID)
 
         outcome = play(orins, 1, "reboot", reboot_timeout=60)
         assert changed(outcome) and "rebooted: true" in outcome.output
         assert orins.init(1) != init and orins.ssh(1, BOOT_ID) not in ("", before)
-        assert orins.ssh(1, "nft list tables; ls /tmp/lost; cat /root/kept", user="root").splitlines() == [
-            "table inet example",
+        assert orins.root(1, f"{RULES}; ls /tmp/lost; cat /root/kept").splitlines() == [
+            "-N example",
             "ls: cannot access '/tmp/lost': No such file or directory",
             "kept",
         ]
@@ -226,7 +242,7 @@ class TestServices:
         assert again.ok and again.changed == 0, again.output
 
         orins.root(1, "systemctl disable example; systemctl stop example")
-        assert orins.ssh(1, "nft list tables", user="root") == ""
+        assert orins.root(1, RULES) == ""
         assert orins.ssh(1, "systemctl is-active example; systemctl is-enabled example") == "inactive\ndisabled"
 
     def test_a_program_runs_until_it_is_stopped_or_ends(self, orins: Lab) -> None:

@@ -29,9 +29,9 @@ CUT_OFF = """\
 setsid -f sh -c '
 mtu=/sys/class/net/eth0/mtu
 until grep -q 1350 $mtu; do sleep 0.02; done
-nft "table inet cut { chain input { type filter hook input priority -10; iif eth0 drop; }; }"
+iptables-legacy -I INPUT -i eth0 -j DROP
 while grep -q 1350 $mtu; do sleep 0.02; done
-nft delete table inet cut
+iptables-legacy -D INPUT -i eth0 -j DROP
 ' >/dev/null 2>&1 </dev/null
 """
 

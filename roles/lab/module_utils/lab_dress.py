@@ -66,6 +66,8 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
         for path in sorted((files / folder).iterdir()):
             layer.file(f"{where}/{path.stem}", path.read_text(), mode=0o755)
     _link(layer, "/usr/sbin/reboot", "shutdown")
+    layer.file("/usr/lib/cluster-kit/date", "", mode=0o755)  # for the program of this name in bin/
+    shutil.copyfile("/usr/bin/date", layer.path("/usr/lib/cluster-kit/date"))
     layer.file("/usr/lib/cluster-kit/boot.sh", (files / "boot.sh").read_text())
     _copy(layer, files / "devices", "/usr/lib/cluster-kit/devices")
     sshd_config = layer.path("/etc/ssh/sshd_config").read_text()
@@ -75,8 +77,8 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     if is_dressed(layer.upper, dress):
         return
 
-    for own in (*OWN, UNITS):
-        layer.folder(own, mode=0o755, opaque=True)
+    for alone in (*OWN, UNITS):
+        layer.folder(alone, mode=0o755, opaque=True)
     for empty in ("apt.conf.d", "preferences.d", "sources.list.d", "trusted.gpg.d"):
         layer.folder(f"/etc/apt/{empty}")
     for empty in ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial"):
@@ -95,8 +97,10 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     layer.file("/var/lib/dpkg/status", installed)
     for stanza in _stanzas(installed):
         _install(layer, _field(stanza, "Package"), files / "payload")
-    for cuda in Path("/usr/local").glob("cuda*"):  # this machine's, if it has one
-        layer.hide(cuda)
+    for hidden in (*Path("/usr/local").glob("cuda*"), *Path("/usr/sbin").glob("nft")):  # this machine's
+        layer.hide(hidden)
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    layer.file("/etc/faketime.env", f"LD_PRELOAD={library}\n")  # read by /etc/pam.d: what comes over ssh, and with sudo
     layer.file(MARK, f"{dress}\n")
 
 

@@ -27,6 +27,8 @@ LOOK_PACKAGES = {  # and of dressed boards, or of boards with a password
     "openssl": ["openssl"],
     "dpkg": ["dpkg-deb"],
     "python3-apt": ["/usr/lib/python3/dist-packages/apt/__init__.py"],
+    "iptables": ["iptables-legacy"],
+    "faketime": ["faketime"],
 }
 ALONE = "run on the machine itself, or in a container started with --privileged"
 MODULE = f"load it (modprobe NAME; some kernels have it in a package of extra modules), or {ALONE}"

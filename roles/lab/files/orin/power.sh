@@ -13,6 +13,10 @@ while :; do
   "$@"
   [ $? -eq 143 ] || exit # of SIGTERM: the board's `shutdown` asks for a reboot so
   nft flush ruleset
+  for family in '' 6; do
+    ip${family}tables-legacy -F
+    ip${family}tables-legacy -X
+  done
   for device in /proc/sys/net/ipv4/conf/*; do
     case ${device##*/} in
       all | default | lo | eth0 | wlan0 | l4tbr0 | docker0) ;;
