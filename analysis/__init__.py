@@ -21,7 +21,7 @@
 Every error that the user can mend is an `AnalysisError`. The same from the shell: `python -m analysis --help`.
 
 The names are imported when they are first used (PEP 562): pandas, scipy and matplotlib take seconds, and a command such
-as `python -m analysis manifest` needs none of them. So no name here may be that of a module of this package.
+as `python -m controller manifest` needs none of them. So no name here may be that of a module of this package.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.allreduce import Network as Network
-    from analysis.comparison import Comparison as Comparison
-    from analysis.comparison import Difference as Difference
-    from analysis.comparison import NotComparable as NotComparable
-    from analysis.comparison import compare as compare
-    from analysis.errors import AnalysisError as AnalysisError
-    from analysis.loading import Runs as Runs
-    from analysis.loading import load as load
-    from analysis.manifest import write_manifest as write_manifest
-    from analysis.measured import Measured as Measured
-    from analysis.metrics import METRICS as METRICS
-    from analysis.metrics import measure as measure
-    from analysis.metrics import steady as steady
-    from analysis.paper import PAPER as PAPER
-    from analysis.paper import Paper as Paper
-    from analysis.plots import Figure as Figure
-    from analysis.plots import figures as figures
-    from analysis.prediction import Plan as Plan
-    from analysis.prediction import measured_in as measured_in
-    from analysis.prediction import predict as predict
-    from analysis.report import write_report as write_report
-    from analysis.table import as_text as as_text
+    from analysis.comparison.compare import Comparison as Comparison
+    from analysis.comparison.compare import Difference as Difference
+    from analysis.comparison.compare import NotComparable as NotComparable
+    from analysis.comparison.compare import compare as compare
+    from analysis.comparison.metrics import METRICS as METRICS
+    from analysis.comparison.metrics import measure as measure
+    from analysis.comparison.metrics import steady as steady
+    from analysis.comparison.paper import PAPER as PAPER
+    from analysis.comparison.paper import Paper as Paper
+    from analysis.prediction.allreduce import Network as Network
+    from analysis.prediction.measured import Measured as Measured
+    from analysis.prediction.predict import Plan as Plan
+    from analysis.prediction.predict import measured_in as measured_in
+    from analysis.prediction.predict import predict as predict
+    from analysis.report.plots import Figure as Figure
+    from analysis.report.plots import figures as figures
+    from analysis.report.report import write_report as write_report
+    from analysis.report.table import as_text as as_text
+    from analysis.runs.errors import AnalysisError as AnalysisError
+    from analysis.runs.loading import Runs as Runs
+    from analysis.runs.loading import load as load
+    from analysis.runs.manifest import write_manifest as write_manifest
 
 _NAMES = {
-    "allreduce": ["Network"],
-    "comparison": ["Comparison", "Difference", "NotComparable", "compare"],
-    "errors": ["AnalysisError"],
-    "loading": ["Runs", "load"],
-    "manifest": ["write_manifest"],
-    "measured": ["Measured"],
-    "metrics": ["METRICS", "measure", "steady"],
-    "paper": ["PAPER", "Paper"],
-    "plots": ["Figure", "figures"],
-    "prediction": ["Plan", "measured_in", "predict"],
-    "report": ["write_report"],
-    "table": ["as_text"],
+    "comparison.compare": ["Comparison", "Difference", "NotComparable", "compare"],
+    "comparison.metrics": ["METRICS", "measure", "steady"],
+    "comparison.paper": ["PAPER", "Paper"],
+    "prediction.allreduce": ["Network"],
+    "prediction.measured": ["Measured"],
+    "prediction.predict": ["Plan", "measured_in", "predict"],
+    "report.plots": ["Figure", "figures"],
+    "report.report": ["write_report"],
+    "report.table": ["as_text"],
+    "runs.errors": ["AnalysisError"],
+    "runs.loading": ["Runs", "load"],
+    "runs.manifest": ["write_manifest"],
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_MODULES)

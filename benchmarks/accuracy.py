@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from analysis.loading import load
+from analysis.runs.loading import load
 from benchmarks.sitting import PROJECT, Sitting
-from trainer.archives import sha256
+from trainer.formats.archives import sha256
 
 BASE = "one board"
 ARMS = {BASE: 1, "two boards, together": 2, "two boards, fast": 2}  # how many boards each has

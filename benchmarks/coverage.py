@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis import statistics
-from analysis.statistics import Floats
+from analysis.comparison import statistics
+from analysis.comparison.statistics import Floats
 
 RUNS = (3, 5, 10)
 SPREADS = ((0.01, 0.01), (0.1, 0.1), (0.01, 0.1))  # of the two arms, relative

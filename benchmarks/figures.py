@@ -11,10 +11,10 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.plots.style import COLOURS, INK, STYLE, as_svg, standalone
+from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
 from benchmarks.sitting import PROJECT, RUNS
-from trainer.layout import entries
+from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.sitting import PROJECT
 from tests.data.build_runs import build_run
-from trainer.events import Window
+from trainer.contract.events import Window
 
 _EPOCHS, _STEPS, _WINDOW_STEPS = 100, 782, 10
 # a process that has imported nothing yet

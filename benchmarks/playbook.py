@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sitting import PROJECT, Sitting
-from trainer.events import read_records
+from trainer.contract.events import read_records
 
 _WARM = 3  # runs
 _ON_BOARD = "/srv/standin"

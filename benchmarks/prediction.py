@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from analysis.expectation import expected
-from analysis.loading import load
-from analysis.metrics import measure as measured
+from analysis.comparison.metrics import measure as measured
+from analysis.runs.loading import load
 from benchmarks.sitting import Sitting
-from trainer.config import load_run
+from controller.foretell import expected
+from trainer.contract.config import load_run
 
 _BOARDS = 4
 _USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time

@@ -16,15 +16,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.allreduce import Network
-from analysis.arms import records
-from analysis.manifest import read_manifest
-from analysis.prediction import Plan, measured_in, predict
+from analysis.prediction.allreduce import Network
+from analysis.prediction.predict import Plan, measured_in, predict
+from analysis.runs.columns import records
+from analysis.runs.manifest import read_manifest
 from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
-from trainer.config import load_run
-from trainer.events import ONE_BOARD
-from trainer.layout import entries, run_folders
+from trainer.contract.config import load_run
+from trainer.contract.events import ONE_BOARD
+from trainer.contract.layout import entries, run_folders
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all ways with a ninth of a core each

@@ -17,16 +17,16 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.allreduce import AllReduce, Network
-from analysis.arms import records
-from analysis.costmodel import Constants, alone_s, break_even_period, constants, expected_maximum, step
-from analysis.measured import Measured, of_turns
-from analysis.mobilenet import backbone, elements, head
-from analysis.paper import PAPER
-from analysis.plots.style import COLOURS, INK, STYLE, as_svg
-from analysis.prediction import WAYS
-from trainer.config import sync_of
-from trainer.events import APART, ONE_BOARD
+from analysis.comparison.paper import PAPER
+from analysis.prediction.allreduce import AllReduce, Network
+from analysis.prediction.costmodel import Constants, alone_s, break_even_period, constants, expected_maximum, step
+from analysis.prediction.measured import Measured, of_turns
+from analysis.prediction.mobilenet import backbone, elements, head
+from analysis.prediction.predict import WAYS
+from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
+from analysis.runs.columns import records
+from trainer.contract.config import sync_of
+from trainer.contract.events import APART, ONE_BOARD
 
 BOARDS = [2**power for power in range(1, 11)]
 LINKS = (1e9, 2.5e9, 10e9)  # bit/s

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from analysis.loading import load
+from analysis.runs.loading import load
 from benchmarks.sitting import Sitting
-from trainer.archives import sha256
+from trainer.formats.archives import sha256
 
 _BOARDS = ["board-1", "board-2"]
 _COMMON = {"epochs": 8, "window_steps": 10, "data": {"train_images": 1920, "validation_images": 640}}

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainer.events import write_json
-from trainer.layout import run_folders
+from trainer.contract.layout import run_folders, write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUNS = PROJECT / "runs"

@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from analysis.loading import load
+from analysis.runs.loading import load
 from benchmarks.sitting import Sitting
 
 _HOSTS = {"board-1": {"lab_core_share": 0.6}, "board-2": {"lab_core_share": 0.3, "relative_speed": 0.5}}

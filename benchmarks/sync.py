@@ -1,6 +1,6 @@
 """Images a second of two boards with each way of synchronising, against one board and against PyTorch's DDP.
 
-Each engine cycles through its variants in one process a board (trainer/trial.py, ddp/peer.py), so that what is compared
+Each engine cycles through its variants in one process a board (measure/trial.py, ddp/peer.py), so that what is compared
 was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains
 the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.allreduce import wire_bytes
-from analysis.arms import records as records_of
-from analysis.trials import turns
+from analysis.prediction.allreduce import wire_bytes
+from analysis.prediction.trials import turns
+from analysis.runs.columns import records
 from benchmarks import ddp
 from benchmarks.sitting import Sitting
-from trainer.config import load_run
-from trainer.events import APART, ONE_BOARD, read_records
+from trainer.contract.config import load_run
+from trainer.contract.events import APART, ONE_BOARD, read_records
 
 _CYCLES = 3
 
@@ -57,9 +57,9 @@ def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
 def trial_rows(folder: Path) -> list[dict[str, Any]]:
     """A row for each way and cycle of a trial, of all its boards together."""
     boards = load_run(folder / "run.json").boards
-    records = (record for board in boards for record in read_records(folder / "boards" / board / "events.jsonl")[0])
+    found = (record for board in boards for record in read_records(folder / "boards" / board / "events.jsonl")[0])
     rows = []
-    for row in records_of(turns(records, len(boards))):
+    for row in records(turns(found, len(boards))):
         payload = round(row.pop("payload_bytes_per_step"))
         waiting_s = None if math.isnan(row["waiting_s"]) else row["waiting_s"]
         expected = wire_bytes(payload, len(boards))

@@ -1,6 +1,6 @@
 """What telemetry costs a board: its share of a core, and the time of a step beside it.
 
-The sampler of trainer/telemetry.py and a fixed amount of computing share one core of this machine; the sampler is on
+The sampler of supervise/telemetry.py and a fixed amount of computing share one core of this machine; the sampler is on
 and off in turn. Without tegrastats the kernel's counters are read; with it its lines are parsed, which takes less.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sitting import RUNS, Sitting
-from trainer.telemetry import Telemetry
+from trainer.supervise.telemetry import Telemetry
 
 _TURN_S = 15.0
 _SIZE = 512  # of the matrices whose product is a step

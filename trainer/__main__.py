@@ -14,11 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Optional
 
-from trainer import archives, causes
-from trainer.causes import Cause
-from trainer.cluster import Cluster, load_cluster
-from trainer.config import ConfigError, Run, load_run
-from trainer.result import write_result
+from trainer.contract import causes
+from trainer.contract.causes import Cause
+from trainer.contract.cluster import Cluster, load_cluster
+from trainer.contract.config import ConfigError, Run, load_run
+from trainer.formats import archives
+from trainer.supervise.result import write_result
 
 
 def main() -> int:
@@ -48,16 +49,30 @@ def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional
             found = archives.sha256(Path(staged["path"]))
             if found != staged["sha256"]:
                 return Cause("data", f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}")
-        from trainer import (
-            loop,
-        )  # TensorFlow takes seconds to import: after everything that can fail early
-
-        loop.perform(run, cluster, folder, started)
+        perform(run, cluster, folder, started)
     except Exception as error:  # whatever ends training must reach the result
         with contextlib.suppress(OSError):  # a full disk takes no more of the log
             traceback.print_exc()
         return causes.of_exception(error)
     return None
+
+
+def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+    """Do the run's task on this board as one worker of the cluster.
+
+    `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
+    """
+    # TensorFlow takes seconds to import: after everything that can fail early
+    from trainer import sync
+    from trainer.learning.context import Session
+    from trainer.measure import predict, probe, trial
+
+    session = Session(run, cluster, folder, started)
+    measures = {"probe": probe, "trial": trial, "predict": predict}
+    if run.task in measures:
+        measures[run.task].measure(session)
+    else:
+        session.finish(sync.train(session))
 
 
 if __name__ == "__main__":

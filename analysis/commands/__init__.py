@@ -6,11 +6,39 @@ What a command needs is imported when it is executed: pandas and matplotlib take
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
+
+from analysis.runs.errors import AnalysisError
+from trainer.contract.config import ConfigError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Group(Protocol):
+    """A module of commands."""
+
+    def add(self, commands: Commands) -> None:
+        """List its commands, each with the function that executes it."""
+
+
+def execute(program: str, description: str, groups: Iterable[Group], arguments: Sequence[str] | None) -> int:
+    """Run one command; returns its exit code: 0 where all is well, 2 with the reason on stderr, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in groups:
+        group.add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.execute(options))
+    except (AnalysisError, ConfigError, OSError) as error:
+        print(f"{program.rpartition(' ')[2]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def runs_argument() -> argparse.ArgumentParser:

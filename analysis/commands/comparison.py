@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.commands import Commands, runs_argument, wrapped
-from analysis.errors import AnalysisError
+from analysis.runs.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.comparison import Comparison
+    from analysis.comparison.compare import Comparison
 
 
 def add(commands: Commands) -> None:
@@ -42,8 +42,8 @@ def add(commands: Commands) -> None:
 
 
 def _compared(options: argparse.Namespace) -> Comparison:
-    from analysis.comparison import compare
-    from analysis.loading import load
+    from analysis.comparison.compare import compare
+    from analysis.runs.loading import load
 
     loaded = load(options.runs)
     return compare(loaded, target_accuracy=options.target_accuracy, drop_extremes=options.drop_extremes)
@@ -60,7 +60,7 @@ def _accuracy(text: str) -> float:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from analysis.table import as_text, notes
+    from analysis.report.table import as_text, notes
 
     comparison = _compared(options)
     if options.json:
@@ -81,7 +81,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _write(comparison: Comparison, out: Path) -> None:
-    from analysis.report import write_report
+    from analysis.report.report import write_report
 
     try:
         write_report(comparison, out)
@@ -91,8 +91,8 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from analysis.plots import figures
-    from analysis.plots.style import standalone
+    from analysis.report.plots import figures
+    from analysis.report.plots.style import standalone
 
     comparison = _compared(options)
     options.out.mkdir(parents=True, exist_ok=True)

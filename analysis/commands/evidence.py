@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 
 def _bundle(options: argparse.Namespace) -> int:
-    from analysis.bundle import write_bundle
+    from analysis.publish.bundle import write_bundle
 
     bundle = write_bundle(options.runs, options.out, options.study)
     print(f"{bundle.path}: {len(bundle.run_ids)} runs, {bundle.files} files\nSHA-256 {bundle.sha256}")
@@ -36,7 +36,7 @@ def _bundle(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from analysis.verify import NOT_PROVEN, verify
+    from analysis.publish.verify import NOT_PROVEN, verify
 
     found = verify(options.bundle, options.sha256)
     if found.findings:
@@ -51,7 +51,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from analysis.export import export
+    from analysis.publish.export import export
 
     exported = export(options.runs, options.to, options.out)
     for problem in exported.problems:

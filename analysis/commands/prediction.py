@@ -28,8 +28,8 @@ def _counts(text: str) -> list[int]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from analysis.allreduce import Network
-    from analysis.prediction import Plan, as_text, measured_in, notes, predict, recommendations, to_dict
+    from analysis.prediction.allreduce import Network
+    from analysis.prediction.predict import Plan, as_text, measured_in, notes, predict, recommendations, to_dict
 
     measured = measured_in(options.runs)
     uplink = None if options.uplink is None else 1e6 * options.uplink

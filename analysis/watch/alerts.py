@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from analysis import throttling
+from analysis.runs import throttling
 from analysis.watch.board import Board
 
 # Jetson AGX Orin's software lowers clocks at 99 C and switches off at 104.5 C: the trip points cpu-sw-throttle and

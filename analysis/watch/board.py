@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.events import Epoch, Resume, Sample, Start, Window, parse_record
-from trainer.progress import Progress
-from trainer.tegrastats import hottest_c, summed_rails
+from analysis.runs.progress import Progress
+from trainer.contract.events import Epoch, Resume, Sample, Start, Window, parse_record
+from trainer.contract.tegrastats import hottest_c, summed_rails
 
 _ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)  # what a value of a wrong type leads to
 _RECENT = 5  # windows
@@ -33,7 +33,7 @@ class Load:
     cpu: float | None  # 0 to 1
     gpu: float | None  # 0 to 1
     hottest_c: float | None
-    power_w: float | None  # of the module's rails; see trainer.tegrastats
+    power_w: float | None  # of the module's rails; see trainer.contract.tegrastats
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Board:
     compute_s: list[float] = field(default_factory=list)  # a step's, by window; without an attempt's first, that traces
     accuracies: dict[int, float] = field(default_factory=dict)  # of validation, by epoch
     load: Load | None = None
-    throttling: Mapping[str, Any] = field(default_factory=dict)  # since the run began; see analysis.throttling
+    throttling: Mapping[str, Any] = field(default_factory=dict)  # since the run began; see analysis.runs.throttling
     rails: set[str] = field(default_factory=set)  # of all samples: one that was cut lacks some
     result: Mapping[str, Any] | None = None  # result.json
     clock: Mapping[str, Any] | None = None  # clock.json

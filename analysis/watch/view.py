@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
 from analysis.watch.board import Board, Load, Steps
-from trainer.config import Run
-from trainer.progress import duration
+from trainer.contract.config import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 50  # epochs

@@ -14,10 +14,10 @@ _EPOCHS, _STEPS = 2, 4
 
 def _train(config: Path) -> None:
     sys.path.insert(0, str(Path.cwd()))  # the trainer's source: where the supervisor starts it
-    from trainer.cluster import load_cluster
-    from trainer.config import load_run
-    from trainer.events import End, Epoch, EventLog, Start
-    from trainer.result import write_result
+    from trainer.contract.cluster import load_cluster
+    from trainer.contract.config import load_run
+    from trainer.contract.events import End, Epoch, EventLog, Start
+    from trainer.supervise.result import write_result
 
     started_s = time.time()
     folder, run = config.parent, load_run(config)

@@ -14,8 +14,8 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from analysis.answer import ask
-from trainer.clocks import ASK, Round, measure
+from controller.answer import ask
+from trainer.contract.clocks import ASK, Round, measure
 
 
 class ActionModule(ActionBase):

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from analysis.answer import ask
+from controller.answer import ask
 
 
 class ActionModule(ActionBase):

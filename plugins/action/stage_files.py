@@ -12,8 +12,8 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from analysis.answer import ask
-from trainer.notes import noting, share
+from controller.answer import ask
+from controller.notes import noting, share
 
 
 class ActionModule(ActionBase):

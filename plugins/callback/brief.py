@@ -31,7 +31,7 @@ class CallbackModule(Default):
     def __init__(self) -> None:
         super().__init__()
         if sys.stdout.isatty() or self._is_verbose():
-            os.environ["CLUSTER_KIT_TALKS"] = "1"  # trainer/progress.py: a line per epoch, where somebody reads it
+            os.environ["CLUSTER_KIT_TALKS"] = "1"  # runs/progress.py: a line per epoch, where somebody reads it
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         if self._is_verbose():

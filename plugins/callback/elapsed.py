@@ -17,7 +17,7 @@ from ansible.plugins.callback import CallbackBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from trainer import notes
+from controller import notes
 
 DOCUMENTATION = """
 name: elapsed
@@ -25,7 +25,7 @@ type: aggregate
 short_description: Tell how long a task has been at work
 description:
   - Every ten seconds of a task it prints how long that has been at work, and on which hosts. Who knows more of it, such
-    as how much of a file is there, leaves a note in the folder that C(CLUSTER_KIT_NOTES) names (trainer/notes.py).
+    as how much of a file is there, leaves a note in the folder that C(CLUSTER_KIT_NOTES) names (controller/notes.py).
   - It is apart from C(brief), so that it is there with every other output of Ansible's as well.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.gates.report import trial
+from controller.gates.report import trial
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.tensorflow

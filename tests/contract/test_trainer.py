@@ -1,13 +1,14 @@
 """The trainer's TensorFlow parts, run with the boards' own Python."""
 
 import math
+import sys
 
 import pytest
 
-from analysis.unpacking import unpack
-from trainer import synthetic
-from trainer.config import Sync, parse
-from trainer.resolve import LARGEST_SEED
+from analysis.runs.unpacking import unpack
+from controller import synthetic
+from controller.resolve import LARGEST_SEED
+from trainer.contract.config import Sync, parse
 
 WAYS = Sync.__dataclass_fields__["way"].metadata["choices"]
 pytestmark = pytest.mark.tensorflow
@@ -19,8 +20,8 @@ def orders(on_board):
     return on_board(
         """
         import numpy as np
-        from trainer import data
-        from trainer.archives import Images
+        from trainer.learning import data
+        from trainer.formats.archives import Images
         count = 23
         images = Images(np.zeros((count, 2, 2, 3), np.uint8), np.arange(count, dtype=np.int32),
                         np.zeros((9, 2, 2, 3), np.uint8), np.arange(9, dtype=np.int32), 23, True)
@@ -85,8 +86,8 @@ def test_validation_is_shared_out(orders):
 def test_the_learning_rate_is_constant_then_falls_exponentially_from_epoch_10(on_board):
     found = on_board(
         """
-        from trainer.config import parse
-        from trainer.schedule import Rate
+        from trainer.contract.config import parse
+        from trainer.learning.optimizers import Rate
         rate = Rate(parse({"optimizer": {"learning_rate": 0.5}}), 1, 7)
         answer([[float(rate(7 * epoch)), float(rate(7 * epoch + 6)), rate.after(epoch, 3)] for epoch in range(13)])
         """
@@ -99,8 +100,8 @@ def test_the_learning_rate_is_constant_then_falls_exponentially_from_epoch_10(on
 def test_a_rate_scaled_for_two_boards_is_reached_after_its_warm_up(on_board):
     scaled, recorded = on_board(
         """
-        from trainer.config import parse
-        from trainer.schedule import Rate
+        from trainer.contract.config import parse
+        from trainer.learning.optimizers import Rate
         config = {"optimizer": {"learning_rate": 0.5}, "sync": {"scale_rate": "linear", "scale_warm_up_epochs": 2}}
         rate = Rate(parse(config), 2, 10)
         steps = (0, 10, 20, 35)
@@ -115,7 +116,7 @@ def test_adam_is_keras_adam(on_board):
     ours, of_keras = on_board(
         """
         import tensorflow as tf
-        from trainer.schedule import Adam
+        from trainer.learning.optimizers import Adam
         def learnt(kind):
             optimizer, generator = kind(0.1, beta_1=0.8, epsilon=1e-5), tf.random.Generator.from_seed(1, alg="philox")
             variables = [tf.Variable(generator.normal(shape)) for shape in ([7, 5], [5])]
@@ -134,9 +135,9 @@ def test_adam_is_keras_adam(on_board):
 def test_the_model_is_the_papers(on_board):
     found = on_board(
         """
-        from trainer.config import parse
+        from trainer.contract.config import parse
         import tensorflow as tf
-        from trainer.model import build, parameter_counts
+        from trainer.learning.model import build, parameter_counts
         generator = tf.random.Generator.from_seed(1, alg="philox")
         def facts(**fields):
             model = build(parse({"model": fields}).model, (32, 32, 3), 100, None, generator)
@@ -164,8 +165,8 @@ def test_weights_of_a_file_are_taken(on_board, tmp_path):
         """
         import numpy as np, tensorflow as tf
         from pathlib import Path
-        from trainer.config import parse
-        from trainer.model import build
+        from trainer.contract.config import parse
+        from trainer.learning.model import build
         path = Path(sys.argv[1])
         given = tf.keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
         given.save_weights(str(path))
@@ -187,7 +188,7 @@ def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
         from pathlib import Path
         import numpy as np
         from keras.datasets.cifar import load_batch
-        from trainer import archives
+        from trainer.formats import archives
         x, y = load_batch(sys.argv[1] + "/cifar-100-python/train", label_key="fine_labels")
         images = archives.load("cifar100", Path(sys.argv[1]) / "synthetic.tar.gz", None, None)
         answer([[x.transpose(0, 2, 3, 1).tolist(), list(y)], [images.x_train.tolist(), images.y_train.tolist()]])
@@ -208,20 +209,20 @@ def test_every_way_of_the_configuration_has_a_module(on_board):
 @pytest.fixture(scope="module")
 def head_runs(on_board, tmp_path_factory):
     """Records of two runs that train the head, with and without cached features; and their final weights."""
+    images = tmp_path_factory.mktemp("head") / "images.tar.gz"
+    synthetic.write_archive(images, 128, 64)
     return on_board(
         f"""
         import dataclasses, json, time
         from pathlib import Path
         import numpy as np
-        from trainer import loop, synthetic
-        from trainer.cluster import Cluster
-        from trainer.config import Run, parse
+        from trainer.__main__ import perform
+        from trainer.contract.cluster import Cluster
+        from trainer.contract.config import Run, parse
+        images = Path({str(images)!r})
         def records(way, cached):
-            folder = Path({str(tmp_path_factory.mktemp("head"))!r}) / f"{{way}}-{{cached}}"
+            folder = images.parent / f"{{way}}-{{cached}}"
             folder.mkdir()
-            images = folder.parent / "images.tar.gz"
-            if not images.exists():
-                synthetic.write_archive(images, 128, 64)
             config = parse({{
                 "epochs": 2, "batch_size": 32, "window_steps": 1,
                 "data": {{"path": str(images)}},
@@ -229,7 +230,7 @@ def head_runs(on_board, tmp_path_factory):
                 "sync": {{"way": way}},
             }})
             run = Run("r", "train", "x", 1, 1, ["a"], config, {{"dataset": {{"path": str(images)}}}}, "", None, None)
-            loop.perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
+            perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
             lines = (folder / "events.jsonl").read_text().splitlines()
             return [json.loads(line) for line in lines]
         cases = [(way, cached) for way in ("keras", "allreduce") for cached in (False, True)]
@@ -255,18 +256,19 @@ def test_the_head_learns_the_same_from_cached_features(head_runs, way):
 @pytest.fixture(scope="module")
 def resumed_runs(on_board, tmp_path_factory):
     """By way of synchronising: records of a run, and of one that was stopped within its third epoch and went on."""
+    images = tmp_path_factory.mktemp("resume") / "images.tar.gz"
+    synthetic.write_archive(images, 128, 32)
     return on_board(
         f"""
-        import json, time
+        import json, subprocess, time
         from pathlib import Path
-        from trainer import loop, resume, synthetic
-        from trainer.cluster import Cluster
-        from trainer.config import load_run, to_dict, parse
-        from trainer.events import Choice
+        from trainer.__main__ import perform
+        from trainer.learning.context import Session
+        from trainer.contract.cluster import Cluster
+        from trainer.contract.config import load_run, to_dict, parse
+        from trainer.contract.events import Choice
         from trainer.sync import auto
-        home = Path({str(tmp_path_factory.mktemp("resume"))!r})
-        images = home / "images.tar.gz"
-        synthetic.write_archive(images, 128, 32)
+        images = Path({str(images)!r})
         # after 14 of 16 steps; by itself one board chooses the whole gradient
         auto.choose = lambda *times: Choice("local_sgd", "float16", 4, 0.9, 0.9, *times[:3], "a test's choice")
 
@@ -279,10 +281,10 @@ def resumed_runs(on_board, tmp_path_factory):
                 raise Stop
             go_on(session, epoch)
 
-        go_on = loop.Session.on_epoch_begin
+        go_on = Session.on_epoch_begin
 
         def records(way, stopped):
-            folder = home / f"{{way}}-{{stopped}}"
+            folder = images.parent / f"{{way}}-{{stopped}}"
             board = folder / "boards/a"
             board.mkdir(parents=True)
             config = parse({{
@@ -299,16 +301,18 @@ def resumed_runs(on_board, tmp_path_factory):
             (folder / "manifest.json").write_text("{{}}")
             run, cluster = load_run(folder / "run.json"), Cluster(["127.0.0.1:1"], 0)
             if stopped:
-                loop.Session.on_epoch_begin = stop_in_the_third
+                Session.on_epoch_begin = stop_in_the_third
                 try:
-                    loop.perform(run, cluster, board, time.monotonic())
+                    perform(run, cluster, board, time.monotonic())
                 except Stop:
                     pass
-                loop.Session.on_epoch_begin = go_on
+                Session.on_epoch_begin = go_on
                 with (board / "events.jsonl").open("a") as file:
                     file.write('{{"event": "window", "epoch": 3')  # what came after the last epoch
-                assert resume.begin(folder) == 2
-            loop.perform(run, cluster, board, time.monotonic())
+                command = [{sys.executable!r}, "-m", "controller.resume", folder]
+                resumed = subprocess.run(command, stdout=subprocess.PIPE)
+                assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stdout
+            perform(run, cluster, board, time.monotonic())
             left = [path.name for path in board.iterdir()]
             return [[json.loads(line) for line in (board / "events.jsonl").read_text().splitlines()], left]
 

@@ -16,11 +16,13 @@ os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from trainer import data, lowrank, sync  # noqa: E402
-from trainer.archives import Images  # noqa: E402
-from trainer.cluster import Cluster  # noqa: E402
-from trainer.config import parse  # noqa: E402
-from trainer.stopwatch import Stopwatch  # noqa: E402
+from trainer import sync  # noqa: E402
+from trainer.contract import lowrank  # noqa: E402
+from trainer.contract.cluster import Cluster  # noqa: E402
+from trainer.contract.config import parse  # noqa: E402
+from trainer.formats.archives import Images  # noqa: E402
+from trainer.learning import data  # noqa: E402
+from trainer.learning.step_timer import Stopwatch  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
 generator = np.random.default_rng(0)
@@ -53,7 +55,7 @@ class Log(list):
 
 
 class Session:
-    """What a way needs of trainer.loop.Session, with a model that has neither batch norm nor dropout."""
+    """What a way needs of trainer.learning.context.Session, with a model that has neither batch norm nor dropout."""
 
     def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False, batches=()):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.manifest import write_manifest
-from trainer.clocks import NAME as CLOCK
-from trainer.config import Run, load_run, parse, to_dict
-from trainer.events import End, Epoch, EventLog, Result, Sample, Start, Trial, Validation, Window, write_json
-from trainer.telemetry import NAME as TELEMETRY
+
+from trainer.contract.config import Run, load_run, parse, to_dict
+from trainer.contract.events import End, Epoch, EventLog, Result, Sample, Start, Trial, Validation, Window
+from trainer.contract.layout import CLOCK, TELEMETRY, write_json
 
 PARAMETERS = 2_931_044  # trainable, of the paper's model
 FACTS: dict[str, Any] = {

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
-# `python -m trainer.supervisor`, as far as a gate can see
+# `python -m trainer.supervise.supervisor`, as far as a gate can see
 STALE = """\
 mkdir -p /tmp/stale/trainer && cd /tmp/stale
-cat > trainer/supervisor.py <<'END'
+cat > trainer/supervise/supervisor.py <<'END'
 import socket, time
 server = socket.create_server(("", 12345))
 time.sleep(600)
 END
-setsid python3 -m trainer.supervisor --config run.json >/dev/null 2>&1 &
+setsid python3 -m trainer.supervise.supervisor --config run.json >/dev/null 2>&1 &
 for _ in $(seq 100); do grep -q ':3039 .* 0A ' /proc/net/tcp && break; sleep 0.05; done
 """
 
@@ -172,8 +172,8 @@ def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
         ("board-6", "board.tensorflow", "2.11.0"),
         ("board-7", "network.wired", "wlan0 (wireless)"),
         ("board-8", "board.disk", "315 MB free"),
-        ("board-8", "board.port", "trainer.supervisor"),
-        ("board-8", "board.stale_trainer", "trainer.supervisor"),
+        ("board-8", "board.port", "trainer.supervise.supervisor"),
+        ("board-8", "board.stale_trainer", "trainer.supervise.supervisor"),
     ):
         assert says in row(outcome, board, gate)
     for board, others in (("board-1", 0), ("board-2", 0), ("board-8", 3)):

@@ -21,7 +21,7 @@ from module_utils import lab_snapshot
 from test_enrolment import SECRET, Boards, rows
 from wheels import lab_variables
 
-from trainer.packages import digest
+from trainer.contract.packages import digest
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -257,7 +257,10 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
         *("-e", "workers=2", "-e", json.dumps(variables)),
     ]
     with subprocess.Popen(train, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        listening, deadline = "pgrep -f '[t]rainer.supervisor' && ss -Hltn 'sport = :12345'", time.monotonic() + 90
+        listening, deadline = (
+            "pgrep -f '[t]rainer.supervise.supervisor' && ss -Hltn 'sport = :12345'",
+            time.monotonic() + 90,
+        )
         while not all(":12345" in boards.lab.ssh(board, listening) for board in (1, 2)):
             assert run.poll() is None and time.monotonic() < deadline, run.communicate(timeout=60)[0]
             time.sleep(0.5)

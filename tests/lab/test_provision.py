@@ -14,7 +14,7 @@ from conftest import MOUNTED_ENV, PROJECT, Lab, Outcome
 from wheels import provisioning_variables, write_requirements, write_wheel
 
 from tests.slow_site import slow_site, told_in_time
-from trainer.packages import installed
+from trainer.contract.packages import installed
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 

@@ -20,9 +20,9 @@ import pytest
 from conftest import ANSIBLE, PROJECT, Lab, training_lab
 
 from analysis import compare, load
-from analysis.timeline import lags
+from analysis.runs.timeline import lags
 from benchmarks.sync import trial_rows
-from trainer import synthetic
+from controller import synthetic
 
 if TYPE_CHECKING:
     from conftest import Outcome

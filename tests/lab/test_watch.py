@@ -35,11 +35,11 @@ def run(lab: Lab, tmp_path: Path) -> Iterator[Run]:
 
 
 class View:
-    """`python -m analysis watch` as in a second terminal, written to a file."""
+    """`python -m controller watch` as in a second terminal, written to a file."""
 
     def __init__(self, run: Run, output: Path) -> None:
         self._run, self._output = run, output
-        command = [sys.executable, "-m", "analysis", "watch", str(run.folder), "-i", str(run.lab.inventory)]
+        command = [sys.executable, "-m", "controller", "watch", str(run.folder), "-i", str(run.lab.inventory)]
         with output.open("w") as file:
             self.process = subprocess.Popen(
                 [*command, "--every", "1"], cwd=PROJECT, stdout=file, stderr=subprocess.STDOUT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.addresses import is_own_network, peer_faults, problems_with
+from controller.addresses import is_own_network, peer_faults, problems_with
 
 
 def told(address, board="b") -> list[str]:

@@ -1,11 +1,11 @@
-"""python -m analysis: what it prints, where, and how it exits."""
+"""cluster-kit, of which python -m analysis has a part: what it prints, where, and how it exits."""
 
 import json
 import re
 
 import pytest
 
-from analysis.__main__ import main
+from controller.cli import main
 from tests.data.build_runs import build_run
 
 ARM = {

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from analysis import AnalysisError, NotComparable, compare, load
-from analysis.statistics import ratio
+from analysis.comparison.statistics import ratio
 from tests.data.build_runs import PARAMETERS, build_run
-from trainer.events import write_json
+from trainer.contract.layout import write_json
 
 
 def compared(parent):

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis.energy import integral, of_board, of_cluster
-from trainer.config import ConfigError
-from trainer.tegrastats import summed_rails
+from analysis.runs.energy import integral, of_board, of_cluster
+from trainer.contract.config import ConfigError
+from trainer.contract.tegrastats import summed_rails
 
 ORIN = {"VDD_GPU_SOC": 9000, "VDD_CPU_CV": 2000, "VIN_SYS_5V0": 4000}
 

@@ -8,8 +8,8 @@ import pytest
 
 from analysis import AnalysisError, load
 from tests.data.build_runs import build_run
-from trainer.config import load_run
-from trainer.events import Epoch, fields_of
+from trainer.contract.config import load_run
+from trainer.contract.events import Epoch, fields_of
 
 
 def test_tables_are_tidy_and_carry_the_records_own_names(tmp_path):
@@ -252,7 +252,7 @@ def test_the_repeat_of_a_study_is_the_same_for_all_its_arms(tmp_path, monkeypatc
         object.__setattr__(run, "study", labels[path.parent])
         return run
 
-    monkeypatch.setattr(import_module("analysis.loading"), "load_run", with_study)
+    monkeypatch.setattr(import_module("analysis.runs.loading"), "load_run", with_study)
     runs = load(folders).runs
     assert runs["repeat"].tolist()[:2] == ["paper/2", "paper/2"]
     assert runs["repeat"].isna().tolist() == [False, False, True]

@@ -8,10 +8,11 @@ import shutil
 import pytest
 
 from analysis import load, write_manifest
-from analysis.manifest import add_energy, describe
+from analysis.runs.manifest import add_energy, describe
 from tests.data.build_runs import STARTED_S, build_run
-from trainer.config import ConfigError, load_run
-from trainer.events import SCHEMA, EventLog, Resume, write_json
+from trainer.contract.config import ConfigError, load_run
+from trainer.contract.events import EventLog, Resume
+from trainer.contract.layout import SCHEMA, write_json
 
 
 def change_result(folder, board, **fields):

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from analysis import PAPER, load, measure, steady
-from analysis.metrics import time_to_accuracy_s
+from analysis.comparison.metrics import time_to_accuracy_s
 from tests.data.build_runs import BATCH, PARAMETERS, build_run
-from trainer.events import EventLog, Resume
+from trainer.contract.events import EventLog, Resume
 
 
 def measured(folder):

@@ -30,7 +30,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_a_manifest_needs_none_of_the_large_packages():
     code = (
-        "import sys; from analysis import write_manifest; from analysis.__main__ import main; "
+        "import sys; from analysis import write_manifest; from controller.cli import main; "
         "print({'numpy', 'pandas', 'scipy', 'matplotlib'} & sys.modules.keys() or 'none')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from analysis import compare, figures, load
-from analysis.expectation import Expectation
-from analysis.report import render, write_report
+from analysis.report.report import render, write_report
+from controller.foretell import Expectation
 from tests.data.build_runs import build_run
-from trainer.config import parse
-from trainer.events import write_json
+from trainer.contract.config import parse
+from trainer.contract.layout import write_json
 
 PROJECT = Path(__file__).parents[2]
 

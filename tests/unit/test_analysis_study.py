@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.errors import AnalysisError
-from analysis.study import left_s, lost, seconds_of, slots, states
-from trainer.config import parse, to_dict
+from analysis.runs.errors import AnalysisError
+from controller.study import left_s, lost, seconds_of, slots, states
+from trainer.contract.config import parse, to_dict
 
 PROJECT = Path(__file__).parents[2]
 BOARDS = ["a", "b"]

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from analysis import compare, load
-from analysis.verdict import _LESS_COMMUNICATION, verdict
+from analysis.comparison.verdict import _LESS_COMMUNICATION, verdict
 from tests.data.build_runs import build_run
-from trainer.config import Config, Sync, known_keys
+from trainer.contract.config import Config, Sync, known_keys
 
 REAL = {"emulated": False}
 

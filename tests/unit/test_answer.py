@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.answer import ask, fetch, marked, own_words
-from trainer import clocks
+from controller.answer import ask, fetch, marked, own_words
+from trainer.contract import clocks
 
 PROJECT = Path(__file__).parents[2]
 NOISES = {
@@ -63,7 +63,7 @@ def test_bash_does_read_the_script(tmp_path):
 
 
 def test_a_file_is_fetched_byte_by_byte(board, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.answer._PIECE", 1000)
+    monkeypatch.setattr("controller.answer._PIECE", 1000)
     content = os.urandom(2500) + b"\n\n"
     (tmp_path / "a file").write_bytes(content)
     pieces: list[bytes] = []

@@ -8,8 +8,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from trainer import archives, synthetic
-from trainer.archives import ArchiveError, load
+from controller import synthetic
+from trainer.formats import archives
+from trainer.formats.archives import ArchiveError, load
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import archives, assets, synthetic
-from trainer.archives import ArchiveError
-from trainer.config import ConfigError, Data, parse
+from controller import assets, synthetic
+from trainer.contract.config import ConfigError, Data, parse
+from trainer.formats import archives
+from trainer.formats.archives import ArchiveError
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 
 from analysis import AnalysisError, write_manifest
 from analysis.__main__ import main
-from analysis.bundle import SUMS, TOP, write_bundle
-from analysis.manifest import checksums, digest
-from analysis.plots import figures
-from analysis.unpacking import unpack
-from analysis.verify import changes, verify
+from analysis.publish.bundle import SUMS, TOP, write_bundle
+from analysis.publish.verify import changes, verify
+from analysis.report.plots import figures
+from analysis.runs.manifest import checksums, digest
+from analysis.runs.unpacking import unpack
 from tests.data.build_runs import build_run
-from trainer.events import write_json
+from trainer.contract.layout import write_json
 
 REHEARSAL = Path(__file__).parents[1] / "data" / "rehearsal"
 ONE, TWO, FAST = sorted(path.name for path in REHEARSAL.iterdir())
@@ -54,7 +54,7 @@ def root(bundle, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """For bundles whose drawings nobody looks at: they take a second."""
-    monkeypatch.setattr("analysis.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
+    monkeypatch.setattr("analysis.report.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
 
 
 def sum_again(root):
@@ -134,7 +134,7 @@ def test_a_users_path_in_a_run_is_warned_of_and_is_not_in_the_report(tmp_path, u
 
 
 def test_uncommitted_changes_are_told(monkeypatch, runs, tmp_path, undrawn):
-    monkeypatch.setattr("analysis.bundle.git_state", lambda project: ("c" * 40, True))
+    monkeypatch.setattr("analysis.publish.bundle.git_state", lambda project: ("c" * 40, True))
     dirty = write_bundle(runs[:1], tmp_path / "dirty.tar.gz")
     assert dirty.warnings == [f"made with uncommitted changes on top of commit {'c' * 40}"]
     assert f"Made with commit {'c' * 40}, with uncommitted changes, by its own account." in verify(dirty.path).notes
@@ -331,7 +331,7 @@ def _member(name, **fields):
     ],
 )
 def test_an_unsafe_archive_is_not_unpacked(bundle, tmp_path, monkeypatch, member, found):
-    monkeypatch.setattr("analysis.unpacking._write", lambda *_: pytest.fail("unpacked"))
+    monkeypatch.setattr("analysis.runs.unpacking._write", lambda *_: pytest.fail("unpacked"))
     content = gzip.decompress(bundle.path.read_bytes()).rstrip(b"\0")
     content += b"\0" * (-len(content) % tarfile.BLOCKSIZE) + member.tobuf() + b"\0" * 2 * tarfile.BLOCKSIZE
     packed = tmp_path / "unsafe.tar.gz"

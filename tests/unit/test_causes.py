@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from trainer import causes
+from trainer.contract import causes
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.checkpoint import Checkpoints, path_of, whole
-from trainer.events import CHECKPOINTS
+from trainer.contract.layout import CHECKPOINTS
+from trainer.formats.checkpoint import Checkpoints, path_of, whole
 
 
 def save(folder, *epochs):

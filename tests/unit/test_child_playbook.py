@@ -14,8 +14,8 @@ import yaml
 from ansible.cli.playbook import PlaybookCLI
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from analysis import child_playbook
-from analysis.child_playbook import HANDED_ON, REFUSED, SECRETS
+from controller import child_playbook
+from controller.child_playbook import HANDED_ON, REFUSED, SECRETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

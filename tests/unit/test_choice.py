@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.choice import LONGEST_PERIOD, choose
+from trainer.contract.choice import LONGEST_PERIOD, choose
 
 
 @pytest.mark.parametrize(

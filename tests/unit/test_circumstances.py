@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
-from analysis import circumstances
-from analysis.expectation import NAME, Expectation
-from trainer.events import write_json
+from analysis.runs import provenance
+from controller.foretell import Expectation
+from trainer.contract.layout import PREDICTION, write_json
 
 EVIL = [
     "",
@@ -30,24 +30,24 @@ def table(folder, **columns):
 def test_files_that_are_something_else_say_nothing(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     runs = table(tmp_path, epoch_s=1.0)
-    assert circumstances.gates(runs) == []
-    assert circumstances.unchecked(runs) == ["run"]
-    assert circumstances.waived(runs) == [] and circumstances.power_modes(runs) == {}
-    assert list(circumstances.attempts(runs)) == list(circumstances.throttled(runs)) == []
-    for row in circumstances.predictions(runs):
+    assert provenance.gates(runs) == []
+    assert provenance.unchecked(runs) == ["run"]
+    assert provenance.waived(runs) == [] and provenance.power_modes(runs) == {}
+    assert list(provenance.attempts(runs)) == list(provenance.throttled(runs)) == []
+    for row in provenance.predictions(runs):
         assert row == ["run", "-", "1.0", "-", "null"]
 
 
 def test_a_prediction_is_beside_its_error(tmp_path):
     told = Expectation(epoch_s=11.0, total_s=90.0, energy_j=None, measured_in=["one run", "another"])
-    write_json(tmp_path / NAME, asdict(told))
-    (row,) = circumstances.predictions(table(tmp_path, epoch_s=10.0))
+    write_json(tmp_path / PREDICTION, asdict(told))
+    (row,) = provenance.predictions(table(tmp_path, epoch_s=10.0))
     assert row == ["run", "11.0", "10.0", "+10%", "one run, another"]
 
 
 def test_a_run_that_was_not_timed_has_no_error(tmp_path):
-    write_json(tmp_path / NAME, {"epoch_s": 11})
-    (row,) = circumstances.predictions(table(tmp_path, epoch_s=math.nan))
+    write_json(tmp_path / PREDICTION, {"epoch_s": 11})
+    (row,) = provenance.predictions(table(tmp_path, epoch_s=math.nan))
     assert row == ["run", "11.0", "-", "-", "null"]
 
 
@@ -57,7 +57,7 @@ def test_what_lowered_clocks_is_told_with_the_run(tmp_path):
         {"name": "b", "facts": {}},
     ]
     write_json(tmp_path / "manifest.json", {"boards": [*boards, {"name": "c", "facts": None}, 3]})
-    (told,) = circumstances.throttled(table(tmp_path))
+    (told,) = provenance.throttled(table(tmp_path))
     assert told.startswith("run: a lowered its clocks for a moment, 2 times (peak power 2)")
 
 
@@ -67,5 +67,5 @@ def test_findings_that_runs_share_are_one_row(tmp_path):
         (tmp_path / run).mkdir()
         write_json(tmp_path / run / "gates.json", {"findings": [{**finding, "waived": False}]})
     runs = pd.concat([table(tmp_path / run).assign(run_id=run) for run in ("one", "two")])
-    assert circumstances.gates(runs) == [["a", "g", "warn", "1", "2", "r", "one, two"]]
-    assert circumstances.unchecked(runs) == []
+    assert provenance.gates(runs) == [["a", "g", "warn", "1", "2", "r", "one, two"]]
+    assert provenance.unchecked(runs) == []

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from analysis.timeline import BoardClock, lags, on_controllers_clock, read_clock, warnings
-from trainer.clocks import NAME, Round, measure, summary
+from analysis.runs.timeline import BoardClock, lags, on_controllers_clock, read_clock, warnings
+from trainer.contract.clocks import Round, measure, summary
+from trainer.contract.layout import CLOCK
 
 
 def test_the_fastest_round_counts():
@@ -22,7 +23,7 @@ def test_the_question_that_opens_the_connection_does_not_count():
 
 
 def keep(folder, board, **moments):
-    path = folder / "boards" / board / NAME
+    path = folder / "boards" / board / CLOCK
     path.parent.mkdir(parents=True)
     path.write_text(
         json.dumps(
@@ -73,6 +74,6 @@ class TestTimeline:
         keep(tmp_path, "a", start=(1000.0, 0.0, 0.2))
         if text is not None:
             (tmp_path / "boards/b").mkdir()
-            (tmp_path / "boards/b" / NAME).write_text(text)
+            (tmp_path / "boards/b" / CLOCK).write_text(text)
         assert read_clock(tmp_path / "boards/b") is None
         assert lags(self.epochs, tmp_path)["lag_s"].isna().all()

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from trainer.cluster import load_cluster
+from trainer.contract.cluster import load_cluster
 
 
 def written(tmp_path, value):

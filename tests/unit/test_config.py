@@ -5,8 +5,8 @@ from typing import get_type_hints
 
 import pytest
 
-from trainer import config
-from trainer.config import Config, ConfigError, parse
+from trainer.contract import config
+from trainer.contract.config import Config, ConfigError, parse
 
 
 def problems(raw: dict) -> list[str]:

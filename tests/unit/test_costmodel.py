@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from analysis.allreduce import GOODPUT, AllReduce, Network, Point, fit, wire_bytes
-from analysis.costmodel import (
+from analysis.prediction.allreduce import GOODPUT, AllReduce, Network, Point, fit, wire_bytes
+from analysis.prediction.costmodel import (
     Constants,
     break_even_link,
     break_even_period,
@@ -15,11 +15,11 @@ from analysis.costmodel import (
     expected_maximum,
     step,
 )
-from analysis.measured import Measured, Timed
-from analysis.mobilenet import backbone, elements, head, low_rank_elements
+from analysis.prediction.measured import Measured, Timed
+from analysis.prediction.mobilenet import backbone, elements, head, low_rank_elements
 from benchmarks.figures import DOCS
 from benchmarks.scaling import bench, load, validation
-from trainer.config import Sync
+from trainer.contract.config import Sync
 
 LINK = 1e9
 NETWORK = Network(LINK)

@@ -1,9 +1,7 @@
 """What the documents name exists: files, anchors, targets, commands with their options, fields, variables."""
 
 import argparse
-import importlib
 import json
-import pkgutil
 import re
 import shlex
 import statistics
@@ -13,8 +11,10 @@ import pytest
 import yaml
 
 from analysis import commands
+from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
-from trainer.config import Config, known_keys, parse
+from controller import cli
+from trainer.contract.config import Config, known_keys, parse
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
@@ -55,10 +55,10 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
     return set(parser._option_string_actions)
 
 
-def analysis_commands() -> dict[str, argparse.ArgumentParser]:
+def commands_of(*groups: commands.Group) -> dict[str, argparse.ArgumentParser]:
     found = argparse.ArgumentParser().add_subparsers()
-    for module in pkgutil.iter_modules(commands.__path__):
-        importlib.import_module(f"{commands.__name__}.{module.name}").add(found)
+    for group in groups:
+        group.add(found)
     return dict(found.choices)
 
 
@@ -85,13 +85,13 @@ def test_make_has_the_targets(code):
             assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), piece
 
 
-def test_the_analysis_has_the_commands_and_their_options(code):
-    known = analysis_commands()
-    every = set().union(ANSIBLE, *map(options, known.values()))
+def test_the_packages_have_the_commands_and_their_options(code):
+    known = {"analysis": commands_of(*COMMANDS), "controller": commands_of(*COMMANDS, cli)}
+    every = set().union(ANSIBLE, *map(options, known["controller"].values()))
     for piece in code:
-        for name, rest in re.findall(r"\bpython -m analysis (\w+)([^;&|]*)", piece):
+        for package, name, rest in re.findall(r"\bpython -m (analysis|controller) (\w+)([^;&|]*)", piece):
             given = {word.partition("=")[0] for word in shlex.split(rest, comments=True) if word.startswith("-")}
-            assert name in known and given <= options(known[name]), piece
+            assert name in known[package] and given <= options(known[package][name]), piece
         if piece.startswith("--"):
             assert piece.split()[0] in every, piece
 

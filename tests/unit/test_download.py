@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from controller import download as downloads
+from controller.download import download
 from tests.slow_site import slow_site
-from trainer import download as downloads
-from trainer.download import download
 
 PROJECT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 8000  # 2 MB
@@ -80,7 +80,7 @@ def test_of_two_at_once_one_fetches_it(tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "trainer.download", *map(str, arguments)]
+    command = [sys.executable, "-m", "controller.download", *map(str, arguments)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30)
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from trainer import notes
+from controller import notes
 
 PROJECT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("elapsed", PROJECT / "plugins/callback/elapsed.py")

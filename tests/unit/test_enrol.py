@@ -16,7 +16,8 @@ import pytest
 from test_watch_remote import Server, needs_root
 from test_watch_remote import make_key as make_public_key
 
-from analysis import AnalysisError, known_hosts
+from analysis import AnalysisError
+from controller import known_hosts
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/enrol"
 PASSWORD = "Geheim 7"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.environment import of_trainer
+from trainer.supervise.environment import of_trainer
 
 
 def nvcc(folder: Path) -> Path:

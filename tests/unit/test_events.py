@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from trainer.events import End, EventLog, Probe, Window, read_records, write_json
+from trainer.contract.events import End, EventLog, Probe, Window, read_records
+from trainer.contract.layout import write_json
 
 END = End(epochs=1, train_s=2.0, total_s=3.0)
 

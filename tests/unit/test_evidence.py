@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainer.evidence import Excerpt, collective_used, other_than_asked
+from trainer.contract.collectives import other_than_asked
+from trainer.supervise.collective_log import Excerpt, collective_used
 
 RING = (
     "2026-11-21 10:35:15.1 I tensorflow/core/common_runtime/collective_param_resolver_local.cc:102] "

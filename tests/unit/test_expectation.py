@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from analysis.expectation import expected
+from controller.foretell import expected
 from tests.data.build_runs import build_prediction
-from trainer.config import parse
-from trainer.events import write_json
+from trainer.contract.config import parse
+from trainer.contract.layout import write_json
 
 BOARDS = ["board-1", "board-2"]
 STEP_S = {"one board": 0.4, "no exchange": 0.4, "keras": 1.2, "local_sgd, period 16": 0.42}

@@ -11,9 +11,10 @@ import pytest
 
 from analysis import load, write_manifest
 from analysis.__main__ import main
-from analysis.export import tables
+from analysis.publish.export import tables
 from tests.data.build_runs import build_run
-from trainer.events import EventLog, Sample, write_json
+from trainer.contract.events import EventLog, Sample
+from trainer.contract.layout import write_json
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ["runs", "boards", "epochs", "windows", "telemetry"]

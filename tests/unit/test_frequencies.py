@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.unreadable import answer_with_eagain
-from trainer.frequencies import Lowered, over_current_events, pinned, throttles, unpinned
+from trainer.contract.frequencies import Lowered, over_current_events, pinned, throttles, unpinned
 
 
 def write(path, text):

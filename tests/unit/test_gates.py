@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from analysis import write_manifest
+from controller.gates.board import Needs
+from controller.gates.judge import GATES, judge
+from controller.gates.report import report
 from tests.data.build_runs import build_run
 from tests.unit.unreadable import answer_with_eagain
-from trainer import frequencies, packages
-from trainer.config import ConfigError
-from trainer.events import write_json
-from trainer.gates.board import Needs
-from trainer.gates.judge import GATES, judge
-from trainer.gates.report import report
+from trainer.contract import frequencies, packages
+from trainer.contract.config import ConfigError
+from trainer.contract.layout import write_json
 
 PROJECT = Path(__file__).parents[2]
 R35 = (
@@ -124,7 +124,7 @@ def needs(**changes):
 # ---- each gate of a board: what it is changed to, what is needed, what is found
 
 
-TRAINER = {"pid": 41, "command": "python -m trainer.supervisor --config run.json"}
+TRAINER = {"pid": 41, "command": "python -m trainer.supervise.supervisor --config run.json"}
 HELD = {"free": False, "pid": 41, "command": "python -m trainer --config run.json"}
 OTHER_RUN = {"run_id": "one", "owner": "ann@desk", "since_s": GOOD["ended_s"] - 120}
 CANNOT = {"capable": False, "tensorflow": "2.12.0+nv23.5", "evidence": "0 GPU kernels of NcclAllReduce"}
@@ -492,7 +492,7 @@ def test_the_command_judges_what_the_boards_said():
     asked["answers"]["d"] = {"rc": 1, "stdout": "", "stderr": "Traceback\nSyntaxError"}
     asked["needs"] = {name: str(value) for name, value in asked["needs"].items()}  # as -e name=value gives them
     done = subprocess.run(
-        [sys.executable, "-m", "trainer.gates.report"],
+        [sys.executable, "-m", "controller.gates.report"],
         input=json.dumps(asked),
         cwd=PROJECT,
         capture_output=True,
@@ -542,7 +542,7 @@ def test_the_gates_want_the_power_mode_and_the_clocks_that_provisioning_sets():
 
 
 def test_no_remedy_runs_what_resets_pinned_clocks():
-    remedies = [(PROJECT / f"trainer/gates/{module}.py").read_text() for module in ("board", "judge")]
+    remedies = [(PROJECT / f"controller/gates/{module}.py").read_text() for module in ("board", "judge")]
     for command in ("isolate", "nvpmodel -m", "restart nvpmodel"):
         assert not any(command in text for text in remedies)
 
@@ -615,7 +615,7 @@ def board(tmp_path, monkeypatch):
     write(tmp_path / "sys/class/thermal/cooling_device0/cur_state", "2")
     write(tmp_path / "sys/class/thermal/cooling_device1/type", "gpu-throttle-alert")
     write(tmp_path / "sys/class/thermal/cooling_device1/cur_state", "1")
-    write(tmp_path / "proc/41/cmdline", "/opt/venv/bin/python\0-m\0trainer.supervisor\0--config\0run.json\0")
+    write(tmp_path / "proc/41/cmdline", "/opt/venv/bin/python\0-m\0trainer.supervise.supervisor\0--config\0run.json\0")
     write(tmp_path / "proc/42/cmdline", "vim\0-m\0trainer\0")
     write(tmp_path / "proc/43/cmdline", "python3\0-m\0trainer_of_dogs\0")
     heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -650,7 +650,7 @@ def test_a_board_says_what_it_is(board):
     assert said["port"] == {
         "free": False,
         "pid": 41,
-        "command": "/opt/venv/bin/python -m trainer.supervisor --config run.json",
+        "command": "/opt/venv/bin/python -m trainer.supervise.supervisor --config run.json",
     }
     assert ask(board, port=12346)["port"]["free"]
     assert json.loads(json.dumps(said)) == said

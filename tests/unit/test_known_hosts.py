@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import AnalysisError, known_hosts
+from analysis import AnalysisError
+from controller import known_hosts
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIN/KLhCK2V1+GPYylRAgmxxYOedjCJzGu/2yzdNCoUq6"
 KEY = f"ssh-ed25519 {ED25519}".encode()

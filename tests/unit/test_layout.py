@@ -15,17 +15,17 @@ import yaml
 
 from analysis import AnalysisError, load, write_manifest
 from analysis.__main__ import main
-from analysis.expectation import expected
-from analysis.plots import figures
-from analysis.study import lost, slots, states
-from analysis.watch import newest
+from analysis.report.plots import figures
+from controller.foretell import expected
+from controller.resolve import configuration
+from controller.study import lost, slots, states
+from controller.watch import newest
 from tests.data.build_runs import build_prediction, build_run
 from tests.data.litter import APPLE_DOUBLE, FILES, FOLDERS, beside, copy_beside, litter, litter_here
-from trainer import layout
-from trainer.checkpoint import Checkpoints, whole
-from trainer.config import load_run, parse, to_dict
-from trainer.events import ATTEMPTS, CHECKPOINTS
-from trainer.resolve import configuration
+from trainer.contract import layout
+from trainer.contract.config import load_run, parse, to_dict
+from trainer.contract.layout import ATTEMPTS, CHECKPOINTS
+from trainer.formats.checkpoint import Checkpoints, whole
 
 PROJECT = Path(__file__).parents[2]
 REHEARSAL = PROJECT / "tests/data/rehearsal"
@@ -145,7 +145,7 @@ def test_what_is_said_of_runs_is_the_same(twins, capsys, command, chosen):
 
 
 def test_the_report_is_the_same(twins, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
+    monkeypatch.setattr("analysis.report.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
     pages = []
     for runs in twins:
         page = runs.parent / "report.html"
@@ -164,7 +164,7 @@ def test_the_tables_are_the_same(twins, capsys):
 
 
 def test_the_bundle_is_the_same_and_holds(twins, capsys, monkeypatch):
-    monkeypatch.setattr("analysis.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
+    monkeypatch.setattr("analysis.report.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
     bundles = []
     for runs in twins:
         out = runs.parent / "evidence.tar.gz"
@@ -176,13 +176,13 @@ def test_the_bundle_is_the_same_and_holds(twins, capsys, monkeypatch):
 
 
 def test_litter_is_left_out_of_the_bundle_even_where_an_older_manifest_names_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("analysis.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
+    monkeypatch.setattr("analysis.report.report.figures", lambda comparison, drawn: figures(comparison, drawn=False))
     folder = build_run(tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["sha256"] |= {".DS_Store": "0" * 64, "boards/board-1/._events.jsonl": "0" * 64}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / ".DS_Store").write_bytes(b"looked at since")
-    monkeypatch.setattr("analysis.bundle.PROJECT", tmp_path / "checkout")
+    monkeypatch.setattr("analysis.publish.bundle.PROJECT", tmp_path / "checkout")
     (tmp_path / "checkout/requirements").mkdir(parents=True)
     for name in ("board.txt", "._board.txt", "board copy.txt"):
         (tmp_path / "checkout/requirements" / name).write_bytes(APPLE_DOUBLE)

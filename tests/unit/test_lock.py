@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from trainer.lock import NAME, Lock, Locked, read
+from trainer.supervise.lock import NAME, Lock, Locked, read
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import network
+from trainer.contract import interface
 
 PROJECT = Path(__file__).parents[2]
 ADDRESSES = """\
@@ -20,8 +20,8 @@ for last in $(seq 80); do ip address add 10.3.0.$last/24 dev eth1; done
 """
 ASK = """\
 import json, sys
-from trainer import network
-print(json.dumps([network.interface_with(address) for address in sys.argv[1:]]))
+from trainer.contract import interface
+print(json.dumps([interface.interface_with(address) for address in sys.argv[1:]]))
 """
 
 
@@ -38,7 +38,9 @@ def test_every_address_of_an_interface_counts():
 
 
 def test_a_name_counts_as_the_address_that_it_has_here(monkeypatch):
-    monkeypatch.setattr(network, "addresses", lambda: [("lo", "127.0.0.1"), ("eth0", "10.1.0.1"), ("eth0", "10.1.0.2")])
+    monkeypatch.setattr(
+        interface, "addresses", lambda: [("lo", "127.0.0.1"), ("eth0", "10.1.0.1"), ("eth0", "10.1.0.2")]
+    )
     known = {"orin-1": "10.1.0.2", "orin-2": "10.1.0.3"}
 
     def resolve(name, port, family):
@@ -47,4 +49,4 @@ def test_a_name_counts_as_the_address_that_it_has_here(monkeypatch):
         return [(family, 0, 0, "", (known[name], 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert [network.interface_with(name) for name in ("orin-1", "orin-2", "orin-3")] == ["eth0", None, None]
+    assert [interface.interface_with(name) for name in ("orin-1", "orin-2", "orin-3")] == ["eth0", None, None]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from trainer import notes
+from controller import notes
 
 
 def test_notes_are_read_by_whose_they_are_and_go_with_the_step(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import packages
+from trainer.contract import packages
 
 
 def add(site, folder, name=None, version="1.23.5", files=None, record=True):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from trainer.cluster import Cluster
-from trainer.peers import FAILED, INTERRUPTED, SUCCEEDED, Peers
+from trainer.contract.cluster import Cluster
+from trainer.supervise.peers import FAILED, INTERRUPTED, SUCCEEDED, Peers
 
 
 def free_port():

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from analysis import compare, figures, load
-from analysis.plots.telemetry import over_time
-from analysis.prediction import efficiency_of_arms
+from analysis.prediction.predict import efficiency_of_arms
+from analysis.report.plots.telemetry import over_time
 from tests.data.build_runs import build_run
 
 REAL = {"emulated": False}

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.allreduce import Network
-from analysis.errors import AnalysisError
-from analysis.measured import Measured, combine
-from analysis.prediction import WAYS, Plan, measured_in, predict
+from analysis.prediction.allreduce import Network
+from analysis.prediction.measured import Measured, combine
+from analysis.prediction.predict import WAYS, Plan, measured_in, predict
+from analysis.runs.errors import AnalysisError
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
-from trainer.config import Sync, sync_of
-from trainer.events import EventLog, Probe, Resume, Trial
+from trainer.contract.config import Sync, sync_of
+from trainer.contract.events import EventLog, Probe, Resume, Trial
 
 REHEARSAL = Path(__file__).parents[1] / "data" / "rehearsal"
 ONE, TWO, FAST = (next(REHEARSAL.glob(name)) for name in ("*-w1-s1", "*rehearsal-w2-s1", "*rehearsal_fast-w2-s1"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.progress import Progress, duration
+from analysis.runs.progress import Progress, duration
 
 START = {
     "event": "start",

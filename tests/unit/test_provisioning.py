@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from trainer import facts
+from trainer.contract import releases
 
 PROJECT = Path(__file__).parents[2]
 PORT = 12345
@@ -182,6 +182,6 @@ class TestNcclProbe:
     ],
 )
 def test_the_release_is_the_files_else_the_packages(line: str, package: str, linux: str, jetpack: str) -> None:
-    assert (facts.l4t(line, package), facts.jetpack(line, package)) == (linux, jetpack)
+    assert (releases.l4t(line, package), releases.jetpack(line, package)) == (linux, jetpack)
     role = load("roles/jetpack/filter_plugins/l4t.py").FilterModule().filters()
     assert role["l4t"](line, package) == linux

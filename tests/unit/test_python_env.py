@@ -15,7 +15,7 @@ import yaml
 
 from tests.lab.wheels import write_pycuda, write_requirements, write_wheel
 from tests.slow_site import slow_site
-from trainer import packages
+from trainer.contract import packages
 
 PROJECT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("python_env", PROJECT / "roles/python_env/filter_plugins/python_env.py")

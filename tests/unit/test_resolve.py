@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import archives, assets, synthetic
-from trainer.config import ConfigError, parse
-from trainer.resolve import configuration, resolve
+from controller import assets, synthetic
+from controller.resolve import configuration, resolve
+from trainer.contract.config import ConfigError, parse
+from trainer.formats import archives
 
 PROJECT = Path(__file__).parents[2]
 
@@ -266,7 +267,7 @@ def test_numbers_of_a_preset_are_what_a_person_sees(project):
 def test_a_checkout_that_cannot_be_written_is_a_sentence(project):
     (project / ".cache").write_text("")
     asked = json.dumps(request(project))
-    command = [sys.executable, "-m", "trainer.resolve"]
+    command = [sys.executable, "-m", "controller.resolve"]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=PROJECT, check=False)
     assert "see its owner, and that its disk has room" in json.loads(done.stdout)["problems"][0]
 
@@ -394,7 +395,7 @@ def test_every_preset_of_the_project_is_valid(preset):
 def test_the_command_prints_the_run_or_the_problems(project):
     def ask(**changes):
         return subprocess.run(
-            [sys.executable, "-m", "trainer.resolve"],
+            [sys.executable, "-m", "controller.resolve"],
             input=json.dumps(request(project, **changes)),
             capture_output=True,
             text=True,

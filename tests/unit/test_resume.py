@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from test_resolve import request as new_run
 
+from controller import resume
+from controller.resolve import resolve
 from tests.data.litter import copy_beside, litter
-from trainer import checkpoint, resume
-from trainer.config import ConfigError
-from trainer.events import CHECKPOINTS
-from trainer.layout import attempts
-from trainer.resolve import resolve
+from trainer.contract.config import ConfigError
+from trainer.contract.layout import CHECKPOINTS, attempts
+from trainer.formats import checkpoint
 
 RUN = "20261121T120000Z-short-w2-s1"
 
@@ -197,7 +197,7 @@ def test_what_systems_leave_changes_nothing(project):
 
 
 def test_a_board_is_given_the_trainers_source_and_nothing_else(project):
-    (project / "trainer/config.py").write_text("x = 1\n")
+    (project / "trainer/contract/config.py").write_text("x = 1\n")
     before = resolve(request(project, resume=""))["trainer"]
     litter(project / "trainer")
     (project / "trainer/.ipynb_checkpoints/config-checkpoint.py").write_text("x = 2\n")

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from analysis.allreduce import Network
-from analysis.paper import PAPER
+from analysis.comparison.paper import PAPER
+from analysis.prediction.allreduce import Network
 from benchmarks.figures import DOCS, render_scaling
 from benchmarks.scaling import BOARDS, load, readings, speedup
 

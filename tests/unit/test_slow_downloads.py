@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from controller import assets
 from tests.slow_site import slow_site, told_in_time
-from trainer import assets
 
 PROJECT = Path(__file__).parents[2]
 CONTENT = os.urandom(4_000_000)
@@ -44,12 +44,12 @@ def test_the_resolve_stage_says_how_much_of_the_data_set_is_there(tmp_path, monk
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with slow_site({"cifar-100-python.tar.gz": CONTENT}, RATE, certificate=certificate) as site:
-        source = (tmp_path / "trainer/assets.py").read_text()
+        source = (tmp_path / "controller/assets.py").read_text()
         address, sha256 = assets.DOWNLOADS["cifar100"]
         for real, standin in ((address, f"{site.url}/cifar-100-python.tar.gz"), (sha256, SHA256)):
             assert source.count(real) == 1
             source = source.replace(real, standin)
-        (tmp_path / "trainer/assets.py").write_text(source)
+        (tmp_path / "controller/assets.py").write_text(source)
         settings = {"run_config_project": str(tmp_path), "run_config_override": {"model": {"weights": "none"}}}
         code, output = play(tmp_path, "run_config", "resolve", **settings)
     assert code == 0, output

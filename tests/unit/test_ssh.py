@@ -18,8 +18,9 @@ import paramiko
 import pytest
 from test_watch_remote import Server, make_key, needs_root, wait_until
 
-from analysis import AnalysisError, ssh
-from analysis.connection import UnreachedError, connect
+from analysis import AnalysisError
+from controller import ssh
+from controller.connection import UnreachedError, connect
 
 NONE = ("ssh", "-F", "none")
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainer import notes
+from controller import notes
 
 PLUGIN = Path(__file__).parents[2] / "plugins/action/stage_files.py"
 

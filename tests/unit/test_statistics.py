@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from analysis.statistics import detectable, detectable_ratio, difference, kept, mean, not_worse, ratio
+from analysis.comparison.statistics import detectable, detectable_ratio, difference, kept, mean, not_worse, ratio
 
 SIMULATIONS = 2_000
 SPREADS = [(0.01, 0.01), (0.03, 0.03), (0.1, 0.1), (0.01, 0.03), (0.1, 0.05), (0.01, 0.1)]

@@ -3,7 +3,7 @@
 import pytest
 
 from analysis import compare, load
-from analysis.stragglers import by_board, computing
+from analysis.comparison.stragglers import by_board, computing
 from tests.data.build_runs import STEPS, build_run
 
 

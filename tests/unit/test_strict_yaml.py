@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from trainer import strict_yaml
-from trainer.fields import ConfigError
+from controller import strict_yaml
+from trainer.contract.fields import ConfigError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import supervisor, watch
+from trainer.supervise import supervisor, watchdog
 
 PROJECT = Path(__file__).parents[2]
 
@@ -106,13 +106,13 @@ def test_children_of_the_trainer_end_with_it(folder):
 
 def test_stopping_ends_the_trainer_and_leaves_a_result(folder):
     script = (
-        "import sys; from pathlib import Path; from trainer import supervisor; "
+        "import sys; from pathlib import Path; from trainer.supervise import supervisor; "
         "sys.exit(supervisor.supervise([sys.executable, '-c', "
         "'import os, time; print(os.getpid(), flush=True); time.sleep(100)'], Path(sys.argv[3]).parent, "
         "supervisor.Limits(60, 60, 60, 60)))"
     )
     # its command line names the supervisor and the run, as that of the real one does
-    command = [sys.executable, "-c", script, "trainer.supervisor", "--config", str(folder / "run.json")]
+    command = [sys.executable, "-c", script, "trainer.supervise.supervisor", "--config", str(folder / "run.json")]
     with subprocess.Popen(command, cwd=PROJECT) as process:
         log, deadline = folder / "trainer.log", time.monotonic() + 20
         (folder / "supervisor.pid").write_text(f"{process.pid}\n")  # as the one that started it does
@@ -120,7 +120,7 @@ def test_stopping_ends_the_trainer_and_leaves_a_result(folder):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         waiter = subprocess.Popen(
-            [sys.executable, "-m", "trainer.supervisor", "--config", str(folder / "run.json"), "--stop"],
+            [sys.executable, "-m", "trainer.supervise.supervisor", "--config", str(folder / "run.json"), "--stop"],
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             text=True,
@@ -146,7 +146,7 @@ def test_stopping_what_does_not_run_is_no_error(folder):
 
 
 SLEEP = "import time; time.sleep(100)"
-STEP = "from trainer.events import EventLog; from pathlib import Path; EventLog(Path({!r})).progress(); "
+STEP = "from trainer.contract.events import EventLog; from pathlib import Path; EventLog(Path({!r})).progress(); "
 
 
 def kind_of_end(folder, code, **seconds):
@@ -168,7 +168,7 @@ def test_a_trainer_that_is_up_but_makes_no_step_may_only_be_slow(folder, monkeyp
         (folder / "tf_config.json").write_text(
             json.dumps({"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}})
         )
-        monkeypatch.setattr(watch, "_PATIENCE_S", 0.5)
+        monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.5)
         supervisor.supervise(python(SLEEP), folder, limits(start=0.5))
     result = result_of(folder)
     assert result["cause_kind"] == "slow_start" and "train_start_limit_s" in result["remedy"]
@@ -176,7 +176,7 @@ def test_a_trainer_that_is_up_but_makes_no_step_may_only_be_slow(folder, monkeyp
 
 @pytest.mark.parametrize("later_s", [0.0, 1.5], ids=["at once", "later"])
 def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folder, later_s, monkeypatch):
-    monkeypatch.setattr(watch, "_MEET_S", 0.0)
+    monkeypatch.setattr(watchdog, "_MEET_S", 0.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -203,7 +203,7 @@ def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folde
 
 
 def test_a_trainer_that_stalls_is_ended(folder, monkeypatch):
-    monkeypatch.setattr(watch, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.5)
     code = STEP.format(str(folder / "events.jsonl")) + SLEEP
     assert kind_of_end(folder, code, stall=1) == "stalled"
 
@@ -224,7 +224,7 @@ def test_what_is_left_of_a_run_whose_supervisor_is_gone_is_ended_and_gets_its_ca
     with subprocess.Popen(command, start_new_session=True) as trainer:
         while not Path(f"/proc/{trainer.pid}/cmdline").read_bytes():
             time.sleep(0.01)  # it has not quite begun
-        beat = {"time_s": 5.0, "still_s": 0.0, "trainer": trainer.pid, "boot": watch.boot()}
+        beat = {"time_s": 5.0, "still_s": 0.0, "trainer": trainer.pid, "boot": watchdog.boot()}
         (folder / "heartbeat.json").write_text(json.dumps(beat))
         assert supervisor.stop(folder) is True
     assert (result_of(folder)["cause_kind"], result_of(folder)["ended_s"]) == ("killed", 5.0)
@@ -240,7 +240,7 @@ def test_a_reboot_is_told_from_a_kill(folder):
 def test_what_ends_the_supervisor_itself_is_in_the_log(folder):
     (folder / "tf_config.json").unlink()
     limits = [f"--{name}-limit=60" for name in ("start", "stall", "total", "silence")]
-    command = [sys.executable, "-m", "trainer.supervisor", "--config", str(folder / "run.json"), *limits]
+    command = [sys.executable, "-m", "trainer.supervise.supervisor", "--config", str(folder / "run.json"), *limits]
     subprocess.run(command, cwd=PROJECT, check=True, timeout=20)
     deadline = time.monotonic() + 20
     while "tf_config.json" not in (folder / "trainer.log").read_text() and time.monotonic() < deadline:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.tegrastats import hottest_c, parse, summed_rails
+from trainer.contract.tegrastats import hottest_c, parse, summed_rails
 
 CASES = (Path(__file__).parents[1] / "data/tegrastats_orin.txt").read_text().splitlines()
 AGX_ORIN = ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]

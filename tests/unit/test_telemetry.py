@@ -6,9 +6,10 @@ import time
 import pytest
 
 from tests.unit.unreadable import answer_with_eagain
-from trainer import facts, frequencies, telemetry
-from trainer.events import read_records
-from trainer.telemetry import Telemetry
+from trainer.contract import events, frequencies, layout
+from trainer.contract.events import read_records
+from trainer.supervise import facts, telemetry
+from trainer.supervise.telemetry import Telemetry
 
 LINE = "RAM 100/200MB CPU [50%@729,off] GR3D_FREQ 30% GPU@41.5C VDD_GPU_SOC 4788mW/4788mW"
 
@@ -17,7 +18,7 @@ def samples(folder, seconds):
     at_work = Telemetry(folder, "lo")
     time.sleep(seconds)
     at_work.stop()
-    records, bad = read_records(folder / telemetry.NAME)
+    records, bad = read_records(folder / layout.TELEMETRY)
     assert bad == []
     return records
 
@@ -78,7 +79,7 @@ def test_a_board_that_measures_power_rests_first(tmp_path, monkeypatch):
     at_work.rest(0.5)
     time.sleep(0.5)
     at_work.stop()
-    idle = [record["idle"] for record in read_records(tmp_path / telemetry.NAME)[0]]
+    idle = [record["idle"] for record in read_records(tmp_path / layout.TELEMETRY)[0]]
     assert idle == sorted(idle, reverse=True) and idle.count(True) >= 2 and idle.count(False) >= 2
 
 
@@ -108,7 +109,7 @@ def test_what_lowered_the_clocks_is_counted_in_every_sample(tmp_path, monkeypatc
     (gpu / "min_freq").write_text("3\n")
     time.sleep(0.4)
     at_work.stop()
-    first, last = telemetry.earliest(tmp_path / telemetry.NAME), telemetry.latest(tmp_path / telemetry.NAME)
+    first, last = events.first_sample(tmp_path / layout.TELEMETRY), events.last_sample(tmp_path / layout.TELEMETRY)
     assert first is not None and last is not None
     assert (first["over_current_events"], last["over_current_events"]) == ({"oc3": 0}, {"oc3": 5})
     assert (first["clocks_pinned"], last["clocks_pinned"], last["throttled_s"]) == (True, False, None)
@@ -126,10 +127,10 @@ def test_a_run_without_samples_tells_nothing_of_what_lowered_the_clocks(tmp_path
 
 
 def test_the_latest_sample_of_a_file_that_grows(tmp_path):
-    path = tmp_path / telemetry.NAME
-    assert telemetry.latest(path) is None
+    path = tmp_path / layout.TELEMETRY
+    assert events.last_sample(path) is None
     path.write_text('{"event": "sample", "idle": true}\n' * 1000 + '{"event": "sample", "idle": false}\n{"event": "sa')
-    assert telemetry.latest(path) == {"event": "sample", "idle": False}
+    assert events.last_sample(path) == {"event": "sample", "idle": False}
 
 
 def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
@@ -142,5 +143,5 @@ def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_cannot_be_written_ends_the_samples_and_nothing_else(tmp_path):
-    (tmp_path / telemetry.NAME).mkdir()
+    (tmp_path / layout.TELEMETRY).mkdir()
     Telemetry(tmp_path, "lo").stop()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.throttling import sentences
+from analysis.runs.throttling import sentences
 
 
 def test_each_cause_is_told_with_its_count():

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from analysis.unpacking import UnpackError, unpack
+from analysis.runs.unpacking import UnpackError, unpack
 
 
 def member(name, content=b"x", **fields):

@@ -11,10 +11,10 @@ import pytest
 
 from analysis import write_manifest
 from analysis.__main__ import main
-from analysis.wallmeter import readings
+from analysis.runs.wallmeter import readings
 from tests.data.build_runs import build_run
-from trainer.config import ConfigError
-from trainer.events import EventLog, Resume
+from trainer.contract.config import ConfigError
+from trainer.contract.events import EventLog, Resume
 
 SAMPLES = Path(__file__).parents[1] / "data" / "wall_meter"  # with the run that they are about
 START, END = 1795287297.5, 1795287438.25  # of its training

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.watch.board import Board
 from tests.data.build_runs import build_run
-from trainer.events import Resume, Sample
+from trainer.contract.events import Resume, Sample
 
 SAMPLE = Sample(
     idle=False,

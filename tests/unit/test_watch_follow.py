@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from test_watch_board import SAMPLE, line_of, lines_of_a_run
 
-from analysis.watch import follow
 from analysis.watch.board import Board
-from analysis.watch.follow import Follower, LocalFolder, Reader, Tail, collected
+from analysis.watch.tail import LocalFolder, Reader, Tail, collected
+from controller.watch import follow
+from controller.watch.follow import Follower
 
 
 def reader() -> Reader:

@@ -20,10 +20,10 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from analysis import AnalysisError
-from analysis.__main__ import main
-from analysis.watch import follow, inventory, remote
 from analysis.watch.board import Board
-from analysis.watch.follow import Follower
+from controller.cli import main
+from controller.watch import follow, inventory, remote
+from controller.watch.follow import Follower
 from tests.data.build_runs import build_run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -325,7 +325,7 @@ def test_an_inventory_in_the_vault_is_read_with_the_configured_password(tmp_path
     (tmp_path / "wrong").write_text("wrong\n")
 
     def find(**environment: str) -> str:
-        script = f"from analysis.watch.inventory import find; print(find(['orin-1'], '{tmp_path}/inventory'))"
+        script = f"from controller.watch.inventory import find; print(find(['orin-1'], '{tmp_path}/inventory'))"
         command = [sys.executable, "-c", script]
         done = subprocess.run(command, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True)
         return done.stdout or done.stderr.splitlines()[-1]

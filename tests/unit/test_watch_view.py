@@ -17,12 +17,12 @@ from rich.console import Console
 from test_watch_board import SAMPLE, line_of, lines_of_a_run
 
 from analysis import write_manifest
-from analysis.__main__ import main
-from analysis.watch import newest
 from analysis.watch.board import Board
 from analysis.watch.view import Moment, render, sparkline
+from controller.cli import main
+from controller.watch import newest
 from tests.data.build_runs import build_run
-from trainer.config import load_run
+from trainer.contract.config import load_run
 
 GOLDEN = Path(__file__).parents[1] / "data/rehearsal"
 PROJECT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_quietly(tmp_path: Path) -> None:
     folder = build_run(tmp_path, manifest=False)
     hosts = tmp_path / "hosts.yml"
     hosts.write_text("boards: {hosts: {board-1: {ansible_host: 127.0.0.1, ansible_port: 1}}}")
-    command = [sys.executable, "-m", "analysis", "watch", str(folder), "-i", str(hosts), "--every", "0"]
+    command = [sys.executable, "-m", "controller", "watch", str(folder), "-i", str(hosts), "--every", "0"]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         frame = ""
         while "cannot be reached" not in frame:

@@ -13,7 +13,7 @@ from trainer.sync import allreduce, auto, keras, local_sgd, powersgd
 from trainer.sync.stepping import Board, Way
 
 if TYPE_CHECKING:
-    from trainer.loop import Session
+    from trainer.learning.context import Session
 
 WAYS: Dict[str, Callable[[Board], Way]] = {
     "allreduce": allreduce.way,

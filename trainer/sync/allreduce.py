@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import tensorflow as tf
 
-from trainer.stopwatch import moment, ready
+from trainer.learning.step_timer import moment, ready
 from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
 from trainer.sync.stepping import Board, Together
 

@@ -1,4 +1,4 @@
-"""Chooses the way of synchronising by itself: a few synchronous steps are timed, then `trainer.choice` decides.
+"""Chooses the way of synchronising by itself: a few synchronous steps are timed, then `contract.choice` decides.
 
 The timed steps are steps of the training. All boards decide from the mean of their times, so they decide alike.
 """
@@ -10,8 +10,8 @@ from typing import ContextManager, Dict, List, Optional
 
 import tensorflow as tf
 
-from trainer.choice import choose
-from trainer.events import Choice, Resume
+from trainer.contract.choice import choose
+from trainer.contract.events import Choice, Resume
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
 from trainer.sync.stepping import Board, Logs, Together, Way

@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 
 import tensorflow as tf
 
-from trainer.stopwatch import Stopwatch, ready
+from trainer.learning.step_timer import Stopwatch, ready
 
 
 class Flat:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
-from trainer import data
-from trainer.model import parameter_counts
-from trainer.stopwatch import ready
+from trainer.learning import data
+from trainer.learning.model import parameter_counts
+from trainer.learning.step_timer import ready
 
 if TYPE_CHECKING:
-    from trainer.loop import Session
+    from trainer.learning.context import Session
 
 
 def train(session: Session) -> tf.keras.Model:

@@ -22,8 +22,8 @@ from typing import Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
-from trainer.events import Average
-from trainer.stopwatch import ready
+from trainer.contract.events import Average
+from trainer.learning.step_timer import ready
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
 from trainer.sync.stepping import Board, Logs, Together

@@ -12,7 +12,7 @@ from typing import List
 
 import tensorflow as tf
 
-from trainer.lowrank import as_matrix
+from trainer.contract.lowrank import as_matrix
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean
 from trainer.sync.stepping import Board, Together

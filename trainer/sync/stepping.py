@@ -23,11 +23,11 @@ from typing import (
 
 import tensorflow as tf
 
-from trainer import data
+from trainer.learning import data
 from trainer.sync.collective import Flat, mean_over_boards
 
 if TYPE_CHECKING:
-    from trainer.loop import Session
+    from trainer.learning.context import Session
 
 Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on this board
 

@@ -11,7 +11,7 @@ import time
 
 request = json.loads(sys.argv[1])
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]  # gRPC would go through them; as trainer/environment.py
+    del os.environ[name]  # gRPC would go through them; as trainer/supervise/environment.py
 cluster = {"worker": request["addresses"]}
 os.environ.update(
     TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": request["rank"]}}),

@@ -160,7 +160,7 @@ def _power(root: Path) -> Dict[str, Any]:
 
 
 def _frequencies(sys_: Path) -> Optional[Dict[str, List[int]]]:
-    """The least and the greatest one by clock, as trainer.frequencies has them."""
+    """The least and the greatest one by clock, as trainer.contract.frequencies has them."""
     policies = sorted((sys_ / "devices/system/cpu/cpufreq").glob("policy*"))
     folders = [(path, "scaling_", 1000) for path in policies if _text(path / "affected_cpus") != ""]
     devices = sorted((sys_ / "class/devfreq").glob("*"))
@@ -174,7 +174,7 @@ def _frequencies(sys_: Path) -> Optional[Dict[str, List[int]]]:
 
 
 def _thermal(folder: Path) -> Dict[str, Any]:
-    """The hottest sensor that is on and measures heat, as trainer.tegrastats.hottest_c, and what is throttled."""
+    """The hottest sensor that is on and measures heat, as tegrastats.hottest_c, and what is throttled."""
     zones = [((_text(path / "type") or "").upper(), _number(path / "temp")) for path in folder.glob("thermal_zone*")]
     off, well = -256_000, 100_000  # of a part without power, and of any PMIC below its alarms
     degrees = [

@@ -13,8 +13,8 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis.answer import ask, fetch
-from analysis.unpacking import UnpackError, unpack
+from analysis.runs.unpacking import UnpackError, unpack
+from controller.answer import ask, fetch
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
 # result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
@@ -29,7 +29,7 @@ if test -e "$board/tf_config.json"; then
     while busy && test $left -gt 0; do sleep 0.1; left=$((left - 1)); done
   fi
   if busy || ! test -s "$board/result.json"; then
-    (cd {trainer} && {python} -m trainer.supervisor --config "$board/run.json" --stop)
+    (cd {trainer} && {python} -m trainer.supervise.supervisor --config "$board/run.json" --stop)
   fi
 fi
 # in memory, because the disk may be full

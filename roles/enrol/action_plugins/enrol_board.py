@@ -20,9 +20,9 @@ from paramiko.pkey import PublicBlob
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis import known_hosts, ssh
-from analysis.connection import Connection, connect, environment
-from analysis.errors import AnalysisError
+from analysis.runs.errors import AnalysisError
+from controller import known_hosts, ssh
+from controller.connection import Connection, connect, environment
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
 

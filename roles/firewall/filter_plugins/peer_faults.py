@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from trainer.addresses import peer_faults
+from controller.addresses import peer_faults
 
 
 class FilterModule:

@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from trainer.facts import l4t
+from trainer.contract.releases import l4t
 
 
 class FilterModule:

@@ -13,8 +13,8 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis.answer import ask
-from trainer.notes import noting, share
+from controller.answer import ask
+from controller.notes import noting, share
 
 # what pip says of its stages, in every version; its log has the time before it, and much else
 _STAGES = (

@@ -63,7 +63,7 @@ def staging(text: str, folder: str, target: str) -> dict[str, list[Any]]:
 
 
 def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, str]) -> dict[str, list[str]]:
-    """How an environment, as trainer/packages.py describes it, differs from what is wanted.
+    """How an environment, as trainer/contract/packages.py describes it, differs from what is wanted.
 
     `problems` are sentences; `lacking` are the names of packages that it has not, or in another version.
     """

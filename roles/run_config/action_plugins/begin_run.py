@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from trainer.events import write_json
+from trainer.contract.layout import write_json
 
 
 class ActionModule(ActionBase):

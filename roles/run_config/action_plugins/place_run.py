@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis.answer import ask
+from controller.answer import ask
 
 # whole or not at all: the board's folder of the run is there when everything is in it
 _SCRIPT = """\

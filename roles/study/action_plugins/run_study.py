@@ -17,10 +17,10 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis import child_playbook
-from analysis.errors import AnalysisError
-from analysis.study import Slot, State, expected_s, left_s, lost, slots, states
-from trainer.progress import duration
+from analysis.runs.errors import AnalysisError
+from analysis.runs.progress import duration
+from controller import child_playbook
+from controller.study import Slot, State, expected_s, left_s, lost, slots, states
 
 _INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
 _POLL_S = 0.2

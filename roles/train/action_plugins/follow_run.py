@@ -17,13 +17,12 @@ from ansible.utils.display import Display
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
-from analysis.answer import ask
-from trainer import clocks, telemetry
-from trainer.causes import REMEDIES, Cause
-from trainer.config import load_run
-from trainer.events import LOST, write_json
-from trainer.layout import entries
-from trainer.progress import TALKS, Progress, duration
+from analysis.runs.progress import TALKS, Progress, duration
+from controller.answer import ask
+from trainer.contract import clocks, events, layout
+from trainer.contract.causes import REMEDIES, Cause
+from trainer.contract.config import load_run
+from trainer.contract.layout import LOST, entries, write_json
 
 _MARK = "---end---"
 _INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
@@ -58,7 +57,7 @@ class ActionModule(ActionBase):
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
             result = _lost(local, "never_started", f"its supervisor ended with code {started['rc']}: {said}")
         else:
-            clock = local / clocks.NAME
+            clock = local / layout.CLOCK
             self._note_clock(clock, "start")
             if board == run["boards"][0]:
                 _foretell(run_dir)  # while TensorFlow starts
@@ -126,7 +125,7 @@ class ActionModule(ActionBase):
             f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
             f"grep -qs {folder}/run.json /proc/${{pid:-none}}/cmdline && echo running; echo {_MARK}; "
             f"tail -c +{mirror.events.size + 1} {folder}/events.jsonl 2>/dev/null; echo {_MARK}; "
-            f"tail -c +{mirror.samples.size + 1} {folder}/{telemetry.NAME} 2>/dev/null; echo {_MARK}; "
+            f"tail -c +{mirror.samples.size + 1} {folder}/{layout.TELEMETRY} 2>/dev/null; echo {_MARK}; "
             f"cat {folder}/result.json 2>/dev/null; true"
         )
         try:
@@ -164,7 +163,7 @@ class _Mirror:
     """What a board has recorded so far, on the controller; of the chief's also a line for people per epoch."""
 
     def __init__(self, run_dir: Path, local: Path, progress: Progress | None) -> None:
-        self.events, self.samples = _Copy(local / "events.jsonl"), _Copy(local / telemetry.NAME)
+        self.events, self.samples = _Copy(local / "events.jsonl"), _Copy(local / layout.TELEMETRY)
         self._run_dir, self._progress = run_dir, progress
 
     def take(self, events: str, samples: str) -> None:
@@ -176,20 +175,20 @@ class _Mirror:
 
     def _latest_samples(self) -> dict[str, dict[str, Any]]:
         """By board, from the copies that all followers keep."""
-        found = {home.name: telemetry.latest(home / telemetry.NAME) for home in entries(self._run_dir / "boards")}
+        found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(self._run_dir / "boards")}
         return {board: sample for board, sample in found.items() if sample}
 
 
 def _foretell(run_dir: Path) -> None:
     """Say what the run will take, where the same boards were measured before, and keep it in the run's folder."""
-    from analysis import expectation  # pandas takes a second to import
+    from controller import foretell  # pandas takes a second to import
 
     run = load_run(run_dir / "run.json")
-    if run.task != "train" or (run_dir / expectation.NAME).exists():
+    if run.task != "train" or (run_dir / layout.PREDICTION).exists():
         return
-    found = expectation.expected(run.config, run.workers, run.boards, run_dir.parent)
+    found = foretell.expected(run.config, run.workers, run.boards, run_dir.parent)
     if found:
-        write_json(run_dir / expectation.NAME, asdict(found))
+        write_json(run_dir / layout.PREDICTION, asdict(found))
         _display.display(
             f"  expected: {found.epoch_s:.1f} s an epoch, {duration(found.total_s)} in all "
             f"(measured in {', '.join(found.measured_in)})"

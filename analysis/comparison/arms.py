@@ -1,0 +1,181 @@
+"""Runs -> arms: which runs repeat each other, and what they measured on average."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from analysis.comparison import statistics
+from analysis.comparison.metrics import METRICS
+from analysis.comparison.statistics import Estimate
+from analysis.runs.columns import shown
+from trainer.contract.config import Sync
+
+MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less is as good
+# an arm's measure over that of one board
+RATIOS = {
+    "speedup": "images_per_s",
+    "epoch_ratio": "epoch_s",
+    "step_ratio": "step_s",
+    "time_to_accuracy_ratio": "time_to_accuracy_s",
+    "energy_ratio": "energy_j_per_image",
+}
+_AGAINST = [
+    *(f"{name}{end}" for name in (*RATIOS, "efficiency", "accuracy_difference") for end in ("", "_low", "_high")),
+    "paired",
+    "not_worse_p",
+    "detectable_speedup",
+    "detectable_accuracy",
+]
+
+# what makes an arm, besides the way itself; what only ends or refuses a run does not
+_NO_ARM = ("way", "one_board", "timeout_s", "strict_implementation")
+_DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
+_ARM = ["workers", "sync", "label"]
+
+
+def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with three columns that say which arm a run belongs to.
+
+    sync: how the boards agree; none for a board that trains without a distribution strategy.
+    sharding: whole, sharded or proportional, config.data.sharding.
+    label: sync, and what sets the arm apart from the paper's way: sharded images, and the fields
+        of config.sync that are not at their defaults. `implementation` is named only where runs
+        differ in it: it is what was asked for, and without GPUs all of them are the same ring. The
+        relative speeds that proportional shares follow are named where an arm's runs would differ in them.
+    """
+    alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
+    runs = runs.assign(
+        sync=runs["config.sync.way"].mask(alone, "none"),
+        sharding=runs["config.data.sharding"],
+    )
+    runs["label"] = runs["sync"]
+    shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
+    runs.loc[shared, "label"] += ", " + runs["sharding"]
+    for field, default in _DEFAULTS.items():
+        values = runs[f"config.sync.{field}"].map(shown, na_action=None)
+        odd = ~alone & (values != shown(default))
+        if field != "implementation" or values[~alone].nunique() > 1:
+            runs.loc[odd, "label"] += f", {field}=" + values[odd]
+    proportional = shared & (runs["sharding"] == "proportional")
+    speeds = runs["speeds"].map(shown, na_action=None)  # lists cannot be hashed
+    kinds = speeds.where(proportional).groupby([runs["workers"], runs["label"]]).transform("nunique")
+    apart = proportional & (kinds > 1)
+    runs.loc[apart, "label"] += ", speeds=" + speeds[apart]
+    return runs
+
+
+def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFrame:
+    """One row per arm, by workers, sync and label, from runs that have their arm and METRICS.
+
+    sharding; collective: where another one ran than was asked for, which, as its runs have it, else null;
+    runs: how many; run_ids; each of METRICS: mean over the runs, null where one of them
+    lacks it; NAME_std: its sample standard deviation; NAME_low, NAME_high: its 95 % interval; all three null for one
+    run.
+
+    Against one board, and null without a run on it: RATIOS, each the ratio of geometric means; efficiency: speedup by
+    workers; accuracy_difference: val_accuracy_final less that of one board; of all of them NAME_low and NAME_high, null
+    where either has one run and for one board itself. paired: whether runs were taken in pairs, see `_pairs`.
+    not_worse_p: of the accuracy being lower by MARGIN or more; detectable_speedup, detectable_accuracy: what so many
+    runs could see, see `statistics`. "One board" is the one without a distribution strategy where there is one.
+
+    `drop_extremes`: means and ratios leave out what `statistics.kept` does, `dropped` has their run ids; spreads,
+    intervals, differences and tests keep all runs, because intervals of what is left would be too narrow, and are not
+    of pairs, because what is left is not.
+    """
+    groups = {key: runs.loc[index] for key, index in runs.groupby(_ARM).groups.items()}
+    averaged = {key: arm[_averaged(arm)] if drop_extremes else arm for key, arm in groups.items()}
+    arms = pd.DataFrame([_alone(arm, averaged[key]) for key, arm in groups.items()])
+    base = one_board(arms)
+    if base is None:
+        return arms.reindex(columns=[*arms.columns, *_AGAINST])
+    against = tuple(base[_ARM])
+    rows = []
+    for key, arm in groups.items():
+        # one board against itself: a single run, which has no interval
+        ours, theirs = (arm, groups[against]) if key != against else (arm.iloc[:1], arm.iloc[:1])
+        pairs = None if drop_extremes else _pairs(ours, theirs)
+        values = (averaged[key], averaged[against]) if drop_extremes else pairs or (arm, groups[against])
+        rows.append(_against(*(pairs or (ours, theirs)), *values, paired=pairs is not None))
+    return pd.concat([arms, pd.DataFrame(rows, index=arms.index)[_AGAINST]], axis="columns")
+
+
+def _averaged(arm: pd.DataFrame) -> pd.Series[bool]:
+    """Which runs MLPerf's rule keeps, by the time to the accuracy where a run reached it, else by the whole time."""
+    timed = "time_to_accuracy_s" if arm["time_to_accuracy_s"].notna().any() else "total_s"
+    return pd.Series(statistics.kept(arm[timed]), index=arm.index)
+
+
+def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
+    """What an arm measured by itself."""
+    row: dict[str, Any] = {
+        **{name: arm[name].iloc[0] for name in [*_ARM, "sharding"]},
+        "collective": "; ".join(sorted(set(arm["collective"].dropna()))) or None,
+        "runs": len(arm),
+        "run_ids": arm["run_id"].tolist(),
+        "dropped": sorted(set(arm["run_id"]) - set(averaged["run_id"])),
+    }
+    for metric in METRICS:
+        found = statistics.mean(arm[metric])
+        row |= {
+            metric: averaged[metric].mean(skipna=False),
+            f"{metric}_std": arm[metric].std(skipna=False),
+            f"{metric}_low": found.low.item(),
+            f"{metric}_high": found.high.item(),
+        }
+    return row
+
+
+def _against(
+    arm: pd.DataFrame, base: pd.DataFrame, averaged: pd.DataFrame, base_averaged: pd.DataFrame, *, paired: bool
+) -> dict[str, Any]:
+    """What an arm measured against one board; the ratios' values are those of the averaged runs."""
+    row: dict[str, Any] = {"paired": paired}
+    for name, metric in RATIOS.items():
+        of_all = statistics.ratio(arm[metric], base[metric], paired=paired)
+        value = statistics.ratio(averaged[metric], base_averaged[metric], paired=False).value
+        row |= _estimate(name, Estimate(value, of_all.low, of_all.high))
+    row |= {f"efficiency{end}": row[f"speedup{end}"] / averaged["workers"].iloc[0] for end in ("", "_low", "_high")}
+    final = "val_accuracy_final"
+    row |= _estimate("accuracy_difference", statistics.difference(arm[final], base[final], paired=paired))
+    row["not_worse_p"] = statistics.not_worse(arm[final], base[final], MARGIN, paired=paired).item()
+    speeds = arm["images_per_s"], base["images_per_s"]
+    row["detectable_speedup"] = statistics.detectable_ratio(*speeds, paired=paired).item()
+    row["detectable_accuracy"] = statistics.detectable(arm[final], base[final], paired=paired).item()
+    return row
+
+
+def _estimate(name: str, found: Estimate) -> dict[str, float]:
+    return {name: found.value.item(), f"{name}_low": found.low.item(), f"{name}_high": found.high.item()}
+
+
+def _pairs(arm: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The runs of both arms that were made under the same conditions, in the same order; None where they were not.
+
+    By the study's repeat, whose runs were made next to each other, where two or more are in both arms; else by the
+    seed where each one occurs once in both arms.
+    """
+    for key in ("repeat", "seed"):
+        ours, theirs = (it.dropna(subset=key).sort_values(key) for it in (arm, base))
+        once = ours[key].is_unique and theirs[key].is_unique
+        common = set(ours[key]) & set(theirs[key])
+        if once and len(common) > 1 and (key == "repeat" or len(common) == len(arm) == len(base)):
+            return ours[ours[key].isin(common)], theirs[theirs[key].isin(common)]
+    return None
+
+
+def one_board(arms: pd.DataFrame) -> pd.Series[Any] | None:
+    """The arm that the others are measured against, or None without a run on one board."""
+    alone = arms[arms["workers"] == 1]
+    if alone.empty:
+        return None
+    plain = alone[alone["sync"] == "none"]
+    return (alone if plain.empty else plain).iloc[0]
+
+
+def arm_name(workers: int, label: str) -> str:
+    """Such as '2 boards, keras'."""
+    boards = f"{workers} board{'s' if workers > 1 else ''}"
+    return boards if label == "none" else f"{boards}, {label}"

@@ -1,0 +1,273 @@
+"""Runs -> arms beside each other, or the reasons why the runs cannot be compared.
+
+Not named compare.py: see `analysis.runs.loading`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.comparison import stragglers
+from analysis.comparison.arms import arm_name, summarise, with_arms
+from analysis.comparison.metrics import measure, time_to_accuracy_s
+from analysis.comparison.paper import PAPER
+from analysis.comparison.verdict import verdict
+from analysis.runs.columns import records, shown
+from analysis.runs.errors import AnalysisError
+from analysis.runs.loading import Runs
+from analysis.runs.provenance import power_modes, throttled
+from trainer.contract.collectives import other_than_asked
+
+# fields of the configuration that runs being compared may differ in: what is compared, and where
+# files lie (their checksums, in `assets`, must agree). A name that ends with a dot stands for its
+# section.
+MAY_DIFFER = (
+    "config.sync.",
+    "config.data.sharding",
+    "config.data.path",
+    "config.data.sha256",
+    "config.model.weights",  # and weights_sha256
+)
+# facts of the boards that decide how fast and how well they train
+_FACTS = ["machine", "module", "cores", "jetpack", "power_mode", "tensorflow"]
+_LINK = "link_rate_bit_per_s"
+# of the lowest final accuracy: what all arms reach, time to accuracy is measured to
+_TARGET_SHARE = 0.95
+_NAMED = 3  # run ids that a message lists before it counts the others
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which runs must agree and do not: run ids by value."""
+
+    field: str
+    values: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        groups = (f"{value} in {_some(run_ids)}" for value, run_ids in self.values.items())
+        return f"{self.field}: {'; '.join(groups)}"
+
+
+class NotComparable(AnalysisError):
+    """The runs differ in more than what is compared; `differences` has all of it."""
+
+    def __init__(self, differences: list[Difference]) -> None:
+        self.differences = differences
+        listed = "".join(f"\n  {difference}" for difference in differences)
+        super().__init__(
+            "not comparable: the runs differ in more than boards, seed and synchronisation"
+            f"{listed}\nGive only runs that agree in these, or repeat the odd ones to match."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms beside each other.
+
+    arms: a row per arm, see `analysis.comparison.arms.summarise`.
+    runs: a row per run that is used: the columns of `Runs.runs`, of `analysis.comparison.metrics.measure` and
+        of `analysis.comparison.arms.with_arms`; collective: which one ran where it is not the one that was asked for.
+    excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
+    boards, epochs: those of the runs that are used; boards with facts.power_mode, as the gates found it, epochs with
+        workers and label of their arm.
+    target_accuracy: what time to accuracy is measured to; NaN where no arm has an accuracy. target_arm: the arm that
+        it is 95 % of the mean final accuracy of; None where it was given.
+    drop_extremes: whether MLPerf's rule was applied, see `analysis.comparison.arms.summarise`.
+    rehearsal, synthetic: whether any board was emulated, any image generated; None where nobody
+        knows.
+    problems: those of `Runs`, and what may spoil the comparison.
+    """
+
+    arms: pd.DataFrame
+    runs: pd.DataFrame
+    excluded: pd.DataFrame
+    boards: pd.DataFrame
+    epochs: pd.DataFrame
+    target_accuracy: float
+    target_arm: str | None
+    drop_extremes: bool
+    rehearsal: bool | None
+    synthetic: bool | None
+    problems: list[str]
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words."""
+        return verdict(self.arms, rehearsal=self.rehearsal, synthetic=self.synthetic)
+
+    @property
+    def marks(self) -> list[str]:
+        """What every figure of this comparison must say: emulated boards, synthetic images."""
+        words = (("emulated boards", self.rehearsal), ("synthetic images", self.synthetic))
+        return [word for word, true in words if true]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the tables say, ready for strict JSON: what is not known is None."""
+        known: dict[str, Any] = _known(
+            {
+                "arms": records(self.arms),
+                "target_accuracy": self.target_accuracy,
+                "target_arm": self.target_arm,
+                "drop_extremes": self.drop_extremes,
+                "rehearsal": self.rehearsal,
+                "synthetic": self.synthetic,
+                "paper": PAPER.to_dict(),
+                "verdict": self.verdict,
+                "excluded": records(self.excluded.drop(columns="folder")),
+                "problems": self.problems,
+            }
+        )
+        return known
+
+
+def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes: bool = False) -> Comparison:
+    """Group the succeeded runs into arms, average repeats, and set the arms against one board.
+
+    `target_accuracy`: validation accuracy (0 to 1) that time to accuracy is measured to; None takes 95 % of the lowest
+    final accuracy of the arms, which all of them reach. `drop_extremes`: see `analysis.comparison.arms.summarise`.
+
+    Raises NotComparable where the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError
+    where there is no run to use.
+    """
+    if loaded.runs.empty:
+        remedy = "no run found: give the folders of runs that trained, such as runs/*"
+        raise AnalysisError("\n".join([*loaded.problems, remedy]))
+    runs = with_arms(loaded.runs)
+    excluded = _excluded(runs, loaded.epochs)
+    used = runs[~runs["run_id"].isin(excluded["run_id"])]
+    if used.empty:
+        causes = [f"{row.run_id} {row.status}: {row.cause}" for row in excluded.itertuples()]
+        raise AnalysisError("\n".join([*causes, "no run to use: mend the cause and run again"]))
+    boards = _with_power_modes(loaded.boards[loaded.boards["run_id"].isin(used["run_id"])], used)
+    differences = list(_differences(used, boards))
+    if differences:
+        raise NotComparable(differences)
+    steady = loaded.epochs.loc[~loaded.epochs["begins"], "run_id"].unique()
+    windows = loaded.windows_of(used.loc[~used["run_id"].isin(steady), "run_id"])
+    # labels name what sets the arms apart, so only runs that are used count
+    used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
+    target, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
+    used["collective"] = used["run_id"].map(_collectives(boards))
+    used["time_to_accuracy_s"] = used["run_id"].map(time_to_accuracy_s(loaded.epochs, target))
+    return Comparison(
+        arms=summarise(used, drop_extremes=drop_extremes),
+        runs=used,
+        excluded=excluded,
+        boards=boards,
+        epochs=loaded.epochs.merge(used[["run_id", "workers", "label"]], on="run_id"),
+        target_accuracy=target,
+        target_arm=target_arm,
+        drop_extremes=drop_extremes,
+        rehearsal=_any(used["rehearsal"]),
+        synthetic=_any(used["synthetic"]),
+        problems=[
+            *loaded.problems,
+            *_warnings(used, boards),
+            *throttled(used),
+            *stragglers.warnings(used, loaded.epochs),
+        ],
+    )
+
+
+def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
+    """The accuracy that all arms reach, and the arm that it is taken from."""
+    finals = runs.groupby(["workers", "label"])["val_accuracy_final"].mean().replace([math.inf, -math.inf], math.nan)
+    if finals.isna().all():
+        return math.nan, None
+    workers, label = finals.index[int(finals.argmin())]
+    return _TARGET_SHARE * float(finals.min()), arm_name(workers, label)
+
+
+def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Runs that did not succeed, and those of which no epoch of the chief can be read."""
+    failed = runs["status"] != "succeeded"
+    unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"].unique())
+    table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
+    table.loc[unread, "cause"] = "no epoch of the chief could be read"
+    return table[failed | unread].reset_index(drop=True)
+
+
+def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    modes = power_modes(runs)
+    table = boards.copy()
+    table["facts.power_mode"] = [modes.get(key) for key in zip(table["run_id"], table["board"], strict=True)]
+    return table
+
+
+def _collectives(boards: pd.DataFrame) -> dict[str, str | None]:
+    """By run, which collective ran where it is not the one that was asked for, as the first board has it that can
+    tell; else null."""
+    told = boards.dropna(subset=["collective_asked", "facts.collective_used"]).drop_duplicates("run_id")
+    columns = (told[name] for name in ("run_id", "collective_asked", "facts.collective_used"))
+    return {run_id: other_than_asked(asked, ran) for run_id, asked, ran in zip(*columns, strict=True)}
+
+
+def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Difference]:
+    by_run = runs.set_index("run_id")
+    for name in by_run.columns:
+        configured = name.startswith("config.") and not name.startswith(MAY_DIFFER)
+        content = name.startswith("assets.") and name.endswith(".sha256")
+        if configured or content or name == "rehearsal":
+            yield from _difference(name.removeprefix("config."), by_run[name])
+    for fact in _FACTS:
+        yield from _difference(fact, _fact(boards, fact), unknown_passes=True)
+    # one board alone sends nothing over its link
+    several = boards["run_id"].isin(runs.loc[runs["workers"] > 1, "run_id"])
+    yield from _difference(_LINK, _fact(boards[several], _LINK), unknown_passes=True)
+
+
+def _difference(field: str, values: pd.Series[Any], *, unknown_passes: bool = False) -> Iterator[Difference]:
+    """The difference in `values` (by run id), if there is one."""
+    by_value: dict[str, list[str]] = {}
+    for run_id, value in values.items():
+        by_value.setdefault(shown(value), []).append(str(run_id))
+    if unknown_passes:
+        by_value.pop("null", None)
+    if len(by_value) > 1:
+        yield Difference(field, by_value)
+
+
+def _fact(boards: pd.DataFrame, fact: str) -> pd.Series[Any]:
+    """A fact by run id; where the boards of a run differ in it, all its values."""
+    known = boards[["run_id"]].assign(value=boards[f"facts.{fact}"].map(shown, na_action=None))
+    return known.groupby("run_id")["value"].agg(lambda values: " and ".join(sorted(set(values) - {"null"})) or "null")
+
+
+def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
+    """What may spoil the comparison, but need not."""
+    for difference in _difference("trainer_sha256", runs.set_index("run_id")["trainer_sha256"]):
+        yield f"the runs were made with different versions of trainer/, {difference}"
+    for difference in _difference("packages_sha256", _fact(boards, "packages_sha256"), unknown_passes=True):
+        yield f"the boards' environments had different packages, {difference}"
+    for fact in _FACTS:
+        values = _fact(boards, fact)
+        unknown = [str(run_id) for run_id in values.index[values == "null"]]
+        if 0 < len(unknown) < len(values):
+            yield f"{fact} of {_some(unknown)} is not known; taken to be that of the other runs"
+
+
+def _some(run_ids: list[str]) -> str:
+    if len(run_ids) <= _NAMED + 1:
+        return ", ".join(run_ids)
+    return f"{', '.join(run_ids[:_NAMED])} and {len(run_ids) - _NAMED} more"
+
+
+def _any(flags: pd.Series[Any]) -> bool | None:
+    known = flags.dropna()
+    return None if known.empty else bool(known.any())
+
+
+def _known(value: Any) -> Any:
+    """`value` with None for every number that is none, down to the leaves."""
+    if isinstance(value, dict):
+        return {name: _known(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value

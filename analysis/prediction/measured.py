@@ -1,0 +1,322 @@
+"""What boards and their network were measured to take: all that a prediction stands on.
+
+One run seldom has everything. `Measured.from_records` takes what a run has, by kind of record (`_READERS`: a new kind
+is a function and a line there), and `combine` puts runs together. What was measured nowhere stays null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.prediction.allreduce import Point
+from analysis.prediction.mobilenet import Shape, backbone, elements, head
+from analysis.prediction.trials import turns
+from analysis.runs.errors import AnalysisError
+from analysis.runs.manifest import read_manifest, read_result
+from trainer.contract.config import Run, Sync, load_run, sync_of
+from trainer.contract.events import (
+    APART,
+    ONE_BOARD,
+    Average,
+    Collective,
+    Epoch,
+    Probe,
+    Resume,
+    Start,
+    Trial,
+    Validation,
+    Window,
+    read_records,
+)
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Steps of several boards with one way of synchronising; means over steps and boards, seconds a step."""
+
+    sync: Sync
+    workers: int
+    link_bit_per_s: float | None
+    step_s: float
+    apart_s: float | None = None  # of a step in the same minute, by boards that exchange nothing
+    communication_s: float | None = None  # stood still for bytes
+    waiting_s: float | None = None  # stood still for the slowest board; null: within communication_s
+    average_s: float | None = None  # local_sgd: that one average travels
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on boards that all do the same work."""
+
+    run_ids: tuple[str, ...]
+    emulated: bool | None
+    gradient_bytes: int  # float32
+    total_parameters: int  # those of the moving statistics too
+    shapes: tuple[Shape, ...] | None  # of the trainable tensors; null where they are not known
+    board_batch: int  # images a step
+    train_images: int
+    epochs: int
+    sharding: str  # config.data.sharding
+    step_s: tuple[float, ...] = ()  # of each board that was timed while the others did nothing
+    together_step_s: tuple[float, ...] = ()  # of each board's computing, while all of them compute
+    spread_s: float | None = None  # standard deviation of one step of a board
+    validation_s: float | None = None  # of all validation images, on one board
+    startup_s: float | None = None  # of the trainer, until it was ready for its first step
+    power_w: float | None = None  # of a board while it trains, mean
+    points: tuple[Point, ...] = ()  # all-reduces by themselves
+    timed: tuple[Timed, ...] = ()
+
+    @property
+    def workers(self) -> list[int]:
+        """The numbers of boards that were timed together."""
+        return sorted({it.workers for it in self.timed}) or [1]
+
+    @property
+    def link_bit_per_s(self) -> float:
+        """The slowest link that steps were timed on. Raises AnalysisError where none is known."""
+        links = [it.link_bit_per_s for it in self.timed if it.link_bit_per_s is not None]
+        if not links and self.timed:
+            raise AnalysisError(f"{', '.join(self.run_ids)}: the boards' link is not known: give it with --link")
+        return min(links, default=1e9)
+
+    @classmethod
+    def from_records(
+        cls,
+        run: Run,
+        records_by_board: Records,
+        facts_by_board: Mapping[str, Mapping[str, Any]] | None = None,
+        power_w: float | None = None,
+    ) -> Measured:
+        """What one run measured.
+
+        `facts_by_board`: of each board's result, for the link's rate and whether it was emulated. Raises AnalysisError
+        where no board began to train.
+        """
+        starts = [record for record in _of_kind(records_by_board, Start.KIND) if record["gradient_bytes"]]
+        if not starts:
+            raise AnalysisError(f"{run.run_id}: no board began to train: give a run that succeeded")
+        facts = [facts_by_board.get(board, {}) for board in run.boards] if facts_by_board else []
+        links = [fact["link_rate_bit_per_s"] for fact in facts if fact.get("link_rate_bit_per_s")]
+        emulated = [fact["emulated"] for fact in facts if fact.get("emulated") is not None]
+        found: dict[str, Any] = {}
+        for read in _READERS:
+            found |= read(run, records_by_board, min(links, default=None))
+        return cls(
+            run_ids=(run.run_id,),
+            emulated=any(emulated) if emulated else None,
+            gradient_bytes=starts[0]["gradient_bytes"],
+            total_parameters=starts[0]["total_parameters"],
+            shapes=_shapes(starts[0]["gradient_bytes"], starts[0]["classes"], run.config.model.dense_units),
+            board_batch=starts[0]["board_batch"],
+            train_images=starts[0]["train_images"],
+            epochs=run.config.epochs,
+            sharding=run.config.data.sharding,
+            startup_s=max(start["startup_s"] for start in starts),
+            power_w=power_w,
+            **found,
+        )
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Measured:
+        """What a collected run measured. Raises ConfigError or AnalysisError where it is none."""
+        run = load_run(folder / "run.json")
+        records: dict[str, Sequence[Mapping[str, Any]]] = {}
+        facts: dict[str, Mapping[str, Any]] = {}
+        for board in run.boards:
+            home = folder / "boards" / board
+            if (home / "events.jsonl").is_file():
+                records[board] = read_records(home / "events.jsonl")[0]
+            result = read_result(home / "result.json")[0]
+            facts[board] = result["facts"] if result else {}
+        manifest = read_manifest(folder)[0] or {"boards": []}
+        powers = [board.get("cost", {}).get("mean_power_mw") for board in manifest["boards"]]
+        known = [power for power in powers if power is not None]
+        return cls.from_records(run, records, facts, statistics.fmean(known) / 1000 if known else None)
+
+
+def combine(parts: Sequence[Measured]) -> Measured:
+    """One from several: of what only one may say, the first that knows it. Runs on fewer boards should come first.
+
+    Raises AnalysisError where they did not do the same work.
+    """
+    problems = [
+        f"{name}: {', '.join(f'{getattr(part, name)} in {part.run_ids[0]}' for part in parts)}"
+        for name in ("gradient_bytes", "board_batch", "train_images", "emulated")
+        if len({getattr(part, name) for part in parts}) > 1
+    ]
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise AnalysisError(f"a prediction cannot stand on runs that differ in{listed}\nGive runs that agree in these.")
+    first, joined = parts[0], {"run_ids", "points", "timed"}
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(Measured):
+        each = [getattr(part, item.name) for part in parts]
+        if item.name in joined:
+            values[item.name] = tuple(element for value in each for element in value)
+        else:
+            values[item.name] = next((value for value in each if value not in (None, ())), getattr(first, item.name))
+    return Measured(**values)
+
+
+def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """A run that trained: its steady windows and epochs (see analysis.comparison.metrics)."""
+    windows = [_steady_windows(of_board) for of_board in records.values()]
+    boards = [_sums(own) for own in windows if own]
+    if not boards:
+        return {}
+    epochs = [epoch for of_board in records.values() for epoch in _steady_epochs(of_board)]
+    found: dict[str, Any] = {}
+    if epochs:  # validation is always shared out
+        found["validation_s"] = run.workers * statistics.fmean(epoch["validation_s"] for epoch in epochs)
+    if run.workers == 1:
+        return {**found, "step_s": (boards[0]["elapsed_s"],), "spread_s": _spread(windows[0])}
+    travel = [record["travel_s"] for record in _of_kind(records, Average.KIND)]
+    waiting = [board["waiting_s"] for board in boards]
+    timed = Timed(
+        sync=run.config.sync,
+        workers=run.workers,
+        link_bit_per_s=link,
+        step_s=statistics.fmean(board["elapsed_s"] for board in boards),
+        communication_s=statistics.fmean(board["communication_s"] for board in boards),
+        waiting_s=None if any(map(math.isnan, waiting)) else statistics.fmean(waiting),
+        average_s=statistics.median(travel) if travel else None,
+    )
+    return {**found, "together_step_s": tuple(board["compute_s"] for board in boards), "timed": (timed,)}
+
+
+def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """A probe: a step alone, Keras' steps of all boards, and all-reduces by themselves."""
+    probes = _of_kind(records, Probe.KIND)
+    if not probes:
+        return {}
+    found: dict[str, Any] = {"step_s": tuple(statistics.median(probe["step_s"]) for probe in probes)}
+    together = [second for probe in probes for second in probe["distributed_step_s"]]
+    travel = [second for probe in probes for second in probe["all_reduce_s"]]
+    if together:
+        found["timed"] = (Timed(Sync(), run.workers, link, statistics.median(together)),)
+    if travel and link:
+        point = Point(probes[0]["payload_bytes"], statistics.median(travel), run.workers, link)
+        found["points"] = (point,)
+    return found
+
+
+def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """A trial: every way in turn."""
+    trials = _of_kind(records, Trial.KIND)
+    return of_turns(turns(trials, run.workers), link) if trials else {}
+
+
+def _collectives(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """All-reduces by themselves, of several sizes: each as long as on the board where it took longest."""
+    seconds: dict[int, list[float]] = {}
+    for record in _of_kind(records, Collective.KIND):
+        seconds.setdefault(record["payload_bytes"], []).append(statistics.median(record["seconds"]))
+    if not seconds or not link:
+        return {}
+    return {"points": tuple(Point(size, max(found), run.workers, link) for size, found in seconds.items())}
+
+
+def _validation(run: Run, records: Records, link: float | None) -> dict[str, Any]:
+    """Validation of some batches: of all of them, on one board."""
+    found = [it["seconds"] / it["batches"] * it["batches_per_epoch"] for it in _of_kind(records, Validation.KIND)]
+    return {"validation_s": run.workers * statistics.fmean(found)} if found else {}
+
+
+# what a later one finds takes the place of what an earlier one has
+_READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
+    _training,
+    _probe,
+    _trial,
+    _collectives,
+    _validation,
+)
+
+
+def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
+    """The fields of `Measured` that turns have (see `analysis.prediction.trials.turns`): medians over the cycles.
+
+    What a way takes longer than no exchange is the median of the differences within a cycle, so that a machine that
+    slows down does not count.
+    """
+    middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
+    alone = middle.pop(ONE_BOARD)["step_s"]
+    if APART not in middle:  # one board has nobody beside it
+        return {"step_s": (alone,)}
+    apart = middle.pop(APART)["step_s"]
+    by_cycle = rows.pivot(index="cycle", columns="sync", values="step_s")
+    timed, points = [], []
+    for name, row in middle.items():
+        sync, workers = sync_of(name), int(row["boards"])
+        stood_s = row["communication_s"]
+        timed.append(
+            Timed(
+                sync=sync,
+                workers=workers,
+                link_bit_per_s=link,
+                step_s=apart + float((by_cycle[name] - by_cycle[APART]).median()),
+                apart_s=apart,
+                communication_s=stood_s,
+                waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
+                average_s=(row["overlapped_s"] + stood_s) * sync.period if sync.way == "local_sgd" else None,
+            )
+        )
+        messages = {"allreduce": 1, "powersgd": 2}.get(sync.way)
+        if messages and link and not sync.bucket_bytes:  # what one stands still for buckets is not what they take
+            points.append(Point(row["payload_bytes_per_step"] / messages, stood_s / messages, workers, link))
+    return {"step_s": (alone,), "together_step_s": (apart,), "timed": tuple(timed), "points": tuple(points)}
+
+
+def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:
+    return [record for of_board in records.values() for record in of_board if record["event"] == kind]
+
+
+def _begins(of_board: Iterable[Mapping[str, Any]]) -> set[int]:
+    """The first epoch of each attempt: it traces and warms up."""
+    return {1} | {record["epoch"] + 1 for record in of_board if record["event"] == Resume.KIND}
+
+
+def _steady_epochs(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [it for it in of_board if it["event"] == Epoch.KIND and it["epoch"] not in _begins(of_board)]
+
+
+def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of all epochs but the first ones; where there is no such epoch, all but the first window of each."""
+    windows = [record for record in of_board if record["event"] == Window.KIND]
+    later = [window for window in windows if window["epoch"] not in _begins(of_board)]
+    return later or [window for window in windows if window["first_step"] != 0]
+
+
+def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds a step; waiting is not a number where it was not measured by itself."""
+    steps = sum(window["steps"] for window in windows)
+    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s")
+    return {
+        name: sum(math.nan if window[name] is None else window[name] for window in windows) / steps for name in names
+    }
+
+
+def _spread(windows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of one step, from the means of windows, as if steps varied independently: null for less than three windows."""
+    means = [float(window["elapsed_s"] / window["steps"]) for window in windows]
+    if len(means) < 3:
+        return None
+    return statistics.stdev(means) * math.sqrt(statistics.fmean(float(window["steps"]) for window in windows))
+
+
+def _shapes(gradient_bytes: int, classes: int, dense_units: int) -> tuple[Shape, ...] | None:
+    """Of all layers or of the head alone, whichever has that many parameters."""
+    top = head(classes, dense_units)
+    for shapes in ([*backbone(), *top], top):
+        if 4 * elements(shapes) == gradient_bytes:
+            return tuple(shapes)
+    return None

@@ -1,0 +1,219 @@
+"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising.
+
+Not named predict.py: see `analysis.runs.loading`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.prediction.allreduce import Network
+from analysis.prediction.costmodel import (
+    Constants,
+    alone_s,
+    break_even_link,
+    break_even_period,
+    chosen,
+    constants,
+    step,
+)
+from analysis.prediction.measured import Measured, combine
+from analysis.runs.columns import Column, aligned, records
+from analysis.runs.errors import AnalysisError
+from trainer.contract.config import ConfigError, Sync, load_run, sync_of
+from trainer.contract.layout import run_folders
+
+# by the names that a trial gives them
+WAYS: Mapping[str, Sync] = {
+    **{name: sync_of(name) for name in ("keras", "allreduce, float32", "allreduce, float16")},
+    "allreduce, buckets": sync_of("allreduce, float16, bucket_bytes 2000000"),  # a shorter name, for the table
+    **{name: sync_of(name) for name in ("powersgd, rank 4", "local_sgd, period 16")},
+}
+COLUMNS = (
+    Column("step_s", ("step", "[ms]"), 1e3, 0),
+    Column("epoch_s", ("epoch", "[s]"), 1, 1),
+    Column("total_s", ("total", "[h]"), 1 / 3600, 2),
+    Column("images_per_s", ("speed", "[images/s]"), 1, 0),
+    Column("speedup", ("faster", "[x one]"), 1, 2),
+    Column("efficiency", ("efficient", "[%]"), 100, 0),
+    Column("exposed_share", ("exposed", "[%]"), 100, 0),
+    Column("energy_j", ("energy", "[kJ]"), 1e-3, 1),
+    Column("break_even_link_bit_per_s", ("even at", "[Mbit/s]"), 1e-6, 1),
+)
+_WANTED = Sync().efficiency  # share of a step's time that computes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to predict."""
+
+    workers: Sequence[int]
+    network: Network
+    ways: Mapping[str, Sync] = field(default_factory=lambda: WAYS)
+
+    def __post_init__(self) -> None:
+        network = self.network
+        problems = [f"{count} boards: give 1 or more" for count in self.workers if count < 1]
+        rates = {"link": network.link_bit_per_s, "uplink": network.uplink_bit_per_s}
+        for name, rate in rates.items():
+            if rate is not None and not (rate > 0 and math.isfinite(rate)):
+                problems.append(f"the {name} has {rate / 1e6:g} Mbit/s: give more than 0")
+        if network.switch_ports is not None and network.switch_ports < 1:
+            problems.append(f"a switch has {network.switch_ports} ports for boards: give 1 or more")
+        if network.uplink_bit_per_s is not None and network.switch_ports is None:
+            problems.append("an uplink is given, but all boards are on one switch: give the boards on a switch too")
+        problems += [
+            f"the way {name} has to be measured before it is known: leave it out"
+            for name, sync in self.ways.items()
+            if sync.way == "auto"
+        ]
+        if problems:
+            raise AnalysisError("; ".join(problems))
+
+
+def measured_in(folders: Iterable[Path]) -> Measured:
+    """What the collected runs among `folders` measured together; those on fewer boards count first.
+
+    Raises AnalysisError where there is no run, or none of them timed steps.
+    """
+    parts, problems = [], []
+    for folder in run_folders(folders):
+        try:
+            parts.append(Measured.from_folder(folder))
+        except (AnalysisError, ConfigError) as error:
+            problems.append(str(error))
+    if problems or not parts:
+        remedy = "no run found: give the folders of collected runs, such as one on one board"
+        raise AnalysisError("\n".join(problems or [remedy]))
+    parts.sort(key=lambda part: max((it.workers for it in part.timed), default=1))
+    measured = combine(parts)
+    if not measured.step_s and not measured.together_step_s:
+        raise AnalysisError(
+            f"{', '.join(measured.run_ids)}: no step was timed: give a run on one board with two epochs or more"
+        )
+    return measured
+
+
+def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
+    """A row for one board, then one for each number of boards and way.
+
+    workers, sync (none: one board); step_s, of which compute_s, communication_s that nothing hides, waiting_s for the
+    slowest board; exposed_share: of a step, the last two; epoch_s with validation, total_s of all epochs (sharded or
+    whole, as measured); images_per_s of all boards; speedup over one board; efficiency: speedup over boards; energy_j
+    of all boards, at the mean power measured in training; break_even_link_bit_per_s: the slowest link at which they are
+    as fast as one board; break_even_period: of local_sgd, the shortest that reaches the default of sync.efficiency. NaN
+    is what is not known.
+    """
+    found = constants(measured)
+    several = [(count, name) for count in plan.workers if count > 1 for name in plan.ways]
+    return pd.DataFrame([_row(measured, found, plan, count, name) for count, name in [(1, "none"), *several]])
+
+
+def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFrame:
+    """Efficiency by number of boards (rows) of each arm's way of synchronising (columns: its label), at the runs' link.
+
+    `runs` have their arms (`comparison.arms.with_arms`); the first run of each arm is what the prediction stands on. No
+    column where it cannot: without a run on one board, without a known link, with boards that had different work.
+    """
+    first = runs.drop_duplicates(["workers", "label"])
+    ways = first[(first["workers"] > 1) & (first["sync"] != "auto")].drop_duplicates("label")
+    table = pd.DataFrame(index=list(workers))
+    try:
+        measured = measured_in(map(Path, first["folder"]))
+        syncs = [load_run(Path(folder) / "run.json").config.sync for folder in ways["folder"]]
+        plan = Plan(workers, Network(measured.link_bit_per_s), dict(zip(ways["label"], syncs, strict=True)))
+    except (AnalysisError, ConfigError, OSError):
+        return table
+    if not measured.step_s:
+        return table
+    found = predict(measured, plan)
+    one = found["workers"] == 1
+    for label in plan.ways:
+        own = found[one | (found["sync"] == label)].set_index("workers")["efficiency"]
+        if own.notna().all():
+            table[label] = own.reindex(table.index)
+    return table
+
+
+def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
+    """For each number of boards what `auto` would choose, and why."""
+    found = constants(measured)
+    return {count: chosen(measured, found, count, plan.network, _WANTED).reason for count in plan.workers if count > 1}
+
+
+def notes(measured: Measured) -> list[str]:
+    """What a reader of a prediction must know, a sentence each."""
+    found = constants(measured)
+    return [
+        f"A prediction, not a measurement; it stands on {', '.join(measured.run_ids)}"
+        + (", made on emulated boards: it is about such boards, not about real ones." if measured.emulated else "."),
+        f"An epoch has {measured.train_images} images"
+        + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
+        *([] if measured.step_s else ["No board was timed alone: one board is taken to compute as fast as several."]),
+        *(["Not measured, and taken to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
+        "Exposed: share of a step that stands still for bytes or for the slowest board. Even at: the slowest link at "
+        "which the boards are as fast as one. How well the model learns is not predicted.",
+    ]
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The prediction, aligned, at most 100 columns wide; columns of which nothing is known are left out."""
+    columns = [column for column in COLUMNS if table[column.field].notna().any()]
+    lines = [["boards", "", *(column.heading[0] for column in columns)], ["", "", *(it.heading[1] for it in columns)]]
+    lines += [[str(row["workers"]), row["sync"], *(column.cell(row) for column in columns)] for row in records(table)]
+    width = max(len(line[1]) for line in lines)
+    return aligned([[f"{line[0]:>6}  {line[1]:{width}}", *line[2:]] for line in lines])
+
+
+def to_dict(measured: Measured, plan: Plan) -> dict[str, Any]:
+    """For --json; NaN is None."""
+    table = predict(measured, plan)
+    rows = table.astype(object).where(table.notna(), None)
+    return {
+        "prediction": True,
+        "emulated": measured.emulated,
+        "measured_in": list(measured.run_ids),
+        "network": asdict(plan.network),
+        "constants": asdict(constants(measured)),
+        "rows": records(rows),
+        "recommendations": {str(count): reason for count, reason in recommendations(measured, plan).items()},
+        "notes": notes(measured),
+    }
+
+
+def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: str) -> dict[str, Any]:
+    sync = plan.ways.get(name)
+    made = step(measured, found, sync, workers, plan.network)
+    images_per_s = workers * measured.board_batch / made.total_s
+    speedup = workers * alone_s(measured) / made.total_s
+    validation_s = math.nan if measured.validation_s is None else measured.validation_s / workers
+    share = measured.train_images if measured.sharding == "whole" else math.ceil(measured.train_images / workers)
+    epoch_s = math.ceil(share / measured.board_batch) * made.total_s + validation_s
+    total_s = measured.epochs * epoch_s
+    even = None if sync is None else break_even_link(measured, found, sync, workers, plan.network)
+    period = None
+    if sync is not None and sync.way == "local_sgd":
+        period = break_even_period(measured, found, sync, workers, plan.network, _WANTED)
+    return {
+        "workers": workers,
+        "sync": name,
+        "step_s": made.total_s,
+        "compute_s": made.compute_s,
+        "communication_s": made.communication_s,
+        "waiting_s": made.waiting_s,
+        "exposed_share": (made.communication_s + made.waiting_s) / made.total_s,
+        "epoch_s": epoch_s,
+        "total_s": total_s,
+        "images_per_s": images_per_s,
+        "speedup": speedup,
+        "efficiency": speedup / workers,
+        "energy_j": math.nan if measured.power_w is None else workers * measured.power_w * total_s,
+        "break_even_link_bit_per_s": math.nan if even is None else even,
+        "break_even_period": math.nan if period is None else period,
+    }

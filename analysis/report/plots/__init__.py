@@ -1,0 +1,110 @@
+"""The figures of a comparison. Which there are, what each one needs, and what a reader must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import matplotlib
+
+from analysis.comparison.compare import Comparison
+from analysis.report.plots.bars import (
+    computing_by_board,
+    energy_per_image,
+    time_of_a_step,
+    time_per_epoch,
+    time_to_accuracy,
+    time_unit,
+)
+from analysis.report.plots.curves import accuracy_by_epoch, efficiency_by_boards, loss_by_epoch
+from analysis.report.plots.style import STYLE
+from analysis.report.plots.telemetry import has_power, has_temperature, power_over_time, temperature_over_time
+
+_RUNS = "Thin lines: runs. Bands: 95 % interval of an arm's mean, where it has several runs."
+_BRACKETS = "Dots: runs, where an arm has several. In brackets: 95 % intervals."
+
+_SAMPLES = "The first run of each arm, on the controller's clock where a board's own was measured against it."
+
+
+class Figure(NamedTuple):
+    """A drawing as an SVG text, which a notebook shows, and its caption."""
+
+    caption: str
+    svg: str
+
+    def _repr_html_(self) -> str:
+        return f"<figure>{self.svg}<figcaption>{self.caption}</figcaption></figure>"
+
+
+class _Plot(NamedTuple):
+    draw: Callable[[Comparison], str]  # its name is the figure's
+    has_data: Callable[[Comparison], bool]
+    caption: Callable[[Comparison], str]
+
+
+_PLOTS = (
+    _Plot(
+        accuracy_by_epoch,
+        lambda it: bool(it.epochs["val_accuracy"].notna().any()),
+        lambda it: f"The paper's figure 1. {_RUNS} Hollow: the paper after its first epoch, on CIFAR-100.",
+    ),
+    _Plot(
+        loss_by_epoch,
+        lambda it: bool(it.epochs["loss"].notna().any()),
+        lambda it: f"The paper's figure 2. {_RUNS}",
+    ),
+    _Plot(time_per_epoch, lambda it: True, lambda it: f"Mean time per {time_unit(it)} of an arm. {_BRACKETS}"),
+    _Plot(
+        time_to_accuracy,
+        lambda it: _knows(it, "time_to_accuracy_s", several=False),
+        lambda it: f"Training and validation of whole epochs, the first one included. {_BRACKETS}",
+    ),
+    _Plot(
+        efficiency_by_boards,
+        lambda it: _knows(it, "efficiency"),
+        lambda it: (
+            "Dots: measured, with 95 % intervals. Dashed, where these runs have what it takes: what the cost model "
+            "(analysis/prediction/costmodel.py) predicts from the first run of each arm, at their link."
+        ),
+    ),
+    _Plot(
+        time_of_a_step,
+        lambda it: _knows(it, "compute_share"),
+        lambda it: (
+            "Computing: reading images and the framework included. Communication: standing still for bytes. Waiting: "
+            "standing still for the slowest board."
+        ),
+    ),
+    _Plot(
+        computing_by_board,
+        lambda it: bool((it.epochs["workers"] > 1).any() and not it.epochs["begins"].all()),
+        lambda it: "Bars: means. Dots: runs. Lines: from the fastest to the slowest steady epoch.",
+    ),
+    _Plot(
+        energy_per_image,
+        lambda it: _knows(it, "energy_j_per_image", several=False),
+        lambda it: (
+            f"From the first step to the end of the last epoch, modules only: no supplies, no switch. {_BRACKETS}"
+        ),
+    ),
+    _Plot(power_over_time, has_power, lambda it: f"{_SAMPLES} Each point is the mean of its span of time."),
+    _Plot(
+        temperature_over_time, has_temperature, lambda it: f"{_SAMPLES} Each point is the highest of its span of time."
+    ),
+)
+
+
+def figures(comparison: Comparison, *, drawn: bool = True) -> dict[str, Figure]:
+    """The figures that have data, by name. Without drawings where only words count: they take most of a second each."""
+    with matplotlib.rc_context(STYLE):
+        return {
+            plot.draw.__name__: Figure(plot.caption(comparison), plot.draw(comparison) if drawn else "")
+            for plot in _PLOTS
+            if plot.has_data(comparison)
+        }
+
+
+def _knows(comparison: Comparison, measure: str, *, several: bool = True) -> bool:
+    """Whether an arm has the measure; `several`: one of several boards."""
+    arms = comparison.arms[comparison.arms["workers"] > 1] if several else comparison.arms
+    return bool(arms[measure].notna().any())

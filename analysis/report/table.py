@@ -1,0 +1,138 @@
+"""The table of arms beside the paper's numbers: its columns and their units, as cells and as
+text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from analysis.comparison.arms import arm_name
+from analysis.comparison.paper import PAPER
+from analysis.runs.columns import Column, records
+
+if TYPE_CHECKING:  # only then: comparison needs circumstances, these the prediction, and that needs this module
+    from analysis.comparison.compare import Comparison
+
+_WIDTH = 100  # characters of the table
+_LABELS = (16, 24)  # characters of the first column; longer labels continue on the next line
+
+
+COLUMNS = (
+    Column("step_s", ("step", "[ms]"), 1e3, 0),
+    Column("epoch_s", ("epoch", "[s]"), 1, 1),
+    Column("epoch_ratio", ("epoch", "[x one]")),
+    Column("images_per_s", ("speed", "[images/s]"), 1, 1),
+    Column("speedup", ("faster", "[x one]")),
+    Column("agreeing_share", ("sync", "[%]"), 100, 0),
+    Column("val_accuracy_first", ("first", "acc."), 1, 3),
+    Column("val_accuracy_final", ("final", "acc."), 1, 3),
+    Column("sent_bytes_per_step", ("sent", "[MB]"), 1e-6, 2),
+)
+# shown where an arm has it
+_WHERE_KNOWN = (
+    Column("time_to_accuracy_s", ("to acc.", "[s]"), 1, 0),
+    Column("energy_j_per_image", ("energy", "[J/im.]"), 1, 2),
+)
+
+
+def columns(comparison: Comparison) -> list[Column]:
+    """Those that say something of these runs."""
+    return [*COLUMNS, *(column for column in _WHERE_KNOWN if comparison.arms[column.field].notna().any())]
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The arms, the runs that are not in them, then the paper's arms: each with name, runs, cause, of_paper and
+    COLUMNS' fields.
+
+    runs: how many; of a run that is not averaged its status. cause: of that, with the run's id; else null.
+    """
+    common = {"cause": None, "of_paper": False}
+    measured = [{**common, **arm, "name": arm_name(arm["workers"], arm["label"])} for arm in records(comparison.arms)]
+    left_out = [
+        {
+            "name": arm_name(run["workers"], run["sync"]),
+            "runs": run["status"] if run["status"] != "succeeded" else "unread",
+            "cause": f"{run['run_id']}, not averaged: {run['cause']}",
+            "of_paper": False,
+        }
+        for run in records(comparison.excluded)
+    ]
+    printed = [
+        {**common, **arm, "name": f"paper: {arm_name(arm['workers'], arm['sync'])}", "runs": "-", "of_paper": True}
+        for arm in PAPER.arms()
+    ]
+    return [*measured, *left_out, *printed]
+
+
+def as_text(comparison: Comparison) -> str:
+    """The table, aligned, at most 100 columns wide; a second line of an arm has its spread."""
+    shown = columns(comparison)
+    head = [["runs", *(column.heading[line] for column in shown)] for line in (0, 1)]
+    head[1][0] = ""
+    # the cells of an arm, and below them their spreads
+    arms = [
+        (
+            arm,
+            [str(arm["runs"]), *(column.cell(arm) for column in shown)],
+            ["", *(column.spread(arm) for column in shown)],
+        )
+        for arm in rows(comparison)
+    ]
+    known = [cells for arm, *lines in arms if not arm["cause"] for cells in lines]
+    widths = [max(map(len, cells)) for cells in zip(*head, *known, strict=True)]
+    least, most = _LABELS
+    label = max(least, min(most, _WIDTH - sum(widths) - len(widths)))
+    lines = [_line("", label, cells, widths) for cells in head]
+    for arm, cells, spreads in arms:
+        names = textwrap.wrap(arm["name"], label, subsequent_indent="  ", break_long_words=False)
+        if arm["cause"]:
+            start = f"{names[0]:{label}} {arm['runs']}: "
+            lines += textwrap.wrap(f"{start}{arm['cause']}", _WIDTH, subsequent_indent=" " * (label + 1))
+            continue
+        lines.append(_line(names[0], label, cells, widths))
+        if any(spreads):
+            lines.append(_line("".join(names[1:2]), label, spreads, widths))
+            del names[1:2]
+        lines += names[1:]
+    return "\n".join(lines)
+
+
+def _line(name: str, label: int, cells: list[str], widths: list[int]) -> str:
+    aligned = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"{name:{label}} {' '.join(aligned)}".rstrip()
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader of the table must know, a sentence each."""
+    spread = (
+        "Second lines: ± standard deviation over an arm's runs; of multiples the 95 % interval."
+        if comparison.arms["runs"].max() > 1
+        else "n=1: no interval."
+    )
+    origin = f", 95 % of the lowest final one ({comparison.target_arm})" if comparison.target_arm else ""
+    seen = comparison.arms[["detectable_speedup", "detectable_accuracy"]].astype(float).max()
+    return [
+        *([f"{', '.join(comparison.marks).capitalize()}."] if comparison.marks else []),
+        "[x one]: as a multiple of one board.",
+        "Sync: share of time in which boards stood still for each other or for bytes; sent: a step and board.",
+        "Accuracy is that of the validation images, after the first and the last epoch.",
+        *(
+            [f"To acc.: training, validation included, until an accuracy of {comparison.target_accuracy:.3f}{origin}."]
+            if comparison.arms["time_to_accuracy_s"].notna().any()
+            else []
+        ),
+        *(
+            ["Means are without the fastest and the slowest run of arms with five or more (MLPerf); intervals are not."]
+            if comparison.drop_extremes
+            else []
+        ),
+        spread,
+        *(
+            [
+                f"So many runs would show a difference of {100 * seen['detectable_speedup']:.1f} % in speed and "
+                f"{100 * seen['detectable_accuracy']:.1f} points in accuracy in four cases of five."
+            ]
+            if seen.notna().all()
+            else []
+        ),
+    ]

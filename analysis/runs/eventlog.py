@@ -1,0 +1,71 @@
+"""Many boards' records -> one table per kind; windows, nearly all lines of a long run, only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trainer.contract.events import Epoch, Window, fields_of, parse_records
+
+KEYS = ["run_id", "board", "rank"]
+_WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes a line; one that begins otherwise is parsed
+
+
+def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """What `trainer.contract.events.read_records` returns, without whole windows; one that was cut is still reported."""
+    with path.open("rb", buffering=1 << 16) as file:
+        lines = [
+            (number, line.decode("utf-8", errors="replace"))
+            for number, line in enumerate(file, 1)
+            if not (line.startswith(_WINDOW) and line.endswith(b"}\n"))
+        ]
+    return parse_records(path, lines)
+
+
+class Columns:
+    """Collects records of one kind column by column: a DataFrame per file would be slow."""
+
+    def __init__(self, kind: type[Epoch | Window]) -> None:
+        self.kind = kind.KIND
+        self._values: dict[str, list[Any]] = {name: [] for name in [*KEYS, "time_s", *fields_of(kind)]}
+
+    def extend(self, keys: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        for name, values in self._values.items():
+            if name in keys:
+                values.extend([keys[name]] * len(records))
+            else:
+                values.extend([record[name] for record in records])
+
+    def frame(self, order: list[str], problems: list[str]) -> pd.DataFrame:
+        """The records; of those with the same `order` on a board only the latest."""
+        frame = pd.DataFrame(self._values)
+        for name in frame.columns.drop(["run_id", "board"]):
+            frame[name] = self._numbers(frame[name], frame["run_id"], problems)
+        nowhere = frame[order].replace([np.inf, -np.inf], np.nan).isna().any(axis=1)
+        problems += [
+            f"{run_id}: {count} {self.kind} records do not say which {self.kind} they are"
+            for run_id, count in frame["run_id"][nowhere].value_counts(sort=False).items()
+        ]
+        frame = frame[~nowhere].astype(dict.fromkeys(order, "int64"))
+        again = frame.duplicated(["run_id", "rank", *order], keep="last")
+        counts = frame[again].groupby(["run_id", "board"]).size().reset_index(name="count")
+        problems += [
+            f"{run_id}: {board} recorded {count} {self.kind}s more than once; the latest is used"
+            for run_id, board, count in counts.itertuples(index=False)
+        ]
+        return frame[~again].reset_index(drop=True)
+
+    def _numbers(self, column: pd.Series[Any], run_ids: pd.Series[str], problems: list[str]) -> pd.Series[Any]:
+        if column.dtype.kind in "if":
+            return column
+        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+        wrong = numbers.isna() & column.notna()
+        problems += [
+            f"{run_id}: {count} {self.kind} records have a {column.name} that is not a number"
+            for run_id, count in run_ids[wrong].value_counts(sort=False).items()
+        ]
+        return numbers

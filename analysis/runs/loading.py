@@ -1,0 +1,265 @@
+"""Runs on disk -> tidy DataFrames. Reads runs/<run_id>/ and nothing else.
+
+Not named load.py: `analysis.load` is the function, and a module of that name would take its place once imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.runs.errors import AnalysisError
+from analysis.runs.eventlog import Columns, read_but_windows
+from analysis.runs.manifest import describe, read_manifest, read_result
+from trainer.contract import layout
+from trainer.contract.config import ConfigError, Run, load_run, to_dict
+from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of, read_records
+
+# what a board says of itself; a board that left no result has these as null
+_FACTS = [
+    "hostname",
+    "machine",
+    "cores",
+    "memory_bytes",
+    "python",
+    "tensorflow",
+    "packages_sha256",
+    "jetpack",
+    "module",
+    "interface",
+    "emulated",
+    "link_rate_bit_per_s",
+    "collective_used",
+]
+_STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]
+_COSTS = ["energy_j", "mean_power_mw", "temperature_max_c"]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Tidy tables of some runs. Field names and units are those of trainer.contract.events.
+
+    runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
+        workers, speeds (a list, of the boards in rank order), seed, status, cause, rehearsal, synthetic, started_s,
+        ended_s, git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size,
+        config.sync.way, ..., and assets.dataset.sha256, ...
+    boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
+        `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
+    epochs: a row per record, with run_id, board and rank; `begins` says that it was the first one of an attempt (a run
+        that was resumed has several).
+    problems: a sentence for each thing that was passed over or is odd. What is odd in windows follows when they are
+        read.
+    """
+
+    runs: pd.DataFrame
+    boards: pd.DataFrame
+    epochs: pd.DataFrame
+    problems: list[str]
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """The windows of all runs: a row per record, with run_id, board and rank. Of long runs that is much."""
+        return self.windows_of(self.runs["run_id"] if len(self.runs) else [])
+
+    def windows_of(self, run_ids: Iterable[str]) -> pd.DataFrame:
+        """The same of some of the runs, read now."""
+        columns, found = Columns(Window), []
+        folders = {} if self.runs.empty else self.runs.set_index("run_id")["folder"].to_dict()
+        for run_id in run_ids:
+            for board, rank in self.boards.loc[self.boards["run_id"] == run_id, ["board", "rank"]].itertuples(
+                index=False
+            ):
+                path = Path(folders[run_id]) / "boards" / board / "events.jsonl"
+                with suppress(OSError):  # `load` has said so
+                    records, problems = read_records(path)
+                    windows = [record for record in records if record["event"] == Window.KIND]
+                    columns.extend({"run_id": run_id, "board": board, "rank": rank}, windows)
+                    found += [f"{run_id}: {problem}" for problem in problems]
+        table = columns.frame(["epoch", "first_step"], found)
+        self.problems.extend(problem for problem in found if problem not in self.problems)
+        return table
+
+
+def load(paths: Iterable[Path | str]) -> Runs:
+    """Read the run folders among `paths`.
+
+    Files and folders that are no runs (no run.json), copies of runs, and probes, which train nothing, are skipped.
+    What cannot be read is reported in `problems`, and the rest is used. Raises AnalysisError for a
+    path that does not exist.
+    """
+    tables, given = _Tables(), list(map(Path, paths))
+    folders = run_folders(given)
+    tables.problems += _copies(given, folders)
+    for folder in folders:
+        try:
+            _add_run(tables, folder)
+        except (ConfigError, OSError) as error:
+            tables.problems.append(f"{folder.name}: skipped: {error}")
+    runs, boards = pd.DataFrame(tables.runs), pd.DataFrame(tables.boards)
+    epochs = tables.epochs.frame(["epoch"], tables.problems)
+    again = pd.MultiIndex.from_tuples(tables.resumed, names=["run_id", "rank", "epoch"])
+    epochs["begins"] = (epochs["epoch"] == 1) | epochs.set_index(again.names).index.isin(again)
+    if not runs.empty:
+        tables.problems += _oddities(runs, boards, epochs)
+    return Runs(runs, boards, epochs, tables.problems)
+
+
+@dataclass
+class _Tables:
+    """What has been read so far."""
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    boards: list[dict[str, Any]] = field(default_factory=list)
+    epochs: Columns = field(default_factory=lambda: Columns(Epoch))
+    # the first epochs of later attempts: run_id, rank, epoch
+    resumed: list[tuple[str, int, int]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def run_folders(paths: Iterable[Path | str]) -> list[Path]:
+    """The runs among `paths`, as `layout.run_folders` tells them; AnalysisError for a path that does not exist."""
+    folders = []
+    for path in map(Path, paths):
+        try:
+            junk = layout.is_junk(path.name)
+            if not path.exists() and not (junk and path.is_symlink()):  # Emacs' locks are links to nowhere
+                raise AnalysisError(f"{path} does not exist: give the folders of runs, such as runs/*")
+            if not junk and (path / layout.RUN).is_file():
+                folders.append(path)
+        except OSError as error:
+            raise AnalysisError(f"{path} cannot be read ({error}): check who may read it") from error
+    return sorted(layout.run_folders(folders), key=lambda folder: folder.name)
+
+
+def _copies(paths: Iterable[Path], runs: Iterable[Path]) -> Iterator[str]:
+    """A sentence for each run that only lies in folders which are no runs by their names."""
+    known = {layout.run_id(folder) for folder in runs}
+    for path in paths:
+        run_id = layout.run_id(path) if layout.is_junk(path.name) else None
+        if run_id and run_id not in known:
+            yield f"{path}: skipped, its name is that of a copy or a backup: to use it, give it the name {run_id}"
+
+
+def _add_run(tables: _Tables, folder: Path) -> None:
+    run = load_run(folder / "run.json")
+    if run.task != "train":
+        return
+    # before anything is kept, so that a run that cannot be read leaves nothing behind
+    absent = [board for board in run.boards if not (folder / "boards" / board).is_dir()]
+    if run.run_id in [row["run_id"] for row in tables.runs]:
+        tables.problems.append(f"{folder}: skipped: run {run.run_id} was given before")
+        return
+    results: dict[str, dict[str, Any] | None] = {}
+    starts: dict[str, dict[str, Any]] = {}
+    problems = [f"nothing was collected from {board}" for board in absent]
+    for rank, board in enumerate(run.boards):
+        home = folder / "boards" / board
+        results[board], problem = read_result(home / "result.json")
+        start, found = _add_events(tables, run, rank, home / "events.jsonl")
+        if problem:
+            found.append(f"result.json of {board} {problem}")
+        if start:
+            starts[board] = start
+        problems += found if board not in absent else []
+    manifest, problem = read_manifest(folder)
+    if manifest is None:
+        problems.append(f"manifest.json {problem}; what the boards left is used instead")
+        manifest = describe(run, results, starts)
+    costs = {board["name"]: board.get("cost") or {} for board in manifest["boards"]}
+    for rank, board in enumerate(run.boards):
+        row = _board_row(run, rank, results[board], starts.get(board), costs.get(board, {}))
+        tables.boards.append(row)
+    tables.runs.append(_run_row(run, folder, manifest))
+    tables.problems += [f"{run.run_id}: {sentence}" for sentence in problems]
+
+
+def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Put a board's records into the tables; returns its start record and what is wrong."""
+    board = run.boards[rank]
+    try:
+        records, problems = read_but_windows(path)
+    except OSError as error:
+        return None, [f"events.jsonl of {board} cannot be read ({error.strerror})"]
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for record in records:
+        kinds[record["event"]].append(record)
+    tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
+    tables.resumed += [(run.run_id, rank, record["epoch"] + 1) for record in kinds["resume"]]
+    if len(kinds["start"]) > 1:
+        problems.append(f"{board} started {len(kinds['start'])} times into the same events.jsonl")
+    return kinds["start"][-1] if kinds["start"] else None, problems
+
+
+def _oddities(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
+    """Runs that stopped half way, and losses that are no numbers."""
+    recorded = epochs.groupby(["run_id", "rank"])["epoch"].nunique()
+    wanted = runs.set_index("run_id")["config.epochs"]
+    for run_id, board, rank in boards[["run_id", "board", "rank"]].itertuples(index=False):
+        count = recorded.get((run_id, rank), 0)
+        if count < wanted[run_id]:
+            yield f"{run_id}: {board} recorded {count} of {wanted[run_id]} epochs"
+    lost = epochs[~np.isfinite(epochs["loss"])].drop_duplicates(["run_id", "rank"])
+    for run_id, board, epoch in lost[["run_id", "board", "epoch"]].itertuples(index=False):
+        yield f"{run_id}: the loss of {board} is not a finite number from epoch {epoch} on"
+
+
+def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "folder": str(folder),
+        "experiment": run.experiment,
+        "repeat": _repeat(run.study),
+        "workers": run.workers,
+        "speeds": run.speeds,
+        "seed": run.seed,
+        **{name: manifest[name] for name in ("status", "cause", "rehearsal", "synthetic", "started_s", "ended_s")},
+        "git_commit": run.git_commit,
+        "git_dirty": run.git_dirty,
+        "trainer_sha256": run.trainer_sha256,
+        **flatten("config", to_dict(run.config)),
+        **flatten("assets", run.assets),
+    }
+
+
+def _repeat(study: str | None) -> str | None:
+    """ "paper/3" of the label "paper/two boards/3": what runs of several arms share that were made in turns."""
+    name, _, rest = (study or "").partition("/")
+    return f"{name}/{rest.rpartition('/')[2]}" if rest else None
+
+
+def _board_row(
+    run: Run,
+    rank: int,
+    result: Mapping[str, Any] | None,
+    start: Mapping[str, Any] | None,
+    cost: Mapping[str, Any],
+) -> dict[str, Any]:
+    left = result or {}
+    facts = left["facts"] if isinstance(left.get("facts"), dict) else {}
+    return {
+        "run_id": run.run_id,
+        "board": run.boards[rank],
+        "rank": rank,
+        **{name: left.get(name) for name in ("status", "cause", "epochs_completed")},
+        **{f"facts.{name}": facts.get(name) for name in _FACTS},
+        **{f"cost.{name}": cost.get(name) for name in _COSTS},
+        **{name: (start or {}).get(name) for name in _STARTED},
+    }
+
+
+def flatten(prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names and values: {"config.data.source": "cifar100", ...}."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(f"{prefix}.{name}", value)
+        else:
+            flat[f"{prefix}.{name}"] = value
+    return flat

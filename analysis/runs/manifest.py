@@ -1,0 +1,293 @@
+"""manifest.json: how a run ended, on which boards, and the checksum of every file it left.
+
+Ansible's collect stage writes it into the run's folder; `load` reads it. Where it is missing, `load` works out from
+the boards' files how the run ended (`describe`), but not what it cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analysis.runs.energy import of_board, of_cluster, training
+from analysis.runs.timeline import read_clock
+from trainer.contract import layout
+from trainer.contract.causes import first_cause
+from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.events import Result, is_moment, read_records
+from trainer.contract.layout import CHECKPOINTS
+from trainer.contract.layout import LOST
+from trainer.contract.layout import SCHEMA
+from trainer.contract.layout import write_json
+from trainer.contract.collectives import other_than_asked
+
+_RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
+_MANIFEST = (
+    "schema",
+    "status",
+    "cause",
+    "boards",
+    "rehearsal",
+    "synthetic",
+    "started_s",
+    "ended_s",
+)
+
+
+def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
+    """Write the manifest of a collected run and return it.
+
+    `interrupted`: the controller stopped the run. `switch_w`: see `energy.of_cluster`. Raises ConfigError where
+    run.json does not describe a run, OSError where the folder cannot be read or written.
+    """
+    described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
+    boards = [board["name"] for board in described["boards"]]
+    if described["status"] == "succeeded":
+        for attempt in (folder, *layout.attempts(folder)):
+            for checkpoints in (attempt / "boards" / board / CHECKPOINTS for board in boards):
+                if checkpoints.is_dir():
+                    shutil.rmtree(checkpoints)  # nobody will go on from them
+    gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
+    sums = checksums(folder, layout.files(folder, boards))
+    sums.pop(layout.MANIFEST, None)
+    manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": sums}
+    write_json(folder / layout.MANIFEST, manifest)
+    return manifest
+
+
+def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
+    """What a manifest says of a run that follows from its boards' files; see `write_manifest`."""
+    run = load_run(folder / "run.json")
+    results: dict[str, dict[str, Any] | None] = {}
+    starts: dict[str, dict[str, Any]] = {}
+    for board in run.boards:
+        home = folder / "boards" / board
+        results[board] = read_result(home / "result.json")[0] or read_result(home / LOST)[0]
+        start = next((record for record in _records(home / "events.jsonl") if record["event"] == "start"), None)
+        if start:
+            starts[board] = start
+    described = describe(run, results, starts, interrupted)
+    return {**described, **_costs(folder, described, switch_w)}
+
+
+def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
+    """Work out again what a run cost, with what nobody on the boards knows, and keep it in the manifest; returns that.
+
+    What is not given now stays as an earlier call found it. Raises ConfigError where there is no manifest, where the
+    wall meter's file cannot be read or does not cover the run, and where something is given, but nobody knows when the
+    run trained.
+    """
+    manifest, problem = read_manifest(folder)
+    if manifest is None:
+        raise ConfigError([f"{folder / layout.MANIFEST} {problem}: collect the run first, with playbooks/collect.yml"])
+    given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
+    reasons = (
+        [_untimed(folder / "boards" / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
+    )
+    if all(reasons) and reasons:
+        told = "; ".join(reason for reason in reasons if reason)
+        raise ConfigError(
+            [f"energy from outside cannot be told of {folder.name}, for when it trained is unknown: {told}"]
+        )
+    before = manifest.get("cost") or {}
+    manifest |= _costs(folder, manifest, switch_w, wall_meter)
+    manifest["cost"] |= {name: before.get(name) for name, now in given.items() if not now}
+    write_json(folder / layout.MANIFEST, manifest)
+    return manifest
+
+
+def _costs(
+    folder: Path, described: Mapping[str, Any], switch_w: float | None, wall_meter: Path | None = None
+) -> dict[str, Any]:
+    """The manifest's `boards`, each with its cost and its clock, and the cost of all together."""
+    boards: list[dict[str, Any]] = []
+    trained: list[float] = []  # first steps and last epochs' ends, on the controller's clock
+    for board in described["boards"]:
+        home = folder / "boards" / board["name"]
+        records, clock = _records(home / "events.jsonl"), read_clock(home)
+        cost, interval = of_board(_records(home / layout.TELEMETRY), records), training(records)
+        boards.append({**board, "cost": cost, "clock": clock.to_dict() if clock else None})
+        if interval and clock:
+            trained += clock.on_controller(interval)
+    interval = (min(trained), max(trained)) if trained else None
+    cluster = of_cluster([board["cost"] for board in boards], interval, switch_w, wall_meter)
+    return {"boards": boards, "cost": cluster}
+
+
+def _untimed(home: Path) -> str | None:
+    """Why the board whose folder this is does not tell when the run trained; None where it does."""
+    records = _records(home / "events.jsonl")
+    if any(record["event"] == "resume" for record in records):
+        return f"{home.name} was resumed, and what lay between its attempts is no training"
+    if training(records) is None:
+        return f"{home.name} ended no epoch"
+    return None if read_clock(home) else f"the clock of {home.name} was not measured"
+
+
+def describe(
+    run: Run,
+    results: Mapping[str, Mapping[str, Any] | None],
+    starts: Mapping[str, Mapping[str, Any]],
+    interrupted: bool = False,
+) -> dict[str, Any]:
+    """The manifest's fields but the checksums, from what each board left.
+
+    `results`: result.json by board, None where there is none; `starts`: the start record by board.
+    """
+    status, cause, culprit = _outcome(run.boards, results, interrupted)
+    first = (results[culprit] if culprit else None) or {}
+    ended = [result for result in results.values() if result]
+    emulated = [_facts(result).get("emulated") for result in ended]
+    synthetic = [bool(start["synthetic"]) for start in starts.values()]
+    asked = run.config.sync.implementation if run.workers > 1 or run.config.sync.one_board == "mwms" else None
+    ran = [_facts(result).get("collective_used") for result in ended]
+    started_s = min((result["started_s"] for result in ended), default=None)
+    ended_s = max((result["ended_s"] for result in ended), default=None)
+    return {
+        "schema": SCHEMA,
+        "run_id": run.run_id,
+        "experiment": run.experiment,
+        "workers": run.workers,
+        "seed": run.seed,
+        "status": status,
+        "cause": cause,
+        "culprit": culprit,
+        "cause_kind": first.get("cause_kind"),
+        "remedy": first.get("remedy"),
+        "boards": [_board(name, rank, results[name], asked) for rank, name in enumerate(run.boards)],
+        # where another one ran than was asked for: which
+        "collective": next(filter(None, (other_than_asked(asked, name) for name in ran)), None),
+        # null: no board told
+        "rehearsal": None if set(emulated) <= {None} else any(emulated),
+        "synthetic": any(synthetic) if synthetic else None,
+        "git_commit": run.git_commit,
+        "git_dirty": run.git_dirty,
+        "started": _utc(started_s),
+        "ended": _utc(ended_s),
+        "started_s": started_s,
+        "ended_s": ended_s,
+    }
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    return read_records(path)[0] if path.is_file() else []
+
+
+def _attempts(folder: Path) -> list[dict[str, Any]]:
+    """How the attempts before this one ended, in their order."""
+    found = []
+    for attempt in layout.attempts(folder):
+        manifest, _ = read_manifest(attempt)
+        names = ("status", "cause", "culprit", "cause_kind", "started", "ended")
+        found.append({name: (manifest or {}).get(name) for name in names})
+    return found
+
+
+def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
+    """The last lines of a board's log that say something; none where it left no log."""
+    try:
+        log = (folder / "boards" / board / "trainer.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in log.split("\n") if line.strip()][-lines:]
+
+
+def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """A board's result.json, or None and what is wrong with it."""
+    result, problem = read_object(path, _RESULT)
+    if result and not all(is_moment(result[name]) for name in ("started_s", "ended_s")):
+        return None, "has started_s or ended_s that is no time"
+    return result, problem
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """A run's manifest.json, or None and what is wrong with it."""
+    manifest, problem = read_object(folder / layout.MANIFEST, _MANIFEST)
+    if manifest and manifest["schema"] != SCHEMA:
+        return None, f"has schema {manifest['schema']}, this version reads {SCHEMA}"
+    return manifest, problem
+
+
+def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] | None, str | None]:
+    """The JSON object in a file, or None and what is wrong with it; an object must have the fields `names`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None, "is missing"
+    except (OSError, ValueError) as error:
+        return None, f"cannot be read ({error})"
+    if not isinstance(value, dict):
+        return None, "is not a JSON object"
+    missing = [name for name in names if name not in value]
+    if missing:
+        return None, f"lacks {', '.join(missing)}"
+    return value, None
+
+
+def _outcome(
+    boards: Sequence[str], results: Mapping[str, Mapping[str, Any] | None], interrupted: bool
+) -> tuple[str, str | None, str | None]:
+    """Status and cause of a run, and the board that the cause is of.
+
+    Boards abort when another one does: `causes.first_cause` tells which was the first. A board without
+    a result may have been killed before the others noticed: it is named too. A run that every board
+    finished has succeeded, even if it was interrupted while being collected.
+    """
+    ended = [(name, result) for name in boards if (result := results[name])]
+    silent = [name for name in boards if not results[name]]
+    unfinished = {name: result for name, result in ended if result["status"] != "succeeded"}
+    if not unfinished and not silent:
+        return "succeeded", None, None
+    status, causes, culprit = "failed", [], first_cause(unfinished)
+    if culprit:
+        first = unfinished[culprit]
+        status = first["status"]
+        why = first["cause"] or f"exit code {first['exit_code']}"
+        causes.append(f"{culprit} {'was interrupted' if status == 'interrupted' else status}: {why}")
+    if silent:
+        causes.append(f"{', '.join(silent)} left no result")
+        culprit = culprit or silent[0]
+    if interrupted:
+        return "interrupted", "; ".join(["stopped from the controller", *causes]), None
+    return status, "; ".join(causes), culprit
+
+
+def _board(name: str, rank: int, result: Mapping[str, Any] | None, asked: str | None) -> dict[str, Any]:
+    left = result or {"status": None, "cause": "left no result"}
+    return {
+        "name": name,
+        "rank": rank,
+        "status": left["status"],
+        "cause": left["cause"],
+        "collective_asked": asked,  # what was used is among the facts
+        "facts": _facts(result) if result else {},
+    }
+
+
+def _facts(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = result["facts"]
+    return facts if isinstance(facts, dict) else {}
+
+
+def _utc(unix_s: float | None) -> str | None:
+    if unix_s is None:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def checksums(folder: Path, paths: Iterable[Path] | None = None) -> dict[str, str]:
+    """SHA-256 by path relative to the folder, of every file in it, whatever its name, or of those that are given."""
+    every = (path for path in sorted(folder.rglob("*")) if path.is_file()) if paths is None else paths
+    return {path.relative_to(folder).as_posix(): digest(path) for path in every}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

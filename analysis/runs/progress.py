@@ -1,0 +1,112 @@
+"""A line for people per epoch, from the chief's records as they come. On the controller; standard library only."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any, List, Mapping, Optional
+
+from trainer.contract.tegrastats import summed_rails
+
+TALKS = "CLUSTER_KIT_TALKS"  # in the environment where somebody sees what is said, a terminal
+
+
+class Progress:
+    """How a run is getting on, and how long it still takes."""
+
+    def __init__(self, epochs: int, workers: int = 1) -> None:
+        """`epochs` in all, of the configuration; `workers`: boards."""
+        self._epochs, self._workers = epochs, workers
+        self._done = 0
+        # seconds of this attempt's epochs: the first one traces and warms up, so it counts for nothing once there is
+        # another
+        self._epoch_s: List[float] = []
+        self._first_windows: List[Mapping[str, Any]] = []
+        self._steps_per_epoch: Optional[int] = None
+        self._inside_s = 0.0  # of the steps that were made of the epoch that goes on
+
+    def take(self, record: Mapping[str, Any], samples: Optional[Mapping[str, Any]] = None) -> Optional[str]:
+        """Note a record; what there is to say of it, if anything. `samples`: each board's latest one, by its name."""
+        kind = record["event"]
+        if kind == "start":
+            self._steps_per_epoch = record["steps_per_epoch"]
+            boards = "1 board" if self._workers == 1 else f"{self._workers} boards"
+            return (
+                f"{boards}, {record['steps_per_epoch']} steps of {record['board_batch']} images "
+                f"an epoch on each; {record['gradient_bytes'] / 1e6:.1f} MB of gradient a step"
+            )
+        if kind == "resume":  # what went before was another attempt's
+            self._done, self._epoch_s, self._first_windows, self._inside_s = record["epoch"], [], [], 0.0
+        if kind == "window":
+            self._inside_s += record["elapsed_s"]
+            if not self._epoch_s:
+                self._first_windows.append(record)
+        if kind != "epoch":
+            return None
+        self._done, self._inside_s = record["epoch"], 0.0
+        self._epoch_s.append(self._usual(record) if not self._epoch_s else record["epoch_s"])
+        agreeing_s = record["communication_s"] + (record["waiting_s"] or 0.0)
+        parts = [
+            f"epoch {record['epoch']:>3}/{self._epochs}",
+            f"loss {record['loss']:.3f}",
+            f"val_accuracy {record['val_accuracy']:.3f}",
+            f"{self._workers * record['images'] / record['train_s']:,.0f} images/s",
+            f"{agreeing_s / record['train_s']:.0%} agreeing",
+            f"{record['epoch_s']:.1f} s",
+            *_state(samples or {}),
+            f"{duration(self.left_s() or 0.0)} left",
+        ]
+        return "  ".join(parts)
+
+    def left_s(self) -> Optional[float]:
+        """Seconds until the last epoch is over, as far as one can tell; null until the second window.
+
+        Within the first epoch its windows but the first tell, and the validations are not counted.
+        """
+        if self._epoch_s:
+            epoch_s = float(statistics.mean(self._epoch_s[1:] or self._epoch_s))
+            return max(0.0, (self._epochs - self._done) * epoch_s - min(self._inside_s, epoch_s))
+        step_s = self._step_s()
+        if step_s is None or self._steps_per_epoch is None:
+            return None
+        steps = sum(window["steps"] for window in self._first_windows)
+        return float(max(0.0, ((self._epochs - self._done) * self._steps_per_epoch - steps) * step_s))
+
+    def _usual(self, first: Mapping[str, Any]) -> float:
+        """What the first epoch would have taken without what only it does: its windows but the first tell."""
+        step_s = self._step_s()
+        if step_s is None:
+            return float(first["epoch_s"])
+        return float(first["steps"] * step_s + first["epoch_s"] - first["train_s"])
+
+    def _step_s(self) -> Optional[float]:
+        """Seconds of a step in the first epoch's windows but the first; null without any."""
+        later = self._first_windows[1:]
+        if not later:
+            return None
+        return float(sum(window["elapsed_s"] for window in later) / sum(window["steps"] for window in later))
+
+
+def _state(samples: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    """The hottest board and the power of all of them, as far as they have such sensors."""
+    hottest = max(
+        (
+            (max(sample["temperature_c"].values()), board)
+            for board, sample in samples.items()
+            if sample["temperature_c"]
+        ),
+        default=None,
+    )
+    powers = [sample["power_mw"] for sample in samples.values()]
+    watts = sum(power[rail] for power in powers for rail in summed_rails(power)) / 1000
+    return [
+        *([f"{hottest[1]} {hottest[0]:.0f} °C"] if hottest else []),
+        *([f"{watts:.0f} W"] if powers and all(powers) else []),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Such as 45 s, 12 min, 3 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

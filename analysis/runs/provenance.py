@@ -1,0 +1,155 @@
+"""What surrounded runs: what was predicted, what the gates found, earlier attempts, and what clocks cannot tell.
+
+Read from the runs' folders, leniently: files of other versions, and of a bundle that nobody trusts yet, may lack
+anything. Rows are texts, ready for a table.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from analysis.runs import throttling
+from analysis.runs import timeline
+from analysis.runs.columns import records
+from analysis.runs.columns import shown
+from trainer.contract.layout import PREDICTION
+from trainer.contract.layout import MANIFEST
+from analysis.runs.manifest import read_object
+
+Row: TypeAlias = list[str]
+PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
+GATES = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
+ATTEMPTS = ("run", "attempt", "ended", "cause")
+
+
+def predictions(runs: pd.DataFrame) -> Iterator[Row]:
+    """Of each run that was predicted when it began: its epoch and what it took. `runs`: those of a comparison."""
+    for run in records(runs):
+        found = _object(Path(run["folder"]) / PREDICTION)
+        if found:
+            predicted, measured = _number(found.get("epoch_s")), float(run["epoch_s"])
+            times = [_text(predicted, ".1f"), _text(measured, ".1f"), _text(_error(predicted, measured), "+.0%")]
+            origin = found.get("measured_in")
+            yield [run["run_id"], *times, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
+
+
+def gates(runs: pd.DataFrame) -> list[Row]:
+    """What the gates found before the runs, one row for runs that had the same."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for run_id, report in _reports(runs):
+        for finding in _objects(report.get("findings")):
+            severity = "waived" if finding.get("waived") is True else finding.get("severity")
+            cells = [*(finding.get(name) for name in GATES[:2]), severity, *(finding.get(name) for name in GATES[3:6])]
+            found.setdefault(tuple(map(shown, cells)), []).append(run_id)
+    return [[*cells, ", ".join(run_ids)] for cells, run_ids in found.items()]
+
+
+def unchecked(runs: pd.DataFrame) -> list[str]:
+    """The runs of which nothing says what the gates found."""
+    checked = {run_id for run_id, report in _reports(runs) if isinstance(report.get("findings"), list)}
+    return [run_id for run_id in runs["run_id"] if run_id not in checked]
+
+
+def waived(runs: pd.DataFrame) -> list[str]:
+    """The gates that runs were told to pass over."""
+    lists = (report.get("waived") for _, report in _reports(runs))
+    return sorted({str(gate) for names in lists if isinstance(names, list) for gate in names})
+
+
+def power_modes(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """By run and board, as the gates found it; of those where it is known."""
+    return {
+        (run_id, board): facts["power_mode"]
+        for run_id, report in _reports(runs)
+        if isinstance(report.get("boards"), dict)
+        for board, facts in report["boards"].items()
+        if isinstance(facts, dict) and isinstance(facts.get("power_mode"), str)
+    }
+
+
+def throttled(runs: pd.DataFrame) -> Iterator[str]:
+    """What lowered the boards' clocks during the runs, a sentence each."""
+    for run_id, folder in _folders(runs):
+        for board in _objects(_object(folder / MANIFEST).get("boards")):
+            facts = board.get("facts")
+            if isinstance(facts, dict):
+                yield from (f"{run_id}: {told}" for told in throttling.sentences(shown(board.get("name")), facts))
+
+
+def attempts(runs: pd.DataFrame) -> Iterator[Row]:
+    """The attempts before the last one, of runs that were resumed."""
+    for run_id, folder in _folders(runs):
+        for number, attempt in enumerate(_objects(_object(folder / MANIFEST).get("attempts")), 1):
+            ended = f"{shown(attempt.get('status'))}, {shown(attempt.get('ended'))}"
+            yield [run_id, str(number), ended, shown(attempt.get("cause"))]
+
+
+def clocks(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
+    """What the boards' clocks do not allow to be told, a sentence each."""
+    several = runs[runs["workers"] > 1]
+    unknown = []
+    for run_id, folder in _folders(several):
+        own = epochs[epochs["run_id"] == run_id]
+        if any(timeline.read_clock(folder / "boards" / board) is None for board in own["board"].unique()):
+            unknown.append(run_id)
+        else:
+            yield from timeline.warnings(run_id, own, folder)
+    if unknown:
+        yield (
+            f"Boards' clocks were not measured in {', '.join(unknown)}: what happened first on different boards cannot "
+            "be told; durations are not affected"
+        )
+
+
+def git_state(project: Path) -> tuple[str | None, bool | None]:
+    """The checkout's commit and whether it was changed since; nothing where git or the checkout is missing."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            command = ["git", "-C", str(project), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return commit, None if changes is None else bool(changes)
+
+
+def _folders(runs: pd.DataFrame) -> Iterator[tuple[str, Path]]:
+    for run_id, folder in zip(runs["run_id"], runs["folder"], strict=True):
+        yield run_id, Path(folder)
+
+
+def _reports(runs: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    for run_id, folder in _folders(runs):
+        yield run_id, _object(folder / "gates.json")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    return read_object(path)[0] or {}
+
+
+def _objects(value: object) -> Iterable[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # JSON's whole numbers have no limit
+        return math.nan
+
+
+def _error(predicted: float, measured: float) -> float:
+    return predicted / measured - 1 if measured else math.nan
+
+
+def _text(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "-"

@@ -1,0 +1,173 @@
+"""Where boards are, as people write it in an inventory: what is wrong with an address, and what to write instead.
+
+TensorFlow's TF_CONFIG, the heartbeats and the gates know IPv4 and host names. Whether a name leads to a board, only
+boards can tell. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer.contract.fields import whole_number
+
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_HERE = re.compile(r"localhost|.*\.localhost|localhost\..*|ip6-localhost", re.IGNORECASE)
+_PORTS = (1024, 65534)  # the next one is for heartbeats
+_ELSEWHERE = "give the address that the other boards reach it by"
+_EVERYWHERE = {
+    "192.168.55.1": "every Jetson has that itself, on l4tbr0 for a PC at its USB port",
+    "172.17.0.1": "every machine with Docker has that itself, on docker0",
+}
+# Interfaces of networks inside a board, or between it and a PC at its USB port, by the names that their makers give.
+_OWN_NETWORK = re.compile(
+    r"(l4tbr|usb|rndis|docker|podman|virbr|lxcbr|lxdbr|cni)\d+|docker_gwbridge|br-[0-9a-f]{12}|veth.+"
+)
+
+
+def problems_in(request: Mapping[str, Any], boards: Sequence[str]) -> list[str]:
+    """A sentence for each address of these boards that cannot be, for the port, and for the kit's folder on them.
+
+    `request` is that of controller.resolve.
+    """
+    named = [str(name) for name in request["boards"]]
+    training, ssh = (dict(zip(named, request.get(key) or (), strict=False)) for key in ("addresses", "ssh_addresses"))
+    problems = problems_with(boards, training, ssh)
+    port = request.get("port")
+    if port is not None and not _PORTS[0] <= (whole_number(port) or 0) <= _PORTS[1]:
+        problems.append(f"run_config_port is {port!r}; give a port from {_PORTS[0]} to {_PORTS[1]}")
+    home = str(request["board_home"])
+    if not re.fullmatch(r"/\S+", home):
+        problems.append(f"kit_home is {home!r}; give the whole path of a folder on the boards, without blanks")
+    return problems
+
+
+def problems_with(boards: Sequence[str], training: Mapping[str, Any], ssh: Mapping[str, Any]) -> list[str]:
+    """A sentence for each address of these boards that cannot be: those of training, and those that ssh uses."""
+    problems = []
+    by_address: dict[str, list[str]] = {}
+    for board in boards:
+        address = training.get(board)
+        same = board in ssh and ssh[board] == address  # training_address was not given
+        if board in ssh and not same:
+            fault = _fault(ssh[board]) if not _is_ipv6(ssh[board]) else None  # which ssh can reach
+            problems += [f"{_name(board, ssh[board])} is {ssh[board]!r}: {fault}"] if fault else []
+        if board not in training:
+            continue
+        fault = _fault(address) or _useless(str(address), alone=len(boards) == 1)
+        name = _name(board, address) if same else f"training_address of {board}"
+        if fault:
+            problems.append(f"{name} is {address!r}: {fault}")
+        else:
+            by_address.setdefault(str(address).lower(), []).append(board)
+    return problems + [
+        f"{' and '.join(names)} have the same training_address, {address!r}: give each board its own in hosts.yml"
+        for address, names in by_address.items()
+        if len(names) > 1
+    ]
+
+
+def peer_faults(addresses: Sequence[Any]) -> list[str]:
+    """A sentence for each of these that a firewall cannot let in: what is no address, and what no board has alone."""
+    faults = []
+    for address in addresses:
+        fault = None if _is_plain_ipv6(address) else _fault(address) or _useless(str(address), len(addresses) == 1)
+        if not fault and not re.fullmatch("[0-9.]+|.*:.*", str(address)):
+            fault = (
+                "it is a name, and a packet has addresses, no names; give those boards a training_address in numbers"
+            )
+        faults += [f"{address!r}: {fault}"] if fault else []
+    return faults
+
+
+def is_own_network(interface: str) -> bool:
+    """Whether the network of this interface is a board's own (Docker's, its USB port's), and reaches no board."""
+    return bool(_OWN_NETWORK.fullmatch(interface))
+
+
+def _name(board: str, address: Any) -> str:
+    return f"the inventory's name {board}" if address == board else f"ansible_host of {board}"
+
+
+def _fault(address: Any) -> str | None:
+    """Why this is neither a plain IPv4 address nor a plain host name, and the remedy."""
+    if not isinstance(address, (str, type(None))):
+        return "it is no text; give an IPv4 address such as 192.168.1.11, in quotes"
+    if not address or not address.strip():
+        return "it is empty; give the board's IPv4 address or host name"
+    if address != address.strip() or re.search(r"\s", address):
+        return "it has blanks; give one address, without them"
+    if "://" in address:
+        return f"it is a URL; give the host alone{_such_as(address.partition('://')[2])}"
+    if "@" in address:
+        return f"it has a user; give the host alone{_such_as(address)}, and the user as ansible_user"
+    if _is_ipv6(address):
+        return "it is an IPv6 address, and TF_CONFIG and the gates are for IPv4; give the board's IPv4 address"
+    if "/" in address:
+        return f"it has a prefix length or a path; give the address alone{_such_as(address)}"
+    if ":" in address:
+        return f"it has a port; give the address alone{_such_as(address)}, and ssh's port as ansible_port"
+    if "," in address:
+        return "it has more than one address; give one"
+    if re.fullmatch(r"[0-9.]*|(.*\.)?(0[xX][0-9A-Fa-f]*|[0-9]+)", address):
+        return _fault_of_numbers(address.split("."))
+    if len(address) > 253 or not all(_LABEL.fullmatch(label) for label in address.split(".")):
+        return "it is neither an IPv4 address nor a host name; give letters a to z, digits, - and single dots"
+    return None
+
+
+def _fault_of_numbers(parts: Sequence[str]) -> str | None:
+    remedy = "give an IPv4 address such as 192.168.1.11, or a host name"
+    if len(parts) != 4:
+        return f"it has {len(parts)} part{'s' if len(parts) > 1 else ''}, an IPv4 address has four; {remedy}"
+    for part in parts:
+        if not re.fullmatch("[0-9]+", part):
+            return f"its part {part!r} is no decimal number; {remedy}"
+        if len(part) > 1 and part[0] == "0":
+            plain = ".".join(part.lstrip("0") or "0" for part in parts)
+            return f"its part {part} starts with 0, which some programs read as octal; write {plain}"
+        if int(part[:4]) > 255:
+            return f"its part {part} is above 255; {remedy}"
+    return None
+
+
+def _useless(address: str, alone: bool) -> str | None:
+    """Why no other board can train with one at this address, which has no fault by itself."""
+    if _HERE.fullmatch(address):
+        return None if alone else f"every board has that itself; {_ELSEWHERE}"
+    if address in _EVERYWHERE:
+        return None if alone else f"{_EVERYWHERE[address]}; {_ELSEWHERE}"
+    try:
+        number = ipaddress.IPv4Address(address)
+    except ValueError:
+        return None
+    if number.is_loopback:
+        return None if alone else f"every board has that itself; {_ELSEWHERE}"
+    if number in ipaddress.IPv4Network("0.0.0.0/8"):
+        return "it stands for no host; give the board's own address"
+    if number.is_multicast or number.is_reserved:  # 255.255.255.255, too
+        return "it is a multicast, broadcast or reserved address; give the board's own"
+    return None
+
+
+def _is_plain_ipv6(address: Any) -> bool:
+    try:
+        return isinstance(address, str) and "%" not in address and not ipaddress.IPv6Address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_ipv6(address: Any) -> bool:
+    try:
+        ipaddress.IPv6Address(re.split("[]%/]", str(address).lstrip("["))[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _such_as(address: str) -> str:
+    """The part of it that may have been meant, where that is an address."""
+    bare = re.split("[/:]", address.rpartition("@")[2])[0]
+    return "" if _fault(bare) else f", {bare}"

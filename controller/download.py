@@ -1,0 +1,75 @@
+"""`python -m controller.download ADDRESS PATH`: fetches a large file, and notes how much of it is there."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import http.client
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from controller.notes import note, share
+from trainer.formats.archives import sha256 as checksum
+
+_NOTE_S = 1.0
+
+
+def download(address: str, path: Path, timeout_s: float, sha256: str | None = None) -> bool:
+    """Fetches what is at an address, whole or not at all; returns False where it is there already.
+
+    `timeout_s` is how long the server may say nothing. A file with another checksum than `sha256` is fetched anew.
+    Raises OSError, with a sentence, where it cannot be fetched or what comes has another checksum.
+    """
+    draft = path.with_name(path.name + ".part")
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of playbooks that begin at once one fetches it, the others find it there
+        if path.exists() and sha256 in (None, checksum(path)):
+            return False
+        try:
+            _fetch(address, draft, timeout_s)
+        except (http.client.HTTPException, ValueError) as error:  # ValueError: no address that one can ask
+            raise OSError(str(error)) from error
+        if sha256 is not None and checksum(draft) != sha256:
+            raise OSError(f"it has the checksum {checksum(draft)}, wanted is {sha256}")
+        draft.replace(path)
+    return True
+
+
+def _fetch(address: str, draft: Path, timeout_s: float) -> None:
+    name = urllib.parse.unquote(address.rpartition("/")[2])
+    # many servers refuse urllib's own name
+    request = urllib.request.Request(address, headers={"User-Agent": "cluster-experiment-kit"})
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer, draft.open("wb") as file:
+        stated = answer.headers["Content-Length"] or ""
+        size, done, noted_s = int(stated) if stated.isdigit() else 0, 0, 0.0
+        while block := answer.read1(1 << 20):  # read would wait for all of it, minutes at some kB a second
+            file.write(block)
+            done += len(block)
+            if time.monotonic() - noted_s >= _NOTE_S:
+                noted_s = time.monotonic()
+                note(share(done, size, name))
+        if done < size:  # of which http.client itself says nothing
+            raise OSError(f"{size - done} bytes are missing")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m controller.download", description=__doc__)
+    parser.add_argument("address")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--sha256", default="", help="64 hexadecimal digits")
+    parser.add_argument("--timeout-s", type=float, default=600.0, help="without an answer")
+    options = parser.parse_args()
+    try:
+        fetched = download(options.address, options.path, options.timeout_s, options.sha256 or None)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("fetched" if fetched else "is there")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

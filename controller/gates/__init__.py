@@ -1,0 +1,1 @@
+"""The gates that boards must pass before a run: `judge` has the list."""

@@ -1,0 +1,242 @@
+"""All boards against their needs and against each other."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.gates import board
+from controller.gates.board import REFUSE, WARN, Facts, Miss, Needs, clocks, is_jetson, rate
+from trainer.contract.config import ConfigError
+from trainer.contract.packages import TENSORFLOW
+
+_SHOWN = 3  # packages that a finding names before it counts the others
+# Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
+ENOUGH_BIT_PER_S = 1_000_000_000
+_OVER_A_NETWORK = r"nfs4?|cifs|smb3|smbfs|ceph|lustre|beegfs|afs|9p|virtiofs|gfs2|ocfs2|fuse[.].+"  # as mounts say
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A miss, of which board and gate it is, and whether it was waived."""
+
+    board: str
+    gate: str
+    severity: str
+    found: str
+    wanted: str
+    remedy: str
+    waived: bool
+
+
+def judge(
+    boards: Mapping[str, Facts], needs: Needs, waive: Sequence[str] = (), measured: Sequence[Mapping[str, Any]] = ()
+) -> list[Finding]:
+    """All findings, by board in rank order, then by gate.
+
+    `boards`: facts by board; of one that gave none, only `error` and `address`. `measured`: records of
+    files/measure.py. Raises ConfigError where `waive` has a gate that does not exist.
+    """
+    unknown = [name for name in waive if name not in GATES]
+    if unknown:
+        raise ConfigError([_unknown(name) for name in unknown])
+    answered = {name: facts for name, facts in boards.items() if "error" not in facts}
+    found: list[tuple[str, str, Miss]] = [
+        (name, *_without_facts(name, facts, needs)) for name, facts in boards.items() if "error" in facts
+    ]
+    for gate, check in board.GATES.items():
+        found += [(name, gate, miss) for name, facts in answered.items() for miss in check(facts, needs)]
+    found += _with_one_folder(answered)
+    found += _between(answered, needs, measured)
+    for gate, (of, remedy) in _SYMMETRY.items():
+        own = gate.replace("symmetry.", "board.")  # a board that this gate refuses is not told twice
+        told = {name for name, other, _ in found if other == own and own not in waive}
+        found += [(name, gate, miss) for name, miss in _deviations(answered, of, remedy) if name not in told]
+    ranks = list(boards)
+    found.sort(key=lambda item: (ranks.index(item[0]), GATES.index(item[1])))
+    return [
+        Finding(name, gate, miss.severity, miss.found, miss.wanted, miss.remedy, gate in waive)
+        for name, gate, miss in found
+    ]
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, GATES, 1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}"
+
+
+def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Miss]:
+    """The gate that a board fails which did not say what it is, and why."""
+    address, error = facts["address"], facts["error"]
+    if facts.get("old_python"):
+        found = f"Python {facts['old_python']}"
+        if facts["jetpack"] and needs.jetpack:
+            found = f"{facts['jetpack']}, {found}"
+            return "board.jetpack", Miss(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
+        remedy = (
+            f"{name} needs Python 3.8 or newer as its python3: let ls -l $(command -v python3) there tell which it is"
+        )
+        return "board.reachable", Miss(found, "Python 3.8 or newer", remedy)
+    if facts.get("rc") in (None, _NO_SSH):
+        remedy = (
+            f"{name} cannot be reached at {address}: {error}. Is it on, is ansible_host right, is its key enrolled?"
+        )
+        return "board.reachable", Miss("no answer", f"an answer at {address}", remedy)
+    remedy = f"{name} answers at {address}, but its python3 could not say what it is: {error}"
+    return "board.reachable", Miss(f"exit code {facts['rc']}", "what it is, as JSON", remedy)
+
+
+# ---- boards against each other
+
+
+def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Miss]]:
+    """Boards whose kit_home is the folder of another one, on which each would remove what the other has written."""
+    names = list(boards)
+    for rank, name in enumerate(names):
+        other = next((other for other in names[:rank] if _is_one_folder(boards[name], boards[other])), None)
+        if other:
+            home = boards[name]["home"]
+            remedy = (
+                f"give kit_home a path on the board's own disk, or mount another folder on each board at {home['path']}"
+            )
+            found = f"{home['path']} ({home['source']}, {home['kind']}) is that of {other}, too"
+            yield name, "board.home", Miss(found, "a folder of its own", remedy)
+
+
+def _is_one_folder(first: Facts, second: Facts) -> bool:
+    one, other = first["home"], second["home"]
+    same: tuple[str, ...]
+    if not one or not other:
+        return False
+    if first["emulated"] and second["emulated"]:  # of one kernel, whose devices have one number each
+        same = ("device", "inode", "missing")
+    elif not all(re.fullmatch(_OVER_A_NETWORK, home["kind"] or "") for home in (one, other)):
+        return False  # boards that were flashed alike have the same numbers
+    elif one["source"] == other["source"]:
+        same = ("inside",)
+    else:  # one server may have several names
+        same = ("inode", "changed_ns", "missing")
+    return all(one[key] == other[key] for key in same)
+
+
+def _between(
+    boards: Mapping[str, Facts], needs: Needs, measured: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, Miss]]:
+    """What was measured: throughput is a finding on the board that received, latency on the one that asked."""
+    for record in measured:
+        name, other = record["to"], record["from"]
+        if "error" in record:
+            remedy = f"can {other} reach TCP port {needs.port} of {name}? A firewall must let it"
+            yield name, "network.throughput", Miss(f"{record['error']} ({other})", "a connection", remedy)
+            continue
+        rates = [_link_rate(boards[end]) for end in (name, other)]
+        least = min(rate for rate in rates if rate) if all(rates) else None
+        enough = min(least or 0, max(needs.link_bit_per_s, ENOUGH_BIT_PER_S))
+        if record["bit_per_s"] < needs.throughput_fraction * (least or 0):
+            refused = record["bit_per_s"] < needs.throughput_fraction * enough
+            wanted = f"{needs.throughput_fraction:.0%} of {rate(enough if refused else least or 0)}"
+            remedy = "try another cable and switch port; is there other traffic?"
+            if not refused:
+                remedy = "to be expected of one connection over a link this fast; all boards get what the slowest gets"
+            severity = REFUSE if refused else WARN
+            yield (
+                name,
+                "network.throughput",
+                Miss(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy, severity),
+            )
+        if record["round_trip_s"] > needs.round_trip_s:
+            found = f"{record['round_trip_s'] * 1e3:.2f} ms to {other}"
+            remedy = "is there other traffic, or more than one switch between them?"
+            yield name, "network.latency", Miss(found, f"at most {needs.round_trip_s * 1e3:g} ms", remedy, WARN)
+
+
+def _link_rate(facts: Facts) -> int | None:
+    emulated = (facts["emulated"] or {}).get("link_rate_bit_per_s")
+    rate: int | None = emulated or (facts["link"] or {}).get("bit_per_s")
+    return rate
+
+
+def _packages(venv: Facts) -> str | None:
+    """All but TensorFlow, which has a gate of its own: NAME VERSION, a line each."""
+    packages: dict[str, str] = venv.get("packages") or {}
+    return (
+        "\n".join(f"{name} {version}" for name, version in sorted(packages.items()) if name not in TENSORFLOW) or None
+    )
+
+
+_NO_SSH = 255  # ssh's exit code for its own errors
+_Value = Callable[[Facts], str | None]
+# what boards must have in common; boards where it is null have a finding of their own, or nothing to compare
+_SYMMETRY: dict[str, tuple[_Value, str]] = {
+    "symmetry.module": (
+        lambda facts: facts["module"] or ("a Jetson" if is_jetson(facts) else "no Jetson"),
+        "take boards of one kind into a run: the slowest sets the pace",
+    ),
+    "symmetry.jetpack": (lambda facts: facts["jetpack"], "flash the same JetPack on every board"),
+    "symmetry.tensorflow": (
+        lambda facts: (facts["venv"] or {}).get("tensorflow"),
+        "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.python": (
+        lambda facts: (facts["venv"] or {}).get("python"),
+        "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.packages": (
+        lambda facts: _packages(facts["venv"] or {}),
+        "playbooks/provision.yml --tags python_env on every board; uninstall with its pip what others do not have",
+    ),
+    "symmetry.power_mode": (
+        lambda facts: facts["power_mode"] if is_jetson(facts) else None,
+        "playbooks/provision.yml --tags power on every board",
+    ),
+    "symmetry.frequencies": (
+        lambda facts: clocks(facts["frequencies_hz"]) if is_jetson(facts) and facts["frequencies_hz"] else None,
+        "playbooks/provision.yml --tags power on every board",
+    ),
+    "symmetry.gpu_mask": (
+        lambda facts: " ".join(f"{name}={value}" for name, value in sorted((facts["gpu_mask"] or {}).items())) or None,
+        "set one power mode on every board with playbooks/provision.yml --tags power, and reboot this one",
+    ),
+    "symmetry.mtu": (
+        lambda facts: str(facts["link"]["mtu_bytes"]) if facts["link"] and facts["routes"] else None,
+        "set the same network_mtu for every board, such as 1466, then playbooks/provision.yml --tags network",
+    ),
+}
+
+GATES = (
+    "board.reachable",
+    "board.home",
+    *board.GATES,
+    "network.throughput",
+    "network.latency",
+    *_SYMMETRY,
+)
+
+
+def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[tuple[str, Miss]]:
+    """Boards that differ from the most; where there is no most, from the first."""
+    values = {name: value for name, facts in boards.items() for value in [of(facts)] if value is not None}
+    if len(set(values.values())) < 2:
+        return
+    most = Counter(values.values()).most_common(1)[0][0]
+    like = next(name for name, value in values.items() if value == most)
+    for name, value in values.items():
+        if value != most:
+            found, wanted = _apart(value, most)
+            yield name, Miss(found, f"{wanted} (as {like})", remedy)
+
+
+def _apart(value: str, most: str) -> tuple[str, str]:
+    """Of two lists, a line each, only where they differ."""
+    if "\n" not in value + most:
+        return value, most
+    mine, theirs = (dict(line.split(" ", 1) for line in text.splitlines()) for text in (value, most))
+    names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+    found, wanted = (", ".join(f"{name} {of.get(name, 'missing')}" for name in names[:_SHOWN]) for of in (mine, theirs))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return found + more, wanted + more

@@ -1,0 +1,97 @@
+"""`python -m controller.gates.report`: what the boards said of themselves, judged, on the controller.
+
+Reads a request as JSON on standard input and prints the report as JSON: every finding, what was waived, the facts,
+and the lines to show. roles/check asks the boards (files/survey.py, files/measure.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from controller import addresses
+from controller.gates.board import REFUSE, Facts, Needs
+from controller.gates.judge import judge
+from controller.gates.table import lines
+from trainer.contract import releases
+from trainer.contract.collectives import collectives_in
+from trainer.contract.config import ConfigError
+
+_SHOWN = 200  # characters of an answer that is none
+
+
+def read(answer: Mapping[str, Any], address: str) -> Facts:
+    """The facts in the answer (what direct_command gave) of the board that ssh reaches at this address."""
+    if answer.get("unreachable") or answer.get("rc") != 0:
+        why = answer.get("stderr") or answer.get("msg") or "no reason given"
+        error = {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
+        if str(answer.get("stdout", "")).startswith('{"old_python"'):  # files/begin.py
+            old = json.loads(answer["stdout"])
+            return {**error, **old, "jetpack": releases.jetpack(old["release"], None)}
+        return {**error, "rc": answer.get("rc")}
+    try:
+        facts: Facts = json.loads(answer["stdout"])
+    except ValueError:
+        return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
+    ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
+    # the answer was under way for a while: only what no delay explains is an error
+    facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
+    facts["jetpack"] = releases.jetpack(facts["release"], facts["l4t_package"])
+    return facts
+
+
+def trial(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Which collective ran when NCCL was asked for (what direct_command gave of files/all_reduce.py), and what went
+    wrong."""
+    said = answer.get("stderr") or answer.get("msg") or ""
+    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1].strip()
+    error = {0: None, 124: "NCCL was asked for an all-reduce, and did not end"}.get(answer.get("rc", 1), last)
+    return {"used": collectives_in(said), "error": error}
+
+
+def report(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What gates.json has, `refused`, and the lines to show. Raises ConfigError where the request makes no sense."""
+    wanted: Mapping[str, Any] = request["needs"]
+    types = {"int": int, "float": float, "str": str, "bool": bool}
+    # YAML takes 2.10 for a number, which is 2.1
+    texts = [field.name for field in dataclasses.fields(Needs) if field.type == "str"]
+    numbers = {name: wanted[name] for name in texts if isinstance(wanted[name], float)}
+    if numbers:
+        why = "a number, so that 2.10 would be 2.1: put it in quotes"
+        raise ConfigError([f"check_{name} is {number}, {why}" for name, number in numbers.items()])
+    needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
+    waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])
+    odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])
+    if odd:
+        raise ConfigError(odd)
+    boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
+    for name, answer in request.get("tried", {}).items():
+        boards[name]["nccl_trial"] = trial(answer)
+    measured = [record for printed in request["measured"] for record in json.loads(printed)]
+    findings = judge(boards, needs, waive, measured)
+    found = [dataclasses.asdict(finding) for finding in findings]
+    return {
+        "findings": found,
+        "waived": waive,
+        "needs": dataclasses.asdict(needs),
+        "boards": boards,
+        "measured": measured,
+        "refused": any(finding.severity == REFUSE and not finding.waived for finding in findings),
+        "lines": lines(found, list(boards), measured),
+    }
+
+
+def main() -> int:
+    try:
+        answer: dict[str, Any] = report(json.load(sys.stdin))
+    except ConfigError as error:
+        answer = {"refused": True, "lines": error.problems}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""`python -m controller.resolve`: from an experiment and what the user overrides to a complete run, on the controller.
+
+Reads a request as JSON on standard input and prints JSON: the run that it made, or every problem that it found.
+Nothing here reaches a board. What the boards need (the trainer's source, the data set, weights) lies ready on the
+controller afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import gzip
+import hashlib
+import io
+import json
+import math
+import re
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from analysis.runs.provenance import git_state
+from controller import addresses, assets, resume, strict_yaml
+from trainer.contract import layout
+from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_dict
+from trainer.contract.fields import closest, number, shown, whole_number
+from trainer.contract.layout import SCHEMA
+
+LARGEST_SEED = 2**32 - 1  # of NumPy and Keras
+
+
+def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
+
+    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), of these
+    boards the speeds relative to each other, the addresses in the training network and the ssh_addresses, the port
+    of TensorFlow's server, project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
+    of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which of the others the
+    user gave as `given`. Raises ConfigError with every problem found.
+    """
+    with _one_at_a_time(Path(request["project"])) as latest:
+        return resume.plan(request) if request.get("resume") else _begun(request, latest)
+
+
+def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
+    project, home = Path(request["project"]), str(request["board_home"])
+    problems: list[str] = []
+    boards = [str(name) for name in request["boards"]]
+    workers = _whole_number(request, "workers", problems)
+    seed = _whole_number(request, "seed", problems)
+    if workers is not None and not 1 <= workers <= len(boards):
+        problems.append(
+            f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
+            "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
+        )
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        problems.append(f"seed is {seed}; give 0 to {LARGEST_SEED}, such as -e seed=1")
+    task, experiment = str(request["task"]), str(request["experiment"])
+    if task not in TASKS:
+        problems.append(f"run_config_task is {task!r}; give one of {', '.join(TASKS)}{closest(task, TASKS)}")
+    speeds = _speeds(request, boards, problems)
+    problems += addresses.problems_in(request, boards[:workers] if workers and workers > 0 else boards)
+    before = len(problems)
+    raw = configuration(request, project, problems)
+    understood = len(problems) == before
+    config = _section(raw, "", problems, partly=not understood)
+    if config is not None and understood and workers is not None and workers > 0:
+        problems += config.problems_with(workers)
+    staged: dict[str, assets.Asset] = {}
+    if understood:
+        try:
+            # files are looked for even where other fields are wrong: one look shows everything
+            data, model = _section(raw, "data", []), _section(raw, "model", [])
+            sections = (data.data if data else None, model.model if model else None)
+            staged = assets.prepare(*sections, project, download=config is not None)
+        except ConfigError as error:
+            problems += error.problems
+    if problems or config is None or workers is None or seed is None:
+        raise ConfigError(problems)
+    source, trainer_sha256 = _pack_trainer(project)
+    commit, dirty = git_state(project)
+    run = Run(
+        run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
+        task=task,
+        experiment=experiment,
+        workers=workers,
+        seed=seed,
+        boards=boards[:workers],
+        config=config,
+        assets={kind: {"path": asset.board_path(home), "sha256": asset.sha256} for kind, asset in staged.items()},
+        trainer_sha256=trainer_sha256,
+        git_commit=commit,
+        git_dirty=dirty,
+        study=request.get("study") or None,
+        speeds=speeds[:workers],
+    )
+    return {
+        "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},
+        "run_dir": str(Path(request["runs_dir"]) / run.run_id),
+        "board_dir": f"{home}/runs/{run.run_id}",
+        "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
+        "assets": [asset.staging(home) for asset in staged.values()],
+    }
+
+
+def _whole_number(request: Mapping[str, Any], name: str, problems: list[str]) -> int | None:
+    found = whole_number(request[name])  # Ansible hands over -e workers=2 as text
+    if found is None:
+        wanted = f"a whole number from 0 to {LARGEST_SEED}" if name == "seed" else "a whole number"
+        problems.append(f"{name} is {_brief(request[name])}; give {wanted}, such as -e {name}=1")
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _speeds(request: Mapping[str, Any], boards: Sequence[str], problems: list[str]) -> list[float]:
+    found = []
+    for board, given in zip(boards, request.get("speeds") or [1] * len(boards), strict=False):
+        speed = number(given) or math.nan
+        if not 0 < speed < math.inf:
+            problems.append(f"relative_speed of {board} is {given!r}; give a number above 0, such as 0.5")
+        found.append(speed)
+    return found
+
+
+_EXAMPLE = '-e \'{"override": {"epochs": 3}}\''
+
+
+def _presets(project: Path) -> dict[str, Path]:
+    return {path.stem: path for path in layout.entries(project / "experiments", "*.yml")}
+
+
+def configuration(request: Mapping[str, Any], project: Path, problems: list[str]) -> dict[str, Any]:
+    """The preset with the override on top, not yet checked."""
+    parts = _preset(str(request["experiment"]), "experiment", _presets(project), problems)
+    if isinstance(request["override"], dict):
+        parts.append(request["override"])
+    else:
+        problems.append(f"override is {_brief(request['override'])}; give a mapping of fields, such as {_EXAMPLE}")
+    return functools.reduce(merged, parts, {})
+
+
+def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: list[str]) -> list[Mapping[str, Any]]:
+    """The preset of this name after those that it extends."""
+    if name not in known:
+        known_ones = ", ".join(known) or "none"
+        problems.append(f"{asked_by} is {_brief(name)}; known in experiments/ are {known_ones}{closest(name, known)}")
+        return []
+    file = f"experiments/{name}.yml"
+    if asked_by == "experiment" and not re.fullmatch(r"[\w.+-]{1,100}", name):
+        problems.append(f"{file}: its name becomes part of the run's; use up to 100 letters, digits, '_', '-', '.'")
+    try:
+        preset = strict_yaml.read(known[name], file)
+    except ConfigError as error:
+        problems += error.problems
+        return []
+    if not isinstance(preset, (dict, type(None))):
+        problems.append(f"{file} is {shown(preset)}; give a mapping of fields, such as epochs: 3")
+        return []
+    preset = preset or {}
+    below = preset.pop("extends", None)
+    if below is None:
+        return [preset]
+    if not isinstance(below, str):
+        problems.append(f"extends in {file} is {shown(below)}; give the name of one preset")
+        return [preset]
+    others = {other: path for other, path in known.items() if other != name}  # so that no circle is followed
+    return [*_preset(str(below), f"extends in {file}", others, problems), preset]
+
+
+def _section(raw: dict[str, Any], name: str, problems: list[str], partly: bool = False) -> Config | None:
+    """The configuration, or one with a single section of it; None, and its problems, where it is wrong."""
+    try:
+        return parse({name: raw[name]} if name and name in raw else {} if name else raw, partly)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with what `above` says on top, mappings within them merged too."""
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        both[key] = merged(below[key], value) if nested else value
+    return both
+
+
+@contextlib.contextmanager
+def _one_at_a_time(project: Path) -> Iterator[IO[str]]:
+    """Runs that begin at once, on other boards, take their turn: they share the cache, and must not share a name."""
+    path = project / ".cache" / "latest_run"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _own_second(latest: IO[str]) -> str:
+    """The time, which the run before does not have in its name; noted in the file `latest`."""
+    latest.seek(0)
+    before = latest.read()
+    while (now := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())) == before:
+        time.sleep(0.05)
+    latest.truncate(0)
+    latest.write(now)
+    return now
+
+
+def _pack_trainer(project: Path) -> tuple[Path, str]:
+    """An archive of the trainer's source, and the checksum of what is in it."""
+    packed, digest = io.BytesIO(), hashlib.sha256()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in (path for path in layout.files(project / "trainer") if path.suffix == ".py"):
+            member = tarfile.TarInfo(str(path.relative_to(project)))
+            content = path.read_bytes()
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+            digest.update(f"{member.name} {member.size}\n".encode() + content)
+    target = project / ".cache" / f"trainer-{digest.hexdigest()[:16]}.tar.gz"
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        draft = target.with_suffix(".part")
+        draft.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+        draft.replace(target)
+    return target, digest.hexdigest()
+
+
+def main() -> int:
+    try:
+        answer: dict[str, Any] = resolve(json.load(sys.stdin))
+    except ConfigError as error:
+        answer = {"problems": error.problems}
+    except OSError as error:  # of .cache
+        answer = {"problems": [f"the checkout cannot be used ({error}): see its owner, and that its disk has room"]}
+    print(json.dumps(answer))
+    return 2 if "problems" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

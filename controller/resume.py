@@ -1,0 +1,166 @@
+"""`python -m controller.resume RUN_DIR`: readies a run that did not end well to go on, on the controller.
+
+It goes on from the last epoch of which every board has a whole checkpoint, or from the beginning where there is none.
+What the attempt before left is kept in attempts/N/; the new one begins with the records up to that epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from controller import addresses, assets
+from trainer.contract import layout
+from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.events import Epoch
+from trainer.contract.fields import closest
+from trainer.contract.layout import ATTEMPTS, CHECKPOINTS, LOST
+from trainer.formats import checkpoint
+
+_MANIFEST = "manifest.json"
+
+
+def plan(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What controller.resolve answers, for the run that `resume` of the request names.
+
+    Raises ConfigError with every reason why it cannot go on.
+    """
+    project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
+    runs_dir = Path(request["runs_dir"])
+    folder = runs_dir / run_id
+    plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
+    if not plain or not (folder / "run.json").is_file():
+        near = closest(run_id, (path.name for path in layout.run_folders(sorted(runs_dir.glob("*")))))
+        raise ConfigError(
+            [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
+        )
+    run = load_run(folder / "run.json")
+    if run.run_id != run_id:
+        raise ConfigError([f"resume is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"])
+    problems = [
+        f"{name} is given, but {run_id} goes on with what it began with: leave {name} out"
+        for name in request.get("given", [])
+    ]
+    problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
+    problems += addresses.problems_in(request, run.boards)
+    source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
+    if not source.is_file():
+        problems.append(
+            f"the trainer that {run_id} began with is no longer in {source.parent}: "
+            f"check out commit {run.git_commit} and resolve a run there, or begin anew"
+        )
+    staged: dict[str, assets.Asset] = {}
+    try:
+        staged = assets.prepare(run.config.data, run.config.model, project)
+    except ConfigError as error:
+        problems += error.problems
+    problems += [
+        f"the {kind} of {run_id} has checksum {run.assets[kind]['sha256']}, but {asset.source} has {asset.sha256}: "
+        "bring back the file that it began with, or begin anew"
+        for kind, asset in staged.items()
+        if asset.sha256 != run.assets[kind]["sha256"]
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return {
+        "run": json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        "run_dir": str(folder),
+        "board_dir": f"{home}/runs/{run_id}",
+        "trainer": {"source": str(source), "path": f"{home}/trainer/{run.trainer_sha256[:16]}"},
+        "assets": [asset.staging(home) for asset in staged.values()],
+    }
+
+
+def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]:
+    problems = []
+    if run.task != "train":
+        problems.append(f"{run.run_id} is a {run.task}, not a training: run it again")
+    missing = [board for board in run.boards if board not in boards]
+    if missing:
+        problems.append(
+            f"{run.run_id} ran on {', '.join(run.boards)}, but {', '.join(missing)} is not among the boards: "
+            "add it to the inventory, or leave --limit out"
+        )
+    try:
+        status = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["status"]
+    except (OSError, ValueError, KeyError):
+        problems.append(f"{run.run_id} was not collected: playbooks/collect.yml -e run_id={run.run_id} comes first")
+    else:
+        if status == "succeeded":
+            problems.append(f"{run.run_id} has succeeded: there is nothing to go on with")
+    return problems
+
+
+def begin(folder: Path) -> int:
+    """Put the attempt before aside; returns the epoch (from 1) after which the run goes on, 0 for the beginning.
+
+    Each board's folder then has the records up to that epoch and its checkpoint: what the board needs.
+    """
+    run = load_run(folder / "run.json")
+    old, new = folder / "boards", folder / "boards.new"
+    known = [set(checkpoint.whole(old / board / CHECKPOINTS)) for board in run.boards]
+    known += [_recorded(old / board / "events.jsonl") for board in run.boards]
+    epoch = max(set.intersection(*known), default=0)
+    for board in run.boards:
+        (new / board).mkdir(parents=True, exist_ok=True)
+        if epoch:
+            kept = checkpoint.path_of(new / board / CHECKPOINTS, epoch)
+            kept.parent.mkdir(exist_ok=True)
+            checkpoint.path_of(old / board / CHECKPOINTS, epoch).replace(kept)
+            _copy_until(epoch, old / board / "events.jsonl", new / board / "events.jsonl")
+    for board in run.boards:
+        if (old / board / CHECKPOINTS).is_dir():
+            shutil.rmtree(old / board / CHECKPOINTS)  # of no use to anybody, and large
+    before = [int(path.name) for path in layout.attempts(folder)]
+    attempt = folder / ATTEMPTS / str(1 + max(before, default=0))
+    attempt.mkdir(parents=True)
+    old.rename(attempt / "boards")
+    new.rename(old)
+    for name in (_MANIFEST, LOST):  # a failure of before would have the new attempt's boards stopped
+        if (folder / name).exists():
+            (folder / name).rename(attempt / name)
+    return epoch
+
+
+def _recorded(events: Path) -> set[int]:
+    """The epochs that have a record."""
+    return {epoch for line in _lines(events) if (epoch := _epoch_of(line))}
+
+
+def _copy_until(epoch: int, source: Path, target: Path) -> None:
+    """The records up to that of the epoch."""
+    with target.open("w", encoding="utf-8") as file:
+        for line in _lines(source):
+            file.write(line + "\n")
+            if _epoch_of(line) == epoch:
+                return
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _epoch_of(line: str) -> int:
+    """The epoch that this line is the record of; 0 for others."""
+    try:
+        record = json.loads(line)
+        return int(record["epoch"]) if record["event"] == Epoch.KIND else 0
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m controller.resume", description=__doc__)
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    print(json.dumps({"epoch": begin(parser.parse_args().run_dir)}))
+
+
+if __name__ == "__main__":
+    main()

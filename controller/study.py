@@ -1,0 +1,248 @@
+"""Studies: arms x repeats. What a study consists of, which of its runs are there, and how long the rest takes.
+
+A repeat has one run of every arm, all with the same seed, so that arms can be compared in pairs; within a repeat the
+arms come in a random order (a randomised complete block design: Box, Hunter, Hunter, "Statistics for Experimenters",
+2005, chapter 4), so that what drifts with time, such as the temperature of the room, is not taken for the arm's.
+A run says where it belongs in its run.json: study/arm/repeat.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analysis.runs.errors import AnalysisError
+from analysis.runs.manifest import read_manifest
+from controller import strict_yaml
+from controller.foretell import expected
+from controller.resolve import LARGEST_SEED, configuration
+from trainer.contract.config import Config, ConfigError, parse, to_dict
+from trainer.contract.fields import closest, shown
+from trainer.contract.layout import entries, run_folders
+
+_STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
+_MOST_REPEATS = 1000
+_ARM = {"workers": int, "experiment": str, "override": dict}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One run of a study, made or not."""
+
+    study: str
+    arm: str
+    repeat: int  # from 1; the run's seed
+    workers: int
+    experiment: str
+    override: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As it stands in run.json."""
+        return f"{self.study}/{self.arm}/{self.repeat}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of a slot."""
+
+    slot: Slot
+    succeeded: Path | None  # the run that counts: the latest one that succeeded
+    tried: list[Path]  # all others of it that were collected
+
+
+def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
+    """The runs of studies/NAME.yml, or of the file that `name` is the path of, in the order in which they are made.
+
+    Raises AnalysisError with everything that is wrong, the arms' configurations included.
+    """
+    known = {path.stem: path for path in entries(project / "studies", "*.yml")}
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises where there is no such user
+    if path.suffix == ".yml" and os.path.lexists(path):  # Path's own raises where a name is too long
+        known, name = {path.stem: path}, path.stem
+    if name not in known:
+        listed = ", ".join(known)
+        near = closest(name, known)
+        raise AnalysisError(
+            f"study is {name!r}; known in studies/ are {listed}: give one, or the path of a .yml file{near}"
+        )
+    file = known[name].name
+    try:
+        raw = strict_yaml.read(known[name], file)
+    except ConfigError as error:
+        raise AnalysisError("\n".join(error.problems)) from error
+    problems = [f"{file}: {problem}" for problem in _problems(raw, project, boards)]
+    if problems:
+        raise AnalysisError("\n".join(problems))
+    order = random.Random(raw["order_seed"])
+    planned = []
+    for repeat in range(1, raw["repeats"] + 1):
+        for arm in order.sample(sorted(raw["arms"]), len(raw["arms"])):
+            fields = raw["arms"][arm]
+            experiment = fields.get("experiment", raw.get("experiment", "paper"))
+            planned.append(Slot(name, arm, repeat, fields["workers"], experiment, fields.get("override", {})))
+    return planned
+
+
+def states(planned: Sequence[Slot], runs_dir: Path, project: Path) -> list[State]:
+    """What runs_dir holds of each slot.
+
+    Raises AnalysisError where a run of the study was made with another configuration than the study has now.
+    """
+    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    for folder, run in _labelled(runs_dir):
+        found.setdefault(run["study"], []).append((folder, run))
+    problems = [
+        f"{folder.name} was made as {slot.name}, but with another {', '.join(different)}: "
+        "move its folder away to make it again, or give the study another name"
+        for slot in planned
+        for folder, run in found.get(slot.name, [])
+        if (different := _different(slot, run, project))
+    ]
+    if problems:
+        raise AnalysisError("\n".join(problems))
+    return [_state(slot, [folder for folder, _ in found.get(slot.name, [])]) for slot in planned]
+
+
+def lost(study: str, runs_dir: Path) -> list[Path]:
+    """Runs of the study, also those that only measured, that were begun and not collected."""
+    of_study = [folder for folder, run in _labelled(runs_dir) if run["study"].startswith(f"{study}/")]
+    return [folder for folder in of_study if read_manifest(folder)[0] is None]
+
+
+def seconds_of(folder: Path) -> float | None:
+    """How long a collected run took, from its start on the controller to the end of its last board.
+
+    None where no board told when it ended, and where the folder has another name than its run. The manifest's own time
+    does not serve: it is written again later.
+    """
+    ended_s = (read_manifest(folder)[0] or {}).get("ended_s")
+    try:
+        began = datetime.strptime(folder.name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return None if ended_s is None else float(ended_s) - began.timestamp()
+
+
+def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | None:
+    """Seconds that the runs still missing take: by arm the median of those that are there, else what is expected.
+
+    None where nothing is known of an arm.
+    """
+    by_arm: dict[str, list[float]] = {}
+    for state in found:
+        seconds = seconds_of(state.succeeded) if state.succeeded else None
+        if seconds is not None:
+            by_arm.setdefault(state.slot.arm, []).append(seconds)
+    known = {**expected_s, **{arm: statistics.median(seconds) for arm, seconds in by_arm.items()}}
+    missing = [state.slot.arm for state in found if not state.succeeded]
+    return sum(known[arm] for arm in missing) if set(missing) <= known.keys() else None
+
+
+def expected_s(slot: Slot, project: Path, boards: Sequence[str], runs_dir: Path) -> float | None:
+    """What a run of the slot will take, from what these boards measured before; None where nothing that fits is there.
+
+    Without what the controller does before and after.
+    """
+    found = expected(_config(slot, project), slot.workers, boards, runs_dir)
+    return None if found is None else found.total_s
+
+
+def _config(slot: Slot, project: Path) -> Config:
+    return parse(configuration({"experiment": slot.experiment, "override": slot.override}, project, []))
+
+
+def _state(slot: Slot, folders: list[Path]) -> State:
+    status = {folder: (read_manifest(folder)[0] or {}).get("status") for folder in folders}
+    succeeded = [folder for folder in folders if status[folder] == "succeeded"]
+    tried = [folder for folder in folders if status[folder] and folder not in succeeded[-1:]]
+    return State(slot, succeeded[-1] if succeeded else None, tried)
+
+
+def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Runs of any study, and their run.json."""
+    for folder in run_folders(entries(runs_dir)):
+        try:
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # `load` tells of it
+        if run.get("study"):
+            yield folder, run
+
+
+def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
+    """Fields in which a run is not what its slot is now."""
+    wanted = to_dict(_config(slot, project))
+    try:
+        made = to_dict(parse(run["config"]))  # a field that is newer than the run has its default
+    except ConfigError:
+        return ["version of the configuration"]
+    pairs = {"workers": (slot.workers, run["workers"]), "seed": (slot.repeat, run["seed"])}
+    pairs |= {name: (wanted[name], made[name]) for name in wanted}
+    return [name for name, (now, then) in pairs.items() if now != then]
+
+
+def _problems(raw: Any, project: Path, boards: Sequence[str]) -> Iterator[str]:
+    if not isinstance(raw, dict):
+        yield f"is {shown(raw)}; give a mapping of {', '.join(_STUDY)}"
+        return
+    yield from _fields("", raw, _STUDY, ["repeats", "order_seed", "arms"])
+    repeats, order_seed, arms = (raw.get(key) for key in ("repeats", "order_seed", "arms"))
+    if isinstance(repeats, int) and repeats < 1:
+        yield f"repeats is {repeats}; give 1 or more, and 3 or more for intervals"
+    if isinstance(repeats, int) and repeats > _MOST_REPEATS:
+        yield f"repeats is {repeats}, each of them a run of every arm; give {_MOST_REPEATS} or less"
+    if isinstance(order_seed, int) and not 0 <= order_seed <= LARGEST_SEED:
+        yield f"order_seed is {order_seed}; give 0 to {LARGEST_SEED}"
+    if not isinstance(arms, dict):
+        return
+    if not arms:
+        yield "arms is empty; give one or more, such as one_board: {workers: 1}"
+    for name, arm in arms.items():
+        if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
+            yield f"arms has {name!r}; give a name without / and line breaks"
+        elif not isinstance(arm, dict):
+            yield f"arms.{name} is {shown(arm)}; give a mapping of {', '.join(_ARM)}"
+        else:
+            yield from _fields(f"arms.{name}.", arm, _ARM, ["workers"])
+            yield from (f"arms.{name}: {problem}" for problem in _arm_problems(arm, raw, project, boards))
+
+
+def _arm_problems(arm: Mapping[str, Any], raw: Mapping[str, Any], project: Path, boards: Sequence[str]) -> list[str]:
+    problems: list[str] = []
+    workers = arm.get("workers")
+    if isinstance(workers, int) and not 1 <= workers <= len(boards):
+        problems.append(f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}")
+    request = {
+        "experiment": arm.get("experiment", raw.get("experiment", "paper")),
+        "override": arm.get("override", {}),
+    }
+    before = len(problems)
+    fields = configuration(request, project, problems)
+    try:
+        config = parse(fields, partly=len(problems) > before)
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        problems += config.problems_with(workers) if isinstance(workers, int) and workers > 0 else []
+    return problems
+
+
+def _fields(prefix: str, raw: Mapping[Any, Any], known: Mapping[str, type], needed: Sequence[str]) -> Iterator[str]:
+    for key, value in raw.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
+            yield f"unknown key {prefix}{key}; {meant}"
+        elif not isinstance(value, known[key]) or isinstance(value, bool):
+            words = {str: "text", int: "a whole number", dict: "a mapping"}
+            yield f"{prefix}{key} is {shown(value)}; give {words[known[key]]}"
+    yield from (f"{prefix}{key} is missing" for key in needed if key not in raw)

@@ -1,0 +1,91 @@
+"""A generated image set of 100 learnable classes in CIFAR-100's own file format.
+
+For rehearsals and tests where the real archive cannot be had. The same arguments give the same bytes. Every
+class is one of ten gratings and rings in one of ten pairs of colours; each image has its own phase, brightness
+and noise. Its names say that it is synthetic.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.formats.archives import FOLDER, SIDE
+
+VERSION = 1  # of what is drawn: raise it with every change
+CLASSES = 100
+_PATTERNS = 10
+_NOISE = 14.0  # standard deviation, of 255
+
+
+def images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One image for each label: uint8, (n, 32, 32, 3)."""
+    count = len(labels)
+    pattern, colour = labels % _PATTERNS, labels // _PATTERNS
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE - 0.5
+    # seven orientations of a grating, then rings of three widths
+    angle = (np.minimum(pattern, 6) * (np.pi / 7))[:, None, None]
+    straight = x * np.cos(angle) + y * np.sin(angle)
+    round_ = np.sqrt(x**2 + y**2)[None] * np.array([1.0, 1.6, 2.4])[np.maximum(pattern - 7, 0)][:, None, None]
+    field = np.where((pattern < 7)[:, None, None], straight, round_)
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1))
+    wave = (0.5 + 0.5 * np.sin(2 * np.pi * 3.5 * field + phase))[..., None]
+    hue = colour[:, None] / 10.0 + np.array([0.0, 1 / 3, 2 / 3])
+    bright, dark = 0.5 + 0.5 * np.cos(2 * np.pi * hue), 0.5 + 0.5 * np.cos(2 * np.pi * (hue + 0.35))
+    blend = bright[:, None, None, :] * wave + dark[:, None, None, :] * (1 - wave)
+    level = rng.uniform(0.75, 1.0, (count, 1, 1, 1))
+    noisy = 255 * level * blend + rng.normal(0, _NOISE, (count, SIDE, SIDE, 3))
+    pixels: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def write_archive(path: Path, train_images: int, validation_images: int, seed: int = 0) -> None:
+    """Write the archive: CIFAR-100's layout, every class as often as any other (give or take one)."""
+    rng = np.random.default_rng(seed)
+    names = [f"synthetic_{number:03d}".encode() for number in range(CLASSES)]
+    groups = [f"synthetic_group_{number:02d}".encode() for number in range(20)]
+    files = {
+        "meta": {b"fine_label_names": names, b"coarse_label_names": groups},
+        "test": _split(b"synthetic testing batch 1 of 1", validation_images, rng),
+        "train": _split(b"synthetic training batch 1 of 1", train_images, rng),
+    }
+    draft = path.with_name(path.name + ".part")
+    # no time stamps and no names: the bytes depend on the arguments alone
+    with (
+        draft.open("wb") as raw,
+        gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name, content in files.items():
+            _add(archive, f"{FOLDER}/{name}", _python2_pickle(content))
+    draft.replace(path)
+
+
+def _split(title: bytes, count: int, rng: np.random.Generator) -> dict[bytes, Any]:
+    labels = rng.permutation(np.arange(count) % CLASSES)
+    parts = [images(part, rng) for part in np.array_split(labels, max(1, count // 5000))]
+    rows = np.concatenate(parts).transpose(0, 3, 1, 2).reshape(count, -1)
+    return {
+        b"batch_label": title,
+        b"data": rows,
+        b"fine_labels": [int(label) for label in labels],
+        b"coarse_labels": [int(label) // 5 for label in labels],
+        b"filenames": [f"synthetic_{label:03d}_{number:06d}.png".encode() for number, label in enumerate(labels)],
+    }
+
+
+def _python2_pickle(content: dict[bytes, Any]) -> bytes:
+    # NumPy 2 names its module _core, which older NumPy cannot load; protocol 2 writes names as plain lines
+    return pickle.dumps(content, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o644
+    archive.addfile(member, io.BytesIO(content))

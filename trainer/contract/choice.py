@@ -1,0 +1,62 @@
+"""Which way of synchronising to take, from measured times. Standard library only.
+
+The ways from the least lossy to the most: the whole gradient in float32, the same in float16, and local SGD with
+longer and longer periods. PowerSGD is not among them: what its compression costs a board would have to be measured
+too, and at the same time on the wire local SGD computes less.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Tuple
+
+from trainer.contract.events import Choice
+
+LONGEST_PERIOD = 128  # steps
+
+
+def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: float) -> Choice:
+    """The least lossy way whose steps are at least `efficiency` computing, from seconds of a step on one board and
+    of the all-reduce of the gradient in either type.
+
+    Expected for local SGD is what it reaches if no average overlaps with computing: overlap makes it better.
+    Where nothing reaches it, the most efficient way is chosen, and the reason says so.
+    """
+    candidates = list(_candidates(float32_s, float16_s))
+    way, dtype, period, stood_s = next(
+        (candidate for candidate in candidates if _share(compute_s, candidate[3]) >= efficiency), candidates[-1]
+    )
+    expected = _share(compute_s, stood_s)
+    reached = (
+        f"is the least lossy way that reaches {efficiency:.0%}"
+        if expected >= efficiency
+        else f"is the most efficient way, though it does not reach {efficiency:.0%}"
+    )
+    name = f"{way} with a period of {period}" if way == "local_sgd" else f"{way} in {dtype}"
+    return Choice(
+        way=way,
+        gradient_dtype=dtype,
+        period=period if way == "local_sgd" else None,
+        wanted_efficiency=efficiency,
+        expected_efficiency=expected,
+        compute_s=compute_s,
+        float32_all_reduce_s=float32_s,
+        float16_all_reduce_s=float16_s,
+        reason=(
+            f"a step computes for {1000 * compute_s:.0f} ms, the gradient travels for {1000 * float32_s:.0f} ms in "
+            f"float32 and {1000 * float16_s:.0f} ms in float16: {name} {reached}, with {expected:.0%} expected"
+        ),
+    )
+
+
+def _share(compute_s: float, stood_s: float) -> float:
+    return compute_s / (compute_s + stood_s)
+
+
+def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:
+    """(way, type, period, seconds that a step stands still), the least lossy first."""
+    yield "allreduce", "float32", 1, float32_s
+    yield "allreduce", "float16", 1, float16_s
+    period = 2
+    while period <= LONGEST_PERIOD:
+        yield "local_sgd", "float16", period, float16_s / period
+        period *= 2

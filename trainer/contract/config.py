@@ -1,0 +1,315 @@
+"""What an experiment may say: every hyperparameter, its default (the paper's), its range and its error.
+
+Standard library only, Python 3.8 syntax: the controller checks a configuration with it before a board
+is touched, and the boards read the same file. "The paper" is Park, Lee, Hwang 2023; what it leaves
+unstated is marked so, with the reason for the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from trainer.contract.fields import ConfigError, Section, known_keys, read, shown, within
+
+__all__ = [
+    "TASKS",
+    "Config",
+    "ConfigError",
+    "Data",
+    "Model",
+    "Optimizer",
+    "Run",
+    "Schedule",
+    "Sync",
+    "known_keys",
+    "load_run",
+    "parse",
+    "sync_of",
+    "to_dict",
+]
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    """Which images, and which of them a board sees."""
+
+    prefix = "data."
+
+    source: str = within("cifar100", choices=("cifar100", "synthetic", "npz"))
+    # archive on the controller: CIFAR-100's python archive, or a NumPy archive with x_train, y_train,
+    # x_test, y_test; null downloads CIFAR-100 once
+    path: Optional[str] = None
+    sha256: Optional[str] = None  # of the archive at `path`; null takes it as it is
+    train_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
+    validation_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
+    # whole: every board sees every image in an epoch ("the same data set", the paper);
+    # sharded: each board sees its part; proportional: a part, and batches, as large as its relative_speed in the
+    # inventory says, so that a slower board takes no longer for a step
+    sharding: str = within("whole", choices=("whole", "sharded", "proportional"))
+
+    def sense(self) -> Iterator[str]:
+        if self.path is not None and not self.path.strip():
+            yield f"data.path is {self.path!r}; give the path of an archive, or leave it out"
+        elif self.source == "npz" and not self.path:
+            yield "data.path is null, but data.source npz needs it: give the path of the NumPy archive"
+        if self.source == "synthetic" and self.path:
+            yield (
+                f"data.path is {self.path!r}, but data.source synthetic generates its images: "
+                "set data.source to that of the archive, or leave data.path out"
+            )
+        yield from _checksum("data.sha256", self.sha256)
+
+
+@dataclass(frozen=True)
+class Model(Section):
+    """Keras MobileNetV2 with the paper's head."""
+
+    prefix = "model."
+
+    image_size: int = within(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
+    # imagenet (the paper), none (random), or the path of a Keras weight file (.h5, without top)
+    weights: str = "imagenet"
+    weights_sha256: Optional[str] = None  # of a weight file given by path; null takes it as it is
+    # which layers train: all, head, or last:N layers of the backbone and the head. Unstated in the paper;
+    # its all-reduce time fits the gradient of all layers
+    fine_tune: str = "all"
+    dense_units: int = within(512, minimum=1)  # the paper
+    dropout: float = within(0.3, minimum=0, maximum=0.99)  # the paper
+    # with fine_tune head: the backbone's output is computed once per board and image, and the head trains on that
+    cache_features: bool = False
+    # of the computation on a GPU; a board without one computes in float32, and its records say so
+    precision: str = within("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    xla: bool = False  # compile with XLA on a GPU; on a CPU that is several times slower, so it is left off there
+    # of the moving statistics; Keras' MobileNetV2 has 0.999, which needs some thousand steps to settle
+    batch_norm_momentum: float = within(0.999, above=0, maximum=0.9999)
+
+    def sense(self) -> Iterator[str]:
+        if not self.weights.strip():
+            yield "model.weights is empty; give imagenet, none or the path of a Keras weight file"
+        if not re.fullmatch(r"all|head|last:[1-9][0-9]{0,4}", self.fine_tune):
+            yield f"model.fine_tune is {self.fine_tune!r}; give all, head or last:N with N layers, such as last:20"
+        if self.cache_features and self.fine_tune != "head":
+            yield (
+                f"model.cache_features is true, but model.fine_tune {self.fine_tune} changes the backbone, so that its "
+                "features change too: set model.fine_tune to head, or leave model.cache_features out"
+            )
+        yield from _checksum("model.weights_sha256", self.weights_sha256)
+
+
+@dataclass(frozen=True)
+class Optimizer(Section):
+    """The paper names neither the optimizer nor its rate: these are Keras' defaults."""
+
+    prefix = "optimizer."
+
+    name: str = within("adam", choices=("adam", "sgd"))
+    learning_rate: float = within(0.001, above=0)
+    momentum: float = within(0.9, minimum=0, maximum=0.9999)  # of sgd
+
+
+@dataclass(frozen=True)
+class Schedule(Section):
+    """Constant, then exponential decay from epoch 10 (the paper)."""
+
+    prefix = "schedule."
+
+    constant_epochs: int = within(10, minimum=0)
+    # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
+    # LearningRateScheduler, whose shape the paper describes
+    decay: float = within(0.1, minimum=0)
+
+
+@dataclass(frozen=True)
+class Sync(Section):
+    """How boards agree."""
+
+    prefix = "sync."
+
+    way: str = within("keras", choices=("keras", "allreduce", "powersgd", "local_sgd", "auto"))
+    # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
+    implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
+    # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
+    # runs its ring, and the records say so
+    strict_implementation: bool = False
+    bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
+    # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
+    # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
+    timeout_s: float = within(0.0, minimum=0)
+    # of what travels, for the ways other than keras; scaled so that float16 does not overflow
+    gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
+    # allreduce: bytes (as float32) in one message; smaller ones leave while the backward pass goes on. 0: one message
+    bucket_bytes: int = within(0, minimum=0)
+    accumulate_steps: int = within(1, minimum=1)  # allreduce, powersgd: batches in one step of the optimizer
+    rank: int = within(4, minimum=1)  # powersgd: of the approximated gradient
+    period: int = within(16, minimum=1)  # local_sgd: optimizer steps between averages
+    overlap: bool = True  # local_sgd: the average travels while the next steps compute
+    # local_sgd: momentum and rate of the outer optimizer, whose gradient is the mean change; 0 and 1: plain averaging
+    outer_momentum: float = within(0.0, minimum=0, maximum=0.9999)
+    outer_learning_rate: float = within(1.0, above=0)
+    # local_sgd, powersgd: first steps that all boards make together with the whole gradient
+    warm_up_steps: int = within(0, minimum=0)
+    efficiency: float = within(0.95, above=0, maximum=1)  # auto: wanted share of a step's time that computes
+    # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
+    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
+    scale_rate: str = within("none", choices=("none", "sqrt", "linear"))
+    # epochs in which a scaled rate grows from the unscaled one (the same)
+    scale_warm_up_epochs: float = within(0.0, minimum=0)
+    # one board: plain trains without a distribution strategy, mwms under it with one worker
+    one_board: str = within("plain", choices=("plain", "mwms"))
+
+    def learning_rate_scale(self, workers: int) -> float:
+        """What the learning rate is multiplied by on so many boards."""
+        return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
+
+    def sense(self) -> Iterator[str]:
+        if self.strict_implementation and self.implementation != "nccl":
+            yield (
+                f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
+                "TensorFlow has: set sync.implementation to nccl, or leave sync.strict_implementation out"
+            )
+        if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):
+            yield (
+                f"sync.accumulate_steps is {self.accumulate_steps}, but sync.way {self.way} applies every gradient at "
+                "once: set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out"
+            )
+
+
+def sync_of(name: str) -> Sync:
+    """What a name such as "local_sgd, period 16" or "allreduce, float16, bucket_bytes 2000000" stands for; all other
+    fields have their defaults."""
+    way, *details = name.split(", ")
+    fields: Dict[str, Any] = {}
+    for detail in details:
+        field_name, _, value = detail.partition(" ")
+        fields.update({field_name: int(value)} if value else {"gradient_dtype": detail})
+    return Sync(way=way, **fields)
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """One experiment, complete. The defaults are the paper's."""
+
+    epochs: int = within(100, minimum=1)
+    batch_size: int = within(64, minimum=1)  # images a step
+    # board: batch_size images on each board; global: split over the boards. Unstated in the paper
+    batch_per: str = within("board", choices=("board", "global"))
+    window_steps: int = within(10, minimum=1)  # steps summed in one record
+    # epochs between checkpoints, from which a run that was stopped can go on; 0: none
+    checkpoint_epochs: int = within(1, minimum=0)
+    # every run with this seed gives the same numbers; slower on a GPU, and an average of local_sgd that overlaps is
+    # applied just before the next one begins
+    deterministic: bool = False
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    sync: Sync = field(default_factory=Sync)
+
+    def board_batch(self, workers: int) -> int:
+        """Images a step on one board."""
+        return self.batch_size if self.batch_per == "board" else self.batch_size // workers
+
+    def batches(self, speeds: Sequence[float]) -> Tuple[int, ...]:
+        """Images a step of boards with these relative speeds, as many in all as with equal ones; at least 1 each.
+
+        Shared out by largest remainders (Hamilton's method).
+        """
+        workers = len(speeds)
+        total = self.board_batch(workers) * workers
+        ideal = [total * speed / sum(speeds) for speed in speeds]
+        found = [max(1, int(images)) for images in ideal]
+        by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
+        for rank in by_remainder[: max(0, total - sum(found))]:
+            found[rank] += 1
+        return tuple(found)
+
+    def problems_with(self, workers: int) -> List[str]:
+        """What speaks against running this on `workers` boards, a sentence each."""
+        problems = []
+        if workers > 1 and self.data.sharding == "proportional" and self.sync.way == "keras":
+            problems.append(
+                "data.sharding is proportional, but sync.way keras gives all boards batches of one size: "
+                "set sync.way to another one, such as allreduce, or data.sharding to sharded"
+            )
+        if self.batch_per == "global" and self.batch_size % workers:
+            problems.append(
+                f"batch_size is {self.batch_size} for all boards together, which {workers} boards cannot "
+                f"share equally: give a multiple of {workers}, or set batch_per to board"
+            )
+        return problems
+
+
+def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
+    if value is None or _SHA256.fullmatch(value):
+        return
+    meant = re.sub(r"^sha-?256[:=]", "", value.strip().lower()).strip()
+    remedy = f"write {meant}" if _SHA256.fullmatch(meant) else "give 64 hexadecimal digits in lower case, or null"
+    yield f"{name} is {value!r}; {remedy}"
+
+
+def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
+    """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
+
+    Raises ConfigError with every problem found, not only the first; where `raw` is only a part of it, because another
+    one could not be read (`partly`), those that a field has by itself.
+    """
+    return read(Config, raw, partly)
+
+
+def to_dict(config: Config) -> Dict[str, Any]:
+    """The nested dictionary that `parse` turns back into the same configuration."""
+    return dataclasses.asdict(config)
+
+
+# train; or, to train nothing: probe, a step and an all-reduce; trial, every way in turn; predict, what a prediction is
+# made from
+TASKS = ("train", "probe", "trial", "predict")
+
+
+@dataclass(frozen=True)
+class Run:
+    """run.json: one execution of a configuration on boards in rank order."""
+
+    run_id: str
+    task: str  # of TASKS
+    experiment: str  # name of the preset in experiments/
+    workers: int
+    seed: int
+    boards: List[str]  # inventory names in rank order; the first is chief
+    config: Config
+    assets: Dict[str, Dict[str, Any]]  # dataset, weights: path on the board, sha256
+    trainer_sha256: str  # of the trainer's source as staged
+    git_commit: Optional[str]
+    git_dirty: Optional[bool]
+    study: Optional[str] = None  # its place in one: study/arm/repeat
+    speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
+
+
+def load_run(path: Path) -> Run:
+    """The run described by a run.json. Raises ConfigError where the file does not describe one."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{path} cannot be read as a run: {error}"]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path} is {shown(raw)}, not a run: write it with playbooks/run_experiment.yml"])
+    names = [item.name for item in dataclasses.fields(Run)]
+    needed = [item.name for item in dataclasses.fields(Run) if item.default is dataclasses.MISSING]
+    missing = [name for name in needed if name not in raw]
+    if missing:
+        raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
+    kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
+    problems = [f"{path}: {name} is {shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
+    if not problems and len(raw["boards"]) != raw["workers"]:
+        problems.append(f"{path}: workers is {raw['workers']}, but boards lists {len(raw['boards'])}")
+    if problems:
+        raise ConfigError(problems)
+    return Run(**{**{name: raw[name] for name in names if name in raw}, "config": parse(raw["config"])})

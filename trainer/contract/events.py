@@ -1,0 +1,359 @@
+"""The records of a run: names, fields and units, and the one way they are written and read.
+
+Standard library only, Python 3.8 syntax: the boards write with it, `analysis` and the tests read with it.
+
+`events.jsonl` holds one JSON object a line, written by one process: one `start`, then `window`, `epoch` and
+other records as they happen, at last `end`. What was not measured is null. Times are Unix seconds of the board's clock;
+durations come from its monotonic clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import (
+    Any,
+    ClassVar,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    get_args,
+    get_type_hints,
+)
+
+from trainer.contract.layout import PROGRESS, SCHEMA
+
+_LAST = 4096  # bytes that hold a sample
+_YEAR_10000_S = 253_402_300_800  # later than that is no date
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trainer is ready for its first step."""
+
+    KIND: ClassVar[str] = "start"
+    board: str  # inventory name
+    rank: int
+    workers: int
+    trainable_parameters: int
+    total_parameters: int
+    gradient_bytes: int  # of one step, float32: 4 x trainable_parameters
+    steps_per_epoch: int  # on this board
+    board_batch: int  # images a step on this board
+    train_images: int  # in the data set, before sharding
+    validation_images: int
+    classes: int
+    synthetic: bool  # the images were generated
+    sync: str  # what ran: none (one board without a strategy) or the way of synchronising
+    collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
+    precision: str  # of the computation: float32, mixed_float16 or mixed_bfloat16
+    xla: bool
+    cache_features_s: Optional[float]  # to compute the backbone's features once; null where they are not cached
+    interface: Optional[str]  # whose counters sent_bytes and received_bytes are
+    startup_s: float  # from the start of the process to this record
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The run goes on from a checkpoint: the records before are of earlier attempts."""
+
+    KIND: ClassVar[str] = "resume"
+    epoch: int  # the last one that is kept, from 1
+    startup_s: float  # from the start of the process to this record
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive steps of one epoch; `window_steps` of them, fewer at the epoch's end."""
+
+    KIND: ClassVar[str] = "window"
+    epoch: int  # from 1
+    first_step: int  # in the epoch, from 0
+    steps: int
+    images: int  # on this board
+    elapsed_s: float  # all of the window's time
+    loss: float  # mean over the epoch so far, as Keras shows it
+    accuracy: float  # the same
+    learning_rate: float
+    # elapsed_s is compute_s + communication_s + waiting_s
+    compute_s: float  # steps went on: computing, reading images, the framework
+    communication_s: float  # steps stood still while bytes travelled
+    waiting_s: Optional[float]  # steps stood still until the slowest board was ready; null: within communication_s
+    overlapped_s: float  # bytes travelled while steps went on
+    sent_bytes: Optional[int]
+    received_bytes: Optional[int]
+    payload_bytes: int  # handed to collectives on this board
+
+
+@dataclass(frozen=True)
+class Average:
+    """Local SGD: the boards' weights became their mean."""
+
+    KIND: ClassVar[str] = "average"
+    step: int  # of the run, from 1, after which it was begun
+    applied_at: int  # step after which it was applied
+    travel_s: float  # of the bytes
+    waiting_s: float  # until the slowest board had begun
+    stood_s: float  # of both, what steps stood still for
+    distance: float  # L2 norm: this board's change of the trainable weights, less the mean change
+    moved: float  # L2 norm of the mean change; distance / moved tells how far boards diverge
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way of synchronising that `auto` took, and why."""
+
+    KIND: ClassVar[str] = "choice"
+    way: str
+    gradient_dtype: str
+    period: Optional[int]  # null for allreduce
+    wanted_efficiency: float
+    expected_efficiency: float
+    compute_s: float  # of a step; mean over the boards, like the two below
+    float32_all_reduce_s: float  # of the gradient; the shortest seen on each board
+    float16_all_reduce_s: float
+    reason: str  # a sentence
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the board's images, and its validation."""
+
+    KIND: ClassVar[str] = "epoch"
+    epoch: int  # from 1
+    steps: int
+    images: int  # on this board
+    train_s: float  # the steps
+    validation_s: float
+    epoch_s: float  # train_s + validation_s + what lies between
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float  # of the last step
+    communication_s: float  # of train_s; see Window
+    waiting_s: Optional[float]
+    sent_bytes: Optional[int]  # during the steps
+    received_bytes: Optional[int]
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a board measured instead of training."""
+
+    KIND: ClassVar[str] = "probe"
+    step_s: List[float]  # on this board alone; means of some steps each
+    distributed_step_s: List[float]  # the same with all boards, Keras' way; empty on one board
+    all_reduce_s: List[float]  # of the gradient, by itself; empty on one board
+    payload_bytes: int  # of the gradient
+
+
+ONE_BOARD, APART = "one board", "no exchange"  # Trial.sync of one board alone, and of boards that exchange nothing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Some steps with one way of synchronising, timed instead of training."""
+
+    KIND: ClassVar[str] = "trial"
+    sync: str  # such as "allreduce, float16"; see config.sync_of
+    cycle: int  # from 1
+    steps: int
+    images: int  # on this board
+    elapsed_s: float
+    communication_s: float  # see Window
+    waiting_s: Optional[float]
+    overlapped_s: float
+    sent_bytes: Optional[int]
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Collective:
+    """A mean of float32 vectors over all boards, timed by itself."""
+
+    KIND: ClassVar[str] = "collective"
+    payload_bytes: int  # of one board's vector
+    seconds: List[float]  # of each
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Some batches of the validation images, timed by themselves."""
+
+    KIND: ClassVar[str] = "validation"
+    batches: int
+    seconds: float  # of all of them
+    batches_per_epoch: int  # on this board
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the board did at a moment of the run; in telemetry.jsonl."""
+
+    KIND: ClassVar[str] = "sample"
+    idle: bool  # the trainer had not begun
+    memory_bytes: Optional[int]  # in use
+    cpu_load: Optional[float]  # 0 to 1, mean of the board's cores
+    gpu_load: Optional[float]  # 0 to 1
+    temperature_c: Dict[str, float]  # by sensor
+    power_mw: Dict[str, int]  # by rail of the module; not what the wall socket gives
+    sent_bytes: Optional[int]  # since the interface came up
+    received_bytes: Optional[int]
+    # null as well in samples that were written before there were these fields
+    clocks_pinned: Optional[bool] = None  # those of the CPUs and the GPU
+    over_current_events: Optional[Dict[str, int]] = None  # since the run began on this board, by alarm
+    throttled_s: Optional[Dict[str, float]] = None  # the same of heat, by cooling device; found second by second
+
+
+@dataclass(frozen=True)
+class End:
+    """Training is over and its outcome is known."""
+
+    KIND: ClassVar[str] = "end"
+    epochs: int  # completed
+    train_s: float  # sum over the epochs
+    total_s: float  # from the start of the process; what earlier attempts took up to their last kept record is added
+
+
+Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
+KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
+_FIELDS = {
+    name: {"time_s", *(item.name for item in dataclasses.fields(kind) if item.default is dataclasses.MISSING)}
+    for name, kind in KINDS.items()
+}
+
+
+class EventLog:
+    """Appends records to one file, each line complete on disk before the next begins."""
+
+    def __init__(self, path: Path) -> None:
+        # unbuffered: what a full disk refuses must not be tried again later
+        self._file = path.open("ab", buffering=0)
+        self._progress = path.with_name(PROGRESS)
+
+    def write(self, record: Record) -> None:
+        line = {"event": record.KIND, "time_s": round(time.time(), 6), **dataclasses.asdict(record)}
+        content = (json.dumps(line, allow_nan=True) + "\n").encode()
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while content:  # a disk that is nearly full takes a part, then refuses
+                content = content[self._file.write(content) or 0 :]
+        except OSError:
+            self._file.truncate(end)
+            raise
+
+    def progress(self) -> None:
+        """Show the supervisor that training moves; cheap enough for every step."""
+        self._progress.touch()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """The records of a JSON-lines file, and a sentence for each line that is not one; see `parse_records`."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return parse_records(path, enumerate(lines, 1))
+
+
+def parse_records(path: Path, lines: Iterable[Tuple[int, str]]) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """The records among numbered lines of the file, and a sentence for each line that is not one.
+
+    A line that was cut, or is not a known record with all its fields, is passed over; see `parse_record`.
+    """
+    records: List[Dict[str, Any]] = []
+    bad: List[str] = []
+    for number, line in lines:
+        try:
+            records.append(parse_record(line))
+        except ValueError as error:
+            bad.append(f"{path.parent.name}/{path.name}, line {number}: {error}")
+    return records, bad
+
+
+def parse_record(line: str) -> Dict[str, Any]:
+    """The record that a line is; later fields that this version does not know are kept.
+
+    Raises ValueError for a line that was cut, or is not a known record with all its fields.
+    """
+    try:
+        record: Dict[str, Any] = json.loads(line)
+        event = record["event"]
+        fields = _FIELDS.get(event)
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("not a record") from None
+    if fields is None:
+        raise ValueError(f"not a record of {', '.join(KINDS)}: {event}")
+    if not fields <= record.keys():
+        raise ValueError(f"lacks {', '.join(sorted(fields - record.keys()))}")
+    if not is_moment(record["time_s"]):
+        raise ValueError("time_s is no time")
+    return record
+
+
+def last_sample(path: Path) -> Optional[Dict[str, Any]]:
+    """The latest whole sample of a file that may be growing; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST))
+            *lines, _ = file.read().split(b"\n")
+    except OSError:
+        return None
+    return _sample(lines[-1]) if lines else None
+
+
+def first_sample(path: Path) -> Optional[Dict[str, Any]]:
+    """The first sample of a file, likewise."""
+    try:
+        with path.open("rb") as file:
+            return _sample(file.readline())
+    except OSError:
+        return None
+
+
+def _sample(line: bytes) -> Optional[Dict[str, Any]]:
+    try:
+        sample = json.loads(line)
+    except ValueError:
+        return None
+    return sample if isinstance(sample, dict) and sample.get("event") == Sample.KIND else None
+
+
+def is_moment(value: Any) -> bool:
+    """Whether a value is Unix time; JSON may have anything in its place, NaN too."""
+    return isinstance(value, (int, float)) and 0 <= value < _YEAR_10000_S
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json: how the worker on one board ended. Written last, and whole or not at all."""
+
+    status: str  # succeeded, failed or interrupted
+    cause: Optional[str]  # of a failure, one sentence
+    exit_code: Optional[int]
+    started_s: float  # Unix time
+    ended_s: float
+    epochs_completed: int
+    facts: Dict[str, Any]  # of the board: see facts.py
+    cause_kind: Optional[str] = None  # one of causes.REMEDIES
+    remedy: Optional[str] = None
+    schema: int = SCHEMA
+
+
+_R = TypeVar("_R")
+
+
+def fields_of(kind: Type[_R]) -> List[str]:
+    """Names of a record's fields, for readers that make tables of them."""
+    return [name for name in get_type_hints(kind) if name != "KIND"]

@@ -1,0 +1,95 @@
+"""A board's checkpoints: what its training needs to go on after an epoch as if it had never stopped.
+
+Every board has its own, on its own disk: boards that train alone for some steps differ in their weights, and all
+differ in the moving statistics of batch normalisation. A run can go on from an epoch that every board has.
+
+A checkpoint is a NumPy archive. It gets its name when all of it is on the disk, and each of its arrays has a CRC-32,
+so that one which is torn nevertheless is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import zipfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from trainer.contract.layout import CHECKPOINTS
+
+_KEPT = 2  # boards end an epoch together, but one may have been ended before it had written its checkpoint
+
+
+class Checkpoints:
+    """Writes a board's checkpoints in the background, and keeps the latest."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is the run's folder on this board."""
+        self._folder = folder / CHECKPOINTS
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Optional[Future[None]] = None
+
+    def save(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:
+        """Begin to write the checkpoint of an epoch (from 1). Raises OSError where the one before could not be."""
+        self.wait()
+        self._writing = self._thread.submit(self._write, epoch, arrays)
+
+    def wait(self) -> None:
+        """Until what was begun is on the disk. Raises OSError where it could not be written."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def newest(self) -> Optional[Tuple[int, List[np.ndarray]]]:
+        """The latest epoch with a whole checkpoint, and its arrays in the order of `save`."""
+        epochs = whole(self._folder)
+        if not epochs:
+            return None
+        with np.load(path_of(self._folder, epochs[-1]), allow_pickle=False) as arrays:
+            return epochs[-1], [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
+
+    def remove(self) -> None:
+        """All of them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:
+        self._folder.mkdir(exist_ok=True)
+        path = path_of(self._folder, epoch)
+        draft = path.with_suffix(".part")
+        try:
+            with draft.open("wb") as file:
+                np.savez(file, *arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                draft.unlink()
+        for old in _named(self._folder)[:-_KEPT]:
+            path_of(self._folder, old).unlink()
+
+
+def path_of(folder: Path, epoch: int) -> Path:
+    """The file of an epoch's checkpoint in the folder of checkpoints."""
+    return folder / f"epoch-{epoch:05d}.npz"
+
+
+def whole(folder: Path) -> List[int]:
+    """The epochs of which the folder has a whole checkpoint, in their order."""
+    epochs = []
+    for epoch in _named(folder):
+        path = path_of(folder, epoch)
+        with contextlib.suppress(OSError, zipfile.BadZipFile, EOFError), zipfile.ZipFile(path) as archive:
+            if archive.testzip() is None:
+                epochs.append(epoch)
+    return epochs
+
+
+def _named(folder: Path) -> List[int]:
+    """The epochs of which the folder has a checkpoint by its name, in their order; a copy has another one."""
+    numbers = [path.stem.partition("-")[2] for path in folder.glob("epoch-*.npz")]
+    return sorted(int(number) for number in numbers if number.isdecimal() and path_of(folder, int(number)).exists())

@@ -1,1 +1,0 @@
-"""The gates that boards must pass before a run: `judge` has the list. On the controller, standard library only."""

@@ -1,0 +1,247 @@
+"""From a run.json to its records: sets up what a way of synchronising needs, and lets it train."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.contract.cluster import Cluster
+from trainer.contract.config import Run
+from trainer.contract.events import End, Epoch, EventLog, Resume, Start, read_records
+from trainer.contract.interface import interface_with
+from trainer.formats import archives, checkpoint
+from trainer.learning import data, features, model, optimizers
+from trainer.learning.recorder import Recorder
+from trainer.learning.step_timer import Stopwatch
+
+_IMPLEMENTATIONS = {
+    "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
+    "ring": tf.distribute.experimental.CommunicationImplementation.RING,
+    "nccl": tf.distribute.experimental.CommunicationImplementation.NCCL,
+}
+
+
+class Session:
+    """One worker's training: what a way of synchronising is given to work with."""
+
+    def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+        self.config, self.seed, self.cluster = run.config, run.seed, cluster
+        self._run, self._folder, self._started = run, folder, started
+        if not run.config.model.cache_features:  # steps of the head alone are too short for it
+            _let_buckets_leave()
+        # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
+        self.strategy = self._build_strategy()
+        self._use_the_gpu()
+        tf.keras.utils.set_random_seed(run.seed)
+        if run.config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
+        self.images = self._load_images()
+        self.share = self._share_of_images()
+        self._checkpoints = checkpoint.Checkpoints(folder)
+        self._resumed = self._checkpoints.newest() if run.task == "train" else None
+        self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
+        self._rate = optimizers.Rate(run.config, cluster.workers, self.share.steps(len(self.images.y_train)))
+        self.stopwatch = Stopwatch()
+        # TensorFlow pairs collectives by the order in which each board calls them: where one may be under way in the
+        # background, all others take their turn in this one thread
+        self.in_order = ThreadPoolExecutor(max_workers=1)
+        self._cached: Optional[features.Cached] = None
+        if run.config.model.cache_features:
+            self._cached = features.cache(self._build_whole_model(), self.images, self.share.batch)
+            self.images = self._cached.images
+        self.interface = interface_with(cluster.own_ip)
+        events = folder / "events.jsonl"
+        # of earlier attempts, up to the checkpoint
+        self.records = read_records(events)[0] if self._resumed else []
+        self.log = EventLog(events)
+        self.recorder = Recorder(
+            self.log,
+            self.interface,
+            self.share,
+            len(self.images.y_train),
+            run.config.window_steps,
+            self._rate,
+            self.stopwatch,
+            folder / "tensorboard" if cluster.is_chief and run.task == "train" else None,
+        )
+        before = [record for record in self.records if record["event"] == Epoch.KIND]
+        self.recorder.epochs_completed = len(before)
+        self.recorder.train_s = sum(record["train_s"] for record in before)
+
+    @property
+    def distributed(self) -> bool:
+        """Whether training runs under MultiWorkerMirroredStrategy."""
+        return self.cluster.workers > 1 or self.config.sync.one_board == "mwms"
+
+    @property
+    def validation_share(self) -> data.Share:
+        """Validation is always shared out: every board would find the same."""
+        return dataclasses.replace(self.share, sharded=True)
+
+    def build_model(self) -> tf.keras.Model:
+        """The model to train in its initial state; boards under a strategy take over the chief's."""
+        return self._build_whole_model() if self._cached is None else self._cached.build_head()
+
+    def build_optimizer(self) -> tf.keras.optimizers.Optimizer:
+        """The configured optimizer under the paper's schedule."""
+        built = optimizers.optimizer(self.config, self._rate)
+        # Keras' own fit does that by itself
+        scaled = self.precision == "mixed_float16" and self.config.sync.way != "keras"
+        return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
+
+    def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:
+        """Say in the records that training begins.
+
+        `state` tells all that training changes, at any time: checkpoints are made of it, and it becomes what a
+        checkpoint has.
+        """
+        self._state_of = state
+        if self._resumed is not None:
+            epoch, arrays = self._resumed
+            variables = self._state()
+            if [variable.shape for variable in variables] != [array.shape for array in arrays]:
+                raise ValueError(
+                    f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising: "
+                    "begin a new run, without resume"
+                )
+            for variable, array in zip(variables, arrays):
+                variable.assign(array)
+            self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
+            return
+        trainable, total = model.parameter_counts(built)
+        self.log.write(
+            Start(
+                board=self._run.boards[self.cluster.rank],
+                rank=self.cluster.rank,
+                workers=self.cluster.workers,
+                trainable_parameters=trainable,
+                total_parameters=total,
+                gradient_bytes=4 * trainable,
+                steps_per_epoch=self.share.steps(len(self.images.y_train)),
+                board_batch=self.share.batch,
+                train_images=len(self.images.y_train),
+                validation_images=len(self.images.y_test),
+                classes=self.images.classes,
+                synthetic=self.images.synthetic,
+                sync=self.config.sync.way if self.distributed else "none",
+                collective_asked=self.config.sync.implementation if self.distributed else None,
+                precision=self.precision,
+                xla=self.xla,
+                cache_features_s=None if self._cached is None else self._cached.seconds,
+                interface=self.interface,
+                startup_s=time.monotonic() - self._started,
+            )
+        )
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Dropout's choices in an epoch (from 0) depend on seed, board and epoch alone."""
+        mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
+        self._generator.reset_from_seed(int(mixed.generate_state(1)[0]))
+
+    def checkpoint_due(self, epoch: int) -> bool:
+        """Whether a checkpoint is to be made after this epoch (from 0)."""
+        every = self.config.checkpoint_epochs
+        return every > 0 and (epoch + 1) % every == 0 and epoch + 1 < self.epochs.stop
+
+    def save(self, epoch: int) -> None:
+        """Make the checkpoint of an epoch (from 0), where it is due."""
+        if self.checkpoint_due(epoch):
+            self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state()])
+
+    def _state(self) -> List[tf.Variable]:
+        # each board keeps its own part of a variable that the strategy spreads over the boards
+        return [self.strategy.experimental_local_results(variable)[0] for variable in self._state_of()]
+
+    def finish(self, trained: tf.keras.Model) -> None:
+        """Save the weights and close the records; nobody will go on from here."""
+        self._checkpoints.wait()
+        # reading a variable that boards keep apart is a collective: every worker saves, the chief's file counts
+        weights = self._folder / "weights" / "final.h5"
+        weights.parent.mkdir()
+        whole = trained if self._cached is None else self._cached.whole_with(trained)
+        whole.save_weights(str(weights), save_format="h5")
+        if not self.cluster.is_chief:
+            weights.unlink()
+            weights.parent.rmdir()
+        self.log.write(
+            End(
+                epochs=self.recorder.epochs_completed,
+                train_s=self.recorder.train_s,
+                total_s=time.monotonic() - self._started + _spent(self.records),
+            )
+        )
+        self.log.close()
+        self._checkpoints.remove()
+
+    def _build_whole_model(self) -> tf.keras.Model:
+        weights = self._run.assets.get("weights")
+        return model.build(
+            self.config.model,
+            self.images.x_train.shape[1:],
+            self.images.classes,
+            weights=None if weights is None else Path(weights["path"]),
+            generator=self._generator,
+        )
+
+    def _use_the_gpu(self) -> None:
+        """Take up what the configuration says of computing on a GPU, where there is one."""
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        self.precision = self.config.model.precision if gpu else "float32"
+        self.xla = self.config.model.xla and gpu
+        tf.keras.mixed_precision.set_global_policy(self.precision)
+        if self.xla:
+            # clusters of operations between the collectives, which XLA cannot compile
+            tf.config.optimizer.set_jit("autoclustering")
+
+    def _build_strategy(self) -> tf.distribute.Strategy:
+        if not self.distributed:
+            return tf.distribute.get_strategy()  # the default one, which does nothing
+        self.cluster.export()
+        sync_config = self.config.sync
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                implementation=_IMPLEMENTATIONS[sync_config.implementation],
+                bytes_per_pack=sync_config.bytes_per_pack,
+                timeout_seconds=sync_config.timeout_s or None,
+            )
+        )
+
+    def _share_of_images(self) -> data.Share:
+        config, cluster = self.config, self.cluster
+        batches: Tuple[int, ...] = ()
+        if config.data.sharding == "proportional":
+            batches = config.batches(self._run.speeds or [1.0] * cluster.workers)
+        return data.Share(
+            rank=cluster.rank,
+            workers=cluster.workers,
+            sharded=config.data.sharding != "whole",
+            batch=batches[cluster.rank] if batches else config.board_batch(cluster.workers),
+            batches=batches,
+        )
+
+    def _load_images(self) -> archives.Images:
+        config, staged = self.config.data, self._run.assets["dataset"]
+        return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
+
+
+def _let_buckets_leave() -> None:
+    """On a board with one core (or a share of one): let TensorFlow's executor have a second thread.
+
+    A single one follows the backward pass to its end, and computes the weights' gradients after it, the first layer's
+    first: no bucket could leave sooner.
+    """
+    if len(os.sched_getaffinity(0)) == 1:
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+
+
+def _spent(records: List[Dict[str, Any]]) -> float:
+    """Seconds that earlier attempts took for what is kept of them."""
+    return sum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)

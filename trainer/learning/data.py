@@ -1,0 +1,90 @@
+"""The input pipeline: images stay in memory as bytes, each board draws its own batches.
+
+The order of an epoch is a function of seed, epoch and rank alone: the same run gives the same batches, and a
+resumed one goes on with the batches that the uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.formats.archives import Images
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one board sees of the images in an epoch."""
+
+    rank: int
+    workers: int
+    sharded: bool  # its part, else all
+    batch: int  # images a step
+    # of all boards, in rank order, where they differ: then a board's part is as large as its batches
+    batches: Tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What this board counts in a mean over the boards, 1 where all count the same."""
+        return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
+
+    def images(self, total: int) -> int:
+        """Images of this board in an epoch; every board makes as many steps, a short part begins again."""
+        if self.batches:
+            return self.steps(total) * self.batch
+        return -(-total // self.workers) if self.sharded else total
+
+    def steps(self, total: int) -> int:
+        """Steps of this board in an epoch; the last may have fewer images."""
+        return -(-total // sum(self.batches)) if self.batches else -(-self.images(total) // self.batch)
+
+
+def training_batches(images: Images, share: Share, seed: int, epochs: range) -> tf.data.Dataset:
+    """Batches of (uint8 images, int32 labels) of all `epochs` (counted from 0), one epoch after the other."""
+    total = len(images.y_train)
+
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        # boards that share an epoch must cut the same permutation; boards that each see all need their own
+        stream = epoch if share.sharded else epoch * share.workers + share.rank
+        permutation = tf.random.experimental.stateless_shuffle(
+            tf.range(total), seed=tf.stack([tf.constant(seed, tf.int64), stream])
+        )
+        if share.batches:
+            begin = tf.range(share.steps(total)) * sum(share.batches) + sum(share.batches[: share.rank])
+            mine = tf.reshape(begin[:, None] + tf.range(share.batch)[None], [-1])
+            permutation = tf.gather(permutation, mine % total)
+        elif share.sharded:
+            mine = tf.range(share.images(total)) * share.workers + share.rank
+            permutation = tf.gather(permutation, mine % total)
+        return tf.data.Dataset.from_tensor_slices(permutation).batch(share.batch)
+
+    indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
+    return _batches(indices, images.x_train, images.y_train)
+
+
+def validation_batches(images: Images, share: Share) -> tf.data.Dataset:
+    """Batches of this board's part of the validation images, in their order."""
+    total = len(images.y_test)
+    if share.batches:
+        ends = [round(total * sum(share.batches[:rank]) / sum(share.batches)) for rank in (share.rank, share.rank + 1)]
+        mine = np.arange(*ends)
+    else:
+        mine = (np.arange(share.images(total)) * share.workers + share.rank) % total
+    indices = tf.data.Dataset.from_tensor_slices(mine.astype(np.int32)).batch(share.batch)
+    return _batches(indices, images.x_test, images.y_test)
+
+
+def _batches(indices: tf.data.Dataset, x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+    with tf.device("CPU:0"):
+        pixels, labels = tf.constant(x), tf.constant(y)
+    # gathering some hundred kilobytes takes microseconds: no parallel calls
+    batches = indices.map(lambda index: (tf.gather(pixels, index), tf.gather(labels, index)))
+    options = tf.data.Options()
+    # the kit deals out the images itself: TensorFlow must not shard them again
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # nothing here needs tuning, and its thread can take seconds to end with the run
+    options.autotune.enabled = False
+    return batches.prefetch(8).with_options(options)

@@ -1,0 +1,69 @@
+"""Measures in two or three minutes what a prediction is made from; it trains nothing.
+
+Some steps of one board alone, of all boards apart, and of the ways of synchronising; the real collective with vectors
+of several sizes, from which its latency and its rate follow; and the validation of some batches.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, List
+
+import tensorflow as tf
+
+from trainer.contract.events import Collective, Validation
+from trainer.learning import data
+from trainer.learning.model import parameter_counts
+from trainer.measure import trial
+from trainer.sync.collective import mean_over_boards
+
+if TYPE_CHECKING:
+    from trainer.learning.context import Session
+
+_CYCLES = 2
+_ALONE_STEPS = 8
+# an average of local SGD begins in the middle of a turn
+_WAYS = {"keras": 4, "allreduce, float16": 6, "powersgd, rank 4": 6, "local_sgd, period 16": 16}
+_COLLECTIVES = 4  # of each size
+_SIZES = (1 / 1024, 1 / 16, 1 / 4, 1 / 2, 1)  # of the gradient
+_BATCHES = 6
+
+
+def measure(session: Session) -> None:
+    """Write the records that predictions are made from. All boards of the cluster take part."""
+    model = trial.take_turns(session, _WAYS, _CYCLES, _ALONE_STEPS)
+    if session.cluster.workers > 1:
+        for share in _SIZES:
+            _time_collective(session, int(share * parameter_counts(model)[0]))
+    _time_validation(session, model)
+    session.log.close()
+
+
+def _time_collective(session: Session, elements: int) -> None:
+    """The mean of a float32 vector over all boards, a few times."""
+    vector = tf.random.uniform([elements])  # zeros might be compressed
+    mean = tf.function(lambda: mean_over_boards(session.strategy, vector))
+    seconds: List[float] = []
+    for _ in range(1 + _COLLECTIVES):  # the first one traces
+        began = time.monotonic()
+        session.in_order.submit(lambda: mean().numpy()).result()
+        seconds.append(time.monotonic() - began)
+    session.log.write(Collective(payload_bytes=4 * elements, seconds=seconds[1:]))
+    session.log.progress()
+
+
+def _time_validation(session: Session, model: tf.keras.Model) -> None:
+    """Validation of the first batches on this board, as an epoch ends with it."""
+    batches = data.validation_batches(session.images, session.validation_share)
+    test = model.make_test_function()
+    iterator = iter(batches.repeat())
+    float(test(iterator)["loss"])  # traces
+    began = time.monotonic()
+    for _ in range(_BATCHES):
+        logs = test(iterator)
+    float(logs["loss"])
+    seconds = time.monotonic() - began
+    share = session.validation_share
+    session.log.write(
+        Validation(batches=_BATCHES, seconds=seconds, batches_per_epoch=share.steps(len(session.images.y_test)))
+    )

@@ -1,0 +1,160 @@
+"""Times every way of synchronising in turn, on these boards and this link, in one process each.
+
+In every cycle each way makes some steps, in an order that is new each time and the same on all boards. Beside them one
+board trains while the others do nothing, and all boards train without any exchange: what two boards could reach if
+agreeing cost nothing. (Emulated boards share a machine's memory, so that this is less than twice one board.)
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Tuple
+
+import tensorflow as tf
+
+from trainer.contract.config import sync_of
+from trainer.contract.events import APART, ONE_BOARD, Trial
+from trainer.contract.interface import counters
+from trainer.learning import data
+from trainer.learning.step_timer import Stopwatch
+from trainer.sync import WAYS, keras
+from trainer.sync.collective import mean_over_boards
+from trainer.sync.stepping import Board
+
+if TYPE_CHECKING:
+    from trainer.learning.context import Session
+
+_CYCLES = 5  # fewer where the experiment has fewer epochs
+# name (see `sync_of`) -> steps in a cycle. An average of local SGD begins in the middle of a turn, so that all of its
+# cost lies within it
+_WAYS = {
+    "keras": 8,
+    "allreduce, float32": 8,
+    "allreduce, float16": 8,
+    "allreduce, float16, bucket_bytes 2000000": 8,
+    "powersgd, rank 4": 16,
+    "local_sgd, period 16": 32,
+    "local_sgd, period 32": 32,
+}
+_ALONE_STEPS = 16
+
+Turn = Callable[[], None]  # one step
+
+
+def measure(session: Session) -> None:
+    """Time all ways and write a record of each turn. All boards of the cluster take part."""
+    take_turns(session, _WAYS, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
+    session.log.close()
+
+
+def take_turns(session: Session, ways: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
+    """Time these ways, one board alone, and boards apart; returns the model of a board by itself.
+
+    A cluster of one board has nobody to agree with, so that only the board alone is timed.
+    """
+    model, plain = _plain_turn(session)
+    plain()
+    turns = _ready(session, ways) if session.cluster.workers > 1 else {}
+    turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, alone_steps, session)
+    if session.cluster.workers > 1:
+        turns[APART] = (plain, alone_steps, session)
+    together = tf.function(lambda: mean_over_boards(session.strategy, tf.zeros([1])))
+    order = random.Random(session.seed)  # the same on all boards
+    for cycle in range(1, cycles + 1):
+        for name in order.sample(sorted(turns), len(turns)):
+            turn, steps, own = turns[name]
+            session.in_order.submit(together).result()
+            session.log.write(_timed(name, cycle, turn, steps, own))
+            session.log.progress()
+    return model
+
+
+def _ready(session: Session, ways: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
+    """Of each way its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
+    turns = {}
+    board = Board(session)  # its model trains in all of the kit's own ways: what it learns is of no use
+    board.last_step = 10**9
+    for name, steps in ways.items():
+        own = _with(session, name)
+        turn, warm_up = _keras_turn(own) if own.config.sync.way == "keras" else _own_turn(board.under(own))
+        for _ in range(warm_up):
+            turn()
+            session.log.progress()
+        turns[name] = (turn, steps, own)
+    return turns
+
+
+def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial:
+    began, split, counted = time.monotonic(), own.stopwatch.read(), counters(own.interface)
+    for _ in range(steps):
+        turn()
+    elapsed_s = time.monotonic() - began
+    own.in_order.submit(lambda: None).result()  # bytes of an average still on its way belong to this turn
+    split, after = own.stopwatch.read().since(split), counters(own.interface)
+    return Trial(
+        sync=name,
+        cycle=cycle,
+        steps=steps,
+        images=0 if name == ONE_BOARD and not own.cluster.is_chief else steps * own.share.batch,
+        elapsed_s=elapsed_s,
+        communication_s=split.communication_s,
+        waiting_s=split.waiting_s,
+        overlapped_s=split.overlapped_s,
+        sent_bytes=None if counted is None or after is None else after.sent - counted.sent,
+        payload_bytes=split.payload_bytes,
+    )
+
+
+def _with(session: Session, name: str) -> Session:
+    """The session with the way of synchronising that the name stands for, whatever the experiment's own is."""
+    own = copy.copy(session)
+    own.config = dataclasses.replace(session.config, sync=sync_of(name))
+    own.stopwatch = Stopwatch()
+    return own
+
+
+def _batches(session: Session) -> tf.data.Dataset:
+    return data.training_batches(session.images, session.share, session.seed, range(1000))
+
+
+def _plain_turn(session: Session) -> Tuple[tf.keras.Model, Turn]:
+    """A step of fit on one board, without a strategy."""
+    model = session.build_model()
+    keras.compile_model(session, model)
+    session.ready(model)
+    return model, _fit_step(model, iter(_batches(session)))
+
+
+def _keras_turn(session: Session) -> Tuple[Turn, int]:
+    """A step of fit under the strategy, and how many to make before timing."""
+    with session.strategy.scope():
+        model = session.build_model()
+        keras.compile_model(session, model)
+    keras.time_aggregation(session, model)
+    return _fit_step(model, iter(keras.on_this_board(session, _batches(session)))), 2
+
+
+def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
+    step = model.make_train_function()
+
+    def turn() -> None:
+        float(step(batches)["loss"])
+
+    return turn
+
+
+def _own_turn(board: Board) -> Tuple[Turn, int]:
+    """A step of the kit's own ways, and how many to make before timing."""
+    session = board.session
+    batches, made = iter(_batches(session)), 0
+    way = WAYS[session.config.sync.way](board)
+
+    def turn() -> None:
+        nonlocal made
+        made += 1
+        float(way.step(made, *next(batches))["loss"])
+
+    return turn, session.config.sync.period * 3 // 2 if session.config.sync.way == "local_sgd" else 2

@@ -1,0 +1,52 @@
+"""result.json, the last thing that a worker leaves. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Optional
+
+from trainer.contract.causes import REMEDIES, Cause
+from trainer.contract.cluster import load_cluster
+from trainer.contract.events import Epoch, Result, read_records
+from trainer.contract.interface import interface_with
+from trainer.contract.layout import RESERVE, write_json
+from trainer.supervise import collective_log, facts
+
+
+def write_result(
+    folder: Path,
+    *,
+    status: str,
+    cause: Optional[Cause],
+    exit_code: Optional[int],
+    started_s: float,
+    ended_s: Optional[float] = None,
+) -> None:
+    """Write the result of the worker whose run's folder this is, with the board's facts.
+
+    `ended_s` is now, unless given. Raises OSError where the disk has no room even for this.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        (folder / RESERVE).unlink()
+    interface = interface_with(load_cluster(folder / "tf_config.json").own_ip)
+    events = folder / "events.jsonl"
+    records = read_records(events)[0] if events.exists() else []
+    result = Result(
+        status=status,
+        cause=cause.sentence if cause else None,
+        cause_kind=cause.kind if cause else None,
+        remedy=(REMEDIES[cause.kind] or None) if cause else None,
+        exit_code=exit_code,
+        started_s=started_s,
+        ended_s=time.time() if ended_s is None else ended_s,
+        epochs_completed=sum(record["event"] == Epoch.KIND for record in records),
+        facts={
+            **facts.gather(interface),
+            **facts.clocks(folder),
+            "collective_used": collective_log.collective_used(folder / "trainer.log"),
+        },
+    )
+    write_json(folder / "result.json", dataclasses.asdict(result))

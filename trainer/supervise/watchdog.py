@@ -1,0 +1,184 @@
+"""What a supervisor sees of its trainer and of the other boards, and when that is a reason to end the trainer.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from trainer.contract import causes
+from trainer.contract.causes import Cause
+from trainer.contract.cluster import load_cluster
+from trainer.contract.layout import HEARTBEAT, PROGRESS, write_json
+from trainer.supervise.peers import Peers
+
+POLL_S = 0.2
+_BEAT_S = 1.0
+_MEET_S = 5.0  # boards begin as fast as a controller can say so; trainers find each other later, too
+_PATIENCE_S = 4.0  # a board that only waits for others gives them this long to name their own cause first
+_LOG_END = 20_000  # bytes of the log that are looked at for a cause
+_NEARLY_FULL = 100_000  # bytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may take; roles/train/defaults has the values. In seconds."""
+
+    start: float  # to the first step
+    stall: float  # between two signs of progress
+    total: float
+    silence: float  # of another board
+
+
+class Watch:
+    """What a supervisor knows of its trainer and of the other boards."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self._limits = folder, limits
+        self.trainer = 0  # its process's number, once there is one
+        self._began_s = self._moved_s = time.monotonic()
+        self._beat_s = 0.0
+        self._seen: Any = None
+        self.peers = _peers(folder, limits)
+
+    def meet_peers(self) -> Optional[Cause]:
+        """Wait until the other boards have begun, too, but not for ever; why not to begin, if one of them failed."""
+        return self.peers.meet(_MEET_S) if self.peers else None
+
+    def cause_to_end(self) -> Optional[Cause]:
+        """Why the trainer must be ended now; None while all goes well."""
+        now = time.monotonic()
+        seen = [_modified(self.folder / name) for name in ("events.jsonl", PROGRESS)]
+        if seen != self._seen:
+            self._seen, self._moved_s = seen, now
+        self._beat(now)
+        told = self.peers.exchange() if self.peers else None
+        if told:  # a trainer that does not run is why the others noticed anything
+            return self._stopped(now) or told
+        started = seen[1] is not None  # the first step takes long, since it is compiled
+        if not started and now - self._began_s > self._limits.start:
+            return self._stopped(now) or self._not_started(now)
+        if started and now - self._moved_s > self._limits.stall:
+            return self._stopped(now) or self._stalled(now)
+        if now - self._began_s > self._limits.total:
+            return Cause("timeout", f"the run is not over after {self._limits.total:.0f} s")
+        return None
+
+    def _stopped(self, now: float) -> Optional[Cause]:
+        still_s = now - self._moved_s
+        if process_state(self.trainer) != "T":
+            return None
+        return Cause("stopped", f"the trainer's process was stopped (SIGSTOP); no progress for {still_s:.0f} s")
+
+    def _not_started(self, now: float) -> Optional[Cause]:
+        limit = self._limits.start
+        if not _listens(load_cluster(self.folder / "tf_config.json").own_address):
+            return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
+        if now - self._began_s > limit + _PATIENCE_S:  # a board that is not up has named its own cause by now
+            return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
+        return None
+
+    def _stalled(self, now: float) -> Optional[Cause]:
+        if now - self._moved_s <= self._limits.stall + _PATIENCE_S:
+            return None
+        return Cause("stalled", f"no step and no record for {now - self._moved_s:.0f} s; {_log_end(self.folder)}")
+
+    def _beat(self, now: float) -> None:
+        if now - self._beat_s < _BEAT_S:
+            return
+        self._beat_s = now
+        beat = {"time_s": time.time(), "still_s": now - self._moved_s, "trainer": self.trainer, "boot": boot()}
+        with contextlib.suppress(OSError):  # a full disk is the trainer's to tell
+            write_json(self.folder / HEARTBEAT, beat)
+
+    def farewell(self, status: str, cause: Optional[str]) -> None:
+        """Tell the other boards how this one ended."""
+        if self.peers:
+            self.peers.farewell(status, cause)
+
+    def why_peers_left(self) -> Optional[Cause]:
+        """After the trainer lost its peers: what they say, or the network if they do not say a word."""
+        deadline = time.monotonic() + self._limits.silence + 2 * _BEAT_S
+        while self.peers and time.monotonic() < deadline:
+            told = self.peers.exchange()
+            if told:
+                return told
+            time.sleep(POLL_S)
+        return None
+
+
+def cause_of_exit(code: int, folder: Path) -> Cause:
+    cause = causes.of_exit(code, _log(folder))
+    if cause.kind == "error" and shutil.disk_usage(str(folder)).free < _NEARLY_FULL:
+        return Cause("disk_full", f"no space is left on the disk; {cause.sentence}")
+    return cause
+
+
+def read_object(path: Path) -> Dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def process_state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def boot() -> str:
+    """What differs after a reboot: the kernel's number and, where it is shared, when the first process began."""
+    first = Path("/proc/1/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()}-{first}"
+
+
+def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
+    cluster = load_cluster(folder / "tf_config.json")
+    if cluster.workers == 1:
+        return None
+    names = read_object(folder / "run.json").get("boards") or cluster.addresses
+    try:
+        return Peers(cluster, names, folder.name, limits.silence)
+    except OSError as error:
+        print(f"supervisor: no heartbeats, TensorFlow's must do: {error}", file=sys.stderr)
+        return None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _modified(path: Path) -> Optional[int]:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _log_end(folder: Path) -> str:
+    return causes.log_end(_log(folder))
+
+
+def _log(folder: Path) -> str:
+    with (folder / "trainer.log").open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LOG_END))
+        return file.read().decode("utf-8", errors="replace")
