@@ -74,6 +74,7 @@ class Environment(NamedTuple):
     proof: str  # what must run in it
     remedy: str  # where that does not
     options: Sequence[str] = ()  # for uv pip sync
+    project: bool = True  # whether the checkout's own packages and commands are to be in it
 
 
 def say(text: str) -> None:
@@ -279,8 +280,9 @@ def certificates(pip: Sequence[object]) -> Sequence[str]:
     return ["--cert", found] if found and not named else []
 
 
-def lock_hash(lock: str) -> str:
-    return hashlib.sha256((LOCKS / f"{lock}.txt").read_bytes()).hexdigest()
+def lock_hash(lock: str, project: bool) -> str:
+    wanted = [LOCKS / f"{lock}.txt", *([ROOT / "pyproject.toml"] if project else [])]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in wanted)).hexdigest()
 
 
 def read_stamp(folder: Path) -> Dict[str, str]:
@@ -299,7 +301,7 @@ def install(env: Environment) -> str:
     # The front door keeps the tools of `make test` where they are: dev.txt has all it wants.
     lock = "dev" if (stamp.get("lock"), env.lock) == ("dev", "controller") else env.lock
     label = env.folder.name
-    if stamp.get("sha256") != lock_hash(lock):
+    if stamp.get("sha256") != lock_hash(lock, env.project):
         (env.folder / STAMP).unlink(missing_ok=True)
         interpreter, why = env.choose()
         say(f"{label}: Python {interpreter.version} ({why}), {interpreter.path}")
@@ -310,9 +312,13 @@ def install(env: Environment) -> str:
         step = f"{label}: installing what {lock}.txt locks"
         say(step)
         run(step, [*sync, *env.options, LOCKS / f"{lock}.txt"], NETWORK)
+        if env.project:
+            # uv builds it by itself, from files that are here
+            own = [uv, "pip", "install", "--offline", "--no-deps", "--python", python, "--editable", ROOT]
+            run(f"{label}: the checkout's own packages", own, VENV)
         run(f"{label}: {env.proof}", [python, "-c", env.proof], env.remedy)
         stamp = {"python": interpreter.version, "why": why, "interpreter": interpreter.path}
-        stamp.update(folder=str(env.folder), lock=lock, sha256=lock_hash(lock))
+        stamp.update(folder=str(env.folder), lock=lock, sha256=lock_hash(lock, env.project))
         draft = env.folder / f"{STAMP}.draft"
         draft.write_text(json.dumps(stamp, indent=2) + "\n")
         draft.replace(env.folder / STAMP)
@@ -330,6 +336,7 @@ ENVIRONMENTS = {
         "TensorFlow 2.12.1 needs an aarch64 CPU, or an x86_64 one with AVX.",
         # Emulated boards each see these files through an overlay: compile them here, once.
         ["--compile-bytecode"],
+        project=False,
     ),
 }
 

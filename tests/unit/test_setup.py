@@ -40,6 +40,7 @@ def fake_python(path: Path, version: str, runs: bool = True, ensurepip: bool = T
 def project(tmp_path, monkeypatch):
     """Set-up of a project in an empty folder, on a machine without any interpreter."""
     monkeypatch.setattr(install, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(install, "CACHE", tmp_path / ".cache")
     monkeypatch.setattr(install, "LOG", tmp_path / ".cache" / "setup.log")
     monkeypatch.setattr(install, "PACKAGES", tmp_path / ".cache" / "apt_packages")
@@ -56,7 +57,7 @@ def finished(folder: Path, lock: str, /, **changes: str) -> install.Environment:
     """An environment as a set-up leaves it, with changes to its stamp."""
     fake_python(folder / "bin" / "python", "3.11.2")
     stamp = {"python": "3.11.2", "why": "it is there", "folder": str(folder), "lock": lock}
-    stamp = {**stamp, "sha256": install.lock_hash(lock), **changes}
+    stamp = {**stamp, "sha256": install.lock_hash(lock, True), **changes}
     (folder / install.STAMP).write_text(json.dumps(stamp))
     return install.Environment(folder, lock, lambda: pytest.fail("made anew"), "", "")
 
