@@ -6,7 +6,7 @@
 # In place of CIFAR-100 and ImageNet's weights, which only the Internet has: generated images and random weights, in
 # files of the same form.
 images=.cache/provision_rehearsal.tar.gz weights=.cache/provision_rehearsal.h5
-.venv/bin/python -c "from pathlib import Path; from trainer.synthetic import write_archive
+.venv/bin/python -c "from pathlib import Path; from controller.synthetic import write_archive
 write_archive(Path('$images'), 320, 64)"
 [ -e "$weights" ] || TF_CPP_MIN_LOG_LEVEL=2 .board-venv/bin/python -c "from tensorflow import keras
 model = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
