@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.manifest import write_manifest
-
+from analysis.runs.manifest import write_manifest
 from trainer.contract.config import Run, load_run, parse, to_dict
 from trainer.contract.events import End, Epoch, EventLog, Result, Sample, Start, Trial, Validation, Window
 from trainer.contract.layout import CLOCK, TELEMETRY, write_json
