@@ -24,7 +24,7 @@ from analysis.prediction.costmodel import (
     step,
 )
 from analysis.prediction.measured import Measured, combine
-from analysis.runs.columns import Column, aligned, records
+from analysis.runs.columns import Column, records, text_table
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import ConfigError, Sync, load_run, sync_of
 from trainer.contract.layout import run_folders
@@ -163,12 +163,11 @@ def notes(measured: Measured) -> list[str]:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The prediction, aligned, at most 100 columns wide; columns of which nothing is known are left out."""
+    """The prediction as text; columns of which nothing is known are left out."""
     columns = [column for column in COLUMNS if table[column.field].notna().any()]
-    lines = [["boards", "", *(column.heading[0] for column in columns)], ["", "", *(it.heading[1] for it in columns)]]
-    lines += [[str(row["workers"]), row["sync"], *(column.cell(row) for column in columns)] for row in records(table)]
-    width = max(len(line[1]) for line in lines)
-    return aligned([[f"{line[0]:>6}  {line[1]:{width}}", *line[2:]] for line in lines])
+    heads = ["boards", "", *("\n".join(column.heading) for column in columns)]
+    rows = [[str(row["workers"]), row["sync"], *(column.cell(row) for column in columns)] for row in records(table)]
+    return "\n".join(text_table(heads, rows, right={*range(len(heads))} - {1}, gap=1))
 
 
 def to_dict(measured: Measured, plan: Plan) -> dict[str, Any]:

@@ -4,16 +4,19 @@ text."""
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 
 from analysis.comparison.arms import arm_name
 from analysis.comparison.paper import PAPER
-from analysis.runs.columns import Column, records
+from analysis.runs.columns import WIDTH, Column, records, text_table
 
 if TYPE_CHECKING:  # only then: comparison needs circumstances, these the prediction, and that needs this module
     from analysis.comparison.compare import Comparison
 
-_WIDTH = 100  # characters of the table
 _LABELS = (16, 24)  # characters of the first column; longer labels continue on the next line
 
 
@@ -65,41 +68,32 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def as_text(comparison: Comparison) -> str:
-    """The table, aligned, at most 100 columns wide; a second line of an arm has its spread."""
+    """The table, at most 100 columns wide, a second line of an arm with its spread; below it the runs left out."""
     shown = columns(comparison)
-    head = [["runs", *(column.heading[line] for column in shown)] for line in (0, 1)]
-    head[1][0] = ""
-    # the cells of an arm, and below them their spreads
-    arms = [
-        (
-            arm,
-            [str(arm["runs"]), *(column.cell(arm) for column in shown)],
-            ["", *(column.spread(arm) for column in shown)],
-        )
-        for arm in rows(comparison)
-    ]
-    known = [cells for arm, *lines in arms if not arm["cause"] for cells in lines]
-    widths = [max(map(len, cells)) for cells in zip(*head, *known, strict=True)]
-    least, most = _LABELS
-    label = max(least, min(most, _WIDTH - sum(widths) - len(widths)))
-    lines = [_line("", label, cells, widths) for cells in head]
-    for arm, cells, spreads in arms:
-        names = textwrap.wrap(arm["name"], label, subsequent_indent="  ", break_long_words=False)
+    heads = ["", "runs", *("\n".join(column.heading) for column in shown)]
+    cells: list[list[RenderableType]] = []
+    left_out = []
+    for arm in rows(comparison):
         if arm["cause"]:
-            start = f"{names[0]:{label}} {arm['runs']}: "
-            lines += textwrap.wrap(f"{start}{arm['cause']}", _WIDTH, subsequent_indent=" " * (label + 1))
+            text = f"{arm['name']} {arm['runs']}: {arm['cause']}"
+            left_out.append(textwrap.fill(text, WIDTH, subsequent_indent="  "))
             continue
-        lines.append(_line(names[0], label, cells, widths))
-        if any(spreads):
-            lines.append(_line("".join(names[1:2]), label, spreads, widths))
-            del names[1:2]
-        lines += names[1:]
-    return "\n".join(lines)
+        values = (f"{column.cell(arm)}\n{column.spread(arm)}".rstrip() for column in shown)
+        cells.append([_Label(arm["name"]), str(arm["runs"]), *values])
+    return "\n".join([*text_table(heads, cells, right=range(1, len(heads)), gap=1), *left_out])
 
 
-def _line(name: str, label: int, cells: list[str], widths: list[int]) -> str:
-    aligned = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-    return f"{name:{label}} {' '.join(aligned)}".rstrip()
+@dataclass(frozen=True)
+class _Label:
+    """An arm's name, which goes on below, indented."""
+
+    name: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield textwrap.fill(self.name, max(options.max_width, 3), subsequent_indent="  ")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(len(self.name), _LABELS[0]), min(len(self.name), _LABELS[1]))
 
 
 def notes(comparison: Comparison) -> list[str]:

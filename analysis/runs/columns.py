@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+from rich.console import Console, JustifyMethod, RenderableType
+from rich.table import Table
+
+WIDTH = 100  # characters of what is printed
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,28 @@ class Column:
         return f"{value * self.factor:.{self.decimals}f}"
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text: the first column to the left, the others to the right."""
-    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    return "\n".join(
-        " ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+def text_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[RenderableType]],
+    *,
+    right: Collection[int] = (),
+    longest: Mapping[int, int] = MappingProxyType({}),
+    gap: int = 2,
+) -> list[str]:
+    """The lines of a table, at most 100 columns wide; cells that are too long go on below.
+
+    `right`: the columns of numbers, which are never broken. `longest`: the most characters of a column.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for index, head in enumerate(heads):
+        side: JustifyMethod = "right" if index in right else "left"
+        table.add_column(head, justify=side, no_wrap=index in right, overflow="fold", max_width=longest.get(index))
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=WIDTH, color_system=None, force_jupyter=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table, highlight=False)
+    return [line.rstrip() for line in capture.get().rstrip("\n").split("\n")]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -532,6 +532,13 @@ def test_the_table_is_aligned_and_fits_a_terminal():
     assert report(request({"orin-1": GOOD}))["lines"] == ["orin-1: every gate is passed"]
 
 
+def test_a_remedy_of_several_boards_is_given_once_and_values_are_shown_as_they_are():
+    odd = {**GOOD, "power_mode": "[bold]MODE_30W"}
+    shown = report(request({"orin-1": odd, "orin-2": odd}))["lines"]
+    assert [line.split()[3] for line in shown[1:3]] == ["[bold]MODE_30W"] * 2
+    assert shown[3:-1] == ["board.power_mode: set it with playbooks/provision.yml --tags power"]
+
+
 def test_the_gates_want_the_power_mode_and_the_clocks_that_provisioning_sets():
     power, check = (
         yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ("power", "check")
