@@ -1,0 +1,86 @@
+"""Any records: what is written is read, and what is torn or odd loses only itself."""
+
+import json
+import math
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.runs.eventlog import read_but_windows
+from trainer.contract.events import Epoch, EventLog, Sample, Window, last_sample, read_records
+
+MAY_BE = st.floats(allow_nan=False, allow_infinity=False)
+KINDS = st.sampled_from([Window, Epoch, Sample]).flatmap(st.builds)
+
+
+def written(folder: str, records: list) -> Path:
+    log = EventLog(Path(folder) / "events.jsonl")
+    for record in records:
+        log.write(record)
+    log.close()
+    return log_path(folder)
+
+
+def log_path(folder: str) -> Path:
+    return Path(folder) / "events.jsonl"
+
+
+def same(one: object, other: object) -> bool:
+    """As JSON has it: tuples are lists."""
+    return one == other or (
+        isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
+    )
+
+
+@given(st.lists(KINDS, max_size=4))
+def test_what_is_written_is_read(records):
+    with tempfile.TemporaryDirectory() as folder:
+        found, bad = read_records(written(folder, records))
+    assert bad == []
+    assert [record["event"] for record in found] == [record.KIND for record in records]
+    for record, read in zip(records, found, strict=True):
+        assert all(same(value, read[name]) for name, value in vars(record).items())
+
+
+@given(st.lists(KINDS, min_size=1, max_size=4), st.data())
+def test_a_torn_file_has_all_records_before_the_tear(records, data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(folder, records)
+        content = path.read_bytes()
+        cut = data.draw(st.integers(0, len(content)))
+        path.write_bytes(content[:cut])
+        found, bad = read_records(path)
+    whole = content[:cut].count(b"\n")
+    # a line that only lacks its end is whole, too
+    assert whole <= len(found) <= whole + 1
+    assert len(found) + len(bad) == len(content[:cut].splitlines())
+
+
+@given(st.lists(KINDS, min_size=1, max_size=3), st.binary(max_size=40))
+def test_any_bytes_between_records_lose_only_themselves(records, noise):
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(folder, records)
+        content = path.read_bytes()
+        path.write_bytes(content + noise + b"\n" + content)
+        found, bad = read_records(path)
+        but_windows, _ = read_but_windows(path)
+        last_sample(path)
+    assert len(found) == 2 * len(records)
+    assert [record for record in found if record["event"] != Window.KIND] == but_windows
+    assert all("line" in problem for problem in bad)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda it: st.lists(it) | st.dictionaries(st.sampled_from(["event", "time_s", "epoch"]), it),
+        max_leaves=6,
+    )
+)
+def test_any_json_is_a_record_or_told(value):
+    with tempfile.TemporaryDirectory() as folder:
+        log_path(folder).write_text(json.dumps(value) + "\n")
+        found, bad = read_records(log_path(folder))
+    assert len(found) + len(bad) == 1
