@@ -47,6 +47,10 @@ test: setup-dev setup-boards setup-browser ## run every test but the thorough on
 faults: setup-dev setup-boards ## do to runs on emulated boards what can happen to them, and print what became of them
 	.venv/bin/pytest tests/lab/test_faults.py -m lab --no-header $(ARGS)
 
+.PHONY: mutants
+mutants: setup-dev ## change what decides in configuration, gates, choice, verdict and statistics, and see whether a test notices
+	@nice -n 10 .venv/bin/python -m tests.mutants $(ARGS)
+
 .PHONY: check
 check: lint types ## run what takes under 90 s: lint, types, unit tests
 	.venv/bin/pytest tests/unit -m "not lab and not tensorflow and not slow" $(ARGS)
