@@ -21,6 +21,23 @@ def test_the_slower_the_link_the_less_is_sent(all_reduce_s, way, dtype, period):
     assert "least lossy" in choice.reason
 
 
+@pytest.mark.parametrize(("float32_s", "dtype"), [(1.0, "float32"), (2.0, "float16")])
+def test_what_just_reaches_the_efficiency_is_taken(float32_s, dtype):
+    choice = choose(1.0, float32_s, float32_s / 2, 0.5)
+    assert (choice.way, choice.gradient_dtype, choice.expected_efficiency) == ("allreduce", dtype, 0.5)
+    name = f"allreduce in {dtype}"
+    assert choice.reason == (
+        f"a step computes for 1000 ms, the gradient travels for {1000 * float32_s:.0f} ms in float32 and "
+        f"{500 * float32_s:.0f} ms in float16: {name} is the least lossy way that reaches 50%, with 50% expected"
+    )
+
+
+def test_the_longest_period_is_the_last_one_tried():
+    # just too slow for a period of 64
+    choice = choose(1.0, 256.0, 128.0, 1 / 2)
+    assert (choice.way, choice.period) == ("local_sgd", 128)
+
+
 def test_what_cannot_be_reached_is_said():
     choice = choose(0.01, 60.0, 30.0, 0.95)
     assert choice.period == LONGEST_PERIOD

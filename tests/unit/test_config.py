@@ -27,6 +27,67 @@ def test_nothing_said_is_the_papers_experiment():
     assert (paper.data.source, paper.data.sharding) == ("cifar100", "whole")
 
 
+# what is taken where nothing is said, and the ends of what may be said
+LIMITS = {
+    "epochs": (100, 1, None),
+    "batch_size": (64, 1, None),
+    "window_steps": (10, 1, None),
+    "checkpoint_epochs": (1, 0, None),
+    "deterministic": (False, None, None),
+    "data.train_images": (None, 1, None),
+    "data.validation_images": (None, 1, None),
+    "model.image_size": (64, 32, 512),
+    "model.dense_units": (512, 1, None),
+    "model.dropout": (0.3, 0, 0.99),
+    "model.cache_features": (False, None, None),
+    "model.xla": (False, None, None),
+    "model.batch_norm_momentum": (0.999, None, 0.9999),
+    "optimizer.learning_rate": (0.001, None, None),
+    "optimizer.momentum": (0.9, 0, 0.9999),
+    "schedule.constant_epochs": (10, 0, None),
+    "schedule.decay": (0.1, 0, None),
+    "sync.strict_implementation": (False, None, None),
+    "sync.bytes_per_pack": (0, 0, None),
+    "sync.timeout_s": (0.0, 0, None),
+    "sync.bucket_bytes": (0, 0, None),
+    "sync.accumulate_steps": (1, 1, None),
+    "sync.rank": (4, 1, None),
+    "sync.period": (16, 1, None),
+    "sync.overlap": (True, None, None),
+    "sync.outer_momentum": (0.0, 0, 0.9999),
+    "sync.outer_learning_rate": (1.0, None, None),
+    "sync.warm_up_steps": (0, 0, None),
+    "sync.efficiency": (0.95, None, 1),
+    "sync.scale_warm_up_epochs": (0.0, 0, None),
+}
+
+
+def nested(key: str, value: object) -> dict:
+    section, _, name = key.rpartition(".")
+    return {section: {name: value}} if section else {name: value}
+
+
+@pytest.mark.parametrize(("key", "default", "least", "most"), [(key, *ends) for key, ends in LIMITS.items()])
+def test_a_field_has_its_default_and_its_range(key, default, least, most):
+    section, _, name = key.rpartition(".")
+    of = getattr(Config(), section) if section else Config()
+    assert getattr(of, name) == default
+    little = 1e-6 if isinstance(default, float) else 1
+    for end, beyond, more in ((least, -little, "more"), (most, little, "less")):
+        if end is not None:
+            assert parse(nested(key, end))
+            (problem,) = problems(nested(key, end + beyond))
+            assert problem.endswith(f"give {end} or {more}")
+
+
+@pytest.mark.parametrize(
+    "key", ["model.batch_norm_momentum", "optimizer.learning_rate", "sync.outer_learning_rate", "sync.efficiency"]
+)
+def test_a_rate_and_a_share_are_above_zero(key):
+    assert "give more than 0" in problems(nested(key, 0))[0]
+    parse(nested(key, 1e-9))
+
+
 def test_a_configuration_survives_its_dictionary():
     changed = parse({"epochs": 3, "data": {"train_images": 7}, "optimizer": {"name": "sgd"}})
     assert parse(config.to_dict(changed)) == changed
@@ -138,6 +199,8 @@ def test_all_problems_are_told_at_once():
 def test_a_source_and_its_path_must_fit():
     assert "give the path of the NumPy archive" in problems({"data": {"source": "npz"}})[0]
     assert "generates its images" in problems({"data": {"source": "synthetic", "path": "x"}})[0]
+    assert parse({"data": {"source": "synthetic"}}).data.path is None
+    assert parse({"data": {"path": "cifar.tar.gz"}}).data.source == "cifar100"
 
 
 def test_a_global_batch_is_shared_out():
@@ -184,7 +247,10 @@ def test_a_run_file_that_contradicts_itself_is_refused(tmp_path, changes, says):
     run |= {"workers": 2, "seed": 1, "boards": ["a", "b"], "assets": {}, "config": {}}
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run))
-    assert config.load_run(path).boards == ["a", "b"]
+    loaded = config.load_run(path)
+    assert loaded.boards == ["a", "b"]
+    with pytest.raises(AttributeError):
+        loaded.seed = 2
     path.write_text(json.dumps({**run, **changes}))
     with pytest.raises(ConfigError, match=says):
         config.load_run(path)
