@@ -6,6 +6,7 @@ import re
 import pytest
 
 from analysis import compare, load
+from analysis.comparison.arms import MARGIN
 from analysis.comparison.verdict import _LESS_COMMUNICATION, verdict
 from tests.data.build_runs import build_run
 from trainer.contract.config import Config, Sync, known_keys
@@ -164,6 +165,41 @@ def test_it_says_what_limits_and_what_would_change_that(tmp_path, arm, said_of_i
     sentences = verdict(arms, rehearsal=False, synthetic=False)
     assert said_of_it in sentences
     assert 3 <= len(re.findall(r"\.( |$)", sentences)) <= 6
+
+
+INTERVAL = {"speedup": 1.2, "speedup_low": 1.1, "speedup_high": 1.3, "detectable_speedup": 0.1}
+ACCURACY = {"accuracy_difference": -0.01, "accuracy_difference_low": -0.02, "not_worse_p": 0.5}
+ACCURACY |= {"accuracy_difference_high": -0.001, "detectable_accuracy": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("arm", "said_of_it"),
+    [
+        (INTERVAL, "Two boards (local_sgd, sharded) are worth it in speed: "),
+        ({**INTERVAL, "speedup_low": 1.0}, "are worth it in speed cannot be told: "),
+        ({**INTERVAL, "speedup": 0.9, "speedup_low": 0.8, "speedup_high": 1.0}, "in speed cannot be told: "),
+        ({**INTERVAL, "speedup": 0.9, "speedup_low": 0.8, "speedup_high": 0.99}, "are not worth it in speed: "),
+        ({"speedup": 1.0, **ACCURACY}, "look not worth it in speed: "),
+        ({"speedup": 1.01, **ACCURACY}, "look worth it in speed, but learn less: "),
+        ({"speedup": 1.01, **ACCURACY, "accuracy_difference": -MARGIN}, "look worth it in speed: "),
+        ({"speedup": 1.01, **ACCURACY, "accuracy_difference_high": 0.0}, "look worth it in speed: "),
+        (ACCURACY, "Final accuracy is worse: -1.0 points"),
+        ({**ACCURACY, "accuracy_difference_high": 0.0}, "Whether final accuracy is worse by more than 0.5 points"),
+        ({**ACCURACY, "not_worse_p": 0.049}, "Final accuracy is not worse by more than 0.5 points"),
+        ({**ACCURACY, "not_worse_p": 0.05}, "Final accuracy is worse: "),
+        ({"communication_share": 0.1, "waiting_share": 0.1}, "Computing limits it"),
+        ({"communication_share": 0.2, "waiting_share": 0.2}, "Communication limits it"),
+        ({"epoch_ratio": 1.004}, "took as long per epoch as one."),
+        ({"epoch_ratio": 1.006}, "took 1.01 times as long per epoch as one."),
+    ],
+)
+def test_on_the_edge_nothing_is_claimed(tmp_path, arm, said_of_it):
+    build_run(tmp_path, workers=1)
+    build_run(tmp_path, workers=2, override={"sync": {"way": "local_sgd"}, "data": {"sharding": "sharded"}})
+    arms = compare(load(tmp_path.iterdir())).arms
+    for name, value in {"compute_share": 0.4, "communication_share": 0.05, "waiting_share": 0.0, **arm}.items():
+        arms.loc[1, name] = value
+    assert said_of_it in verdict(arms, rehearsal=False, synthetic=False)
 
 
 def test_every_remedy_is_a_field_of_the_configuration(tmp_path):

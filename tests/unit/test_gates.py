@@ -136,6 +136,7 @@ def own(given, *resolved):
 
 CAN = {**CANNOT, "capable": True}
 TAKEN = "I tensorflow/core/common_runtime/collective_param_resolver_local.cc:714] AssignCollectiveType {}"
+SLOW = {**GOOD["link"], "bit_per_s": 10**8}
 STRICT = {"communication": "nccl", "strict_communication": True}
 FAILED = {"used": None, "error": "unhandled system error, NCCL version 2.18.3"}
 RING = {"used": "RingReduce", "error": None}
@@ -159,6 +160,7 @@ RING = {"used": "RingReduce", "error": None}
         ("board.disk", "refuse", {"disk_free_bytes": 300_000_000}, {}, "300 MB free"),
         ("board.memory", "refuse", {"memory_available_bytes": 1_500_000_000}, {}, "1.5 GB available"),
         ("board.swap", "warn", {"swap_used_bytes": 600_000_000}, {}, "600 MB used"),
+        ("board.swap", "warn", {"swap_used_bytes": 10**9}, {}, "1.0 GB used"),
         ("board.power_mode", "refuse", {"power_mode": "MODE_30W", "power_mode_id": "2"}, {}, "MODE_30W"),
         ("board.power_mode", "warn", {"power_mode": None, "power_mode_id": None}, {}, "unknown"),
         (
@@ -244,6 +246,13 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         ({"nccl": CAN, "nccl_trial": {"used": "NcclReduce", "error": None}}, STRICT),
         ({"nccl": CANNOT}, {"communication": "auto"}),
         ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it
+        ({**EMULATED, "link": SLOW}, {}),
+        ({"routes": {}, "link": SLOW}, {}),
+        # at the limit
+        ({"swap_used_bytes": 5 * 10**8, "memory_available_bytes": 2 * 10**9, "disk_free_bytes": 10**9}, {}),
+        ({"clock_error_s": 1.0}, {}),
+        ({"clock_error_s": -1.0}, {}),
+        ({"link": {**GOOD["link"], "mtu_bytes": 1280}}, {}),
     ],
 )
 def test_what_a_board_passes_with(changes, wants):
@@ -354,6 +363,11 @@ def test_of_two_that_differ_the_first_counts():
 
 def test_a_real_board_among_emulated_ones_is_told():
     assert ("b", "symmetry.module", "refuse") in found({"a": EMULATED, "b": GOOD, "c": EMULATED})
+
+
+def test_a_round_trip_and_a_throughput_at_the_limit_pass():
+    measured = [{"from": "a", "to": "b", "bit_per_s": 0.8e9, "round_trip_s": 0.002}]
+    assert found({"a": GOOD, "b": GOOD}, measured=measured) == []
 
 
 def test_the_slow_direction_is_told_on_the_board_that_receives():
