@@ -55,9 +55,9 @@ mutants: setup-dev ## change what decides in configuration, gates, choice, verdi
 check: lint types ## run what takes under 90 s: lint, types, unit tests
 	.venv/bin/pytest tests/unit -m "not lab and not tensorflow and not slow" $(ARGS)
 
-.PHONY: lint lint-ansible lint-yaml lint-python
+.PHONY: lint lint-ansible lint-yaml lint-python lint-imports
 lint: setup-dev ## check the style of playbooks, YAML and Python
-	@$(MAKE) --no-print-directory -j --output-sync lint-ansible lint-yaml lint-python
+	@$(MAKE) --no-print-directory -j --output-sync lint-ansible lint-yaml lint-python lint-imports
 lint-ansible: ## only that of playbooks and roles
 	PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint
 lint-yaml: ## only that of YAML
@@ -65,6 +65,8 @@ lint-yaml: ## only that of YAML
 lint-python: ## only that of Python
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+lint-imports: ## only who imports whom
+	.venv/bin/lint-imports --no-logo --cache-dir .cache/import_linter
 
 .PHONY: types
 types: setup-dev ## check the types of what runs on the controller
