@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped"
 """A playbook that a playbook starts: with the options and the secrets of the command that is under way.
 
 Secrets were asked for, or came from files and scripts, once. The child gets them through its standard input, and so

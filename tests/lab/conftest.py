@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "roles/lab"))  # so that tests can import its module_utils
-BEGIN = "---the-script-begins---"
+from plugins.module_utils import lab_processes
 
-from module_utils import lab_processes  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[2]
+BEGIN = "---the-script-begins---"
 
 ANSIBLE = Path(sys.executable).parent
 MOUNTED_ENV = "/opt/mounted/venv"  # where dressed boards have the plain ones' environment, which is not theirs

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 from conftest import PASSWORD, Lab, require_root
-from module_utils import lab_link, lab_machine, lab_settings
 from test_lab import in_namespaces, machine
+
+from plugins.module_utils import lab_link, lab_machine, lab_settings
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 from conftest import ANSIBLE, MOUNTED_ENV, PROJECT, Lab
-from module_utils import lab_snapshot
 from test_enrolment import SECRET, Boards, rows
 from wheels import lab_variables
 
+from plugins.module_utils import lab_snapshot
 from trainer.contract.packages import digest
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.slow]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from module_utils import lab_machine, lab_processes, lab_share
-from module_utils.lab_link import bit_per_s
-from module_utils.lab_settings import Settings, added_boards, setting_problems
+
+from plugins.module_utils import lab_machine, lab_processes, lab_share
+from plugins.module_utils.lab_link import bit_per_s
+from plugins.module_utils.lab_settings import Settings, added_boards, setting_problems
 
 if TYPE_CHECKING:
     from conftest import Lab

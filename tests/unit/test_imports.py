@@ -18,8 +18,7 @@ ON_CONTROLLER = [
 ]
 ON_BOARD = [
     *PROJECT.glob("plugins/modules/*.py"),
-    *PROJECT.glob("roles/*/library/*.py"),
-    *PROJECT.glob("roles/*/module_utils/*.py"),
+    *PROJECT.glob("plugins/module_utils/*.py"),
     *(path for path in PROJECT.glob("roles/*/files/**/*.py") if "source" not in path.parts),
 ]
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from plugins.module_utils.lab_wheels import make_wheels
+
 PROJECT = Path(__file__).parents[2]
-sys.path.insert(0, str(PROJECT / "roles/lab"))
-
-from module_utils.lab_wheels import make_wheels  # noqa: E402
-
 SOURCES = PROJECT / "roles/lab/files/orin/source"
 TAGS = {"py3-none-any": ["py3-none-any"], "cp38-cp38-linux": ["cp38-cp38-manylinux_2_17", "cp38-cp38-manylinux2014"]}
 

@@ -31,7 +31,7 @@ def load(path: str) -> ModuleType:
 
 
 class TestWords:
-    power = load("roles/power/library/jetson_power.py")
+    power = load("plugins/modules/jetson_power.py")
     conf = (
         "# < POWER_MODEL ID=9 NAME=OFF >\n< POWER_MODEL ID=0 NAME=MAXN >\nX Y 1\n< POWER_MODEL ID=3 NAME=MODE_40W >\n"
     )

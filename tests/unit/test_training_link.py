@@ -41,13 +41,9 @@ class Module:
 @pytest.fixture
 def modules(monkeypatch):
     """The role's modules, with what Ansible puts beside them."""
-    folder = PROJECT / "roles/network"
-    for name in ("module_utils", "library"):
-        monkeypatch.syspath_prepend(str(folder / name))
-    monkeypatch.setitem(sys.modules, "ansible.module_utils.board_link", importlib.import_module("board_link"))
-    yield importlib.import_module("training_link"), importlib.import_module("link_mtu")
-    for name in ("board_link", "training_link", "link_mtu"):
-        sys.modules.pop(name, None)
+    board_link = importlib.import_module("plugins.module_utils.board_link")
+    monkeypatch.setitem(sys.modules, "ansible.module_utils.board_link", board_link)
+    return importlib.import_module("plugins.modules.training_link"), importlib.import_module("plugins.modules.link_mtu")
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def eth0(modules, tmp_path, monkeypatch):
     """An interface of an Orin, and the commands that tell of it; the module's class for it."""
     _, link_mtu = modules
     monkeypatch.setattr(link_mtu, "NET", tmp_path)
-    monkeypatch.setattr(sys.modules["board_link"], "NET", tmp_path)
+    monkeypatch.setattr("plugins.module_utils.board_link.NET", tmp_path)
     (tmp_path / "eth0").mkdir()
     for name, text in (("mtu", "1466"), ("address", "48:b0:2d:00:00:01"), ("addr_assign_type", "0")):
         (tmp_path / "eth0" / name).write_text(f"{text}\n")

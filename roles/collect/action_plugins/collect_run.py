@@ -41,7 +41,7 @@ _PACKED = "the run is packed"
 
 
 class ActionModule(ActionBase):
-    """collect_run: see library/collect_run.py."""
+    """collect_run: see plugins/modules/collect_run.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

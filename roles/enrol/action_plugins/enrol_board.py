@@ -55,7 +55,7 @@ class RefusalError(AnalysisError):
 
 @dataclass(frozen=True)
 class Board:
-    """A board, and how it is to be enrolled: the options of library/enrol_board.py."""
+    """A board, and how it is to be enrolled: the options of plugins/modules/enrol_board.py."""
 
     ssh: tuple[str, ...]  # as Ansible calls it for the board
     password: str = field(repr=False)  # empty: none is known
@@ -86,7 +86,7 @@ class Board:
 
 
 class ActionModule(ActionBase):
-    """enrol_board: see library/enrol_board.py."""
+    """enrol_board: see plugins/modules/enrol_board.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

@@ -26,7 +26,7 @@ _LONGEST = 80  # characters of a line
 
 
 class ActionModule(ActionBase):
-    """noted_pip: see library/noted_pip.py."""
+    """noted_pip: see plugins/modules/noted_pip.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

@@ -14,7 +14,7 @@ from trainer.contract.layout import write_json
 
 
 class ActionModule(ActionBase):
-    """begin_run: see library/begin_run.py."""
+    """begin_run: see plugins/modules/begin_run.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

@@ -30,7 +30,7 @@ mv -T "$incoming/run" {board}
 
 
 class ActionModule(ActionBase):
-    """place_run: see library/place_run.py."""
+    """place_run: see plugins/modules/place_run.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

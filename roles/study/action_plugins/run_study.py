@@ -28,7 +28,7 @@ _display = Display()
 
 
 class ActionModule(ActionBase):
-    """run_study: see library/run_study.py."""
+    """run_study: see plugins/modules/run_study.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)

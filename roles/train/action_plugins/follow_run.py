@@ -32,7 +32,7 @@ _display = Display()
 
 
 class ActionModule(ActionBase):
-    """follow_run: see library/follow_run.py."""
+    """follow_run: see plugins/modules/follow_run.py."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = super().run(tmp, task_vars)
