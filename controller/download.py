@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from controller.notes import note, share
+from controller import notes
 from trainer.formats.archives import sha256 as checksum
 
 _NOTE_S = 1.0
@@ -50,7 +50,7 @@ def _fetch(address: str, draft: Path, timeout_s: float) -> None:
             done += len(block)
             if time.monotonic() - noted_s >= _NOTE_S:
                 noted_s = time.monotonic()
-                note(share(done, size, name))
+                notes.note(notes.share(done, size, name))
         if done < size:  # of which http.client itself says nothing
             raise OSError(f"{size - done} bytes are missing")
 
@@ -61,7 +61,9 @@ def main() -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--sha256", default="", help="64 hexadecimal digits")
     parser.add_argument("--timeout-s", type=float, default=600.0, help="without an answer")
+    parser.add_argument("--notes", type=Path, help="folder for a note of how much is there")
     options = parser.parse_args()
+    notes.folder = options.notes
     try:
         fetched = download(options.address, options.path, options.timeout_s, options.sha256 or None)
     except OSError as error:

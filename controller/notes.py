@@ -1,4 +1,4 @@
-"""What a step that takes minutes is doing, for the line that plugins/callback/elapsed.py prints meanwhile.
+"""What a step that takes minutes is doing, for the line that controller/plugins/elapsed.py prints meanwhile.
 
 Notes are files: who writes them is another process than Ansible's own, which prints. Standard library only.
 """
@@ -11,15 +11,15 @@ import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-FOLDER = "CLUSTER_KIT_NOTES"  # in the environment of what Ansible starts: the folder of the notes
 CONTROLLER = "localhost"  # whose note it is, where no board's
+folder: Path | None = None  # of this process and its forks; set by who reads notes, and None where nobody does
 
 
 def note(text: str, whose: str = CONTROLLER) -> None:
     """Replaces the note of a board, or of the controller, by this line; nothing where nobody reads it."""
-    if FOLDER not in os.environ:
+    if folder is None:
         return
-    path = Path(os.environ[FOLDER], whose)
+    path = folder / whose
     draft = path.with_name(f".{path.name}")
     with contextlib.suppress(OSError):  # what is noted must not fail for want of a note
         path.parent.mkdir(exist_ok=True)
@@ -27,18 +27,18 @@ def note(text: str, whose: str = CONTROLLER) -> None:
         draft.replace(path)
 
 
-def read(folder: Path) -> dict[str, str]:
+def read() -> dict[str, str]:
     """The notes, by whose they are."""
     found = {}
-    for path in folder.glob("[!.]*"):
+    for path in folder.glob("[!.]*") if folder else ():
         with contextlib.suppress(OSError):  # taken away meanwhile
             found[path.name] = path.read_text(encoding="utf-8")
     return {whose: text for whose, text in found.items() if text}
 
 
-def clear(folder: Path) -> None:
+def clear() -> None:
     """Takes all notes away: they were of a step that is over."""
-    for path in folder.glob("*"):
+    for path in folder.glob("*") if folder else ():
         path.unlink(missing_ok=True)
 
 
@@ -55,7 +55,7 @@ def noting(look: Callable[[], str], whose: str, every_s: float = 5.0) -> Iterato
     A process of its own does that, since Ansible's connections are not made for threads. It is asked to end, and not
     killed: it may hold the lock of the queue through which Ansible's processes talk.
     """
-    if FOLDER not in os.environ:
+    if folder is None:
         yield
         return
     ended, end = os.pipe()

@@ -7,6 +7,7 @@ controller afterwards.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import functools
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from analysis.runs.provenance import git_state
-from controller import addresses, assets, resume, strict_yaml
+from controller import addresses, assets, notes, resume, strict_yaml
 from trainer.contract import layout
 from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_dict
 from trainer.contract.fields import closest, number, shown, whole_number
@@ -235,6 +236,9 @@ def _pack_trainer(project: Path) -> tuple[Path, str]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m controller.resolve", description=__doc__)
+    parser.add_argument("--notes", type=Path, help="folder for a note of what takes long")
+    notes.folder = parser.parse_args().notes
     try:
         answer: dict[str, Any] = resolve(json.load(sys.stdin))
     except ConfigError as error:

@@ -7,8 +7,6 @@ from typing import Any, List, Mapping, Optional
 
 from trainer.contract.tegrastats import summed_rails
 
-TALKS = "CLUSTER_KIT_TALKS"  # in the environment where somebody sees what is said, a terminal
-
 
 class Progress:
     """How a run is getting on, and how long it still takes."""

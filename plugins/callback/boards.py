@@ -1,12 +1,6 @@
-"""A playbook of the kit that finds no board, or no host for one of its plays, is an error before anything starts."""
+"""Every play of the kit's playbooks has a host."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
-from ansible import context
-from ansible.plugins.callback import CallbackBase
+from controller.plugins.boards import CallbackModule as CallbackModule
 
 DOCUMENTATION = """
 name: boards
@@ -18,68 +12,3 @@ description:
     where C(--limit) leaves none for a play.
   - No play could do that - with an empty inventory and C(--limit), none of them has a host - and none can be forgotten.
 """
-
-_GROUP = "boards"
-_PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
-_SHOWN = 8  # names in a message
-
-
-class CallbackModule(CallbackBase):
-    """See DOCUMENTATION."""
-
-    CALLBACK_VERSION = 2.0
-    CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "boards"
-
-    def v2_playbook_on_start(self, playbook: Any) -> None:
-        plays = playbook.get_plays()
-        if Path(playbook._basedir).resolve() != _PLAYBOOKS or not plays:
-            return
-        inventory = plays[0].get_variable_manager()._inventory
-        problems = _missing(inventory.get_groups_dict(), context.CLIARGS["inventory"]) or [
-            _left_out(play, inventory.get_groups_dict()[_GROUP], context.CLIARGS["subset"])
-            for play in plays
-            if not inventory.get_hosts(play.hosts)
-        ]
-        if problems:
-            self._display.error("\n".join(dict.fromkeys(problems)))
-            raise SystemExit(1)  # the one exception that Ansible lets a callback end the command with
-
-
-def _missing(groups: dict[str, list[str]], sources: tuple[str, ...]) -> list[str]:
-    """Why the group has no host: not at all where it has some."""
-    if groups.get(_GROUP):
-        return []
-    others = [name for name, hosts in groups.items() if hosts and name not in ("all", "ungrouped")]
-    named = ", ".join(sources)
-    absent = [source for source in sources if "," not in source and not Path(source).exists()]
-    if absent:
-        reason = f"the inventory {', '.join(absent)} does not exist"
-    elif _GROUP in groups:
-        reason = f"the group '{_GROUP}' of the inventory {named} is empty"
-    elif others:
-        reason = f"the inventory {named} has no group '{_GROUP}', but {_some(others)}"
-    else:
-        reason = f"the inventory {named} lists no group '{_GROUP}', or cannot be read"
-    return [
-        f"No board found: {reason}. List the boards in the group '{_GROUP}', as inventory/boards/hosts.yml does, "
-        "or give another inventory with -i."
-    ]
-
-
-def _left_out(play: Any, boards: list[str], limit: str) -> str:
-    """Why a play has no host, where the group has some."""
-    if "localhost" in play.hosts:
-        return (
-            f"--limit {limit} leaves out localhost, which does a part of the work for the boards: "
-            f"give --limit '{limit},localhost', or no limit."
-        )
-    return (
-        f"No board found: --limit {limit} leaves none of the group '{_GROUP}', which has {_some(boards)}: "
-        "give some of these names, or no limit."
-    )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -1,62 +1,12 @@
-"""Ctrl-C while boards train: they are stopped and their logs collected. A second Ctrl-C leaves at once."""
+"""Ctrl-C ends a run, not only the playbook."""
 
-from __future__ import annotations
-
-import os
-import signal
-from pathlib import Path
-from types import FrameType
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
+from controller.plugins.interrupt import CallbackModule as CallbackModule
 
 DOCUMENTATION = """
 name: interrupt
 type: aggregate
 short_description: Let Ctrl-C end a run, not only the playbook
 description:
-  - Ansible's own Ctrl-C skips C(always). While the roles C(train) and C(study) are at work, this one makes the file
-    that C(CLUSTER_KIT_INTERRUPTED) names instead; C(follow_run) and C(run_study), in processes of their own, look for
-    it.
+  - Ansible's own Ctrl-C skips C(always). While the roles C(train) and C(study) are at work, this one leaves a file
+    instead, which C(follow_run) and C(run_study), in processes of their own, look for (controller/plugins/shared.py).
 """
-
-_VARIABLE = "CLUSTER_KIT_INTERRUPTED"
-
-
-class CallbackModule(CallbackBase):
-    """See DOCUMENTATION."""
-
-    CALLBACK_VERSION = 2.0
-    CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "interrupt"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ansibles: Any = None  # its handler, while ours is in place
-        self._main = os.getpid()
-        self._mark = Path.home() / f".ansible/cluster-kit-{self._main}-interrupted"
-        self._mark.unlink(missing_ok=True)
-        os.environ[_VARIABLE] = str(self._mark)
-
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        training = task._role is not None and task._role.get_name() in ("train", "study")
-        if training and self._ansibles is None:
-            self._ansibles = signal.signal(signal.SIGINT, self._interrupted)
-        elif not training:
-            self._give_back()
-
-    def v2_playbook_on_stats(self, stats: Any) -> None:
-        self._give_back()
-        self._mark.unlink(missing_ok=True)
-
-    def _give_back(self) -> None:
-        if self._ansibles is not None:
-            signal.signal(signal.SIGINT, self._ansibles)
-            self._ansibles = None
-
-    def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._main:
-            os._exit(1)  # a worker that was just forked
-        self._give_back()
-        self._mark.touch()
-        self._display.display("  Stopping the boards, to collect their logs. Ctrl-C again leaves at once.")

@@ -11,6 +11,12 @@ options:
   argv: {type: list, elements: str, required: true, description: [The command, a word each.]}
   stdin: {type: str, default: "", description: [Its standard input.]}
   chdir: {type: path, default: "", description: [The folder it runs in.]}
+  noted:
+    type: bool
+    default: false
+    description:
+      - For a program of the kit's that takes long on the controller. It is given one more word, C(--notes=FOLDER), and
+        notes there what it is doing, for the callback C(elapsed) to print. No such word where nobody prints notes.
 """
 
 EXAMPLES = """

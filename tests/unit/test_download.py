@@ -23,7 +23,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 def noted(tmp_path, monkeypatch):
     """Every note that is left, in order."""
     texts = []
-    monkeypatch.setattr(downloads, "note", texts.append)
+    monkeypatch.setattr(downloads.notes, "note", texts.append)
     monkeypatch.setattr(downloads, "_NOTE_S", 0.01)
     return texts
 
@@ -88,7 +88,10 @@ def test_the_command_takes_files_too_and_says_in_a_sentence_what_is_wrong(tmp_pa
     (tmp_path / "here").write_bytes(CONTENT)
     address, path = (tmp_path / "here").as_uri(), tmp_path / "there"
     assert run(address, path, f"--sha256={SHA256}").stdout == "fetched\n" and path.read_bytes() == CONTENT
-    assert run(address, path, "--sha256=").stdout == "is there\n"
+    assert run(address, path, "--sha256=", f"--notes={tmp_path}/notes").stdout == "is there\n"
+    assert not (tmp_path / "notes").exists()
+    assert run(address, tmp_path / "again", f"--notes={tmp_path}/notes").stdout == "fetched\n"
+    assert (tmp_path / "notes/localhost").read_text() == "1 of 2 MB of here"
     for address, said in (
         ((tmp_path / "nowhere").as_uri(), "No such file"),
         ("https://localhost:1/x", "refused"),

@@ -1,11 +1,9 @@
 """A task that takes long says so: how long, on which hosts, and what they are doing."""
 
-import importlib.util
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,12 +13,9 @@ import pytest
 import yaml
 
 from controller import notes
+from controller.plugins import elapsed, shared
 
 PROJECT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("elapsed", PROJECT / "plugins/callback/elapsed.py")
-elapsed = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = elapsed  # where dataclasses look
-spec.loader.exec_module(elapsed)
 
 
 class Playbook:
@@ -54,8 +49,8 @@ def task(name, action="ansible.builtin.apt", delegate_to=None):
 @pytest.fixture
 def playbook(tmp_path, monkeypatch):
     monkeypatch.setattr(elapsed, "PERIOD_S", 0.1)
-    monkeypatch.setattr(elapsed.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setenv(notes.FOLDER, "")  # set by the callback, and taken back after the test
+    monkeypatch.setattr(shared.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(notes, "folder", None)  # set by the callback, and taken back after the test
     playbook = Playbook()
     yield playbook
     playbook.callback.v2_playbook_on_stats(None)
@@ -123,9 +118,8 @@ def test_nothing_is_written_over_a_question_or_between_lines_of_a_tasks_own(play
     playbook.end(task("Ask", action), "orin-1")
 
 
-def test_actions_that_print_by_themselves_are_the_roles_own():
-    plugins = {path.stem for path in PROJECT.glob("roles/*/action_plugins/*.py")}
-    assert set(elapsed._ALONE) - {"pause"} <= plugins
+def test_actions_that_print_by_themselves_are_the_kits_own():
+    assert set(shared.TALKING) <= {path.stem for path in PROJECT.glob("plugins/action/*.py")}
 
 
 def test_a_second_playbook_of_the_same_command_has_its_lines_as_well(playbook):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import paramiko
@@ -17,24 +14,10 @@ from test_watch_remote import Server, needs_root
 from test_watch_remote import make_key as make_public_key
 
 from analysis import AnalysisError
-from controller import known_hosts
+from controller import enrol, known_hosts
+from controller.table import aligned
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/enrol"
 PASSWORD = "Geheim 7"
-
-
-def load(path: str) -> ModuleType:
-    """A plugin, which Ansible loads by its path, too."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLE / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-enrol = load("action_plugins/enrol_board.py")
-enrol_table = load("filter_plugins/enrol_table.py").enrol_table
 
 
 def make_key(folder: Path, kind: str = "ed25519") -> tuple[paramiko.PKey, str]:
@@ -158,7 +141,7 @@ def test_a_torn_line_is_refused_before_the_board_is_asked_anything(tmp_path: Pat
     pin(path, "192.168.1.12", key)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(AnalysisError, match=rf"{path}, line 1: its key is cut off"):
-        enrol._enrol(board(path, "no-such-board.invalid"), look=True, found={})
+        enrol.enrol(board(path, "no-such-board.invalid"), look=True, found={})
 
 
 def test_a_remote_command_of_ssh_is_refused_unless_it_is_overridden(tmp_path: Path) -> None:
@@ -206,7 +189,7 @@ def test_a_board_is_enrolled_where_ansibles_ssh_reaches_it(
             gate.start()
             server.start()
             began = time.monotonic()
-            enrol._enrol(this, look=False, found=found)
+            enrol.enrol(this, look=False, found=found)
             assert time.monotonic() - began < 20
             assert not (Path(sockets) / "local").exists()
             strict = ["UserKnownHostsFile={path}", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes"]
@@ -238,7 +221,7 @@ def test_a_connection_from_before_does_not_count(tmp_path: Path) -> None:
             assert list(Path(sockets).iterdir())
             (server.folder / "authorized_keys").write_text("")
             with pytest.raises(enrol.RefusalError, match=r"root@127\.0\.0\.1 needs a password, and none was given"):
-                enrol._enrol(this, look=False, found={})
+                enrol.enrol(this, look=False, found={})
         finally:
             server.kill()
 
@@ -263,5 +246,5 @@ def test_the_password_is_not_shown_with_the_board(tmp_path: Path) -> None:
 
 
 def test_cells_of_the_summary_are_below_each_other() -> None:
-    lines = enrol_table([["board", "sudo", "outcome"], ["orin-1", "", "failed"], ["orin-12", "free", "enrolled"]])
+    lines = aligned([["board", "sudo", "outcome"], ["orin-1", "", "failed"], ["orin-12", "free", "enrolled"]])
     assert lines == ["board    sudo  outcome", "orin-1         failed", "orin-12  free  enrolled"]

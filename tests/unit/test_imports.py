@@ -14,7 +14,6 @@ ON_CONTROLLER = [
     *PROJECT.glob("plugins/callback/*.py"),
     *PROJECT.glob("plugins/filter/*.py"),
     *PROJECT.glob("playbooks/*_plugins/*.py"),
-    *PROJECT.glob("roles/*/*_plugins/*.py"),
 ]
 ON_BOARD = [
     *PROJECT.glob("plugins/modules/*.py"),

@@ -1,16 +1,8 @@
 """What a person is told of a pip that has been at work on a board for minutes."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("noted_pip", PROJECT / "roles/python_env/action_plugins/noted_pip.py")
-noted_pip = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = noted_pip
-spec.loader.exec_module(noted_pip)
+from controller.plugins import noted_pip
 
 TIME = "2026-11-27T02:52:42,903"
 

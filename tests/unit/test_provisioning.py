@@ -183,5 +183,3 @@ class TestNcclProbe:
 )
 def test_the_release_is_the_files_else_the_packages(line: str, package: str, linux: str, jetpack: str) -> None:
     assert (releases.l4t(line, package), releases.jetpack(line, package)) == (linux, jetpack)
-    role = load("roles/jetpack/filter_plugins/l4t.py").FilterModule().filters()
-    assert role["l4t"](line, package) == linux

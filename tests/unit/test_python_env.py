@@ -1,7 +1,6 @@
 """The boards' environment: what is to be in it, what settings are refused, and how one is put right."""
 
 import getpass
-import importlib.util
 import os
 import re
 import shutil
@@ -13,14 +12,12 @@ from typing import ClassVar
 import pytest
 import yaml
 
+from controller import requirements_file
 from tests.lab.wheels import write_pycuda, write_requirements, write_wheel
 from tests.slow_site import slow_site
 from trainer.contract import packages
 
 PROJECT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("python_env", PROJECT / "roles/python_env/filter_plugins/python_env.py")
-python_env = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(python_env)
 
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
 DEFAULTS = yaml.safe_load((PROJECT / "roles/python_env/defaults/main.yml").read_text())
@@ -47,7 +44,7 @@ wheel==0.43.0 {HASH}
 
 
 def plan(text=LOCK, **settings):
-    return python_env.plan(text, {**SETTINGS, **settings})
+    return requirements_file.plan(text, {**SETTINGS, **settings})
 
 
 def problems(text=LOCK, **settings):
@@ -72,10 +69,10 @@ class TestPlan:
         assert planned["wheel"] == "tensorflow"
 
     def test_what_is_lacking_is_installed_and_what_others_are_built_with_first(self):
-        parts = python_env.parts(LOCK, ["pycuda", "numpy", "wheel", "tensorflow"])
+        parts = requirements_file.parts(LOCK, ["pycuda", "numpy", "wheel", "tensorflow"])
         assert parts["first"].split() == ["wheel==0.43.0", HASH, "NumPy==1.23.5", HASH, HASH]
         assert parts["all"].splitlines()[1:] == [f"pycuda==2022.2.2 {HASH}", f"wheel==0.43.0 {HASH}"]
-        assert python_env.parts(LOCK, ["tensorflow"]) == {"first": "", "all": ""}
+        assert requirements_file.parts(LOCK, ["tensorflow"]) == {"first": "", "all": ""}
 
     def test_without_pycuda_it_is_left_out(self):
         planned = plan(pycuda="")
@@ -145,18 +142,18 @@ class TestDifferences:
         [("2.12.0+nv23.5", True), ("2.12.0+NV23.05", True), ("2.12.0", False), ("2.12.0+nv23.6", False)],
     )
     def test_versions_are_compared_as_versions(self, version, same):
-        told = python_env.differences(found(tensorflow=version, typing_extensions="4.5"), "3.8", self.wanted)
+        told = requirements_file.differences(found(tensorflow=version, typing_extensions="4.5"), "3.8", self.wanted)
         assert told["problems"] == ([] if same else [f"tensorflow is {version}, not 2.12.0+nv23.05"])
         assert told["lacking"] == ([] if same else ["tensorflow"])
 
     def test_what_is_missing_and_another_python_are_told(self):
-        told = python_env.differences(found("3.10.6", tensorflow="2.12.0+nv23.5"), "3.8", self.wanted)
+        told = requirements_file.differences(found("3.10.6", tensorflow="2.12.0+nv23.5"), "3.8", self.wanted)
         assert told["problems"] == ["Python is 3.10, not 3.8", "typing-extensions is missing, not 4.5.0"]
         assert told["lacking"] == ["typing-extensions"]
 
     def test_a_version_that_is_none_is_compared_as_text(self):
-        assert python_env.differences(found(x="dev-build"), "3.8", {"x": "dev-build"})["lacking"] == []
-        assert python_env.differences(found(x="dev-build"), "3.8", {"x": "1.0"})["lacking"] == ["x"]
+        assert requirements_file.differences(found(x="dev-build"), "3.8", {"x": "dev-build"})["lacking"] == []
+        assert requirements_file.differences(found(x="dev-build"), "3.8", {"x": "1.0"})["lacking"] == ["x"]
 
 
 class Role:
@@ -244,8 +241,8 @@ def test_of_a_folder_boards_get_what_the_file_has_a_hash_of(tmp_path):
         (tmp_path / name).write_text(name)
     write_requirements(tmp_path / "own.txt", tmp_path / "numpy-1.23.5-py3-none-any.whl")
     text = f"{(tmp_path / 'own.txt').read_text()}scipy==1.10.1 {HASH}\n"
-    text = python_env.parts(text, ["numpy", "scipy"])["all"]
-    found = python_env.staging(text, str(tmp_path), "/opt/wheels")
+    text = requirements_file.parts(text, ["numpy", "scipy"])["all"]
+    found = requirements_file.staging(text, str(tmp_path), "/opt/wheels")
     (file,) = found["files"]
     assert (file["source"], file["path"]) == (
         str(tmp_path / "numpy-1.23.5-py3-none-any.whl"),
@@ -263,7 +260,7 @@ class TestLock:
         role = {name: DEFAULTS[f"python_env_{name}"] for name in ("python_version", "tensorflow_version", "pycuda")}
         planned = plan(self.text, **role, pins=DEFAULTS["python_env_pins"])
         assert planned["problems"] == []
-        parts = python_env.parts(self.text, planned["packages"])
+        parts = requirements_file.parts(self.text, planned["packages"])
         assert re.findall(r"(?m)^[^=]+", parts["first"]) == ["pip", "setuptools", "wheel", "numpy"]
 
     def test_it_has_no_address_and_no_tensorflow_and_what_nvidias_takes(self):

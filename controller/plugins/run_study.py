@@ -12,68 +12,61 @@ from pathlib import Path
 from typing import Any
 
 from ansible import context
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.progress import duration
 from controller import child_playbook
+from controller.plugins import shared
+from controller.plugins.base import Action
 from controller.study import Slot, State, expected_s, left_s, lost, slots, states
 
-_INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
 _POLL_S = 0.2
 _display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """run_study: see plugins/modules/run_study.py."""
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "study": {"type": "str", "required": True},
-                "boards": {"type": "list", "elements": "str", "required": True},
-                "tries": {"type": "int", "default": 2},
-                "measure": {"type": "bool", "default": True},
-                "project": {"type": "path", "required": True},
-                "runs_dir": {"type": "path", "required": True},
-            }
-        )
-        refused = child_playbook.problems(context.CLIARGS)
-        if refused:
-            return {**answer, "failed": True, "msg": "\n".join(refused)}
-        self._measure = arguments["measure"]
-        self._project, self._runs_dir = Path(arguments["project"]), Path(arguments["runs_dir"])
-        try:
-            planned = slots(arguments["study"], self._project, arguments["boards"])
-            if self._task.check_mode:
-                there = sum(state.succeeded is not None for state in states(planned, self._runs_dir, self._project))
-                _display.display(f"  {arguments['study']}: {there} of {len(planned)} runs are there")
-                return {**answer, "changed": there < len(planned), "folders": [], "missing": []}
-            found = self._pick_up(planned)
-            self._expected_s = self._expect(found, arguments["boards"])
-            made = sum(state.succeeded is not None for state in found)
-            _display.display(f"  {arguments['study']}: {made} of {len(planned)} runs are there{self._left(found)}")
-            for tries in range(arguments["tries"]):
-                for slot in [state.slot for state in found if not state.succeeded]:
-                    again = f", try {tries + 1}" if tries else ""
-                    _display.display(f"  {slot.name}{again}{self._left(found)}")
-                    self._make(slot)
-                    if self._interrupted():
-                        return {**answer, "failed": True, "msg": "Stopped; the same command goes on with the study."}
-                    found = states(planned, self._runs_dir, self._project)
-        except AnalysisError as error:
-            return {**answer, "failed": True, "msg": str(error)}
+    _expected_s: dict[str, float]  # of a run, by arm, where none is there yet
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        planned = self._plan(options)
+        found = self._pick_up(planned)
+        self._expected_s = self._expect(found, options["boards"], options["measure"])
+        self._tell(found)
+        for tries in range(options["tries"]):
+            for slot in [state.slot for state in found if not state.succeeded]:
+                again = f", try {tries + 1}" if tries else ""
+                _display.display(f"  {slot.name}{again}{self._left(found)}")
+                self._make(slot)
+                if shared.interrupted().exists():
+                    return {"failed": True, "msg": "Stopped; the same command goes on with the study."}
+                found = states(planned, self._runs_dir, self._project)
         folders = [path for state in found for path in (*state.tried, *([state.succeeded] if state.succeeded else []))]
         return {
-            **answer,
             "changed": True,
             "folders": [str(path) for path in folders],
             "missing": [state.slot.name for state in found if not state.succeeded],
         }
+
+    def preview(self, options: dict[str, Any]) -> dict[str, Any]:
+        found = states(self._plan(options), self._runs_dir, self._project)
+        self._tell(found)
+        return {"changed": not all(state.succeeded for state in found), "folders": [], "missing": []}
+
+    def _plan(self, options: dict[str, Any]) -> list[Slot]:
+        """The study's runs in their order. Raises AnalysisError where it, or an option of the command, is wrong."""
+        refused = child_playbook.problems(context.CLIARGS)
+        if refused:
+            raise AnalysisError("\n".join(refused))
+        self._project, self._runs_dir = Path(options["project"]), Path(options["runs_dir"])
+        self._expected_s = {}
+        return slots(options["study"], self._project, options["boards"])
+
+    def _tell(self, found: list[State]) -> None:
+        there = sum(state.succeeded is not None for state in found)
+        _display.display(f"  {found[0].slot.study}: {there} of {len(found)} runs are there{self._left(found)}")
 
     def _pick_up(self, planned: list[Slot]) -> list[State]:
         """What there is of the study, once the runs that a controller lost sight of are collected."""
@@ -123,7 +116,7 @@ class ActionModule(ActionBase):
                 _display.display(f"    {line.decode(errors='replace')}")
             if ended:
                 return
-            if self._interrupted() and not told:
+            if shared.interrupted().exists() and not told:
                 child.send_signal(signal.SIGINT)
                 told = True
             if os.getppid() != controller:  # killed: the boards go on, and the next call picks the run up
@@ -131,14 +124,14 @@ class ActionModule(ActionBase):
                 sys.exit(1)
             time.sleep(_POLL_S)
 
-    def _expect(self, found: list[State], boards: list[str]) -> dict[str, float]:
+    def _expect(self, found: list[State], boards: list[str], measure: bool) -> dict[str, float]:
         """Seconds of a run by arm, where none of it is there yet; measured first, where nothing is known."""
         if left_s(found, {}) is not None:
             return {}
         slots = {state.slot.arm: state.slot for state in found}
         widest = max(slots.values(), key=lambda slot: slot.workers)
         known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
-        if None in known.values() and self._measure:
+        if None in known.values() and measure:
             _display.display("  nothing is known yet of how long it takes: some minutes of measuring")
             variables = {"workers": widest.workers, "experiment": widest.experiment, "override": widest.override}
             variables |= {"run_config_study": f"{widest.study}/prediction", "run_config_runs_dir": str(self._runs_dir)}
@@ -149,6 +142,3 @@ class ActionModule(ActionBase):
     def _left(self, found: list[State]) -> str:
         seconds = left_s(found, self._expected_s)
         return "" if seconds is None else f", {duration(seconds)} left"
-
-    def _interrupted(self) -> bool:
-        return Path(os.environ.get(_INTERRUPTED, "/nowhere/at/all")).exists()

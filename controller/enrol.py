@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shlex
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
-from ansible.plugins.action import ActionBase
 from paramiko.pkey import PublicBlob
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from analysis.runs.errors import AnalysisError
 from controller import known_hosts, ssh
 from controller.connection import Connection, connect, environment
+from controller.known_hosts import Pin
+from controller.ssh import Destination
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
 
@@ -72,7 +70,7 @@ class Board:
         return self.ssh[-1]
 
     @cached_property
-    def to(self) -> ssh.Destination:
+    def to(self) -> Destination:
         """Where ssh finds it."""
         return ssh.hops(self.address, self.ssh)[-1]
 
@@ -80,52 +78,16 @@ class Board:
     def user(self) -> str:
         return self.to.user
 
-    def known(self) -> list[known_hosts.Pin]:
+    def known(self) -> list[Pin]:
         """What known_hosts says of it."""
         return known_hosts.read_whole(Path(self.known_hosts)).of(self.to.name)
 
 
-class ActionModule(ActionBase):
-    """enrol_board: see plugins/modules/enrol_board.py."""
+def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
+    """Enrol the board, or only look. Raises RefusalError, or an OSError of the controller's.
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "password": {"type": "str", "default": "", "no_log": True},
-                "known_hosts": {"type": "path", "required": True},
-                "private_key_file": {"type": "path", "required": True},
-                "public_key_file": {"type": "path", "required": True},
-                "fingerprint": {"type": "str", "default": ""},
-                "accept_new": {"type": "bool", "default": True},
-                "sudo_nopasswd": {"type": "bool", "default": True},
-                "timeout_s": {"type": "float", "default": 10.0},
-                "look": {"type": "bool", "default": False},
-            }
-        )
-        look = arguments.pop("look") or self._task.check_mode
-        found = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
-        try:
-            _enrol(Board(ssh=self._ssh(task_vars or {}), **arguments), look, found)
-        except AnalysisError as error:
-            found["problem"] = str(error)
-        except OSError as error:
-            found["problem"] = f"the controller lacks something to enrol it: {error}"
-        return {**answer, **found}
-
-    def _ssh(self, task_vars: dict[str, Any]) -> tuple[str, ...]:
-        """How Ansible calls ssh for this board; of the connection, only its options are used."""
-        name = task_vars["inventory_hostname"]
-        if self._connection.transport != "ssh":
-            raise RefusalError(
-                f"{name} has ansible_connection={self._connection.transport}, and enrolment lets Ansible in by ssh: "
-                "remove ansible_connection from the inventory"
-            )
-        return ssh.command(self._connection, str(self._connection.get_option("host") or name))
-
-
-def _enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
-    """Enrol the board, or only look; `found` says what was found and done, also where that ends with an error."""
+    `found` says what was found and done, also where that ends with an error: host_key, changed, wants_password, sudo.
+    """
     known = board.known()
     require_sense(board, known)
     pins = [pin for pin in known if not pin.marker]
@@ -172,7 +134,7 @@ def shown(key: paramiko.PKey) -> str:
     return f"{key.algorithm_name} {key.fingerprint}"
 
 
-def require_sense(board: Board, known: list[known_hosts.Pin]) -> None:
+def require_sense(board: Board, known: list[Pin]) -> None:
     """Raise RefusalError where enrolment cannot do what ssh's configuration or known_hosts ask for."""
     if board.to.remote_command:
         raise RefusalError(
@@ -187,7 +149,7 @@ def require_sense(board: Board, known: list[known_hosts.Pin]) -> None:
             )
 
 
-def require_right_key(board: Board, key: paramiko.PKey, known: list[known_hosts.Pin]) -> None:
+def require_right_key(board: Board, key: paramiko.PKey, known: list[Pin]) -> None:
     """Raise RefusalError unless the board's host key is the pinned one, the expected one, or new and new ones do."""
     has = f"{board.address} has the host key {shown(key)}"
     for pin in known:
@@ -219,7 +181,7 @@ def require_right_key(board: Board, key: paramiko.PKey, known: list[known_hosts.
 
 
 @contextmanager
-def _connect(board: Board, pins: list[known_hosts.Pin]) -> Iterator[tuple[paramiko.Transport, Connection]]:
+def _connect(board: Board, pins: list[Pin]) -> Iterator[tuple[paramiko.Transport, Connection]]:
     """A connection that nobody has logged in to yet. A pinned type of host key is asked for first."""
     with ExitStack() as stack:
         connection = stack.enter_context(connect(board.to, board.timeout_s))

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ansible.plugins.action import ActionBase
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
-
 from controller.answer import ask
 from controller.notes import noting, share
+from controller.plugins.base import Action
 
 # what pip says of its stages, in every version; its log has the time before it, and much else
 _STAGES = (
@@ -25,20 +20,22 @@ _UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _LONGEST = 80  # characters of a line
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """noted_pip: see plugins/modules/noted_pip.py."""
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = super().run(tmp, task_vars)
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
         made = ask(self, "mktemp -d -t cluster-kit-pip.XXXXXX")
         folder = "".join(made["stdout"].split()[-1:])  # a board's shell may have said something before
         if made["rc"] or not folder.startswith("/"):
             why = (made["stderr"] or made["stdout"]).strip()
-            return {**answer, "failed": True, "msg": f"the board cannot make a folder for pip's temporary files: {why}"}
+            return {"failed": True, "msg": f"the board cannot make a folder for pip's temporary files: {why}"}
         self._task.environment = [*(self._task.environment or []), {"TMPDIR": folder, "PIP_LOG": f"{folder}/log"}]
         try:
-            with noting(lambda: self._stage(folder), (task_vars or {})["inventory_hostname"]):
-                return answer | self._execute_module("ansible.builtin.pip", self._task.args, task_vars=task_vars)
+            with noting(lambda: self._stage(folder), self.board):
+                done: dict[str, Any] = self._execute_module(
+                    "ansible.builtin.pip", self._task.args, task_vars=self.task_vars
+                )
+                return done
         finally:
             ask(self, f"rm -rf {shlex.quote(folder)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -12,69 +13,57 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
-
-from analysis.runs.progress import TALKS, Progress, duration
+from analysis.runs.progress import Progress, duration
 from controller.answer import ask
+from controller.plugins import shared
+from controller.plugins.base import Action
+from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.config import load_run
 from trainer.contract.layout import LOST, entries, write_json
 
 _MARK = "---end---"
-_INTERRUPTED = "CLUSTER_KIT_INTERRUPTED"  # plugins/callback/interrupt.py makes this file at Ctrl-C
 _GONE = 2  # looks in a row without a supervisor and without its result
 _VERDICT_S = 20.0  # the other boards have as long to say how they ended
 _display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """follow_run: see plugins/modules/follow_run.py."""
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "board_dir": {"type": "path", "required": True},
-                "run_dir": {"type": "path", "required": True},
-                "started": {"type": "dict", "default": {}},
-                "unreachable_limit_s": {"type": "float", "required": True},
-                "poll_s": {"type": "float", "default": 2.0},
-            }
-        )
-        board = (task_vars or {})["inventory_hostname"]
-        run_dir = Path(arguments["run_dir"])
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        run_dir = Path(options["run_dir"])
         run = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        local = run_dir / "boards" / board
+        local = run_dir / "boards" / self.board
         local.mkdir(parents=True, exist_ok=True)
-        chief = board == run["boards"][0] and TALKS in os.environ
+        chief = self.board == run["boards"][0] and shared.watched().exists()
         mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"], run["workers"]) if chief else None)
-        started = arguments["started"]
+        started = options["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
             result = _lost(local, "never_started", f"its supervisor ended with code {started['rc']}: {said}")
         else:
             clock = local / layout.CLOCK
             self._note_clock(clock, "start")
-            if board == run["boards"][0]:
+            if self.board == run["boards"][0]:
                 _foretell(run_dir)  # while TensorFlow starts
-            result = self._follow(arguments, run_dir, local, mirror)
+            result = self._follow(options, run_dir, local, mirror)
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
-            return {**answer, "changed": True, "status": "succeeded"}
+            return {"changed": True, "status": "succeeded"}
         if result["status"] == "failed":
-            _claim(run_dir / LOST, board)
-        return {**answer, "failed": True, "status": result["status"], "msg": f"{board}: {result['cause']}"}
+            _claim(run_dir / LOST, self.board)
+        return {"failed": True, "status": result["status"], "msg": f"{self.board}: {result['cause']}"}
 
-    def _follow(self, arguments: dict[str, Any], run_dir: Path, local: Path, mirror: _Mirror) -> dict[str, Any]:
+    def _follow(self, options: dict[str, Any], run_dir: Path, local: Path, mirror: _Mirror) -> dict[str, Any]:
         """Look until this board has ended, or has to; returns its result, or what is known instead."""
         controller = os.getppid()
         seen_s, gone, end_s = time.monotonic(), 0, None
         while True:
-            look = self._look(arguments["board_dir"], mirror)
+            look = self._look(options["board_dir"], mirror)
             now = time.monotonic()
             if look is not None:
                 seen_s = now
@@ -85,11 +74,11 @@ class ActionModule(ActionBase):
                 gone = 0 if running else gone + 1
                 if gone >= _GONE:  # the collect stage has the board find out what happened
                     return {"status": "failed", "cause": "nothing of the run is left, and no result"}
-            elif now - seen_s > arguments["unreachable_limit_s"]:
+            elif now - seen_s > options["unreachable_limit_s"]:
                 return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
             if os.getppid() != controller:
                 sys.exit(1)  # killed: the boards go on, and playbooks/collect.yml picks them up
-            if Path(os.environ.get(_INTERRUPTED, "/nowhere/at/all")).exists():
+            if shared.interrupted().exists():
                 return {"status": "interrupted", "cause": "stopped from the controller"}
             if (run_dir / LOST).exists():
                 end_s = end_s or now + _VERDICT_S
@@ -98,22 +87,17 @@ class ActionModule(ActionBase):
                         return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
                     first = json.loads((run_dir / LOST).read_text(encoding="utf-8"))["board"]
                     return {"status": "lost", "cause": f"stopped, because {first} failed"}
-            time.sleep(arguments["poll_s"])
+            time.sleep(options["poll_s"])
 
     def _note_clock(self, path: Path, moment: str) -> None:
         """Keep the offset of the board's clock at the start or at the end of the run; nothing where it is gone."""
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         try:
-            known[moment] = clocks.measure(self._ask_time)
-        except (AnsibleConnectionFailure, ValueError) as error:
+            known[moment] = clocks.measure(functools.partial(ask_time, self))
+        except AnsibleConnectionFailure as error:
             _display.vv(f"{path.parent.name} does not tell its time: {error}")
         else:
             write_json(path, known)
-
-    def _ask_time(self) -> clocks.Round:
-        sent_s = time.time()
-        done = ask(self, clocks.ASK, sudoable=False)
-        return clocks.Round(sent_s, float(done["stdout"]), time.time())
 
     def _look(self, board_dir: str, mirror: _Mirror) -> tuple[dict[str, Any] | None, bool] | None:
         """Take over what is new; the result once there is one, and whether the run's supervisor lives.
@@ -198,7 +182,7 @@ def _foretell(run_dir: Path) -> None:
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
     """What the controller knows of a board that cannot leave a result itself; kept beside what it left."""
     cause = Cause(kind, sentence)
-    result = {
+    result: dict[str, Any] = {
         "status": "failed",
         "cause": cause.sentence,
         "exit_code": None,

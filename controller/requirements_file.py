@@ -34,11 +34,11 @@ def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     problems += _numbers(settings)
     if settings["wheel"]:
         problems += _wheel(settings["wheel"], str(settings["python_version"]), packages)
-    wanted = [(setting, *str(settings[setting]).split("==")) for setting in ("tensorflow", "pycuda")]
-    wanted += [("pins", name, version) for name, version in settings["pins"].items() if isinstance(version, str)]
-    for setting, *pin in wanted if text is not None else ():
+    wanted = [(setting, str(settings[setting]).split("==")) for setting in ("tensorflow", "pycuda")]
+    wanted += [("pins", [name, version]) for name, version in settings["pins"].items() if isinstance(version, str)]
+    for setting, pin in wanted if text is not None else ():
         if len(pin) == 2:
-            problems += _same(f"python_env_{setting}", *pin, packages, settings["requirements"])
+            problems += _same(f"python_env_{setting}", pin[0], pin[1], packages, settings["requirements"])
     wheel = next((name for name in packages if name not in lines), "")
     return {"packages": packages, "wheel": wheel, "problems": problems}
 
@@ -156,15 +156,3 @@ def _equal(one: str, other: str) -> bool:
 def _some(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names) if more < 2 else f"{', '.join(names[:_SHOWN])} and {more} more"
-
-
-class FilterModule:
-    """python_env_plan, python_env_parts, python_env_staging and python_env_differences."""
-
-    def filters(self) -> dict[str, Any]:
-        return {
-            "python_env_plan": plan,
-            "python_env_parts": parts,
-            "python_env_staging": staging,
-            "python_env_differences": differences,
-        }

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the checkout
 
 from analysis.runs.unpacking import UnpackError, unpack
 from controller.answer import ask, fetch
+from controller.plugins.base import Action
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
 # result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
@@ -40,38 +37,28 @@ then echo {packed} "$(stat -c %s "$archive")"; else rm -f "$archive"; exit 1; fi
 _PACKED = "the run is packed"
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """collect_run: see plugins/modules/collect_run.py."""
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            {
-                "run_dir": {"type": "path", "required": True},
-                "board_dir": {"type": "path", "required": True},
-                "trainer_dir": {"type": "path", "required": True},
-                "python": {"type": "path", "required": True},
-            }
-        )
-        board = (task_vars or {})["inventory_hostname"]
-        home = Path(arguments["run_dir"]) / "boards" / board
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        home = Path(options["run_dir"]) / "boards" / self.board
         home.mkdir(parents=True, exist_ok=True)
-        run_id = Path(arguments["board_dir"]).name
+        run_id = Path(options["board_dir"]).name
         archive = f"/dev/shm/{run_id}.tar.gz"
         script = _STOP_AND_PACK.format(
-            board=shlex.quote(arguments["board_dir"]),
+            board=shlex.quote(options["board_dir"]),
             archive=shlex.quote(archive),
-            trainer=shlex.quote(arguments["trainer_dir"]),
-            python=shlex.quote(arguments["python"]),
+            trainer=shlex.quote(options["trainer_dir"]),
+            python=shlex.quote(options["python"]),
             packed=shlex.quote(_PACKED),
         )
         done = ask(self, "sh -s", in_data=script.encode())
         if _PACKED not in done["stdout"]:
             if done["rc"] == 0:
-                return {**answer, "changed": False}  # the board has nothing of it
+                return {"changed": False}  # the board has nothing of it
             raise AnsibleActionFail(
                 f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
-                f"{arguments['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
+                f"{options['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
             )
         size = int(done["stdout"].rpartition(_PACKED)[2])
         try:
@@ -81,9 +68,9 @@ class ActionModule(ActionBase):
                 ask(self, f"rm -f -- {shlex.quote(archive)}")
             raise
         # only now: what could not be fetched stays where it is
-        ask(self, f"rm -rf -- {shlex.join([archive, arguments['board_dir']])}")
-        warnings = [f"{board} has {sentence}: left out of the run" for sentence in left_out]
-        return {**answer, "changed": True, "warnings": warnings}
+        ask(self, f"rm -rf -- {shlex.join([archive, options['board_dir']])}")
+        warnings = [f"{self.board} has {sentence}: left out of the run" for sentence in left_out]
+        return {"changed": True, "warnings": warnings}
 
     def _unpack(self, archive: str, size: int, home: Path, run_id: str) -> list[str]:
         """Fetch the archive and unpack it; returns what was odd in it, a sentence for each member."""

@@ -1,0 +1,26 @@
+"""Makes a run's folder on the controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from controller.plugins.base import Action
+from trainer.contract.layout import write_json
+
+
+class ActionModule(Action):
+    """begin_run: see plugins/modules/begin_run.py."""
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        folder = Path(options["run_dir"])
+        if not options["resume"]:
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                why = "another run began in the same second" if folder.exists() else str(error)
+                return {"failed": True, "msg": f"{folder} cannot be made: {why}"}
+            write_json(folder / "run.json", options["run"])
+        if options["gates"]:
+            write_json(folder / "gates.json", options["gates"])
+        return {"changed": True}

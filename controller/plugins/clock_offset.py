@@ -1,0 +1,50 @@
+"""Measures a board's clock against the controller's, over the connection that Ansible keeps open."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+
+from controller.answer import ask
+from controller.plugins.base import Action
+from trainer.contract.clocks import ASK, Round, measure
+
+
+class ActionModule(Action):
+    """clock_offset: see plugins/modules/clock_offset.py."""
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        if options["rounds"] < 1:
+            return {"failed": True, "msg": f"rounds is {options['rounds']}: give 1 or more"}
+        clock = measure(functools.partial(ask_time, self), options["rounds"])
+        if options["dest"]:
+            self._write(options["dest"], json.dumps(clock))
+        # The file says when it was measured, so it differs every time, and yet nothing of the board has changed.
+        return {"changed": False, **clock}
+
+    def preview(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self.act({**options, "dest": ""})
+
+    def _write(self, path: str, text: str) -> None:
+        """Writes a file on the board whole or not at all."""
+        target, part = shlex.quote(path), shlex.quote(f"{path}.part")
+        done = ask(self, f"echo {shlex.quote(text)} >{part} && mv {part} {target}")
+        if done["rc"]:
+            raise AnsibleConnectionFailure(f"{path} could not be written: {done.get('stderr', '').strip()}")
+
+
+def ask_time(action: Action) -> Round:
+    """Ask the action's board for its time once. Raises AnsibleConnectionFailure where it does not tell."""
+    sent_s = time.time()
+    done = ask(action, ASK, sudoable=False)  # sudo would only add to the delay
+    received_s = time.time()
+    try:
+        return Round(sent_s, float(done["stdout"]), received_s)
+    except ValueError:
+        told = (done["stdout"] + done.get("stderr", "")).strip()
+        raise AnsibleConnectionFailure(f"the board was asked for its time ({ASK}) and said: {told!r}") from None

@@ -1,0 +1,37 @@
+"""Makes a board that has only a password one that Ansible reaches with a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.runs.errors import AnalysisError
+from controller import ssh
+from controller.enrol import Board, RefusalError, enrol
+from controller.plugins.base import Action
+
+
+class ActionModule(Action):
+    """enrol_board: see plugins/modules/enrol_board.py."""
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        look = options.pop("look")
+        found = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
+        try:
+            enrol(Board(ssh=self._ssh(), **options), look, found)
+        except AnalysisError as error:
+            found["problem"] = str(error)
+        except OSError as error:
+            found["problem"] = f"the controller lacks something to enrol it: {error}"
+        return found
+
+    def preview(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self.act({**options, "look": True})
+
+    def _ssh(self) -> tuple[str, ...]:
+        """How Ansible calls ssh for this board; of the connection, only its options are used."""
+        if self._connection.transport != "ssh":
+            raise RefusalError(
+                f"{self.board} has ansible_connection={self._connection.transport}, and enrolment lets Ansible in by "
+                "ssh: remove ansible_connection from the inventory"
+            )
+        return ssh.command(self._connection, str(self._connection.get_option("host") or self.board))

@@ -1,0 +1,3 @@
+"""run_study: see plugins/modules/run_study.py."""
+
+from controller.plugins.run_study import ActionModule as ActionModule

@@ -1,0 +1,33 @@
+"""The filter l4t."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trainer.contract.releases import l4t
+
+DOCUMENTATION = """
+name: l4t
+short_description: Tell the release of Jetson Linux from what a board says
+description:
+  - From the first line of C(/etc/nv_tegra_release), else from the version of a package.
+positional: package
+options:
+  _input: {type: str, required: true, description: [The first line of that file; empty where there is none.]}
+  package: {type: str, required: true, description: [The version of C(nvidia-l4t-core); empty where there is none.]}
+"""
+
+EXAMPLES = """
+# 35.3.1
+release: "{{ '# R35 (release), REVISION: 3.1, GCID: 32827747' | l4t('') }}"
+"""
+
+RETURN = """
+_value: {type: str, description: [The release, such as 35.3.1; none where neither tells it.]}
+"""
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"l4t": l4t}
