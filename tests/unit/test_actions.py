@@ -163,7 +163,7 @@ class TestPlace:
         run("place_run", Board(), given)
         there = tmp_path / "board/home/trainer/0123/trainer/__main__.py"
         there.write_text("the same, by its checksum")
-        run("place_run", Board(), {**given, "board_dir": given["board_dir"] + "2"})
+        assert run("place_run", Board(), {**given, "board_dir": given["board_dir"] + "2"}) == {"changed": True}
         assert there.read_text() == "the same, by its checksum"
 
     def test_a_board_that_has_the_run_is_left_as_it_is(self, given, tmp_path):
