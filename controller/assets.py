@@ -65,7 +65,8 @@ class Asset:
 def prepare(data: Data | None, model: Model | None, project: Path, download: bool = True) -> dict[str, Asset]:
     """The assets of a configuration by kind (dataset, weights), ready on the controller.
 
-    Without `download` only those that are files here: for a configuration of which not all could be understood.
+    Without `download` only those that are files here, and nothing is written: in check mode, and for a configuration of
+    which not all could be understood.
     Raises ConfigError with a sentence and its remedy for each that is missing, torn or of another checksum.
     """
     problems: list[str] = []
@@ -75,7 +76,8 @@ def prepare(data: Data | None, model: Model | None, project: Path, download: boo
         return not download and (place in (None, "imagenet") or bool(_ADDRESS.match(place or "")))
 
     cache = project / ".cache"
-    cache.mkdir(exist_ok=True)
+    if download:
+        cache.mkdir(exist_ok=True)
     kinds: dict[str, Callable[[], Asset | None]] = {
         "dataset": lambda: None if data is None or away(data.path) else _dataset(data, project, cache),
         "weights": lambda: None if model is None or away(model.weights) else _weights(model, project, cache),

@@ -42,9 +42,11 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     boards the speeds relative to each other, the addresses in the training network and the ssh_addresses, the port
     of TensorFlow's server, project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
     of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which of the others the
-    user gave as `given`. Raises ConfigError with every problem found.
+    user gave as `given`. With `check`, nothing is written, fetched or made, and what is to be fetched is no part of the
+    answer. Raises ConfigError with every problem found.
     """
-    with _one_at_a_time(Path(request["project"])) as latest:
+    check = bool(request.get("check"))
+    with contextlib.nullcontext(io.StringIO()) if check else _one_at_a_time(Path(request["project"])) as latest:
         return resume.plan(request) if request.get("resume") else _begun(request, latest)
 
 
@@ -78,12 +80,12 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
             # files are looked for even where other fields are wrong: one look shows everything
             data, model = _section(raw, "data", []), _section(raw, "model", [])
             sections = (data.data if data else None, model.model if model else None)
-            staged = assets.prepare(*sections, project, download=config is not None)
+            staged = assets.prepare(*sections, project, download=config is not None and not request.get("check"))
         except ConfigError as error:
             problems += error.problems
     if problems or config is None or workers is None or seed is None:
         raise ConfigError(problems)
-    source, trainer_sha256 = _pack_trainer(project)
+    source, trainer_sha256 = _pack_trainer(project, write=not request.get("check"))
     commit, dirty = git_state(project)
     run = Run(
         run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
@@ -216,7 +218,7 @@ def _own_second(latest: IO[str]) -> str:
     return now
 
 
-def _pack_trainer(project: Path) -> tuple[Path, str]:
+def _pack_trainer(project: Path, write: bool) -> tuple[Path, str]:
     """An archive of the trainer's source, and the checksum of what is in it."""
     packed, digest = io.BytesIO(), hashlib.sha256()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -227,7 +229,7 @@ def _pack_trainer(project: Path) -> tuple[Path, str]:
             archive.addfile(member, io.BytesIO(content))
             digest.update(f"{member.name} {member.size}\n".encode() + content)
     target = project / ".cache" / f"trainer-{digest.hexdigest()[:16]}.tar.gz"
-    if not target.exists():
+    if write and not target.exists():
         target.parent.mkdir(exist_ok=True)
         draft = target.with_suffix(".part")
         draft.write_bytes(gzip.compress(packed.getvalue(), mtime=0))

@@ -55,7 +55,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
         )
     staged: dict[str, assets.Asset] = {}
     try:
-        staged = assets.prepare(run.config.data, run.config.model, project)
+        staged = assets.prepare(run.config.data, run.config.model, project, download=not request.get("check"))
     except ConfigError as error:
         problems += error.problems
     problems += [

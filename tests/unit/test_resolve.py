@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actions import snapshot
 
 from controller import assets, synthetic
 from controller.resolve import configuration, resolve
@@ -65,6 +66,18 @@ def own_images(path: Path) -> Path:
 def hdf5(path: Path, size: int = 2000, length: int = 2000) -> Path:
     path.write_bytes((b"\x89HDF\r\n\x1a\n" + bytes(32) + struct.pack("<Q", length)).ljust(size, b"\0"))
     return path
+
+
+def test_check_mode_finds_the_same_run_or_problems_and_writes_nothing(project):
+    before = snapshot(project)
+    checked = resolve(request(project, check=True))
+    assert snapshot(project) == before and checked["assets"] == []
+    assert problems(project, check=True, seed="-1", override={"epochs": 0, "data": {"path": "/no/such"}}) == problems(
+        project, seed="-1", override={"epochs": 0, "data": {"path": "/no/such"}}
+    )
+    run = resolve(request(project))["run"]
+    same = {"assets", "run_id"}
+    assert {k: v for k, v in checked["run"].items() if k not in same} == {k: v for k, v in run.items() if k not in same}
 
 
 def test_a_run_is_complete(project):
