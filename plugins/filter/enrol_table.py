@@ -1,10 +1,5 @@
 """The filter enrol_table."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from controller.table import aligned
 
 DOCUMENTATION = """
@@ -26,5 +21,5 @@ _value: {type: list, elements: str, description: [A line for each row.]}
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, object]:
         return {"enrol_table": aligned}

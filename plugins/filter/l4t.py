@@ -1,10 +1,5 @@
 """The filter l4t."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from trainer.contract.releases import l4t
 
 DOCUMENTATION = """
@@ -29,5 +24,5 @@ _value: {type: str, description: [The release, such as 35.3.1; none where neithe
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, object]:
         return {"l4t": l4t}

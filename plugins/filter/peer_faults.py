@@ -1,10 +1,5 @@
 """The filter peer_faults."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from controller.addresses import peer_faults
 
 DOCUMENTATION = """
@@ -27,5 +22,5 @@ _value: {type: list, elements: str, description: [A sentence, with the remedy, f
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, object]:
         return {"peer_faults": peer_faults}

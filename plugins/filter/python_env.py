@@ -1,15 +1,10 @@
 """The filters of the role python_env; each is documented in a file of its name."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from controller.requirements_file import differences, parts, plan, staging
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, object]:
         return {
             "python_env_plan": plan,
             "python_env_parts": parts,
