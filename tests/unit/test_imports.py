@@ -46,6 +46,7 @@ def test_every_python_file_of_plugins_and_roles_is_looked_at():
 def test_plugins_know_the_controller_and_the_contract(path):
     ours = {name for name in imported(path) if name.partition(".")[0] in OURS}
     assert {name for name in ours if not within(name, "controller", "trainer.contract")} == set()
+    assert "sys" not in imported(path), "the checkout is installed, and needs no place on the path"
 
 
 @pytest.mark.parametrize("path", ON_BOARD, ids=lambda path: str(path.relative_to(PROJECT)))
