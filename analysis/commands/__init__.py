@@ -6,6 +6,7 @@ What a command needs is imported when it is executed: pandas and matplotlib take
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -26,14 +27,20 @@ class Group(Protocol):
 
 
 def execute(program: str, description: str, groups: Iterable[Group], arguments: Sequence[str] | None) -> int:
-    """Run one command; returns its exit code: 0 where all is well, 2 with the reason on stderr, 130 after Ctrl-C."""
+    """Run one command; returns its exit code: 0 where all is well, 2 with the reason on stderr, 130 after Ctrl-C, 141
+    where nobody reads on."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in groups:
         group.add(commands)
     options = parser.parse_args(arguments)
     try:
-        return int(options.execute(options))
+        code = int(options.execute(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        return 141
     except (AnalysisError, ConfigError, OSError) as error:
         print(f"{program.rpartition(' ')[2]}: {error}", file=sys.stderr)
         return 2

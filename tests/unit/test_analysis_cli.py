@@ -2,12 +2,17 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from controller.cli import main
 from tests.data.build_runs import build_run
 
+PROJECT = Path(__file__).parents[2]
 ARM = {
     "workers",
     "sync",
@@ -174,3 +179,10 @@ def test_an_amount_that_cannot_be_is_refused(tmp_path, capsys, command, watts):
     with pytest.raises(SystemExit):
         main([command[0], str(tmp_path), f"{command[1]}={watts}"])
     assert f"{watts!r} is no amount: give a number from 0 on" in capsys.readouterr().err
+
+
+def test_who_has_seen_enough_hears_no_more():
+    command = f"{shlex.quote(sys.executable)} -m analysis compare tests/data/rehearsal/*"
+    script = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
