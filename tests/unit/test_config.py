@@ -149,8 +149,8 @@ def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
         ({"model": {"dropout": 1}}, "model.dropout is 1.0; give 0.99 or less"),
         ({"sync": {"implementation": "mpi"}}, "sync.implementation is 'mpi'; give one of auto, ring, nccl"),
         (
-            {"sync": {"way": "local_sgd", "accumulate_steps": 4}},
-            "sync.accumulate_steps is 4, but sync.way local_sgd applies every gradient at once: "
+            {"sync": {"way": "local_sgd", "accumulate_steps": 2}},
+            "sync.accumulate_steps is 2, but sync.way local_sgd applies every gradient at once: "
             "set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out",
         ),
         (
@@ -272,10 +272,22 @@ def test_defaults_do_not_share_their_sections():
 
 @pytest.mark.parametrize(
     ("speeds", "batches"),
-    [((1, 1), (64, 64)), ((1, 0.5), (85, 43)), ((3, 1), (96, 32)), ((1, 0.001), (127, 1)), ((1, 1, 0.7), (71, 71, 50))],
+    [
+        ((1, 1), (64, 64)),
+        ((1, 0.5), (85, 43)),
+        ((3, 1), (96, 32)),
+        ((1, 0.001), (127, 1)),
+        ((3, 2), (77, 51)),
+        ((1, 1, 0.7), (71, 71, 50)),
+    ],
 )
 def test_batches_follow_the_speeds_and_are_as_many_images(speeds, batches):
     assert parse({"batch_size": 64}).batches(speeds) == batches
+
+
+@pytest.mark.parametrize(("scale_rate", "scale"), [("none", 1), ("sqrt", 3), ("linear", 9)])
+def test_a_rate_is_scaled_by_the_boards_or_their_root(scale_rate, scale):
+    assert parse({"sync": {"scale_rate": scale_rate}}).sync.learning_rate_scale(9) == scale
 
 
 def test_fit_cannot_give_boards_batches_of_their_own():

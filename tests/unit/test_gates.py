@@ -380,16 +380,33 @@ def test_the_slow_direction_is_told_on_the_board_that_receives():
         ("a", "network.latency", "warn"),
         ("b", "network.throughput", "refuse"),
     ]
+    late = judge(boards, NEEDS, measured=measured)[0]
+    assert (late.found, late.wanted) == ("3.00 ms to b", "at most 2 ms")
     emulated = {"a": EMULATED, "b": EMULATED}  # at 100 Mbit/s, as was asked for
     assert found(emulated, measured=measured) == [("a", "network.latency", "warn")]
     unknown = {"a": {**GOOD, "link": None}, "b": GOOD}
     assert found(unknown, measured=measured) == [("a", "network.latency", "warn")]
+    assert found(unknown, measured=[{**measured[0], "bit_per_s": 0.0}]) == []
+
+
+def test_findings_and_needs_are_values():
+    (finding,) = judge({"a": {**GOOD, "power_mode": None, "power_mode_id": None}}, NEEDS)
+    assert finding.wanted == "MAXN"
+    for value, field in ((NEEDS, "port"), (finding, "board")):
+        with pytest.raises(AttributeError):
+            setattr(value, field, "another")
+
+
+def test_an_emulated_board_and_a_real_one_have_no_folder_in_common():
+    gates = [gate for _, gate, _ in found({"a": {**GOOD, "emulated": EMULATED["emulated"]}, "b": GOOD})]
+    assert "board.home" not in gates
 
 
 @pytest.mark.parametrize(
     ("link_bit_per_s", "bit_per_s", "severity", "wanted"),
     [
         (10**10, 0.79e9, "refuse", "80% of 1000 Mbit/s"),
+        (10**10, 0.8e9, "warn", "80% of 10000 Mbit/s"),
         (10**10, 1.7e9, "warn", "80% of 10000 Mbit/s"),
         (10**10, 3.4e9, "warn", "80% of 10000 Mbit/s"),
         (10**10, 8.1e9, None, None),
@@ -406,6 +423,7 @@ def test_of_a_fast_link_a_gigabit_is_enough_and_less_than_its_own_rate_is_told(
     findings = judge({"a": fast, "b": fast}, NEEDS, measured=measured)
     told = [(f.gate, f.severity, f.wanted) for f in findings]
     assert told == ([("network.throughput", severity, wanted)] if severity else [])
+    assert ["to be expected" in f.remedy for f in findings] == [f.severity == "warn" for f in findings]
     of_both = judge({"a": fast, "b": GOOD}, NEEDS, measured=measured)  # the slower end's rate counts
     assert [f.severity for f in of_both] == (["refuse"] if bit_per_s < 0.8e9 else [])
     asked = judge({"a": fast, "b": fast}, needs(link_bit_per_s=link_bit_per_s), measured=measured)

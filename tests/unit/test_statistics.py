@@ -109,6 +109,12 @@ def test_intervals_and_tests_are_those_of_scipy_and_statsmodels():
     assert not_worse(two, one, 0.5, paired=False) == pytest.approx(p)
 
 
+def test_a_difference_is_that_of_the_means():
+    assert mean([1.0, 2.0, 6.0]).value == 3
+    assert difference([3.0, 4.0], [1.0, 2.0], paired=True).value == 2
+    assert difference([3.0, 4.0, 8.0], [1.0, 2.0], paired=False).value == 3.5
+
+
 def test_one_run_has_no_interval_and_nothing_to_test():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -121,9 +127,9 @@ def test_one_run_has_no_interval_and_nothing_to_test():
 
 def test_what_is_not_known_stays_so():
     assert all(map(math.isnan, mean([1.0, math.nan, 2.0])))
-    assert all(map(math.isnan, ratio([1.0, 0.0, 2.0], [1.0, 1.0, 1.0], paired=True)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert all(map(math.isnan, ratio([1.0, 0.0, 2.0], [1.0, 1.0, 1.0], paired=True)))
         assert all(map(math.isnan, difference([1.0, math.inf], [1.0, math.inf], paired=False)))
 
 

@@ -5,7 +5,6 @@ import json
 import math
 from typing import get_type_hints
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -120,12 +119,3 @@ def test_a_global_batch_that_boards_can_share_is_whole(batch_size, workers):
     config = Config(batch_size=batch_size, batch_per="global")
     whole = config.board_batch(workers) * workers == batch_size
     assert whole == (config.problems_with(workers) == [])
-
-
-@pytest.mark.parametrize("workers", [1, 4, 9])
-def test_a_scaled_rate_grows_with_the_boards_or_their_root(workers):
-    scales = {
-        name: parse({"sync": {"scale_rate": name}}).sync.learning_rate_scale(workers)
-        for name in ("none", "sqrt", "linear")
-    }
-    assert scales == {"none": 1, "sqrt": pytest.approx(workers**0.5), "linear": workers}
