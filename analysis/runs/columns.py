@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -47,17 +46,16 @@ def text_table(
     rows: Iterable[Sequence[RenderableType]],
     *,
     right: Collection[int] = (),
-    longest: Mapping[int, int] = MappingProxyType({}),
     gap: int = 2,
 ) -> list[str]:
     """The lines of a table, at most 100 columns wide; cells that are too long go on below.
 
-    `right`: the columns of numbers, which are never broken. `longest`: the most characters of a column.
+    `right`: the columns of numbers, which are never broken. `gap`: characters between columns.
     """
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for index, head in enumerate(heads):
         side: JustifyMethod = "right" if index in right else "left"
-        table.add_column(head, justify=side, no_wrap=index in right, overflow="fold", max_width=longest.get(index))
+        table.add_column(head, justify=side, no_wrap=index in right, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console(width=WIDTH, color_system=None, force_jupyter=False, markup=False, emoji=False)

@@ -9,7 +9,6 @@ from typing import Any
 from analysis.runs.columns import WIDTH, text_table
 
 _HEADINGS = {"board": "board", "gate": "gate", "severity": "", "found": "found", "wanted": "wanted"}
-_LONGEST = {0: 20, 1: 20, 3: 34, 4: 26}  # characters of a column
 
 
 def lines(
@@ -21,7 +20,7 @@ def lines(
         return [*shown, f"{', '.join(boards)}: every gate is passed"]
     rows = [{**finding, "severity": "waived" if finding["waived"] else finding["severity"]} for finding in findings]
     cells = [[" ".join(str(row[name]).split()) for name in _HEADINGS] for row in rows]
-    shown += text_table(list(_HEADINGS.values()), cells, longest=_LONGEST)
+    shown += text_table(list(_HEADINGS.values()), cells)
     for remedy in dict.fromkeys(f"{row['gate']}: {row['remedy']}" for row in rows):
         shown += textwrap.wrap(remedy, WIDTH, subsequent_indent="    ")
     counts = {name: sum(row["severity"] == name for row in rows) for name in ("refuse", "warn", "waived")}

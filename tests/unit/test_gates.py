@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import yaml
 from analysis import write_manifest
 from controller.gates.board import Needs
 from controller.gates.judge import GATES, judge
-from controller.gates.report import report
+from controller.gates.report import main, read, report
+from controller.gates.table import lines
 from tests.data.build_runs import build_run
 from tests.unit.unreadable import answer_with_eagain
 from trainer.contract import frequencies, packages
@@ -531,6 +533,7 @@ def test_the_command_judges_what_the_boards_said():
         text=True,
     )
     said = json.loads(done.stdout)
+    assert done.returncode == 0
     assert [(f["board"], f["gate"]) for f in said["findings"]] == [
         ("b", "board.jetpack"),
         ("c", "board.reachable"),
@@ -542,7 +545,8 @@ def test_the_command_judges_what_the_boards_said():
 
 
 @pytest.mark.parametrize(
-    ("began_s", "ended_s", "error_s"), [(100.5, 100.9, 0.0), (104.0, 104.5, 3.5), (97.0, 97.5, -3.0)]
+    ("began_s", "ended_s", "error_s"),
+    [(100.5, 100.9, 0.0), (104.0, 104.5, 3.5), (101.0, 101.5, 0.5), (97.0, 97.5, -3.0)],
 )
 def test_a_clock_is_wrong_by_what_no_delay_explains(began_s, ended_s, error_s):
     said = report(request({"a": {**GOOD, "began_s": began_s, "ended_s": ended_s}}))
@@ -562,6 +566,17 @@ def test_the_table_is_aligned_and_fits_a_terminal():
     assert {row.index(row.split()[2]) for row in rows} == {rows[0].index("waived")}
     assert shown[-1].startswith("1 refused, 1 waived")
     assert report(request({"orin-1": GOOD}))["lines"] == ["orin-1: every gate is passed"]
+
+
+def test_what_was_measured_is_shown_and_what_was_not_is_not():
+    measured = [
+        {"from": "a", "to": "b", "bit_per_s": 9e8, "round_trip_s": 0.0012, "tool": "iperf3"},
+        {"from": "b", "to": "a", "error": "no connection"},
+    ]
+    assert lines([], ["a", "b"], measured) == [
+        "a -> b: 900 Mbit/s (iperf3); b -> a and back: 1.20 ms",
+        "a, b: every gate is passed",
+    ]
 
 
 def test_a_remedy_of_several_boards_is_given_once_and_values_are_shown_as_they_are():
@@ -827,6 +842,18 @@ def test_a_version_that_yaml_takes_for_a_number_is_refused():
     asked = request({"a": GOOD})
     with pytest.raises(ConfigError, match=r"check_tensorflow is 2\.1, a number, .*: put it in quotes"):
         report({**asked, "needs": {**asked["needs"], "tensorflow": 2.10, "power_mode": 3}})
+
+
+def test_a_request_that_makes_no_sense_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request({"a": GOOD}, waive=["no.gate"]))))
+    assert main() == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["refused"] and "waive names 'no.gate'" in said["lines"][0]
+
+
+def test_of_an_answer_that_is_none_the_beginning_is_shown():
+    facts = read({"rc": 0, "stdout": "x" * 300}, "10.0.0.1")
+    assert facts == {"error": f"it printed '{'x' * 200}'", "rc": 0, "address": "10.0.0.1"}
 
 
 def test_an_address_that_cannot_be_is_told_in_place_of_what_follows_from_it():
