@@ -51,7 +51,7 @@ def bench(result: dict[str, Any], link: str) -> Measured:
     rows = rows.astype({"waiting_s": float})
     # two boards send what they hand to a ring, once
     rows["payload_bytes_per_step"] = rows["expected_bytes_per_step"]
-    measured = of_turns(rows, float(rows["link_rate_bit_per_s"].iloc[0]))
+    measured = of_turns(rows, orin().sizes, float(rows["link_rate_bit_per_s"].iloc[0]))
     return Measured(run_ids=(f"bench-sync at {link}",), emulated=True, sharding="sharded", **_MODEL, **measured)
 
 
@@ -116,8 +116,8 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
         borrowed,
         all_reduce=latency,
         spread_s=spread_s,
-        keras_stretch=1.0,
-        overhead_s={way: scale * seconds for way, seconds in borrowed.overhead_s.items() if way != "keras"},
+        stretch={},
+        overhead_s={way: scale * seconds for way, seconds in borrowed.overhead_s.items() if way != PAPER.method},
         average_delay_s=scale * borrowed.average_delay_s,
         average_cpu_s=scale * borrowed.average_cpu_s,
     )
@@ -125,7 +125,7 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
     grows = replace(latency, per_byte_s=rest_s / board.gradient_bytes)
     return (
         replace(common, all_reduce=grows),
-        replace(common, overhead_s={**common.overhead_s, "keras": rest_s}),
+        replace(common, overhead_s={**common.overhead_s, PAPER.method: rest_s}),
     )
 
 

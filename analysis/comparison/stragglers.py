@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison.arms import arm_name
+from trainer.contract.methods import METHODS
 
 _MUCH = 1.1  # times the fastest board's time
 
@@ -52,8 +53,8 @@ def _warning(arm: pd.Series[Any], boards: pd.DataFrame) -> str:
     lost_s = boards["steps"].mean() * (boards["compute_s"].max() - batches.sum() / speeds.sum())
     speed = speeds[slow] / speeds.max()
     another = "" if arm["sharding"] == "proportional" else ", and data.sharding proportional"
-    if arm["sync"] == "keras":
-        another += " (with another sync.way than keras, whose batches are all of one size)"
+    if not METHODS[arm["sync"]].own_loop:
+        another += f" (with another sync.way than {arm['sync']}, whose batches are all of one size)"
     return (
         f"{arm_name(arm['workers'], arm['label'])}: {slow} computes {longer:.0f} % longer per step than {fast}, which "
         f"makes an epoch {lost_s:.2f} s longer than it were with images in proportion to speed: give {slow} "

@@ -9,18 +9,11 @@ import pandas as pd
 
 from analysis.comparison.arms import MARGIN, one_board
 from analysis.comparison.paper import PAPER
+from trainer.contract.methods import METHODS
 
 _COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _SURE = 0.05  # a probability below it is taken for no
 _MUCH = 0.1  # a share of the steps' time above it limits
-# what takes less of the link, by way of synchronising; fields of trainer/contract/config.py
-_LESS_COMMUNICATION = {
-    "keras": "sync.way allreduce (half the bytes) or local_sgd (bytes once in sync.period steps)",
-    "allreduce": "sync.accumulate_steps above 1 or sync.way local_sgd",
-    "powersgd": "a lower sync.rank or sync.way local_sgd",
-    "local_sgd": "a longer sync.period",
-    "auto": "a higher sync.efficiency",
-}
 
 
 def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | None) -> str:
@@ -146,7 +139,7 @@ def _limit(arm: pd.Series[Any]) -> str:
         limit, remedy = "Waiting", "equally fast boards (power mode, clocks, cooling)"
     else:
         less = "sync.gradient_dtype float16, " if "gradient_dtype=float32" in arm["label"] else ""
-        limit, remedy = "Communication", f"a faster link, {less}{_LESS_COMMUNICATION[arm['sync']]}"
+        limit, remedy = "Communication", f"a faster link, {less}{METHODS[arm['sync']].remedy}"
     shared = "; data.sharding sharded would divide an epoch among the boards"
     whole = arm["workers"] > 1 and arm["sharding"] == "whole"
     return f"{limit} limits it: its steps are {parts}; {remedy} would change that{shared if whole else ''}."
@@ -177,7 +170,7 @@ def _name(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
     workers = arm["workers"]
     count = _COUNTS[workers] if workers < len(_COUNTS) else str(workers)
     alone = (arms["workers"] == workers).sum() == 1
-    label = "" if alone and arm["label"] in ("none", "keras") else f" ({arm['label']})"
+    label = "" if alone and arm["label"] in ("none", PAPER.method) else f" ({arm['label']})"
     return f"{count.capitalize()} board{'s' if workers > 1 else ''}{label}"
 
 
@@ -186,7 +179,7 @@ def _fastest(arms: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _is_the_papers(arm: pd.Series[Any]) -> bool:
-    return bool(arm["workers"] == 2 and arm["label"] == "keras")
+    return bool(arm["workers"] == 2 and arm["label"] == PAPER.method)
 
 
 def _marks(rehearsal: bool | None, synthetic: bool | None) -> str:

@@ -2,21 +2,18 @@
 
 A step's time is computing, and what it stands still for: bytes that nothing hides, and the slowest board.
 
-    keras        T of the gradient in float32, in one message or in packs, times what fit stretches it by
-    allreduce    T of the gradient in its type; buckets hide behind the backward pass what they can
-    powersgd     T of two messages: P with what is sent whole, and Q (trainer/contract/lowrank.py)
-    local_sgd    every `period` steps T of all weights and moving statistics; hidden behind the next `period` steps, at
-                 whose end it must have come (trainer/sync/local_sgd.py); the optimizer's moments stay at home
+What a method sends, how often, and what may hide it says its record (`exchange` in trainer/contract/methods.py); how
+long a message travels, `allreduce.py`. Messages that leave during the backward pass hide behind it what they can, but
+for the last one; what hides behind the next steps must have come at their end (trainer/sync/local_sgd.py). Other
+messages are announced, so that waiting is told from communication: another latency of a ring. Of waiting: a
+synchronous step ends when the slowest of N boards is ready. With steps that vary normally and independently with the
+standard deviation s that is s E_N later than the mean, E_N being the expected greatest of N standard normals (Blom,
+"Statistical estimates and transformed beta-variables", 1958). Of H steps together the deviation is s sqrt(H), so that
+a period of local SGD waits s E_N / sqrt(H) a step, and that too is hidden while the average is under way. A board that
+is slower for good is waited for with every method.
 
-T is that of `allreduce.py`. The kit's own ways send four more bytes round before each message, so that waiting is
-told from communication: another latency of a ring. Of waiting: a synchronous step ends when the slowest of N boards is
-ready. With steps that vary normally and independently with the standard deviation s that is s E_N later than the mean,
-E_N being the expected greatest of N standard normals (Blom, "Statistical estimates and transformed beta-variables",
-1958). Of H steps together the deviation is s sqrt(H), so that a period of local SGD waits s E_N / sqrt(H) a step, and
-that too is hidden while the average is under way. A board that is slower for good is waited for by every way.
-
-What measuring shows beyond that is taken as it was measured (`Constants`), and is constant: per step for `keras`,
-`allreduce` and `powersgd`, per average for `local_sgd`. Where boards share a machine, computing at the same time is
+What measuring shows beyond that is taken as it was measured (`Constants`), and is constant: per step, or with local
+steps per exchange. Where boards share a machine, computing at the same time is
 slower than alone; that is measured (`Measured.together_step_s`) and belongs to computing. Learning is not modelled:
 more boards are larger batches or rarer averages, and may need more epochs.
 """
@@ -27,20 +24,18 @@ import dataclasses
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis.prediction.allreduce import AllReduce, Network, Point, fit, hops, tells_latency
 from analysis.prediction.measured import Measured, Timed
-from analysis.prediction.mobilenet import low_rank_elements
-from trainer.contract.choice import choose
+from trainer.contract.choice import TIMED, choose
 from trainer.contract.config import Sync
 from trainer.contract.events import Choice
+from trainer.contract.methods import BACKWARD_PASS, METHODS, NEXT_STEPS, NOTHING, Exchange, exchange_of
 
 # of computing: a layer's forward pass is one product of matrices, its backward pass two
 BACKWARD = 2 / 3
-_SYNCHRONOUS = ("keras", "allreduce", "powersgd")
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _LONGEST_PERIOD = 4096  # steps
 _FASTEST_KBIT_S = 10**10
 
@@ -51,10 +46,10 @@ class Constants:
 
     all_reduce: AllReduce
     spread_s: float  # standard deviation of one step of a board
-    keras_stretch: float  # how many times as long as by itself the all-reduce takes within fit
-    overhead_s: Mapping[str, float]  # by way: what a step computes longer than without exchange
-    average_delay_s: float  # how much longer an average takes while steps compute
-    average_cpu_s: float  # that an average takes from these steps
+    stretch: Mapping[str, float]  # by method: how many times as long as by itself the all-reduce takes within steps
+    overhead_s: Mapping[str, float]  # by method: what a step computes longer than without exchange
+    average_delay_s: float  # how much longer an exchange of what local steps learned takes while steps compute
+    average_cpu_s: float  # that it takes from these steps
     missing: tuple[str, ...]
 
 
@@ -76,25 +71,32 @@ def constants(measured: Measured) -> Constants:
     points = measured.points or tuple(_points_of_training(measured))
     all_reduce = fit(points)
     spread_s = _spread(measured, all_reduce)
-    stretches: list[float] = []
+    stretches: dict[str, list[float]] = {}
     overheads: dict[str, list[float]] = {}
     for it in filter(_tells(measured), measured.timed):
         stretch, overhead_s = _beyond(measured, all_reduce, spread_s or 0.0, it)
-        stretches += [] if stretch is None else [stretch]
+        if stretch is not None:
+            stretches.setdefault(it.sync.way, []).append(stretch)
         overheads.setdefault(it.sync.way, []).append(overhead_s)
-    local = [it for it in measured.timed if it.sync.way == "local_sgd" and it.link_bit_per_s]
+    local = [it for it in measured.timed if METHODS[it.sync.way].local_steps and it.link_bit_per_s]
+    known = {name: method for name, method in METHODS.items() if method.exchange}
+    averaging = ", ".join(name for name, method in known.items() if method.local_steps)
     absent = {
         "an all-reduce (bytes are taken to travel as fast as the link lets them)": not points,
         "all-reduces of different sizes (messages are taken to have no latency)": points and not tells_latency(points),
         "how much steps vary (boards are taken to wait only for one that is always slower)": spread_s is None,
-        **{f"what {way} costs beyond its all-reduce": way not in overheads for way in _SYNCHRONOUS},
-        "what an average of local_sgd costs the steps it overlaps": not local,
+        **{
+            f"what {name} costs beyond its all-reduce": name not in overheads
+            for name, method in known.items()
+            if not method.local_steps
+        },
+        f"what an average of {averaging} costs the steps it overlaps": not local,
     }
     return Constants(
         all_reduce=all_reduce,
         spread_s=spread_s or 0.0,
-        keras_stretch=_mean(stretches, 1.0),
-        overhead_s={way: _mean(values, 0.0) for way, values in overheads.items()},
+        stretch={name: statistics.fmean(values) for name, values in stretches.items()},
+        overhead_s={name: statistics.fmean(values) for name, values in overheads.items()},
         average_delay_s=_mean(
             [
                 max(0.0, it.average_s - _by_itself_s(measured, all_reduce, it))
@@ -103,7 +105,9 @@ def constants(measured: Measured) -> Constants:
             ],
             0.0,
         ),
-        average_cpu_s=_mean([max(0.0, it.sync.period * _longer_s(measured, it)) for it in local], 0.0),
+        average_cpu_s=_mean(
+            [max(0.0, exchange_of(it.sync, measured.sizes).every * _longer_s(measured, it)) for it in local], 0.0
+        ),
         missing=tuple(name for name, true in absent.items() if true),
     )
 
@@ -118,22 +122,22 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
     compute = compute_s(measured)
     if sync is None:
         return Step(compute, 0.0, 0.0)
-    travel_s = _travel_s(measured, found.all_reduce, sync, workers, network)
-    token_s = hops(workers) * found.all_reduce.latency_s
-    if sync.way == "local_sgd":
-        return _local(measured, found, sync, workers, travel_s + token_s)
-    compute += found.overhead_s.get(sync.way, 0.0)
-    every = sync.accumulate_steps
-    waiting_s = _waiting_s(measured, found.spread_s, workers, every)
-    messages = _messages(measured, sync)
-    if sync.way == "keras":
-        travel_s *= found.keras_stretch
-    elif messages == 1 or sync.way == "powersgd":
-        travel_s += messages * token_s
-    if sync.way != "powersgd":
+    exchange = exchange_of(sync, measured.sizes)
+    every, messages = exchange.every, len(exchange.messages)
+    local = METHODS[sync.way].local_steps
+    compute += found.average_cpu_s / every if local else found.overhead_s.get(sync.way, 0.0)
+    travel_s = found.stretch.get(sync.way, 1.0) * _travel_s(exchange, found.all_reduce, workers, network)
+    lag_s, random_s = _lag_s(measured), found.spread_s * expected_maximum(workers) * math.sqrt(every)
+    if exchange.behind == BACKWARD_PASS:
         hidden_s = BACKWARD * compute * (1 - 1 / messages)
         travel_s = max(travel_s - hidden_s, travel_s / messages)
-    return Step(compute, travel_s / every, waiting_s)
+    else:
+        travel_s += messages * hops(workers) * found.all_reduce.latency_s
+    if exchange.behind == NEXT_STEPS:
+        late_s = max(0.0, travel_s + found.average_delay_s + random_s - every * compute)
+        random_s = min(late_s, random_s)
+        travel_s = late_s - random_s
+    return Step(compute, travel_s / every, lag_s + random_s / every)
 
 
 def chosen(measured: Measured, found: Constants, workers: int, network: Network, efficiency: float) -> Choice:
@@ -141,7 +145,7 @@ def chosen(measured: Measured, found: Constants, workers: int, network: Network,
     float32_s, float16_s = (
         found.all_reduce.seconds(share * measured.gradient_bytes, workers, network) for share in (1, 1 / 2)
     )
-    return choose(compute_s(measured) + found.overhead_s.get("allreduce", 0.0), float32_s, float16_s, efficiency)
+    return choose(compute_s(measured) + found.overhead_s.get(TIMED, 0.0), float32_s, float16_s, efficiency)
 
 
 def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: int, network: Network) -> float | None:
@@ -185,54 +189,30 @@ def expected_maximum(count: int) -> float:
     return statistics.NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
 
-def _local(measured: Measured, found: Constants, sync: Sync, workers: int, travel_s: float) -> Step:
-    """Of a period's steps: their own time, the average's, and what of it is not hidden."""
+def _lag_s(measured: Measured) -> float:
+    """A step, for a board that is always the slowest."""
     boards = measured.together_step_s or measured.step_s
-    compute = compute_s(measured) + found.average_cpu_s / sync.period
-    random_s = found.spread_s * expected_maximum(workers) * math.sqrt(sync.period)
-    lag_s = max(boards) - statistics.fmean(boards)
-    if not sync.overlap:
-        return Step(compute, travel_s / sync.period, lag_s + random_s / sync.period)
-    late_s = max(0.0, travel_s + found.average_delay_s + random_s - sync.period * compute)
-    waiting_s = min(late_s, random_s)
-    return Step(compute, (late_s - waiting_s) / sync.period, lag_s + waiting_s / sync.period)
+    return max(boards) - statistics.fmean(boards)
 
 
-def _waiting_s(measured: Measured, spread_s: float, workers: int, every: int = 1) -> float:
-    """A step, for the slowest board, where boards meet every so many steps."""
-    boards = measured.together_step_s or measured.step_s
-    return max(boards) - statistics.fmean(boards) + spread_s * expected_maximum(workers) / math.sqrt(every)
+def _waiting_s(measured: Measured, spread_s: float, workers: int) -> float:
+    """A step, for the slowest board, where boards meet after each."""
+    return _lag_s(measured) + spread_s * expected_maximum(workers)
 
 
-def _travel_s(measured: Measured, all_reduce: AllReduce, sync: Sync, workers: int, network: Network) -> float:
-    """Of all messages of one exchange, one after the other, by themselves."""
-    size = 4 if sync.way == "keras" else _BYTES[sync.gradient_dtype]
-    if sync.way == "powersgd":
-        if measured.shapes is None:
-            return math.nan
-        parts: Sequence[float] = low_rank_elements(list(measured.shapes), sync.rank)
-    elif sync.way == "local_sgd":
-        parts = [measured.total_parameters]
-    else:
-        messages = _messages(measured, sync)
-        parts = [measured.gradient_bytes / 4 / messages] * messages
-    return sum(all_reduce.seconds(size * part, workers, network) for part in parts)
-
-
-def _messages(measured: Measured, sync: Sync) -> int:
-    if sync.way == "powersgd":
-        return 2
-    limit = sync.bytes_per_pack if sync.way == "keras" else sync.bucket_bytes
-    return math.ceil(measured.gradient_bytes / limit) if limit else 1
+def _travel_s(exchange: Exchange, all_reduce: AllReduce, workers: int, network: Network) -> float:
+    """Of all its messages, one after the other, by themselves."""
+    return sum(all_reduce.seconds(exchange.element_bytes * part, workers, network) for part in exchange.messages)
 
 
 def _tells(measured: Measured) -> Callable[[Timed], bool]:
-    """Whether steps tell what a way costs beyond its all-reduce: one exchange a step, which nothing hides."""
+    """Whether steps tell what a method costs beyond its all-reduce: one exchange a step, which nothing hides."""
 
     def tells(it: Timed) -> bool:
-        one = it.sync.way == "powersgd" or _messages(measured, it.sync) == 1
-        known = it.sync.way in _SYNCHRONOUS and it.link_bit_per_s is not None
-        return one and known and it.sync.accumulate_steps == 1
+        if METHODS[it.sync.way].exchange is None or it.link_bit_per_s is None:
+            return False
+        exchange = exchange_of(it.sync, measured.sizes)
+        return exchange.every == 1 and (exchange.behind == NOTHING or len(exchange.messages) == 1)
 
     return tells
 
@@ -240,11 +220,11 @@ def _tells(measured: Measured) -> Callable[[Timed], bool]:
 def _points_of_training(measured: Measured) -> Iterator[Point]:
     """All-reduces within training, less waiting, where none were timed by themselves."""
     for it in filter(_tells(measured), measured.timed):
-        if it.sync.way != "powersgd" and it.communication_s and it.link_bit_per_s:
-            size = 4 if it.sync.way == "keras" else _BYTES[it.sync.gradient_dtype]
+        exchange = exchange_of(it.sync, measured.sizes)
+        if len(exchange.messages) == 1 and it.communication_s and it.link_bit_per_s:
             within_s = _waiting_s(measured, measured.spread_s or 0.0, it.workers) if it.waiting_s is None else 0.0
             seconds = max(it.communication_s - within_s, it.communication_s / 2)
-            yield Point(size / 4 * measured.gradient_bytes, seconds, it.workers, it.link_bit_per_s)
+            yield Point(exchange.element_bytes * exchange.messages[0], seconds, it.workers, it.link_bit_per_s)
 
 
 def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Timed) -> tuple[float | None, float]:
@@ -263,11 +243,12 @@ def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Time
 
 
 def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
-    return _travel_s(measured, all_reduce, it.sync, it.workers, Network(it.link_bit_per_s or math.nan))
+    network = Network(it.link_bit_per_s or math.nan)
+    return _travel_s(exchange_of(it.sync, measured.sizes), all_reduce, it.workers, network)
 
 
 def _longer_s(measured: Measured, it: Timed) -> float:
-    """A step of local SGD, than one without exchange; what it stood still for is not counted."""
+    """A local step, than one without exchange; what it stood still for is not counted."""
     stood_s = (it.communication_s or 0.0) + (it.waiting_s or 0.0)
     return it.step_s - (it.apart_s or compute_s(measured)) - stood_s
 
@@ -277,7 +258,7 @@ def _spread(measured: Measured, all_reduce: AllReduce) -> float | None:
     found = [
         (it.waiting_s - hops(it.workers) * all_reduce.latency_s) / expected_maximum(it.workers)
         for it in filter(_tells(measured), measured.timed)
-        if it.waiting_s is not None and it.sync.way == "allreduce"
+        if it.waiting_s is not None and len(exchange_of(it.sync, measured.sizes).messages) == 1
     ]
     return max(0.0, statistics.fmean(found)) if found else measured.spread_s
 

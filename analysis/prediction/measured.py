@@ -36,6 +36,7 @@ from trainer.contract.events import (
     Window,
     read_records,
 )
+from trainer.contract.methods import METHODS, NOTHING, Sizes, exchange_of
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
 
@@ -51,7 +52,7 @@ class Timed:
     apart_s: float | None = None  # of a step in the same minute, by boards that exchange nothing
     communication_s: float | None = None  # stood still for bytes
     waiting_s: float | None = None  # stood still for the slowest board; null: within communication_s
-    average_s: float | None = None  # local_sgd: that one average travels
+    average_s: float | None = None  # with local steps: that what they learned travels
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Measured:
     power_w: float | None = None  # of a board while it trains, mean
     points: tuple[Point, ...] = ()  # all-reduces by themselves
     timed: tuple[Timed, ...] = ()
+
+    @property
+    def sizes(self) -> Sizes:
+        """As methods of synchronising ask for them."""
+        return Sizes(self.gradient_bytes / 4, self.total_parameters, self.shapes)
 
     @property
     def workers(self) -> list[int]:
@@ -213,7 +219,12 @@ def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
 def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     """A trial: every way in turn."""
     trials = _of_kind(records, Trial.KIND)
-    return of_turns(turns(trials, run.workers), link) if trials else {}
+    if not trials:
+        return {}
+    start = next(record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"])
+    # shapes do not change how many messages there are
+    sizes = Sizes(start["gradient_bytes"] / 4, start["total_parameters"], shapes=None)
+    return of_turns(turns(trials, run.workers), sizes, link)
 
 
 def _collectives(run: Run, records: Records, link: float | None) -> dict[str, Any]:
@@ -242,7 +253,7 @@ _READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
 )
 
 
-def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
+def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, Any]:
     """The fields of `Measured` that turns have (see `analysis.prediction.trials.turns`): medians over the cycles.
 
     What a way takes longer than no exchange is the median of the differences within a cycle, so that a machine that
@@ -267,11 +278,13 @@ def of_turns(rows: pd.DataFrame, link: float | None) -> dict[str, Any]:
                 apart_s=apart,
                 communication_s=stood_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
-                average_s=(row["overlapped_s"] + stood_s) * sync.period if sync.way == "local_sgd" else None,
+                average_s=(row["overlapped_s"] + stood_s) * sync.period if METHODS[sync.way].local_steps else None,
             )
         )
-        messages = {"allreduce": 1, "powersgd": 2}.get(sync.way)
-        if messages and link and not sync.bucket_bytes:  # what one stands still for buckets is not what they take
+        sent = exchange_of(sync, sizes)
+        messages = len(sent.messages)
+        # what one stands still for messages that something hides is not what they take
+        if sent.behind == NOTHING and sent.every == 1 and link:
             points.append(Point(row["payload_bytes_per_step"] / messages, stood_s / messages, workers, link))
     return {"step_s": (alone,), "together_step_s": (apart,), "timed": tuple(timed), "points": tuple(points)}
 

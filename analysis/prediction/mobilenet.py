@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from trainer.contract.lowrank import as_matrix
-
 _BLOCKS = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]  # factor, out, times
 _FIRST, _LAST = 32, 1280  # channels
 Shape = tuple[int, ...]
@@ -34,20 +32,6 @@ def backbone() -> list[Shape]:
 def head(classes: int, dense_units: int) -> list[Shape]:
     """Of the two dense layers on top."""
     return [(_LAST, dense_units), (dense_units,), (dense_units, classes), (classes,)]
-
-
-def low_rank_elements(shapes: list[Shape], rank: int) -> tuple[int, int]:
-    """Elements of PowerSGD's two messages: P and what is sent whole, then Q (see trainer/sync/powersgd.py)."""
-    first = second = 0
-    for shape in shapes:
-        matrix = as_matrix(shape, rank)
-        if matrix is None:
-            first += elements([shape])
-        else:
-            rows, columns, kept = matrix
-            first += rows * kept
-            second += columns * kept
-    return first, second
 
 
 def elements(shapes: list[Shape]) -> int:

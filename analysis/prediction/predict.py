@@ -28,13 +28,10 @@ from analysis.runs.columns import Column, records, text_table
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import ConfigError, Sync, load_run, sync_of
 from trainer.contract.layout import run_folders
+from trainer.contract.methods import METHODS, VARIANTS
 
-# by the names that a trial gives them
-WAYS: Mapping[str, Sync] = {
-    **{name: sync_of(name) for name in ("keras", "allreduce, float32", "allreduce, float16")},
-    "allreduce, buckets": sync_of("allreduce, float16, bucket_bytes 2000000"),  # a shorter name, for the table
-    **{name: sync_of(name) for name in ("powersgd, rank 4", "local_sgd, period 16")},
-}
+# by their names in tables
+WAYS: Mapping[str, Sync] = {variant.predicted_as: sync_of(variant.name) for variant in VARIANTS if variant.predicted_as}
 COLUMNS = (
     Column("step_s", ("step", "[ms]"), 1e3, 0),
     Column("epoch_s", ("epoch", "[s]"), 1, 1),
@@ -71,7 +68,7 @@ class Plan:
         problems += [
             f"the way {name} has to be measured before it is known: leave it out"
             for name, sync in self.ways.items()
-            if sync.way == "auto"
+            if METHODS[sync.way].exchange is None
         ]
         if problems:
             raise AnalysisError("; ".join(problems))
@@ -107,8 +104,8 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
     slowest board; exposed_share: of a step, the last two; epoch_s with validation, total_s of all epochs (sharded or
     whole, as measured); images_per_s of all boards; speedup over one board; efficiency: speedup over boards; energy_j
     of all boards, at the mean power measured in training; break_even_link_bit_per_s: the slowest link at which they are
-    as fast as one board; break_even_period: of local_sgd, the shortest that reaches the default of sync.efficiency. NaN
-    is what is not known.
+    as fast as one board; break_even_period: with local steps, the shortest that reaches the default of sync.efficiency.
+    NaN is what is not known.
     """
     found = constants(measured)
     several = [(count, name) for count in plan.workers if count > 1 for name in plan.ways]
@@ -122,7 +119,8 @@ def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFra
     column where it cannot: without a run on one board, without a known link, with boards that had different work.
     """
     first = runs.drop_duplicates(["workers", "label"])
-    ways = first[(first["workers"] > 1) & (first["sync"] != "auto")].drop_duplicates("label")
+    known = [name for name, method in METHODS.items() if method.exchange]
+    ways = first[(first["workers"] > 1) & first["sync"].isin(known)].drop_duplicates("label")
     table = pd.DataFrame(index=list(workers))
     try:
         measured = measured_in(map(Path, first["folder"]))
@@ -197,7 +195,7 @@ def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: s
     total_s = measured.epochs * epoch_s
     even = None if sync is None else break_even_link(measured, found, sync, workers, plan.network)
     period = None
-    if sync is not None and sync.way == "local_sgd":
+    if sync is not None and METHODS[sync.way].local_steps:
         period = break_even_period(measured, found, sync, workers, plan.network, _WANTED)
     return {
         "workers": workers,

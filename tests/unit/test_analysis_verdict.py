@@ -7,9 +7,10 @@ import pytest
 
 from analysis import compare, load
 from analysis.comparison.arms import MARGIN
-from analysis.comparison.verdict import _LESS_COMMUNICATION, verdict
+from analysis.comparison.verdict import verdict
 from tests.data.build_runs import build_run
-from trainer.contract.config import Config, Sync, known_keys
+from trainer.contract.config import Config, known_keys
+from trainer.contract.methods import METHODS
 
 REAL = {"emulated": False}
 
@@ -205,10 +206,9 @@ def test_on_the_edge_nothing_is_claimed(tmp_path, arm, said_of_it):
 
 def test_every_remedy_is_a_field_of_the_configuration(tmp_path):
     known = known_keys(Config)
-    for text in _LESS_COMMUNICATION.values():
-        assert set(re.findall(r"\bsync\.\w+", text)) <= set(known)
+    for method in METHODS.values():
+        assert set(re.findall(r"\bsync\.\w+", method.remedy)) <= set(known)
     assert {"model.precision", "model.xla", "data.sharding", "sync.gradient_dtype"} <= set(known)
-    assert set(_LESS_COMMUNICATION) == set(Sync.__dataclass_fields__["way"].metadata["choices"])
 
 
 def test_one_arm_only(tmp_path):

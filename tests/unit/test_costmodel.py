@@ -16,10 +16,11 @@ from analysis.prediction.costmodel import (
     step,
 )
 from analysis.prediction.measured import Measured, Timed
-from analysis.prediction.mobilenet import backbone, elements, head, low_rank_elements
+from analysis.prediction.mobilenet import backbone, elements, head
 from benchmarks.figures import DOCS
 from benchmarks.scaling import bench, load, validation
 from trainer.contract.config import Sync
+from trainer.contract.lowrank import low_rank_elements
 
 LINK = 1e9
 NETWORK = Network(LINK)
@@ -35,7 +36,7 @@ MODEL = Measured(
     sharding="sharded",
     step_s=(0.1,),
 )
-FREE = Constants(AllReduce(0.0, 0.0), 0.0, 1.0, {}, 0.0, 0.0, ())
+FREE = Constants(AllReduce(0.0, 0.0), 0.0, {}, {}, 0.0, 0.0, ())
 FLOAT32 = Sync(way="allreduce", gradient_dtype="float32")
 LOCAL = Sync(way="local_sgd", period=16)
 
@@ -171,6 +172,30 @@ def test_what_was_not_measured_is_said():
     assert constants(bench(load(DOCS), "1 Gbit/s")).missing == ()
 
 
+ACCUMULATED = dataclasses.replace(FLOAT32, accumulate_steps=4)
+BUCKETS = dataclasses.replace(FLOAT32, bucket_bytes=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("sync", "tells", "of_an_all_reduce"),
+    [
+        (Sync(), True, True),
+        (Sync(bytes_per_pack=1_000_000), False, False),
+        (FLOAT32, True, True),
+        (BUCKETS, False, False),
+        (ACCUMULATED, False, False),
+        (Sync(way="powersgd"), True, False),
+        (LOCAL, False, False),
+        (Sync(way="auto"), False, False),
+    ],
+)
+def test_one_exchange_a_step_that_nothing_hides_tells_what_a_method_costs(sync, tells, of_an_all_reduce):
+    timed = Timed(sync, 2, LINK, step_s=0.2, communication_s=0.05, waiting_s=0.01)
+    found = constants(dataclasses.replace(MODEL, shapes=((1000, 1000), (1000,)), timed=(timed,)))
+    assert (sync.way in found.overhead_s) == tells
+    assert any(it.startswith("an all-reduce (") for it in found.missing) != of_an_all_reduce
+
+
 def test_steps_that_were_timed_follow_from_their_own_constants():
     at = wire_s(10_000_000) + 0.02
     timed = Timed(Sync(), 2, LINK, step_s=0.11 + at, communication_s=at)
@@ -190,6 +215,6 @@ def test_what_fit_stretches_an_all_reduce_by_grows_with_its_bytes():
     timed = Timed(Sync(), 2, LINK, step_s=0.13 + 1.5 * at, communication_s=1.5 * at)
     measured = dataclasses.replace(MODEL, points=(Point(10_000_000, at, 2, LINK),), timed=(timed,))
     found = constants(measured)
-    assert (found.keras_stretch, found.overhead_s["keras"]) == (pytest.approx(1.5), pytest.approx(0.03))
+    assert (found.stretch["keras"], found.overhead_s["keras"]) == (pytest.approx(1.5), pytest.approx(0.03))
     slower = step(measured, found, Sync(), 2, Network(LINK / 10))
     assert slower.total_s == pytest.approx(0.13 + 15 * at)

@@ -15,6 +15,7 @@ from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
 from controller import cli
 from trainer.contract.config import Config, known_keys, parse
+from trainer.contract.methods import METHODS, OPTIONS, those_with
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
@@ -119,6 +120,15 @@ def test_fields_are_those_of_the_configuration(code):
         field = re.match(rf"((?:{sections})\.\w+)(?!\.?\w|/)", piece)
         if field and not field[1].endswith(".py"):
             assert field[1] in known_keys(Config), piece
+
+
+def test_the_readme_has_every_method_and_option():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for method in METHODS.values():
+        assert f"\n| `{method.name}` | {method.sends} | {method.when}{' ' if method.when else ''}|\n" in readme
+    for option, does in OPTIONS.items():
+        methods = ", ".join(f"`{name}`" for name in those_with(option))
+        assert f"\n| `{option}` | {does} | {methods} |\n" in readme
 
 
 def test_names_are_known_to_the_code(code, sources):

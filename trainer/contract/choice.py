@@ -12,6 +12,7 @@ from typing import Iterator, Tuple
 from trainer.contract.events import Choice
 
 LONGEST_PERIOD = 128  # steps
+TIMED, RARER = "allreduce", "local_sgd"  # what auto times, and what it takes where that is not efficient enough
 
 
 def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: float) -> Choice:
@@ -31,11 +32,11 @@ def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: flo
         if expected >= efficiency
         else f"is the most efficient way, though it does not reach {efficiency:.0%}"
     )
-    name = f"{way} with a period of {period}" if way == "local_sgd" else f"{way} in {dtype}"
+    name = f"{way} with a period of {period}" if way == RARER else f"{way} in {dtype}"
     return Choice(
         way=way,
         gradient_dtype=dtype,
-        period=period if way == "local_sgd" else None,
+        period=period if way == RARER else None,
         wanted_efficiency=efficiency,
         expected_efficiency=expected,
         compute_s=compute_s,
@@ -54,9 +55,9 @@ def _share(compute_s: float, stood_s: float) -> float:
 
 def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:
     """(way, type, period, seconds that a step stands still), the least lossy first."""
-    yield "allreduce", "float32", 1, float32_s
-    yield "allreduce", "float16", 1, float16_s
+    yield TIMED, "float32", 1, float32_s
+    yield TIMED, "float16", 1, float16_s
     period = 2
     while period <= LONGEST_PERIOD:
-        yield "local_sgd", "float16", period, float16_s / period
+        yield RARER, "float16", period, float16_s / period
         period *= 2

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from trainer.contract.fields import ConfigError, Section, known_keys, read, shown, within
+from trainer.contract.methods import METHODS, those_with
 
 __all__ = [
     "TASKS",
@@ -133,30 +134,27 @@ class Sync(Section):
 
     prefix = "sync."
 
-    way: str = within("keras", choices=("keras", "allreduce", "powersgd", "local_sgd", "auto"))
+    way: str = within("keras", choices=tuple(METHODS))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
     # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
     # runs its ring, and the records say so
     strict_implementation: bool = False
-    bytes_per_pack: int = within(0, minimum=0)  # bytes of gradient a collective; 0 leaves it to TensorFlow
     # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
     # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
     timeout_s: float = within(0.0, minimum=0)
-    # of what travels, for the ways other than keras; scaled so that float16 does not overflow
+    # what these are, their units, and which method uses which: OPTIONS and METHODS in contract/methods.py
+    bytes_per_pack: int = within(0, minimum=0)
     gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
-    # allreduce: bytes (as float32) in one message; smaller ones leave while the backward pass goes on. 0: one message
     bucket_bytes: int = within(0, minimum=0)
-    accumulate_steps: int = within(1, minimum=1)  # allreduce, powersgd: batches in one step of the optimizer
-    rank: int = within(4, minimum=1)  # powersgd: of the approximated gradient
-    period: int = within(16, minimum=1)  # local_sgd: optimizer steps between averages
-    overlap: bool = True  # local_sgd: the average travels while the next steps compute
-    # local_sgd: momentum and rate of the outer optimizer, whose gradient is the mean change; 0 and 1: plain averaging
+    accumulate_steps: int = within(1, minimum=1)
+    rank: int = within(4, minimum=1)
+    period: int = within(16, minimum=1)
+    overlap: bool = True
     outer_momentum: float = within(0.0, minimum=0, maximum=0.9999)
     outer_learning_rate: float = within(1.0, above=0)
-    # local_sgd, powersgd: first steps that all boards make together with the whole gradient
     warm_up_steps: int = within(0, minimum=0)
-    efficiency: float = within(0.95, above=0, maximum=1)  # auto: wanted share of a step's time that computes
+    efficiency: float = within(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
     scale_rate: str = within("none", choices=("none", "sqrt", "linear"))
@@ -175,10 +173,11 @@ class Sync(Section):
                 f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
                 "TensorFlow has: set sync.implementation to nccl, or leave sync.strict_implementation out"
             )
-        if self.accumulate_steps > 1 and self.way not in ("allreduce", "powersgd"):
+        others = those_with("accumulate_steps")
+        if self.accumulate_steps > 1 and self.way in METHODS and self.way not in others:
             yield (
                 f"sync.accumulate_steps is {self.accumulate_steps}, but sync.way {self.way} applies every gradient at "
-                "once: set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out"
+                f"once: set sync.way to {' or '.join(others)}, or leave sync.accumulate_steps out"
             )
 
 
@@ -234,9 +233,9 @@ class Config(Section):
     def problems_with(self, workers: int) -> List[str]:
         """What speaks against running this on `workers` boards, a sentence each."""
         problems = []
-        if workers > 1 and self.data.sharding == "proportional" and self.sync.way == "keras":
+        if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.way].own_loop:
             problems.append(
-                "data.sharding is proportional, but sync.way keras gives all boards batches of one size: "
+                f"data.sharding is proportional, but sync.way {self.sync.way} gives all boards batches of one size: "
                 "set sync.way to another one, such as allreduce, or data.sharding to sharded"
             )
         if self.batch_per == "global" and self.batch_size % workers:

@@ -18,3 +18,17 @@ def as_matrix(shape: Sequence[int], rank: int) -> Optional[Tuple[int, int, int]]
     if min(rows, columns) == 1 or rows * columns < MIN_SAVING * rank * (rows + columns):
         return None
     return rows, columns, rank
+
+
+def low_rank_elements(shapes: Sequence[Sequence[int]], rank: int) -> Tuple[int, int]:
+    """Elements of PowerSGD's two messages: P and what is sent whole, then Q (see trainer/sync/powersgd.py)."""
+    first = second = 0
+    for shape in shapes:
+        matrix = as_matrix(shape, rank)
+        if matrix is None:
+            first += math.prod(shape)
+        else:
+            rows, columns, kept = matrix
+            first += rows * kept
+            second += columns * kept
+    return first, second

@@ -16,6 +16,7 @@ from trainer.contract.cluster import Cluster
 from trainer.contract.config import Run
 from trainer.contract.events import End, Epoch, EventLog, Resume, Start, read_records
 from trainer.contract.interface import interface_with
+from trainer.contract.methods import METHODS
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
 from trainer.learning.recorder import Recorder
@@ -94,7 +95,7 @@ class Session:
         """The configured optimizer under the paper's schedule."""
         built = optimizers.optimizer(self.config, self._rate)
         # Keras' own fit does that by itself
-        scaled = self.precision == "mixed_float16" and self.config.sync.way != "keras"
+        scaled = self.precision == "mixed_float16" and METHODS[self.config.sync.way].own_loop
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
     def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, List
 import tensorflow as tf
 
 from trainer.contract.events import Collective, Validation
+from trainer.contract.methods import VARIANTS
 from trainer.learning import data
 from trainer.learning.model import parameter_counts
 from trainer.measure import trial
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _CYCLES = 2
 _ALONE_STEPS = 8
-# an average of local SGD begins in the middle of a turn
-_WAYS = {"keras": 4, "allreduce, float16": 6, "powersgd, rank 4": 6, "local_sgd, period 16": 16}
 _COLLECTIVES = 4  # of each size
 _SIZES = (1 / 1024, 1 / 16, 1 / 4, 1 / 2, 1)  # of the gradient
 _BATCHES = 6
@@ -31,7 +30,8 @@ _BATCHES = 6
 
 def measure(session: Session) -> None:
     """Write the records that predictions are made from. All boards of the cluster take part."""
-    model = trial.take_turns(session, _WAYS, _CYCLES, _ALONE_STEPS)
+    turns = {variant.name: variant.predict_steps for variant in VARIANTS if variant.predict_steps}
+    model = trial.take_turns(session, turns, _CYCLES, _ALONE_STEPS)
     if session.cluster.workers > 1:
         for share in _SIZES:
             _time_collective(session, int(share * parameter_counts(model)[0]))

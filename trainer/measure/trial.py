@@ -18,9 +18,10 @@ import tensorflow as tf
 from trainer.contract.config import sync_of
 from trainer.contract.events import APART, ONE_BOARD, Trial
 from trainer.contract.interface import counters
+from trainer.contract.methods import METHODS, VARIANTS
 from trainer.learning import data
 from trainer.learning.step_timer import Stopwatch
-from trainer.sync import WAYS, keras
+from trainer.sync import keras, made_for
 from trainer.sync.collective import mean_over_boards
 from trainer.sync.stepping import Board
 
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
     from trainer.learning.context import Session
 
 _CYCLES = 5  # fewer where the experiment has fewer epochs
-# name (see `sync_of`) -> steps in a cycle. An average of local SGD begins in the middle of a turn, so that all of its
-# cost lies within it
-_WAYS = {
-    "keras": 8,
-    "allreduce, float32": 8,
-    "allreduce, float16": 8,
-    "allreduce, float16, bucket_bytes 2000000": 8,
-    "powersgd, rank 4": 16,
-    "local_sgd, period 16": 32,
-    "local_sgd, period 32": 32,
-}
 _ALONE_STEPS = 16
 
 Turn = Callable[[], None]  # one step
@@ -46,7 +36,8 @@ Turn = Callable[[], None]  # one step
 
 def measure(session: Session) -> None:
     """Time all ways and write a record of each turn. All boards of the cluster take part."""
-    take_turns(session, _WAYS, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
+    turns = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
+    take_turns(session, turns, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
     session.log.close()
 
 
@@ -79,7 +70,8 @@ def _ready(session: Session, ways: Mapping[str, int]) -> Dict[str, Tuple[Turn, i
     board.last_step = 10**9
     for name, steps in ways.items():
         own = _with(session, name)
-        turn, warm_up = _keras_turn(own) if own.config.sync.way == "keras" else _own_turn(board.under(own))
+        own_loop = METHODS[own.config.sync.way].own_loop
+        turn, warm_up = _own_turn(board.under(own)) if own_loop else _keras_turn(own)
         for _ in range(warm_up):
             turn()
             session.log.progress()
@@ -150,11 +142,12 @@ def _own_turn(board: Board) -> Tuple[Turn, int]:
     """A step of the kit's own ways, and how many to make before timing."""
     session = board.session
     batches, made = iter(_batches(session)), 0
-    way = WAYS[session.config.sync.way](board)
+    way = made_for(board)
 
     def turn() -> None:
         nonlocal made
         made += 1
         float(way.step(made, *next(batches))["loss"])
 
-    return turn, session.config.sync.period * 3 // 2 if session.config.sync.way == "local_sgd" else 2
+    # an exchange then begins in the middle of a turn, so that all of its cost lies within it
+    return turn, session.config.sync.period * 3 // 2 if METHODS[session.config.sync.way].local_steps else 2

@@ -1,31 +1,36 @@
-"""How boards agree: one module per way; a new way is a module, a line here, and a choice in config.Sync.way.
+"""How boards agree: a module for each method of synchronising, of its name in contract/methods.py.
 
-`keras` trains with Keras' own `fit`; the others are steps of the kit's loop, see stepping.Way.
+Those with `own_loop` have a function `way`, which makes the steps of the kit's loop for a board, see stepping.Way; the
+others have `train`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from trainer.sync import allreduce, auto, keras, local_sgd, powersgd
+from trainer.contract.methods import METHODS
 from trainer.sync.stepping import Board, Way
 
 if TYPE_CHECKING:
     from trainer.learning.context import Session
 
-WAYS: Dict[str, Callable[[Board], Way]] = {
-    "allreduce": allreduce.way,
-    "auto": auto.way,
-    "local_sgd": local_sgd.way,
-    "powersgd": powersgd.way,
-}
-
 
 def train(session: Session) -> tf.keras.Model:
     """The model after all epochs of the session; the session's recorder writes the records."""
-    if session.config.sync.way == "keras":
-        return keras.train(session)
+    if not METHODS[session.config.sync.way].own_loop:
+        return _module(session).train(session)
     board = Board(session)
-    return board.train(WAYS[session.config.sync.way](board))
+    return board.train(made_for(board))
+
+
+def made_for(board: Board) -> Way:
+    """The steps of the method that the board's session is configured with."""
+    way: Way = _module(board.session).way(board)
+    return way
+
+
+def _module(session: Session) -> Any:
+    return importlib.import_module(f"{__name__}.{session.config.sync.way}")

@@ -1,0 +1,188 @@
+"""Methods of synchronising: whatever the kit knows of one stands in its record here, and all else goes through them.
+
+Standard library only, Python 3.8 syntax. A new method is a record here and a module of its name in trainer/sync: it can
+then be configured, trained with, timed, predicted and compared. Its options are fields of `Sync` in config.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
+
+from trainer.contract.lowrank import low_rank_elements
+
+if TYPE_CHECKING:
+    from trainer.contract.config import Sync
+
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # of an element
+
+# what may hide an exchange, see Exchange.behind
+NOTHING, BACKWARD_PASS, NEXT_STEPS = "nothing", "the backward pass", "the next steps"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is trained, in elements: as much of the model as decides what is sent."""
+
+    gradient: float
+    total: int  # those of the moving statistics too
+    shapes: Optional[Sequence[Tuple[int, ...]]]  # of the trainable tensors; null where they are not known
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What boards hand to collectives, all of it at once or every so many steps: what a prediction stands on."""
+
+    messages: Sequence[float]  # elements of each, in the order in which they travel; NaN where that is not known
+    element_bytes: int
+    every: int = 1  # steps from one exchange to the next
+    # what goes on meanwhile: NOTHING; BACKWARD_PASS, messages leave during it, all but the last one; NEXT_STEPS, as
+    # many as lie between two exchanges. But for those of the backward pass, four more bytes go round before each
+    # message, so that waiting can be told from communication
+    behind: str = NOTHING
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with some of its options, as it is timed and predicted."""
+
+    name: str  # such as "local_sgd, period 16": see config.sync_of
+    # in a turn of a trial, and of the task predict; 0: not in it. An exchange of a method with local steps must begin
+    # in the middle of a turn, so that all of its cost lies within it
+    trial_steps: int = 0
+    predict_steps: int = 0
+    predicted_as: str = ""  # its name in tables of predictions; "": it is in none
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of synchronising."""
+
+    name: str  # sync.way; and of its module in trainer/sync
+    sends: str  # what boards exchange, for the table in the README
+    when: str  # and when
+    options: Sequence[str]  # which of OPTIONS it uses
+    remedy: str  # what takes less of the link
+    # what `Sync` sends of such a model; null: that depends on what is measured in training
+    exchange: Optional[Callable[[Sync, Sizes], Exchange]] = None
+    own_loop: bool = True  # trains in the kit's loop; false: in Keras' own `fit`
+    local_steps: bool = False  # boards make steps of the optimizer by themselves, and exchange what they learned
+    variants: Tuple[Variant, ...] = ()
+
+
+def _pieces(elements: float, limit_bytes: int) -> List[float]:
+    """Equal messages of at most so many bytes as float32; 0: one."""
+    count = math.ceil(4 * elements / limit_bytes) if limit_bytes else 1
+    return [elements / count] * count
+
+
+def _in_packs(sync: Sync, sizes: Sizes) -> Exchange:
+    return Exchange(_pieces(sizes.gradient, sync.bytes_per_pack), 4, behind=BACKWARD_PASS)
+
+
+def _in_buckets(sync: Sync, sizes: Sizes) -> Exchange:
+    messages = _pieces(sizes.gradient, sync.bucket_bytes)
+    behind = NOTHING if len(messages) == 1 else BACKWARD_PASS
+    return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps, behind)
+
+
+def _low_rank(sync: Sync, sizes: Sizes) -> Exchange:
+    messages = (math.nan, math.nan) if sizes.shapes is None else low_rank_elements(sizes.shapes, sync.rank)
+    return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps)
+
+
+def _changes(sync: Sync, sizes: Sizes) -> Exchange:
+    behind = NEXT_STEPS if sync.overlap else NOTHING
+    return Exchange([sizes.total], _BYTES[sync.gradient_dtype], sync.period, behind)
+
+
+# fields of `Sync` that not all methods use: what each is, and its unit
+OPTIONS = {
+    "bytes_per_pack": "bytes of gradient a collective; 0 leaves it to TensorFlow",
+    "gradient_dtype": "type of what travels, scaled so that float16 does not overflow",
+    "bucket_bytes": "bytes (as float32) in a message; such ones leave while the backward pass goes on; 0: one message",
+    "accumulate_steps": "batches in one step of the optimizer",
+    "rank": "of the approximation: a higher one loses less",
+    "period": "steps of the optimizer between averages",
+    "overlap": "an average travels while the next steps compute",
+    "outer_momentum": "of the outer optimizer, whose gradient is the mean change",
+    "outer_learning_rate": "of the same; 1, without momentum, is plain averaging",
+    "warm_up_steps": "first steps, which all boards make together with the whole gradient",
+    "efficiency": "wanted share of a step's time that computes",
+}
+_OF_AVERAGES = ("overlap", "outer_momentum", "outer_learning_rate")
+_EVERY_STEP = "every step, or every `accumulate_steps`"
+
+METHODS: Dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            name="keras",
+            sends="the gradient, float32, as Keras' `fit` does it under MultiWorkerMirroredStrategy (the paper)",
+            when="every step",
+            options=("bytes_per_pack",),
+            remedy="sync.way allreduce (half the bytes) or local_sgd (bytes once in sync.period steps)",
+            exchange=_in_packs,
+            own_loop=False,
+            variants=(Variant("keras", 8, 4, "keras"),),
+        ),
+        Method(
+            name="allreduce",
+            sends="the gradient in one flat message, float16 unless told otherwise; with `bucket_bytes: 2000000` in "
+            "several, during the backward pass",
+            when=_EVERY_STEP,
+            options=("gradient_dtype", "bucket_bytes", "accumulate_steps"),
+            remedy="sync.accumulate_steps above 1 or sync.way local_sgd",
+            exchange=_in_buckets,
+            variants=(
+                Variant("allreduce, float32", 8, 0, "allreduce, float32"),
+                Variant("allreduce, float16", 8, 6, "allreduce, float16"),
+                Variant("allreduce, float16, bucket_bytes 2000000", 8, 0, "allreduce, buckets"),
+            ),
+        ),
+        Method(
+            name="powersgd",
+            sends="a low-rank approximation of the gradient; what it lacks is sent later (error feedback)",
+            when=_EVERY_STEP,
+            options=("gradient_dtype", "accumulate_steps", "rank", "warm_up_steps"),
+            remedy="a lower sync.rank or sync.way local_sgd",
+            exchange=_low_rank,
+            variants=(Variant("powersgd, rank 4", 16, 6, "powersgd, rank 4"),),
+        ),
+        Method(
+            name="local_sgd",
+            sends="the change of all weights and moving statistics; it travels while the next steps compute",
+            when="every `period` steps",
+            options=("gradient_dtype", "period", *_OF_AVERAGES, "warm_up_steps"),
+            remedy="a longer sync.period",
+            exchange=_changes,
+            local_steps=True,
+            variants=(
+                Variant("local_sgd, period 16", 32, 16, "local_sgd, period 16"),
+                Variant("local_sgd, period 32", 32),
+            ),
+        ),
+        Method(
+            name="auto",
+            sends="the least lossy of these with the wanted `efficiency`, from a few timed steps; the records say why",
+            when="",
+            options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
+            remedy="a higher sync.efficiency",
+        ),
+    )
+}
+VARIANTS = tuple(variant for method in METHODS.values() for variant in method.variants)
+
+
+def exchange_of(sync: Sync, sizes: Sizes) -> Exchange:
+    """What these boards exchange. Raises ValueError where only training tells."""
+    exchange = METHODS[sync.way].exchange
+    if exchange is None:
+        raise ValueError(f"what {sync.way} sends has to be measured before it is known")
+    return exchange(sync, sizes)
+
+
+def those_with(option: str) -> List[str]:
+    """Names of the methods that use an option."""
+    return [method.name for method in METHODS.values() if option in method.options]
