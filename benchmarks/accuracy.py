@@ -28,13 +28,13 @@ _EPOCHS = 10
 _BATCH = 64
 
 
-def ways(train: int) -> dict[str, dict[str, Any]]:
+def methods(train: int) -> dict[str, dict[str, Any]]:
     """What the arms differ in. Two boards make half as many steps, so their learning rate is twice as high (linear
     scaling, with its usual warm-up of an epoch; in the fast arm the epoch of synchronous steps serves)."""
     return {
         BASE: {},
-        "two boards, together": {"way": "allreduce", "scale_rate": "linear", "scale_warm_up_epochs": 1},
-        "two boards, fast": {"way": "local_sgd", "scale_rate": "linear", "warm_up_steps": train // 2 // _BATCH},
+        "two boards, together": {"method": "allreduce", "scale_rate": "linear", "scale_warm_up_epochs": 1},
+        "two boards, fast": {"method": "local_sgd", "scale_rate": "linear", "warm_up_steps": train // 2 // _BATCH},
     }
 
 
@@ -76,10 +76,10 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
     # another image size has another ratio at the same rate
     with Sitting("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as sitting:
         found = sitting.calibration()
-        more = {"calibration": found, "configuration": recorded(common), "sync": ways(train)}
+        more = {"calibration": found, "configuration": recorded(common), "sync": methods(train)}
         for seed in range(1, seeds + 1):
             for arm in random.Random(seed).sample(list(ARMS), len(ARMS)):
-                override = {**common, "sync": ways(train)[arm]}
+                override = {**common, "sync": methods(train)[arm]}
                 row = _outcome(sitting.run(ARMS[arm], override, seed=seed))
                 sitting.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
                 print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
@@ -91,14 +91,14 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
 def _outcome(folder: Path) -> dict[str, Any]:
     """val_accuracy after each epoch, and train_s, the seconds of training until then.
 
-    Keras traces its step within the first epoch, the kit's own ways before it. So that this does not decide, the first
-    epoch of Keras counts as long as the others do in the median, and `tracing_s` is what it took longer.
+    Keras traces its step within the first epoch, the kit's own methods before it. So that this does not decide, the
+    first epoch of Keras counts as long as the others do in the median, and `tracing_s` is what it took longer.
     """
     loaded = load([folder])
     epochs = loaded.epochs
     chief = epochs[epochs["rank"] == 0].sort_values("epoch")
     seconds = chief["train_s"].tolist()
-    traced = loaded.runs["config.sync.way"].iloc[0] == "keras"
+    traced = loaded.runs["config.sync.method"].iloc[0] == "keras"
     usual = statistics.median(seconds[1:]) if traced else seconds[0]
     return {
         "val_accuracy": chief["val_accuracy"].tolist(),

@@ -96,8 +96,8 @@ def _origin(result: dict[str, Any]) -> str:
 
 
 def speed(result: dict[str, Any]) -> str:
-    """Speed-up of two boards with every way: a panel per link; the line's ends are the least and the greatest."""
-    title = "Two boards against one, by way of synchronising"
+    """Speed-up of two boards with every method: a panel per link; the line's ends are the least and the greatest."""
+    title = "Two boards against one, by method of synchronising"
     two = [row for row in result["summary"] if row["boards"] > 1]
     links = list(dict.fromkeys(row["link"] for row in two))
     with matplotlib.rc_context(STYLE):
@@ -154,13 +154,13 @@ def learning(result: dict[str, Any]) -> str:
 def efficiency(result: dict[str, Any]) -> str:
     """Efficiency by number of boards: measured as dots with their least and greatest, predicted as lines."""
     title = "Efficiency at the paper's ratio, measured and predicted"
-    by_way: dict[str, list[dict[str, Any]]] = {}
+    by_method: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(result["summary"], key=lambda row: row["boards"]):
-        by_way.setdefault(row["sync"], []).append(row)
+        by_method.setdefault(row["sync"], []).append(row)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        for place, (way, rows) in enumerate(by_way.items()):
+        for place, (method, rows) in enumerate(by_method.items()):
             colour, boards = COLOURS[place % len(COLOURS)], [row["boards"] for row in rows]
             colour = INK if place >= len(COLOURS) else colour
             middle = [row["efficiency"] for row in rows]
@@ -168,7 +168,7 @@ def efficiency(result: dict[str, Any]) -> str:
                 [row["efficiency"] - row["efficiency_min"] for row in rows],
                 [row["efficiency_max"] - row["efficiency"] for row in rows],
             ]
-            axes.errorbar(boards, middle, ends, fmt="o", markersize=5, color=colour, label=way)
+            axes.errorbar(boards, middle, ends, fmt="o", markersize=5, color=colour, label=method)
             told = [row["predicted_efficiency"] for row in rows]
             if None not in told:
                 axes.plot(boards, told, "-", color=colour, linewidth=1.2)

@@ -60,8 +60,8 @@ def generate(parent: Path, runs: int) -> int:
             seed=index,
             epochs=_EPOCHS,
             step_s=noise.gauss(0.361, 0.01),
-            # two ways of synchronising, and no run on one board: every run has two boards
-            override={"epochs": _EPOCHS, "sync": {"way": ("keras", "allreduce")[index % 2]}},
+            # two methods of synchronising, and no run on one board: every run has two boards
+            override={"epochs": _EPOCHS, "sync": {"method": ("keras", "allreduce")[index % 2]}},
         )
         for path in folder.glob("boards/*/events.jsonl"):
             size += _lengthen(path)

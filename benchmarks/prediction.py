@@ -1,4 +1,4 @@
-"""What a run was expected to take, against what it took: 1, 2 and 4 boards, three ways of synchronising, two links.
+"""What a run was expected to take, against what it took: 1, 2 and 4 boards, three methods of synchronising, two links.
 
 For each link the boards are measured once for 2 and once for 4 of them (the task `predict`); what is expected is what a
 user is told when a run begins. The boards have equal shares of the cores, and the links are as much slower.
@@ -20,10 +20,10 @@ from trainer.contract.config import load_run
 _BOARDS = 4
 _USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time
 _STEPS = 20  # of a board in an epoch: an average of local SGD in each, and none at its end, where no step hides it
-_WAYS: dict[str, dict[str, Any]] = {
-    "keras": {"way": "keras"},
-    "allreduce, float16": {"way": "allreduce", "gradient_dtype": "float16"},
-    "local_sgd, period 16": {"way": "local_sgd", "period": 16},
+_METHODS: dict[str, dict[str, Any]] = {
+    "keras": {"method": "keras"},
+    "allreduce, float16": {"method": "allreduce", "gradient_dtype": "float16"},
+    "local_sgd, period 16": {"method": "local_sgd", "period": 16},
 }
 
 
@@ -37,30 +37,30 @@ def measure() -> Path:
             sitting.link(f"{int(rate * share)}bit")
             for boards in (2, 4):
                 sitting.run(boards, _override(boards, "keras") | {"epochs": 1}, run_config_task="predict")
-            for boards, way in [(1, "keras"), *((boards, way) for boards in (2, 4) for way in _WAYS)]:
+            for boards, method in [(1, "keras"), *((boards, method) for boards in (2, 4) for method in _METHODS)]:
                 sitting.rows.append(
-                    {"link": link, "link_rate_bit_per_s": int(rate * share), **_row(sitting, boards, way)}
+                    {"link": link, "link_rate_bit_per_s": int(rate * share), **_row(sitting, boards, method)}
                 )
                 path = sitting.write(core_share=share, calibration=known)
                 print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def _override(boards: int, way: str) -> dict[str, Any]:
+def _override(boards: int, method: str) -> dict[str, Any]:
     data = {"train_images": 64 * _STEPS * boards, "validation_images": 64 * boards, "sharding": "sharded"}
     # the average after the last step, which nothing hides, is one epoch's only
-    epochs = 5 if way.startswith("local_sgd") else 3
-    return {"epochs": epochs, "window_steps": 4, "data": data, "sync": _WAYS[way]}
+    epochs = 5 if method.startswith("local_sgd") else 3
+    return {"epochs": epochs, "window_steps": 4, "data": data, "sync": _METHODS[method]}
 
 
-def _row(sitting: Sitting, boards: int, way: str) -> dict[str, Any]:
-    folder = sitting.run(boards, _override(boards, way))
+def _row(sitting: Sitting, boards: int, method: str) -> dict[str, Any]:
+    folder = sitting.run(boards, _override(boards, method))
     run, loaded = load_run(folder / "run.json"), load([folder])
     told = expected(run.config, run.workers, run.boards, sitting.runs)
     took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
     return {
         "boards": boards,
-        "sync": "none" if boards == 1 else way,
+        "sync": "none" if boards == 1 else method,
         "expected_epoch_s": None if told is None else told.epoch_s,
         "epoch_s": took_s,
         "error": None if told is None else told.epoch_s / took_s - 1,

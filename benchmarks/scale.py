@@ -1,8 +1,8 @@
-"""Images a second of 2, 4 and 8 boards at the paper's ratio, with each way of synchronising, measured beside predicted.
+"""Images a second of 2, 4 and 8 boards at the paper's ratio, with each method, measured beside predicted.
 
 Boards take turns on one core, so that eight of them have a ninth of it each, and a link that is as much slower:
 communication over computation stays what it was. Each number of boards is one run of the task `predict`, which times
-all ways in turn beside one board alone that has as much of a core; efficiency is relative to that. What is predicted
+all methods in turn beside one board alone that has as much of a core; efficiency is relative to that. What is predicted
 for 4 and 8 boards stands on the run of 2.
 """
 
@@ -27,7 +27,7 @@ from trainer.contract.events import ONE_BOARD
 from trainer.contract.layout import entries, run_folders
 
 BOARDS = (2, 4, 8)
-_START_LIMIT_S = 3600  # eight boards trace all ways with a ninth of a core each
+_START_LIMIT_S = 3600  # eight boards trace all methods with a ninth of a core each
 
 
 def measure(numbers: Sequence[int]) -> Path:
@@ -69,18 +69,18 @@ def _link_rate(folder: Path) -> int:
 
 
 def predicted(two: Path) -> dict[tuple[str, int], float]:
-    """Efficiency by way and number of boards, from what the run of two boards measured."""
+    """Efficiency by method and number of boards, from what the run of two boards measured."""
     measured = measured_in([two])
     table = predict(measured, Plan(BOARDS, Network(measured.link_bit_per_s)))
     return {(row["sync"], row["workers"]): row["efficiency"] for row in records(table)}
 
 
 def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) -> list[dict[str, Any]]:
-    """A row per way and number of boards: efficiency, median, least and greatest over the cycles; predicted; and the
+    """A row per method and number of boards: efficiency, median, least and greatest over the cycles; predicted; and the
     share of what boards reach that exchange nothing."""
     table = pd.DataFrame([row for row in rows if row["sync"] != ONE_BOARD])
     found = []
-    key: Any  # way and number of boards
+    key: Any  # method and number of boards
     for key, cycles in table.groupby(["sync", "boards"], sort=False):
         sync, boards = key
         efficiency = cycles["speedup"] / boards

@@ -22,7 +22,7 @@ from analysis.prediction.allreduce import AllReduce, Network
 from analysis.prediction.costmodel import Constants, alone_s, break_even_period, constants, expected_maximum, step
 from analysis.prediction.measured import Measured, of_turns
 from analysis.prediction.mobilenet import backbone, elements, head
-from analysis.prediction.predict import WAYS
+from analysis.prediction.predict import PREDICTED
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.runs.columns import records
 from trainer.contract.config import sync_of
@@ -56,7 +56,7 @@ def bench(result: dict[str, Any], link: str) -> Measured:
 
 
 def validation(result: dict[str, Any]) -> pd.DataFrame:
-    """Every way at each link, predicted from the other link alone.
+    """Every method at each link, predicted from the other link alone.
 
     link, sync, step_s and speedup as measured (medians), predicted_step_s, predicted_speedup, and the relative errors
     step_error and speedup_error.
@@ -102,7 +102,7 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
     """The paper's boards: all of the rest grows with the bytes, or none of it does.
 
     What the paper does not tell is borrowed from two emulated boards at 1 Gbit/s: the latency as it is, and as a share
-    of a step how much steps vary and what the kit's own ways cost beyond their all-reduces.
+    of a step how much steps vary and what the kit's own methods cost beyond their all-reduces.
     """
     board, lab = orin(), bench(result, "1 Gbit/s")
     borrowed = constants(lab)
@@ -117,7 +117,9 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
         all_reduce=latency,
         spread_s=spread_s,
         stretch={},
-        overhead_s={way: scale * seconds for way, seconds in borrowed.overhead_s.items() if way != PAPER.method},
+        overhead_s={
+            method: scale * seconds for method, seconds in borrowed.overhead_s.items() if method != PAPER.method
+        },
         average_delay_s=scale * borrowed.average_delay_s,
         average_cpu_s=scale * borrowed.average_cpu_s,
     )
@@ -132,7 +134,7 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
 def speedup(reading: Constants, name: str, workers: int, network: Network) -> float:
     """Over one Orin."""
     board = orin()
-    return workers * alone_s(board) / step(board, reading, WAYS[name], workers, network).total_s
+    return workers * alone_s(board) / step(board, reading, PREDICTED[name], workers, network).total_s
 
 
 def helps_up_to(reading: Constants, name: str, network: Network) -> int:
@@ -157,14 +159,14 @@ def validation_table(result: dict[str, Any]) -> str:
 
 
 def speed_table(result: dict[str, Any]) -> str:
-    """Speed-up by link, way and boards on one switch, in Markdown."""
+    """Speed-up by link, method and boards on one switch, in Markdown."""
     shown, both = [2, 8, 32, 128, 512, 1024], readings(result)
     lines = [
         f"| link | sync | {' | '.join(str(count) for count in shown)} | helps up to |",
         f"|---|---|{'--:|' * (len(shown) + 1)}",
     ]
     for link in LINKS:
-        for name in WAYS:
+        for name in PREDICTED:
             network = Network(link)
             cells = [_range(speedup(it, name, count, network) for it in both) for count in shown]
             most = _range(float(helps_up_to(it, name, network)) for it in both)
@@ -211,7 +213,7 @@ def period_table(result: dict[str, Any]) -> str:
 
 def _period(reading: Constants, latency_s: float, workers: int) -> int:
     slow = replace(reading, all_reduce=replace(reading.all_reduce, latency_s=latency_s))
-    period = break_even_period(orin(), slow, WAYS["local_sgd, period 16"], workers, Network(LINKS[0]), 0.95)
+    period = break_even_period(orin(), slow, PREDICTED["local_sgd, period 16"], workers, Network(LINKS[0]), 0.95)
     assert period is not None  # a thousand steps hide anything here
     return period
 

@@ -18,7 +18,7 @@ _HOSTS = {"board-1": {"lab_core_share": 0.6}, "board-2": {"lab_core_share": 0.3,
 _COMMON: dict[str, Any] = {
     "epochs": 3,
     "data": {"train_images": 64 * 24, "validation_images": 192},
-    "sync": {"way": "local_sgd", "period": 8},
+    "sync": {"method": "local_sgd", "period": 8},
 }
 _ARMS = {"one board": (1, "sharded"), "equal parts": (2, "sharded"), "in proportion": (2, "proportional")}
 

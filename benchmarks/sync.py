@@ -1,4 +1,4 @@
-"""Images a second of two boards with each way of synchronising, against one board and against PyTorch's DDP.
+"""Images a second of two boards with each method of synchronising, against one board and against PyTorch's DDP.
 
 Each engine cycles through its variants in one process a board (measure/trial.py, ddp/peer.py), so that what is compared
 was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains
@@ -7,7 +7,7 @@ the same model: all layers, 64x64, batch 64 on each board, images shared out.
 Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
 which has nothing to do with agreeing. So here they take turns on one core, with less than half of it each, and a link
 that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no exchange" shows
-what two boards reach that train each for itself, and `of_apart` is a way's share of that.
+what two boards reach that train each for itself, and `of_apart` is a method's share of that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
 
 
 def trial_rows(folder: Path) -> list[dict[str, Any]]:
-    """A row for each way and cycle of a trial, of all its boards together."""
+    """A row for each method and cycle of a trial, of all its boards together."""
     boards = load_run(folder / "run.json").boards
     found = (record for board in boards for record in read_records(folder / "boards" / board / "events.jsonl")[0])
     rows = []
@@ -82,7 +82,7 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per engine, link and way: medians over the cycles, and the least and greatest speed-up."""
+    """A row per engine, link and method: medians over the cycles, and the least and greatest speed-up."""
     found: list[dict[str, Any]] = []
     for (link, engine, sync), cycles in pd.DataFrame(rows).groupby(["link", "engine", "sync"], sort=False):
         known = {

@@ -38,7 +38,7 @@ class Expectation:
 def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path) -> Expectation | None:
     """What such a run will take on the first of these boards; None where nothing that fits was measured."""
     found = [made for made in _predictions(runs_dir) if _fits(made[0], config, boards[:workers])]
-    if not found or METHODS[config.sync.way].exchange is None:
+    if not found or METHODS[config.sync.method].exchange is None:
         return None
     # measured on as many boards where there is such a one; else the latest
     run, folder = max(found, key=lambda made: (made[0].workers == workers, made[0].run_id))

@@ -24,6 +24,7 @@ from analysis.runs.manifest import read_manifest
 from controller import strict_yaml
 from controller.foretell import expected
 from controller.resolve import LARGEST_SEED, configuration
+from trainer.contract import schema1
 from trainer.contract.config import Config, ConfigError, parse, to_dict
 from trainer.contract.fields import closest, shown
 from trainer.contract.layout import entries, run_folders
@@ -171,7 +172,7 @@ def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Runs of any study, and their run.json."""
     for folder in run_folders(entries(runs_dir)):
         try:
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            run = schema1.run(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except ValueError:
             continue  # `load` tells of it
         if run.get("study"):

@@ -30,8 +30,8 @@ _AGAINST = [
     "detectable_accuracy",
 ]
 
-# what makes an arm, besides the way itself; what only ends or refuses a run does not
-_NO_ARM = ("way", "one_board", "timeout_s", "strict_implementation")
+# what makes an arm, besides the method itself; what only ends or refuses a run does not
+_NO_ARM = ("method", "one_board", "timeout_s", "strict_implementation")
 _DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
 
@@ -41,14 +41,14 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
     sync: how the boards agree; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
-    label: sync, and what sets the arm apart from the paper's way: sharded images, and the fields
+    label: sync, and what sets the arm apart from the paper's method: sharded images, and the fields
         of config.sync that are not at their defaults. `implementation` is named only where runs
         differ in it: it is what was asked for, and without GPUs all of them are the same ring. The
         relative speeds that proportional shares follow are named where an arm's runs would differ in them.
     """
     alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
     runs = runs.assign(
-        sync=runs["config.sync.way"].mask(alone, "none"),
+        sync=runs["config.sync.method"].mask(alone, "none"),
         sharding=runs["config.data.sharding"],
     )
     runs["label"] = runs["sync"]

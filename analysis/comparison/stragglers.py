@@ -54,7 +54,7 @@ def _warning(arm: pd.Series[Any], boards: pd.DataFrame) -> str:
     speed = speeds[slow] / speeds.max()
     another = "" if arm["sharding"] == "proportional" else ", and data.sharding proportional"
     if not METHODS[arm["sync"]].own_loop:
-        another += f" (with another sync.way than {arm['sync']}, whose batches are all of one size)"
+        another += f" (with another sync.method than {arm['sync']}, whose batches are all of one size)"
     return (
         f"{arm_name(arm['workers'], arm['label'])}: {slow} computes {longer:.0f} % longer per step than {fast}, which "
         f"makes an epoch {lost_s:.2f} s longer than it were with images in proportion to speed: give {slow} "

@@ -1,4 +1,4 @@
-"""What a step of N boards takes with each way of synchronising, from what was measured on few of them.
+"""What a step of N boards takes with each method of synchronising, from what was measured on few of them.
 
 A step's time is computing, and what it stands still for: bytes that nothing hides, and the slowest board.
 
@@ -76,9 +76,9 @@ def constants(measured: Measured) -> Constants:
     for it in filter(_tells(measured), measured.timed):
         stretch, overhead_s = _beyond(measured, all_reduce, spread_s or 0.0, it)
         if stretch is not None:
-            stretches.setdefault(it.sync.way, []).append(stretch)
-        overheads.setdefault(it.sync.way, []).append(overhead_s)
-    local = [it for it in measured.timed if METHODS[it.sync.way].local_steps and it.link_bit_per_s]
+            stretches.setdefault(it.sync.method, []).append(stretch)
+        overheads.setdefault(it.sync.method, []).append(overhead_s)
+    local = [it for it in measured.timed if METHODS[it.sync.method].local_steps and it.link_bit_per_s]
     known = {name: method for name, method in METHODS.items() if method.exchange}
     averaging = ", ".join(name for name, method in known.items() if method.local_steps)
     absent = {
@@ -124,9 +124,9 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
         return Step(compute, 0.0, 0.0)
     exchange = exchange_of(sync, measured.sizes)
     every, messages = exchange.every, len(exchange.messages)
-    local = METHODS[sync.way].local_steps
-    compute += found.average_cpu_s / every if local else found.overhead_s.get(sync.way, 0.0)
-    travel_s = found.stretch.get(sync.way, 1.0) * _travel_s(exchange, found.all_reduce, workers, network)
+    local = METHODS[sync.method].local_steps
+    compute += found.average_cpu_s / every if local else found.overhead_s.get(sync.method, 0.0)
+    travel_s = found.stretch.get(sync.method, 1.0) * _travel_s(exchange, found.all_reduce, workers, network)
     lag_s, random_s = _lag_s(measured), found.spread_s * expected_maximum(workers) * math.sqrt(every)
     if exchange.behind == BACKWARD_PASS:
         hidden_s = BACKWARD * compute * (1 - 1 / messages)
@@ -209,7 +209,7 @@ def _tells(measured: Measured) -> Callable[[Timed], bool]:
     """Whether steps tell what a method costs beyond its all-reduce: one exchange a step, which nothing hides."""
 
     def tells(it: Timed) -> bool:
-        if METHODS[it.sync.way].exchange is None or it.link_bit_per_s is None:
+        if METHODS[it.sync.method].exchange is None or it.link_bit_per_s is None:
             return False
         exchange = exchange_of(it.sync, measured.sizes)
         return exchange.every == 1 and (exchange.behind == NOTHING or len(exchange.messages) == 1)

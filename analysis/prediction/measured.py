@@ -43,7 +43,7 @@ Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
 
 @dataclass(frozen=True)
 class Timed:
-    """Steps of several boards with one way of synchronising; means over steps and boards, seconds a step."""
+    """Steps of several boards with one method of synchronising; means over steps and boards, seconds a step."""
 
     sync: Sync
     workers: int
@@ -217,7 +217,7 @@ def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
 
 
 def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
-    """A trial: every way in turn."""
+    """A trial: every method in turn."""
     trials = _of_kind(records, Trial.KIND)
     if not trials:
         return {}
@@ -256,7 +256,7 @@ _READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
 def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, Any]:
     """The fields of `Measured` that turns have (see `analysis.prediction.trials.turns`): medians over the cycles.
 
-    What a way takes longer than no exchange is the median of the differences within a cycle, so that a machine that
+    What a method takes longer than no exchange is the median of the differences within a cycle, so that a machine that
     slows down does not count.
     """
     middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
@@ -278,7 +278,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 apart_s=apart,
                 communication_s=stood_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
-                average_s=(row["overlapped_s"] + stood_s) * sync.period if METHODS[sync.way].local_steps else None,
+                average_s=(row["overlapped_s"] + stood_s) * sync.period if METHODS[sync.method].local_steps else None,
             )
         )
         sent = exchange_of(sync, sizes)

@@ -1,4 +1,4 @@
-"""Boards that one does not have, on paper: the cost model over numbers of boards and ways of synchronising.
+"""Boards that one does not have, on paper: the cost model over numbers of boards and methods of synchronising.
 
 Not named predict.py: see `analysis.runs.loading`.
 """
@@ -31,7 +31,9 @@ from trainer.contract.layout import run_folders
 from trainer.contract.methods import METHODS, VARIANTS
 
 # by their names in tables
-WAYS: Mapping[str, Sync] = {variant.predicted_as: sync_of(variant.name) for variant in VARIANTS if variant.predicted_as}
+PREDICTED: Mapping[str, Sync] = {
+    variant.predicted_as: sync_of(variant.name) for variant in VARIANTS if variant.predicted_as
+}
 COLUMNS = (
     Column("step_s", ("step", "[ms]"), 1e3, 0),
     Column("epoch_s", ("epoch", "[s]"), 1, 1),
@@ -52,7 +54,7 @@ class Plan:
 
     workers: Sequence[int]
     network: Network
-    ways: Mapping[str, Sync] = field(default_factory=lambda: WAYS)
+    methods: Mapping[str, Sync] = field(default_factory=lambda: PREDICTED)
 
     def __post_init__(self) -> None:
         network = self.network
@@ -66,9 +68,9 @@ class Plan:
         if network.uplink_bit_per_s is not None and network.switch_ports is None:
             problems.append("an uplink is given, but all boards are on one switch: give the boards on a switch too")
         problems += [
-            f"the way {name} has to be measured before it is known: leave it out"
-            for name, sync in self.ways.items()
-            if METHODS[sync.way].exchange is None
+            f"the method {name} has to be measured before it is known: leave it out"
+            for name, sync in self.methods.items()
+            if METHODS[sync.method].exchange is None
         ]
         if problems:
             raise AnalysisError("; ".join(problems))
@@ -98,7 +100,7 @@ def measured_in(folders: Iterable[Path]) -> Measured:
 
 
 def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
-    """A row for one board, then one for each number of boards and way.
+    """A row for one board, then one for each number of boards and method.
 
     workers, sync (none: one board); step_s, of which compute_s, communication_s that nothing hides, waiting_s for the
     slowest board; exposed_share: of a step, the last two; epoch_s with validation, total_s of all epochs (sharded or
@@ -108,31 +110,31 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
     NaN is what is not known.
     """
     found = constants(measured)
-    several = [(count, name) for count in plan.workers if count > 1 for name in plan.ways]
+    several = [(count, name) for count in plan.workers if count > 1 for name in plan.methods]
     return pd.DataFrame([_row(measured, found, plan, count, name) for count, name in [(1, "none"), *several]])
 
 
 def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFrame:
-    """Efficiency by number of boards (rows) of each arm's way of synchronising (columns: its label), at the runs' link.
+    """Efficiency by number of boards (rows) of each arm's method (columns: its label), at the runs' link.
 
     `runs` have their arms (`comparison.arms.with_arms`); the first run of each arm is what the prediction stands on. No
     column where it cannot: without a run on one board, without a known link, with boards that had different work.
     """
     first = runs.drop_duplicates(["workers", "label"])
     known = [name for name, method in METHODS.items() if method.exchange]
-    ways = first[(first["workers"] > 1) & first["sync"].isin(known)].drop_duplicates("label")
+    methods = first[(first["workers"] > 1) & first["sync"].isin(known)].drop_duplicates("label")
     table = pd.DataFrame(index=list(workers))
     try:
         measured = measured_in(map(Path, first["folder"]))
-        syncs = [load_run(Path(folder) / "run.json").config.sync for folder in ways["folder"]]
-        plan = Plan(workers, Network(measured.link_bit_per_s), dict(zip(ways["label"], syncs, strict=True)))
+        syncs = [load_run(Path(folder) / "run.json").config.sync for folder in methods["folder"]]
+        plan = Plan(workers, Network(measured.link_bit_per_s), dict(zip(methods["label"], syncs, strict=True)))
     except (AnalysisError, ConfigError, OSError):
         return table
     if not measured.step_s:
         return table
     found = predict(measured, plan)
     one = found["workers"] == 1
-    for label in plan.ways:
+    for label in plan.methods:
         own = found[one | (found["sync"] == label)].set_index("workers")["efficiency"]
         if own.notna().all():
             table[label] = own.reindex(table.index)
@@ -185,7 +187,7 @@ def to_dict(measured: Measured, plan: Plan) -> dict[str, Any]:
 
 
 def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: str) -> dict[str, Any]:
-    sync = plan.ways.get(name)
+    sync = plan.methods.get(name)
     made = step(measured, found, sync, workers, plan.network)
     images_per_s = workers * measured.board_batch / made.total_s
     speedup = workers * alone_s(measured) / made.total_s
@@ -195,7 +197,7 @@ def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: s
     total_s = measured.epochs * epoch_s
     even = None if sync is None else break_even_link(measured, found, sync, workers, plan.network)
     period = None
-    if sync is not None and METHODS[sync.way].local_steps:
+    if sync is not None and METHODS[sync.method].local_steps:
         period = break_even_period(measured, found, sync, workers, plan.network, _WANTED)
     return {
         "workers": workers,

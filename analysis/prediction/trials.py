@@ -1,4 +1,4 @@
-"""What a trial (trainer/measure/trial.py) measured: a row for each way of synchronising and cycle, of all boards."""
+"""What a trial (trainer/measure/trial.py) measured: a row for each method of synchronising and cycle, of all boards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PER_STEP = {
 
 
 def turns(records: Iterable[Mapping[str, Any]], workers: int) -> pd.DataFrame:
-    """A row for each way and cycle, from the trial records of all boards.
+    """A row for each method and cycle, from the trial records of all boards.
 
     sync: its name; boards: that trained; cycle; images_per_s: of all boards; step_s, communication_s, waiting_s,
     overlapped_s, sent_bytes_per_step, payload_bytes_per_step: means over the boards that trained, a step; waiting_s is

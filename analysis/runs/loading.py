@@ -49,7 +49,7 @@ class Runs:
     runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
         workers, speeds (a list, of the boards in rank order), seed, status, cause, rehearsal, synthetic, started_s,
         ended_s, git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size,
-        config.sync.way, ..., and assets.dataset.sha256, ...
+        config.sync.method, ..., and assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
         `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
     epochs: a row per record, with run_id, board and rank; `begins` says that it was the first one of an attempt (a run

@@ -17,7 +17,7 @@ from typing import Any
 
 from analysis.runs.energy import of_board, of_cluster, training
 from analysis.runs.timeline import read_clock
-from trainer.contract import layout
+from trainer.contract import layout, schema1
 from trainer.contract.causes import first_cause
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Result, is_moment, read_records
@@ -209,8 +209,8 @@ def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
 def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     """A run's manifest.json, or None and what is wrong with it."""
     manifest, problem = read_object(folder / layout.MANIFEST, _MANIFEST)
-    if manifest and manifest["schema"] != SCHEMA:
-        return None, f"has schema {manifest['schema']}, this version reads {SCHEMA}"
+    if manifest and manifest["schema"] not in (schema1.SCHEMA, SCHEMA):
+        return None, f"has schema {manifest['schema']}, this version reads {schema1.SCHEMA} and {SCHEMA}"
     return manifest, problem
 
 

@@ -53,7 +53,7 @@ def _title(moment: Moment) -> Text:
     run = moment.run
     boards = f"{run.workers} worker{'s' if run.workers > 1 else ''}"
     title = Text(run.run_id, style="bold")
-    title.append(f"\n{run.experiment}, {boards}, {run.config.sync.way}", style="not bold")
+    title.append(f"\n{run.experiment}, {boards}, {run.config.sync.method}", style="not bold")
     if marks := _marks(moment):
         title.append(f"; {', '.join(marks)}", style="not bold magenta")
     return title

@@ -23,7 +23,7 @@ from trainer.sync.allreduce import GradientMean
 from trainer.sync.stepping import Together
 
 
-def way(board):
+def method(board):
     return Together(board, Signs(board))
 
 
@@ -37,7 +37,7 @@ RECORD = """\
             sends="the signs of the gradient",
             when="every step",
             options=("gradient_dtype",),
-            remedy="sync.way local_sgd",
+            remedy="sync.method local_sgd",
             exchange=lambda sync, sizes: Exchange([sizes.gradient], 1),
             variants=(Variant("signs", trial_steps=4, predict_steps=4, predicted_as="signs"),),
         ),
@@ -52,9 +52,9 @@ from trainer.contract.config import Run, parse, to_dict
 from trainer.contract.events import Result
 from trainer.contract.layout import write_json
 
-def run(folder, images, task, addresses, rank, way):
+def run(folder, images, task, addresses, rank, method):
     config = parse({
-        "epochs": 1, "batch_size": 32, "data": {"path": str(images)}, "sync": {"way": way},
+        "epochs": 1, "batch_size": 32, "data": {"path": str(images)}, "sync": {"method": method},
         "optimizer": {"name": "sgd", "learning_rate": 0.01},  # Adam takes little but signs
         "model": {"image_size": 32, "fine_tune": "head", "cache_features": True},
     })
@@ -135,9 +135,9 @@ print(json.dumps(run(Path("trial"), Path("images.tar.gz").resolve(), "trial", ad
 def test_it_is_configured_and_trained_with(copy):
     snippet = """
 rank, addresses = 0, ["127.0.0.1:1"]
-print(json.dumps(run(Path(f"train-{way}"), Path("images.tar.gz").resolve(), "train", addresses, rank, way)))
+print(json.dumps(run(Path(f"train-{method}"), Path("images.tar.gz").resolve(), "train", addresses, rank, method)))
 """
-    signs, whole = on_boards(copy, "way = json.loads(sys.argv[1])" + snippet, "signs", "allreduce")
+    signs, whole = on_boards(copy, "method = json.loads(sys.argv[1])" + snippet, "signs", "allreduce")
     assert signs[-1]["event"] == whole[-1]["event"] == "end"
     losses = [next(record["loss"] for record in records if record["event"] == "epoch") for records in (signs, whole)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
@@ -169,7 +169,7 @@ def test_it_is_compared(copy, tmp_path):
         from tests.data.build_runs import build_run
         parent = Path(sys.argv[1])
         build_run(parent, workers=1)
-        build_run(parent, workers=2, step_s=1.2, override={"sync": {"way": "signs"}})
+        build_run(parent, workers=2, step_s=1.2, override={"sync": {"method": "signs"}})
         compared = compare(load(parent.iterdir()))
         print(json.dumps([compared.arms["label"].tolist(), compared.verdict]))
         """,
@@ -177,4 +177,4 @@ def test_it_is_compared(copy, tmp_path):
     )
     labels, verdict = json.loads(out)
     assert labels == ["none", "signs"]
-    assert "a faster link, sync.way local_sgd would change that" in verdict
+    assert "a faster link, sync.method local_sgd would change that" in verdict

@@ -1,4 +1,4 @@
-"""Ways of synchronising, as two real processes with real collectives between them."""
+"""Methods of synchronising, as two real processes with real collectives between them."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def boards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(boards):
-    return [{way: values for way, values in board.items() if way != "records"} for board in boards]
+    return [{method: values for method, values in board.items() if method != "records"} for board in boards]
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,14 @@ def records(boards):
 
 def test_boards_end_with_the_same_weights(weights):
     first, second = weights
-    for way in first:
-        np.testing.assert_allclose(first[way], second[way], atol=2e-6, err_msg=way)
-    for way in ("local_sgd", "local_sgd, outer", "local_sgd, rest"):  # they take over the last average
-        np.testing.assert_array_equal(first[way], second[way], err_msg=way)
+    for method in first:
+        np.testing.assert_allclose(first[method], second[method], atol=2e-6, err_msg=method)
+    for method in ("local_sgd", "local_sgd, outer", "local_sgd, rest"):  # they take over the last average
+        np.testing.assert_array_equal(first[method], second[method], err_msg=method)
 
 
-def difference(weights, way, other):
-    return np.abs(weights[0][way] - weights[0][other]).max()
+def difference(weights, method, other):
+    return np.abs(weights[0][method] - weights[0][other]).max()
 
 
 def test_something_was_learned(weights):
@@ -81,9 +81,9 @@ def test_buckets_change_nothing(weights):
     assert difference(weights, "buckets", "allreduce") < 1e-6
 
 
-@pytest.mark.parametrize("way", ["proportional", "local_sgd, proportional"])
-def test_a_board_with_larger_batches_counts_more(weights, way):
-    assert difference(weights, way, "one board") < 1e-5
+@pytest.mark.parametrize("method", ["proportional", "local_sgd, proportional"])
+def test_a_board_with_larger_batches_counts_more(weights, method):
+    assert difference(weights, method, "one board") < 1e-5
 
 
 def test_powersgd_of_full_rank_is_allreduce(weights):
@@ -113,17 +113,17 @@ def test_local_sgd_is_near_allreduce_and_not_the_same(weights):
     assert 1e-5 < difference(weights, "local_sgd", "allreduce") < 5e-2
 
 
-@pytest.mark.parametrize(("way", "within"), [("float16", 2e-3), ("bfloat16", 1e-2)])
-def test_short_numbers_lose_little(weights, way, within):
-    assert 0 < difference(weights, way, "allreduce") < within
+@pytest.mark.parametrize(("method", "within"), [("float16", 2e-3), ("bfloat16", 1e-2)])
+def test_short_numbers_lose_little(weights, method, within):
+    assert 0 < difference(weights, method, "allreduce") < within
 
 
 def test_a_large_gradient_stays_finite_in_float16(weights):
     assert np.isfinite(weights[0]["float16, large gradient"]).all()
 
 
-def payload(records, way):
-    return records[0][way]["split"]["payload_bytes"]
+def payload(records, method):
+    return records[0][method]["split"]["payload_bytes"]
 
 
 def test_what_is_handed_to_collectives_is_counted(records):
@@ -138,10 +138,10 @@ def test_what_is_handed_to_collectives_is_counted(records):
 
 
 def test_time_is_split(records):
-    for way, record in records[0].items():
+    for method, record in records[0].items():
         split = record["split"]
-        assert split["communication_s"] >= 0, way
-        assert (split["waiting_s"] is None) == (way == "buckets")  # what overlaps cannot be told apart
+        assert split["communication_s"] >= 0, method
+        assert (split["waiting_s"] is None) == (method == "buckets")  # what overlaps cannot be told apart
     assert records[0]["allreduce"]["split"]["communication_s"] > 0
     assert records[0]["buckets"]["split"]["communication_s"] > 0
     assert (
@@ -168,9 +168,9 @@ def test_an_outer_momentum_moves_further(weights):
 def test_auto_takes_the_least_lossy_way_that_is_efficient_enough(records):
     for board in records:
         (undemanding,) = board["auto, undemanding"]["records"]
-        assert (undemanding["way"], undemanding["gradient_dtype"]) == ("allreduce", "float32")
+        assert (undemanding["method"], undemanding["gradient_dtype"]) == ("allreduce", "float32")
         demanding = board["auto"]["records"][0]
-        assert demanding["way"] == "local_sgd"
+        assert demanding["method"] == "local_sgd"
         assert demanding["period"] > 1
         assert "travels for" in demanding["reason"]
     # both boards decide from the same numbers

@@ -11,7 +11,7 @@ from controller.resolve import LARGEST_SEED
 from trainer.contract.config import parse
 from trainer.contract.methods import METHODS
 
-WAYS = tuple(METHODS)
+NAMES = tuple(METHODS)
 pytestmark = pytest.mark.tensorflow
 
 
@@ -201,13 +201,13 @@ def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
 
 def test_every_way_of_the_configuration_has_a_module(on_board):
     with pytest.raises(ValueError, match="give one of ") as error:
-        parse({"sync": {"way": "telepathy"}})
+        parse({"sync": {"method": "telepathy"}})
     offered = str(error.value).partition("give one of ")[2].split(", ")
     entries = on_board(
         """
         import importlib
         modules = {name: importlib.import_module(f"trainer.sync.{name}") for name in sys.argv[1:]}
-        answer({name: [hasattr(module, "way"), hasattr(module, "train")] for name, module in modules.items()})
+        answer({name: [hasattr(module, "method"), hasattr(module, "train")] for name, module in modules.items()})
         """,
         *offered,
     )
@@ -228,28 +228,28 @@ def head_runs(on_board, tmp_path_factory):
         from trainer.contract.cluster import Cluster
         from trainer.contract.config import Run, parse
         images = Path({str(images)!r})
-        def records(way, cached):
-            folder = images.parent / f"{{way}}-{{cached}}"
+        def records(method, cached):
+            folder = images.parent / f"{{method}}-{{cached}}"
             folder.mkdir()
             config = parse({{
                 "epochs": 2, "batch_size": 32, "window_steps": 1,
                 "data": {{"path": str(images)}},
                 "model": {{"image_size": 32, "fine_tune": "head", "cache_features": cached}},
-                "sync": {{"way": way}},
+                "sync": {{"method": method}},
             }})
             run = Run("r", "train", "x", 1, 1, ["a"], config, {{"dataset": {{"path": str(images)}}}}, "", None, None)
             perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
             lines = (folder / "events.jsonl").read_text().splitlines()
             return [json.loads(line) for line in lines]
-        cases = [(way, cached) for way in ("keras", "allreduce") for cached in (False, True)]
-        answer({{f"{{way}}, {{cached}}": records(way, cached) for way, cached in cases}})
+        cases = [(method, cached) for method in ("keras", "allreduce") for cached in (False, True)]
+        answer({{f"{{method}}, {{cached}}": records(method, cached) for method, cached in cases}})
         """
     )
 
 
-@pytest.mark.parametrize("way", ["keras", "allreduce"])
-def test_the_head_learns_the_same_from_cached_features(head_runs, way):
-    plain, cached = head_runs[f"{way}, False"], head_runs[f"{way}, True"]
+@pytest.mark.parametrize("method", ["keras", "allreduce"])
+def test_the_head_learns_the_same_from_cached_features(head_runs, method):
+    plain, cached = head_runs[f"{method}, False"], head_runs[f"{method}, True"]
     for kind, names in (("window", ["loss"]), ("epoch", ["loss", "val_loss"])):
         for name in names:
             curves = [[record[name] for record in run if record["event"] == kind] for run in (plain, cached)]
@@ -263,7 +263,7 @@ def test_the_head_learns_the_same_from_cached_features(head_runs, way):
 
 @pytest.fixture(scope="module")
 def resumed_runs(on_board, tmp_path_factory):
-    """By way of synchronising: records of a run, and of one that was stopped within its third epoch and went on."""
+    """By method of synchronising: records of a run, and of one that was stopped within its third epoch and went on."""
     images = tmp_path_factory.mktemp("resume") / "images.tar.gz"
     synthetic.write_archive(images, 128, 32)
     return on_board(
@@ -291,15 +291,15 @@ def resumed_runs(on_board, tmp_path_factory):
 
         go_on = Session.on_epoch_begin
 
-        def records(way, stopped):
-            folder = images.parent / f"{{way}}-{{stopped}}"
+        def records(method, stopped):
+            folder = images.parent / f"{{method}}-{{stopped}}"
             board = folder / "boards/a"
             board.mkdir(parents=True)
             config = parse({{
                 "epochs": 4, "batch_size": 16, "window_steps": 2, "deterministic": True,
                 "data": {{"path": str(images)}},
                 "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True}},
-                "sync": {{"way": way, "period": 4, "outer_momentum": 0.3}},
+                "sync": {{"method": method, "period": 4, "outer_momentum": 0.3}},
             }})
             (folder / "run.json").write_text(json.dumps({{
                 "run_id": "r", "task": "train", "experiment": "x", "workers": 1, "boards": ["a"],
@@ -324,15 +324,15 @@ def resumed_runs(on_board, tmp_path_factory):
             left = [path.name for path in board.iterdir()]
             return [[json.loads(line) for line in (board / "events.jsonl").read_text().splitlines()], left]
 
-        answer({{way: [records(way, stopped) for stopped in (False, True)]
-                for way in {WAYS!r}}})
+        answer({{method: [records(method, stopped) for stopped in (False, True)]
+                for method in {NAMES!r}}})
         """
     )
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, way):
-    (whole, left), (resumed, _) = resumed_runs[way]
+@pytest.mark.parametrize("method", NAMES)
+def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, method):
+    (whole, left), (resumed, _) = resumed_runs[method]
     kinds = [
         [(r["event"], r.get("epoch")) for r in run if r["event"] in ("epoch", "resume")] for run in (whole, resumed)
     ]

@@ -1,4 +1,4 @@
-"""Runs on the boards' Python, twice at a time: ways of synchronising on a small model, without the rest of the trainer.
+"""Runs on the boards' Python, twice at a time: methods of synchronising on a small model, without the trainer's rest.
 
 two_boards.py RANK ADDRESS ADDRESS OUT.npz: trains each scenario as worker RANK and writes the final weights of each.
 """
@@ -55,7 +55,7 @@ class Log(list):
 
 
 class Session:
-    """What a way needs of trainer.learning.context.Session, with a model that has neither batch norm nor dropout."""
+    """What a method needs of trainer.learning.context.Session, with a model that has neither batch norm nor dropout."""
 
     def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False, batches=()):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
@@ -68,7 +68,7 @@ class Session:
         self.stopwatch, self.log, self.in_order = Stopwatch(), Log(), ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
-        # boards begin differently on purpose: the way must make them agree
+        # boards begin differently on purpose: the method must make them agree
         tf.keras.utils.set_random_seed(SEED + self.cluster.rank)
         layers = tf.keras.layers
         return tf.keras.Sequential(
@@ -113,43 +113,43 @@ def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, batches=(), **
 
 RECORDS = []
 SCENARIOS = {
-    "allreduce": {"way": "allreduce", "gradient_dtype": "float32"},
-    "buckets": {"way": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
-    "proportional": {"way": "allreduce", "gradient_dtype": "float32", "batches": (24, 8)},
-    "float16": {"way": "allreduce", "gradient_dtype": "float16"},
-    "bfloat16": {"way": "allreduce", "gradient_dtype": "bfloat16"},
-    "accumulated": {"way": "allreduce", "gradient_dtype": "float32", "accumulate_steps": 3},
-    "local_sgd, period 1": {"way": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
+    "allreduce": {"method": "allreduce", "gradient_dtype": "float32"},
+    "buckets": {"method": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
+    "proportional": {"method": "allreduce", "gradient_dtype": "float32", "batches": (24, 8)},
+    "float16": {"method": "allreduce", "gradient_dtype": "float16"},
+    "bfloat16": {"method": "allreduce", "gradient_dtype": "bfloat16"},
+    "accumulated": {"method": "allreduce", "gradient_dtype": "float32", "accumulate_steps": 3},
+    "local_sgd, period 1": {"method": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
     "local_sgd, proportional": {
-        "way": "local_sgd",
+        "method": "local_sgd",
         "gradient_dtype": "float32",
         "period": 1,
         "overlap": False,
         "batches": (8, 24),
     },
-    "local_sgd": {"way": "local_sgd", "gradient_dtype": "float16", "period": 4},
-    "local_sgd, in line": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
+    "local_sgd": {"method": "local_sgd", "gradient_dtype": "float16", "period": 4},
+    "local_sgd, in line": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
     "local_sgd, outer": {
-        "way": "local_sgd",
+        "method": "local_sgd",
         "gradient_dtype": "float32",
         "period": 4,
         "overlap": False,
         "outer_momentum": 0.5,
     },
-    "local_sgd, epochs end while averages travel": {"way": "local_sgd", "period": 1, "epochs": 12, "uneven": True},
-    "local_sgd, rest": {"way": "local_sgd", "gradient_dtype": "float32", "period": 7},
-    "local_sgd, warm": {"way": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
-    "powersgd, full rank": {"way": "powersgd", "gradient_dtype": "float32", "rank": 100},
-    "powersgd": {"way": "powersgd", "gradient_dtype": "float32", "rank": 2},
-    "powersgd, warm": {"way": "powersgd", "gradient_dtype": "float32", "rank": 1, "warm_up_steps": 20},
-    "auto": {"way": "auto", "efficiency": 0.999999},
-    "auto, undemanding": {"way": "auto", "gradient_dtype": "float32", "efficiency": 1e-9},
-    "float16, large gradient": {"way": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
+    "local_sgd, epochs end while averages travel": {"method": "local_sgd", "period": 1, "epochs": 12, "uneven": True},
+    "local_sgd, rest": {"method": "local_sgd", "gradient_dtype": "float32", "period": 7},
+    "local_sgd, warm": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
+    "powersgd, full rank": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100},
+    "powersgd": {"method": "powersgd", "gradient_dtype": "float32", "rank": 2},
+    "powersgd, warm": {"method": "powersgd", "gradient_dtype": "float32", "rank": 1, "warm_up_steps": 20},
+    "auto": {"method": "auto", "efficiency": 0.999999},
+    "auto, undemanding": {"method": "auto", "gradient_dtype": "float32", "efficiency": 1e-9},
+    "float16, large gradient": {"method": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
 }
 
 if __name__ == "__main__":
     together = tf.distribute.MultiWorkerMirroredStrategy()
     lowrank.MIN_SAVING = 0.0  # compress matrices of this small model too, and at full rank
     weights = {name: trained(together, 2, **fields) for name, fields in SCENARIOS.items()}
-    weights["one board"] = trained(tf.distribute.get_strategy(), 1, way="allreduce", gradient_dtype="float32")
+    weights["one board"] = trained(tf.distribute.get_strategy(), 1, method="allreduce", gradient_dtype="float32")
     np.savez(out, records=json.dumps(dict(zip(weights, RECORDS))), **weights)

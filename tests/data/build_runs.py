@@ -237,7 +237,7 @@ def _epoch(workers: int, epoch: int, step_s: float, stood_s: float, shown: tuple
 
 
 def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s: float) -> Path:
-    """A run of the task predict on two boards: seconds of a step by way, and of a board's validation of an epoch."""
+    """A run of the task predict on two boards: seconds of a step by method, and of a board's validation of an epoch."""
     folder = build_run(parent, "20250101T000000Z-test-predict-w2-s1", workers=2, task="predict", epochs=1)
     payload = 4 * PARAMETERS
     for rank in (0, 1):
@@ -246,19 +246,19 @@ def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s:
         log = EventLog(home / "events.jsonl")
         log.write(_start(load_run(folder / "run.json"), rank, True))
         for cycle in (1, 2):
-            for way, seconds in step_s.items():
-                together = way not in ("one board", "no exchange")
-                alone_and_idle = way == "one board" and rank
+            for method, seconds in step_s.items():
+                together = method not in ("one board", "no exchange")
+                alone_and_idle = method == "one board" and rank
                 stood_s = max(0.0, seconds - step_s["no exchange"]) if together else 0.0
                 log.write(
                     Trial(
-                        sync=way,
+                        sync=method,
                         cycle=cycle,
                         steps=16,
                         images=0 if alone_and_idle else 16 * BATCH,
                         elapsed_s=16 * seconds,
                         communication_s=16 * stood_s,
-                        waiting_s=None if way == "keras" else 0.0,
+                        waiting_s=None if method == "keras" else 0.0,
                         overlapped_s=0.0,
                         sent_bytes=None,
                         payload_bytes=16 * payload if together else 0,

@@ -229,12 +229,12 @@ def kill(run: Run) -> str:
 
 @pytest.mark.timeout(600)  # three runs
 @pytest.mark.parametrize(
-    "fault, way",
+    "fault, method",
     [(reboot, "local_sgd"), pytest.param(kill, "keras", marks=pytest.mark.thorough)],
     ids=["reboot", "kill"],
 )
-def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[[Run], str], way: str) -> None:
-    override = {**RESUMABLE, "sync": {"way": way, "period": 2}}
+def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[[Run], str], method: str) -> None:
+    override = {**RESUMABLE, "sync": {"method": method, "period": 2}}
     whole = start(override)
     assert whole.end() == 0, whole.output
     run = start(override)
@@ -262,7 +262,7 @@ def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[
     assert len(begins) == 2 and begins[1] >= 4, "it went on where it was, not at the beginning"
     assert not list(run.folder.rglob("checkpoints"))
     row(
-        f"{'reboot' if fault is reboot else 'kill'}, then resume ({way})",
+        f"{'reboot' if fault is reboot else 'kill'}, then resume ({method})",
         f"goes on with epoch {begins[1]}; final loss as of the uninterrupted run within "
         f"{abs(first['loss'].iloc[-1] - second['loss'].iloc[-1]):.0e}",
     )

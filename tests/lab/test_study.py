@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 lab = training_lab(12)
 
-LOCAL = {**SHORT, "data": {**SHORT["data"], "sharding": "sharded"}, "sync": {"way": "local_sgd", "period": 2}}
+LOCAL = {**SHORT, "data": {**SHORT["data"], "sharding": "sharded"}, "sync": {"method": "local_sgd", "period": 2}}
 ARMS = {
     "one_board": {"workers": 1, "override": SHORT},
     "keras": {"workers": 2, "override": SHORT},

@@ -202,7 +202,7 @@ def test_what_is_compared_may_differ(tmp_path):
     build_run(tmp_path, "f", workers=1, override={"sync": {"one_board": "mwms"}})
     build_run(tmp_path, "g", workers=1, override={"data": {"sharding": "sharded"}})
     for name, sharding in (("h", "proportional"), ("i", "whole")):
-        build_run(tmp_path, name, workers=2, override={"data": {"sharding": sharding}, "sync": {"way": "allreduce"}})
+        build_run(tmp_path, name, workers=2, override={"data": {"sharding": sharding}, "sync": {"method": "allreduce"}})
     comparison = compared(tmp_path)
     arms = comparison.arms
     assert list(zip(arms["workers"], arms["label"], arms["runs"], strict=True)) == [
@@ -227,7 +227,7 @@ def test_an_implementation_is_named_where_arms_differ_in_it(tmp_path):
 
 
 def test_boards_that_share_images_by_other_speeds_are_another_arm(tmp_path):
-    shared = {"data": {"sharding": "proportional"}, "sync": {"way": "allreduce"}}
+    shared = {"data": {"sharding": "proportional"}, "sync": {"method": "allreduce"}}
     build_run(tmp_path, "a", workers=2, override=shared, speeds=[1.0, 0.5])
     build_run(tmp_path, "b", workers=2, speeds=[1.0, 0.5])
     build_run(tmp_path, "c", workers=2, speeds=[1.0, 0.8])  # all images on every board: it makes no difference

@@ -18,7 +18,7 @@ def test_tables_are_tidy_and_carry_the_records_own_names(tmp_path):
     assert loaded.problems == []
     assert len(loaded.runs) == 1
     assert loaded.runs["config.batch_size"].item() == 32
-    assert loaded.runs["config.sync.way"].item() == "keras"
+    assert loaded.runs["config.sync.method"].item() == "keras"
     assert loaded.runs["assets.dataset.sha256"].item() == "d" * 64
     assert loaded.boards["board"].tolist() == ["board-1", "board-2"]
     assert loaded.boards["facts.tensorflow"].tolist() == ["2.12.1"] * 2

@@ -108,7 +108,7 @@ def test_an_override_makes_the_same_configuration_again(tmp_path):
     given = {
         "epochs": 2,
         "data": {"sharding": "sharded", "train_images": 640, "source": "synthetic"},
-        "sync": {"way": "local_sgd", "timeout_s": 30.0, "overlap": False, "outer_learning_rate": 2.0},
+        "sync": {"method": "local_sgd", "timeout_s": 30.0, "overlap": False, "outer_learning_rate": 2.0},
     }
     build_run(tmp_path, "one", override={"sync": {"timeout_s": 30.0}}, epochs=2)
     build_run(tmp_path, "two", workers=2, override=given, epochs=2)

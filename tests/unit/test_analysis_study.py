@@ -57,6 +57,15 @@ def test_every_repeat_has_every_arm_with_its_seed_in_an_order_of_its_own(project
     assert (fast.workers, fast.experiment, fast.override) == (2, "paper", {"epochs": 3})
 
 
+def test_a_run_of_the_version_before_is_one_of_its_study(project):
+    slot = slots("own", write(project), BOARDS)[0]
+    path = make(project, slot, 0) / "run.json"
+    run = json.loads(path.read_text())
+    run["config"]["sync"]["way"] = run["config"]["sync"].pop("method")
+    path.write_text(json.dumps({**run, "schema": 1}))
+    assert [state.succeeded is not None for state in states([slot], project / "runs", project)] == [True]
+
+
 def test_all_that_is_wrong_with_a_study_is_told_at_once(project):
     arms = {
         "one": {"wrokers": 1},

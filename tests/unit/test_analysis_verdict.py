@@ -42,7 +42,7 @@ def test_two_boards_beside_the_paper(tmp_path):
         "Two boards look not worth it in speed: a speed-up of 0.64 (n=1 each: no interval), on emulated boards with "
         "synthetic images. Final accuracy: +0.0 points (0.300 against 0.300; n=1: cannot tell whether that is chance). "
         "Communication limits it: its steps are 67 % computing (reading images included), 33 % communication with "
-        "waiting; a faster link, sync.way allreduce (half the bytes) or local_sgd (bytes once in sync.period steps) "
+        "waiting; a faster link, sync.method allreduce (half the bytes) or local_sgd (bytes once in sync.period steps) "
         "would change that; data.sharding sharded would divide an epoch among the boards. Two boards took 2.84 times "
         "as long per epoch as one (the paper: 3.03)."
     )
@@ -52,7 +52,7 @@ def test_a_collective_that_was_not_asked_for_is_told_with_its_arms(tmp_path):
     ring = {"facts": {"collective_used": "RingReduce"}}
     build_run(tmp_path, workers=1)
     build_run(tmp_path, "plain", workers=2, **ring)
-    build_run(tmp_path, "fast", workers=2, **ring, override={"sync": {"way": "local_sgd"}})
+    build_run(tmp_path, "fast", workers=2, **ring, override={"sync": {"method": "local_sgd"}})
     said_so = said(tmp_path)
     assert said_so.endswith("Two boards (keras), Two boards (local_sgd): asked for NCCL, RingReduce ran.")
     assert said_so.count("asked for") == 1
@@ -131,7 +131,7 @@ def test_the_fastest_arm_is_judged_and_the_papers_stands_beside_it(tmp_path):
 def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
     repeats(tmp_path, 3, 1, 0.4)
     repeats(tmp_path, 3, 2, 0.2)
-    build_run(tmp_path, workers=2, step_s=1.2, override={"sync": {"way": "allreduce"}})
+    build_run(tmp_path, workers=2, step_s=1.2, override={"sync": {"method": "allreduce"}})
     assert re.match(
         r"Two boards \(keras\) are worth it in speed: a speed-up of 4\.0\d \(95 % interval [34]\.\d\d to 4\.\d\d; "
         r"n=3 each, in pairs\)",
@@ -158,7 +158,7 @@ def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
 )
 def test_it_says_what_limits_and_what_would_change_that(tmp_path, arm, said_of_it):
     build_run(tmp_path, workers=1)
-    build_run(tmp_path, workers=2, override={"sync": {"way": "local_sgd"}, "data": {"sharding": "sharded"}})
+    build_run(tmp_path, workers=2, override={"sync": {"method": "local_sgd"}, "data": {"sharding": "sharded"}})
     arms = compare(load(tmp_path.iterdir())).arms
     known = {"compute_share": 0.4, "communication_share": 0.05, "waiting_share": 0.0}
     for name, value in {**known, **arm}.items():

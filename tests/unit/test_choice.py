@@ -1,4 +1,4 @@
-"""Which way `auto` takes, from measured times."""
+"""Which method `auto` takes, from measured times."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from trainer.contract.choice import LONGEST_PERIOD, choose
 
 
 @pytest.mark.parametrize(
-    ("all_reduce_s", "way", "dtype", "period"),
+    ("all_reduce_s", "method", "dtype", "period"),
     [
         (0.01, "allreduce", "float32", None),
         (0.08, "allreduce", "float16", None),
@@ -14,9 +14,9 @@ from trainer.contract.choice import LONGEST_PERIOD, choose
         (3.0, "local_sgd", "float16", 32),
     ],
 )
-def test_the_slower_the_link_the_less_is_sent(all_reduce_s, way, dtype, period):
+def test_the_slower_the_link_the_less_is_sent(all_reduce_s, method, dtype, period):
     choice = choose(1.0, all_reduce_s, all_reduce_s / 2, 0.95)
-    assert (choice.way, choice.gradient_dtype, choice.period) == (way, dtype, period)
+    assert (choice.method, choice.gradient_dtype, choice.period) == (method, dtype, period)
     assert choice.expected_efficiency >= 0.95
     assert "least lossy" in choice.reason
 

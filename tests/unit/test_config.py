@@ -19,7 +19,7 @@ def test_nothing_said_is_the_papers_experiment():
     paper = parse({})
     assert (paper.epochs, paper.batch_size, paper.model.image_size) == (100, 64, 64)
     assert (paper.model.dense_units, paper.model.dropout, paper.model.weights) == (512, 0.3, "imagenet")
-    assert (paper.schedule.constant_epochs, paper.sync.way, paper.sync.implementation) == (
+    assert (paper.schedule.constant_epochs, paper.sync.method, paper.sync.implementation) == (
         10,
         "keras",
         "nccl",
@@ -102,8 +102,8 @@ def test_a_key_of_another_section_is_named_with_its_place():
 
 
 def test_an_unlike_key_gets_the_known_ones():
-    (problem,) = problems({"sync": {"jumbo": 1}})
-    assert problem.startswith("unknown key sync.jumbo; known here are sync.way, ")
+    (problem,) = problems({"sync": {"quux": 1}})
+    assert problem.startswith("unknown key sync.quux; known here are sync.method, ")
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
         ({"model": {"dropout": 1}}, "model.dropout is 1.0; give 0.99 or less"),
         ({"sync": {"implementation": "mpi"}}, "sync.implementation is 'mpi'; give one of auto, ring, nccl"),
         (
-            {"sync": {"way": "local_sgd", "accumulate_steps": 2}},
-            "sync.accumulate_steps is 2, but sync.way local_sgd applies every gradient at once: "
-            "set sync.way to allreduce or powersgd, or leave sync.accumulate_steps out",
+            {"sync": {"method": "local_sgd", "accumulate_steps": 2}},
+            "sync.accumulate_steps is 2, but sync.method local_sgd applies every gradient at once: "
+            "set sync.method to allreduce or powersgd, or leave sync.accumulate_steps out",
         ),
         (
             {"model": {"cache_features": True}},
@@ -292,11 +292,11 @@ def test_a_rate_is_scaled_by_the_boards_or_their_root(scale_rate, scale):
 
 def test_fit_cannot_give_boards_batches_of_their_own():
     config = parse({"data": {"sharding": "proportional"}})
-    assert "set sync.way to another one" in config.problems_with(2)[0]
+    assert "set sync.method to another one" in config.problems_with(2)[0]
     assert config.problems_with(1) == []
     both = parse({"batch_per": "global", "batch_size": 7, "data": {"sharding": "proportional"}}).problems_with(2)
     assert [problem.split()[0] for problem in both] == ["data.sharding", "batch_size"]
-    assert parse({"data": {"sharding": "proportional"}, "sync": {"way": "local_sgd"}}).problems_with(2) == []
+    assert parse({"data": {"sharding": "proportional"}, "sync": {"method": "local_sgd"}}).problems_with(2) == []
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ MODEL = Measured(
     step_s=(0.1,),
 )
 FREE = Constants(AllReduce(0.0, 0.0), 0.0, {}, {}, 0.0, 0.0, ())
-FLOAT32 = Sync(way="allreduce", gradient_dtype="float32")
-LOCAL = Sync(way="local_sgd", period=16)
+FLOAT32 = Sync(method="allreduce", gradient_dtype="float32")
+LOCAL = Sync(method="local_sgd", period=16)
 
 
 def wire_s(payload_bytes, workers=2, link=LINK):
@@ -106,7 +106,7 @@ def test_one_board_exchanges_nothing_and_a_float16_gradient_takes_half_the_time(
     assert step(MODEL, FREE, FLOAT32, 1, NETWORK).total_s == 0.1
     whole = step(MODEL, FREE, FLOAT32, 2, NETWORK)
     assert whole.communication_s == pytest.approx(wire_s(10_000_000))
-    half = step(MODEL, FREE, Sync(way="allreduce"), 2, NETWORK)
+    half = step(MODEL, FREE, Sync(method="allreduce"), 2, NETWORK)
     assert half.communication_s == pytest.approx(whole.communication_s / 2)
     every = step(MODEL, FREE, dataclasses.replace(FLOAT32, accumulate_steps=4), 2, NETWORK)
     assert every.communication_s == pytest.approx(whole.communication_s / 4)
@@ -139,7 +139,7 @@ def test_an_average_is_hidden_until_it_takes_longer_than_a_period():
 
 
 def test_powersgd_on_a_model_of_unknown_shapes_is_not_known():
-    assert math.isnan(step(MODEL, FREE, Sync(way="powersgd"), 2, NETWORK).total_s)
+    assert math.isnan(step(MODEL, FREE, Sync(method="powersgd"), 2, NETWORK).total_s)
 
 
 def test_boards_are_even_at_the_break_even_link():
@@ -161,7 +161,7 @@ def test_the_break_even_period_is_the_shortest_that_reaches_the_efficiency():
 
 
 def test_what_auto_would_choose_is_less_lossy_on_a_faster_link():
-    assert chosen(MODEL, FREE, 2, NETWORK, 0.95).way == "local_sgd"
+    assert chosen(MODEL, FREE, 2, NETWORK, 0.95).method == "local_sgd"
     assert chosen(MODEL, FREE, 2, Network(1e11), 0.95).gradient_dtype == "float32"
 
 
@@ -184,15 +184,15 @@ BUCKETS = dataclasses.replace(FLOAT32, bucket_bytes=1_000_000)
         (FLOAT32, True, True),
         (BUCKETS, False, False),
         (ACCUMULATED, False, False),
-        (Sync(way="powersgd"), True, False),
+        (Sync(method="powersgd"), True, False),
         (LOCAL, False, False),
-        (Sync(way="auto"), False, False),
+        (Sync(method="auto"), False, False),
     ],
 )
 def test_one_exchange_a_step_that_nothing_hides_tells_what_a_method_costs(sync, tells, of_an_all_reduce):
     timed = Timed(sync, 2, LINK, step_s=0.2, communication_s=0.05, waiting_s=0.01)
     found = constants(dataclasses.replace(MODEL, shapes=((1000, 1000), (1000,)), timed=(timed,)))
-    assert (sync.way in found.overhead_s) == tells
+    assert (sync.method in found.overhead_s) == tells
     assert any(it.startswith("an all-reduce (") for it in found.missing) != of_an_all_reduce
 
 

@@ -155,7 +155,9 @@ def test_figures_in_words_are_the_measured_ones():
     readme = " ".join((PROJECT / "README.md").read_text().split())
     claims = (PROJECT / "docs/claims.md").read_text()
     efficiency = {(row["sync"], row["boards"]): row for row in measured("scale")}
-    keras, local = ([efficiency[way, boards] for boards in (2, 4, 8)] for way in ("keras", "local_sgd, period 16"))
+    keras, local = (
+        [efficiency[method, boards] for boards in (2, 4, 8)] for method in ("keras", "local_sgd, period 16")
+    )
     assert (
         f"two boards reach {100 * keras[0]['of_apart']:.0f} % of the images per second that they reach without any "
         f"exchange, and eight {100 * keras[2]['of_apart']:.0f} %; with local SGD {100 * local[0]['of_apart']:.0f} % "

@@ -31,7 +31,7 @@ def test_a_run_takes_its_steps_and_its_validation_in_every_epoch(tmp_path):
 
 def test_boards_that_share_the_images_make_half_the_steps(tmp_path):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)
-    found = expected(config(data={"sharding": "sharded"}, sync={"way": "local_sgd"}), 2, BOARDS, tmp_path)
+    found = expected(config(data={"sharding": "sharded"}, sync={"method": "local_sgd"}), 2, BOARDS, tmp_path)
     assert found is not None and found.epoch_s == pytest.approx(50 * 0.42 + 3.0, rel=0.05)
 
 
@@ -40,11 +40,11 @@ def test_boards_that_share_the_images_make_half_the_steps(tmp_path):
     [
         ({"batch_size": 32}, BOARDS),
         ({"model": {"image_size": 32}}, BOARDS),
-        ({"sync": {"way": "auto"}}, BOARDS),
+        ({"sync": {"method": "auto"}}, BOARDS),
         ({"data": {"train_images": None, "source": "cifar100"}}, BOARDS),
         ({}, ["board-1", "board-3"]),
     ],
-    ids=["another batch", "another model", "a way that is chosen later", "images nobody counted", "another board"],
+    ids=["another batch", "another model", "a method that is chosen later", "images nobody counted", "another board"],
 )
 def test_what_does_not_fit_is_not_used(tmp_path, changes, boards):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)

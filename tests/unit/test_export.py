@@ -267,7 +267,7 @@ def test_mlflow_has_each_run_once_as_it_was_last(mlflow):
 def test_mlflow_has_the_configuration_and_what_the_run_was(mlflow):
     one, two = mlflow["runs"]["one"], mlflow["runs"]["two"]
     assert one["params"]["config.batch_size"] == "64"
-    assert one["params"]["config.sync.way"] == "keras"
+    assert one["params"]["config.sync.method"] == "keras"
     assert one["params"]["config.data.train_images"] == "null"
     assert (one["status"], two["status"]) == ("FINISHED", "FAILED")
     assert one["ended_ms"] == 1_735_689_700_000

@@ -21,7 +21,7 @@ from trainer.contract.methods import (
 SIZES = Sizes(gradient=1000, total=1100, shapes=[(30, 30), (100,)])
 # of all methods alike: how collectives run, which rate, what one board alone does
 COMMON = {
-    "way",
+    "method",
     "implementation",
     "strict_implementation",
     "timeout_s",
@@ -42,8 +42,8 @@ def test_variants_are_configurations_of_their_method_that_use_its_options():
         for variant in method.variants:
             sync = sync_of(variant.name)
             changed = {name for name, value in dataclasses.asdict(sync).items() if value != getattr(Sync(), name)}
-            assert changed - {"way"} <= set(method.options)
-            assert sync.way == method.name
+            assert changed - {"method"} <= set(method.options)
+            assert sync.method == method.name
             exchange = exchange_of(sync, SIZES)
             for steps in (variant.trial_steps, variant.predict_steps):
                 assert not method.local_steps or steps % exchange.every == 0, "whole periods"
@@ -76,4 +76,4 @@ def test_what_depends_on_shapes_is_not_known_without_them():
 
 def test_what_auto_sends_is_only_known_afterwards():
     with pytest.raises(ValueError, match="what auto sends has to be measured"):
-        exchange_of(Sync(way="auto"), SIZES)
+        exchange_of(Sync(method="auto"), SIZES)

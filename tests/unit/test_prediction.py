@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.prediction.allreduce import Network
 from analysis.prediction.measured import Measured, combine
-from analysis.prediction.predict import WAYS, Plan, measured_in, predict
+from analysis.prediction.predict import PREDICTED, Plan, measured_in, predict
 from analysis.runs.errors import AnalysisError
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
 from trainer.contract.config import Sync, sync_of
@@ -90,7 +90,7 @@ def test_a_run_on_two_boards_tells_what_agreeing_took(tmp_path):
     assert measured.step_s == ()
     assert measured.together_step_s == (pytest.approx(0.8), pytest.approx(0.8))
     (timed,) = measured.timed
-    assert (timed.sync.way, timed.workers, timed.link_bit_per_s, timed.waiting_s) == ("keras", 2, LINK, None)
+    assert (timed.sync.method, timed.workers, timed.link_bit_per_s, timed.waiting_s) == ("keras", 2, LINK, None)
     assert (timed.step_s, timed.communication_s) == (pytest.approx(1.2), pytest.approx(0.4))
     assert measured.validation_s == 1.0  # each validates half
 
@@ -107,11 +107,13 @@ def test_a_trial_tells_every_way_and_the_contention_of_boards_that_share_a_machi
     folder = add(build_run(tmp_path, workers=2, epochs=1, task="trial"), trial)
     measured = Measured.from_folder(folder)
     assert (measured.step_s, measured.together_step_s) == ((pytest.approx(0.38),), (pytest.approx(0.4),))
-    by_way = {timed.sync.way: timed for timed in measured.timed if not timed.sync.bucket_bytes and timed.sync.overlap}
-    assert len(measured.timed) == len(by_way) + 2
-    assert by_way["allreduce"].waiting_s == pytest.approx(0.01)
-    assert by_way["keras"].waiting_s is None
-    assert by_way["local_sgd"].average_s == pytest.approx(0.05 * 16)
+    by_method = {
+        timed.sync.method: timed for timed in measured.timed if not timed.sync.bucket_bytes and timed.sync.overlap
+    }
+    assert len(measured.timed) == len(by_method) + 2
+    assert by_method["allreduce"].waiting_s == pytest.approx(0.01)
+    assert by_method["keras"].waiting_s is None
+    assert by_method["local_sgd"].average_s == pytest.approx(0.05 * 16)
     # buckets hide what they take, and what is exchanged now and then is not known by its step: they are no points
     (point,) = measured.points
     assert (point.payload_bytes, point.seconds) == (4 * PARAMETERS, pytest.approx(0.7))
@@ -128,10 +130,10 @@ def test_power_of_a_manifest_becomes_energy_of_all_boards(tmp_path):
 
 
 def test_names_of_a_trial_are_configurations():
-    assert sync_of("allreduce, float32") == Sync(way="allreduce", gradient_dtype="float32")
-    assert sync_of("local_sgd, period 32") == Sync(way="local_sgd", period=32)
+    assert sync_of("allreduce, float32") == Sync(method="allreduce", gradient_dtype="float32")
+    assert sync_of("local_sgd, period 32") == Sync(method="local_sgd", period=32)
     assert sync_of("keras") == Sync()
-    buckets = Sync(way="allreduce", gradient_dtype="float16", bucket_bytes=2_000_000)
+    buckets = Sync(method="allreduce", gradient_dtype="float16", bucket_bytes=2_000_000)
     assert sync_of("allreduce, float16, bucket_bytes 2000000") == buckets
 
 
@@ -189,7 +191,7 @@ def test_boards_that_share_images_end_an_epoch_sooner_and_those_that_do_not_see_
 
 def test_a_plan_that_makes_no_sense_is_refused_with_all_that_is_wrong():
     with pytest.raises(AnalysisError) as error:
-        Plan((0, 2), Network(0.0, uplink_bit_per_s=1e9), {"auto": Sync(way="auto")})
+        Plan((0, 2), Network(0.0, uplink_bit_per_s=1e9), {"auto": Sync(method="auto")})
     for part in ("0 boards: give 1", "link has 0 Mbit/s", "give the boards on a switch", "auto has to be measured"):
         assert part in str(error.value)
 
@@ -223,7 +225,7 @@ def test_json_has_every_row_and_null_for_what_is_not_known(capsys):
     ]
     assert main([*command, "--json"]) == 0
     out = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert [made["sync"] for made in out["rows"]] == ["none", *WAYS]
+    assert [made["sync"] for made in out["rows"]] == ["none", *PREDICTED]
     assert {made["energy_j"] for made in out["rows"]} == {None}
     assert out["prediction"] and out["emulated"]
     assert out["network"]["uplink_bit_per_s"] == 1e8

@@ -13,7 +13,7 @@ def problems(parent):
 
 def test_a_slow_board_is_named_with_what_it_costs_and_the_remedy(tmp_path):
     build_run(tmp_path, "one", workers=1)
-    build_run(tmp_path, "two", workers=2, step_s=1.2, slower={1: 1.25}, override={"sync": {"way": "allreduce"}})
+    build_run(tmp_path, "two", workers=2, step_s=1.2, slower={1: 1.25}, override={"sync": {"method": "allreduce"}})
     (problem,) = problems(tmp_path)
     # 0.8 s and 1.0 s: shared out by speed, a step of both computes 2 / (1 / 0.8 + 1 / 1.0) = 0.889 s
     lost_s = STEPS * (1.0 - 2 / (1 / 0.8 + 1))
@@ -27,11 +27,11 @@ def test_a_slow_board_is_named_with_what_it_costs_and_the_remedy(tmp_path):
 def test_the_papers_way_cannot_share_in_proportion(tmp_path):
     build_run(tmp_path, "two", workers=2, slower={0: 1.2})
     (problem,) = problems(tmp_path)
-    assert problem.endswith(" (with another sync.way than keras, whose batches are all of one size)")
+    assert problem.endswith(" (with another sync.method than keras, whose batches are all of one size)")
 
 
 def test_shares_that_do_not_fit_are_to_be_corrected(tmp_path):
-    override = {"data": {"sharding": "proportional"}, "sync": {"way": "allreduce"}}
+    override = {"data": {"sharding": "proportional"}, "sync": {"method": "allreduce"}}
     build_run(tmp_path, "two", workers=2, slower={0: 1.2}, override=override)
     (problem,) = problems(tmp_path)
     assert problem.startswith("2 boards, allreduce, proportional: board-1 computes 20 % longer")

@@ -1,6 +1,6 @@
-"""Which way of synchronising to take, from measured times. Standard library only.
+"""Which method of synchronising to take, from measured times. Standard library only.
 
-The ways from the least lossy to the most: the whole gradient in float32, the same in float16, and local SGD with
+The methods from the least lossy to the most: the whole gradient in float32, the same in float16, and local SGD with
 longer and longer periods. PowerSGD is not among them: what its compression costs a board would have to be measured
 too, and at the same time on the wire local SGD computes less.
 """
@@ -16,27 +16,27 @@ TIMED, RARER = "allreduce", "local_sgd"  # what auto times, and what it takes wh
 
 
 def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: float) -> Choice:
-    """The least lossy way whose steps are at least `efficiency` computing, from seconds of a step on one board and
+    """The least lossy method whose steps are at least `efficiency` computing, from seconds of a step on one board and
     of the all-reduce of the gradient in either type.
 
     Expected for local SGD is what it reaches if no average overlaps with computing: overlap makes it better.
-    Where nothing reaches it, the most efficient way is chosen, and the reason says so.
+    Where nothing reaches it, the most efficient method is chosen, and the reason says so.
     """
     candidates = list(_candidates(float32_s, float16_s))
-    way, dtype, period, stood_s = next(
+    method, dtype, period, stood_s = next(
         (candidate for candidate in candidates if _share(compute_s, candidate[3]) >= efficiency), candidates[-1]
     )
     expected = _share(compute_s, stood_s)
     reached = (
-        f"is the least lossy way that reaches {efficiency:.0%}"
+        f"is the least lossy method that reaches {efficiency:.0%}"
         if expected >= efficiency
-        else f"is the most efficient way, though it does not reach {efficiency:.0%}"
+        else f"is the most efficient method, though it does not reach {efficiency:.0%}"
     )
-    name = f"{way} with a period of {period}" if way == RARER else f"{way} in {dtype}"
+    name = f"{method} with a period of {period}" if method == RARER else f"{method} in {dtype}"
     return Choice(
-        way=way,
+        method=method,
         gradient_dtype=dtype,
-        period=period if way == RARER else None,
+        period=period if method == RARER else None,
         wanted_efficiency=efficiency,
         expected_efficiency=expected,
         compute_s=compute_s,
@@ -54,7 +54,7 @@ def _share(compute_s: float, stood_s: float) -> float:
 
 
 def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:
-    """(way, type, period, seconds that a step stands still), the least lossy first."""
+    """(method, type, period, seconds that a step stands still), the least lossy first."""
     yield TIMED, "float32", 1, float32_s
     yield TIMED, "float16", 1, float16_s
     period = 2

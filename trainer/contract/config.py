@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from trainer.contract import schema1
 from trainer.contract.fields import ConfigError, Section, known_keys, read, shown, within
 from trainer.contract.methods import METHODS, those_with
 
@@ -134,7 +135,7 @@ class Sync(Section):
 
     prefix = "sync."
 
-    way: str = within("keras", choices=tuple(METHODS))
+    method: str = within("keras", choices=tuple(METHODS))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
     implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
     # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
@@ -174,22 +175,22 @@ class Sync(Section):
                 "TensorFlow has: set sync.implementation to nccl, or leave sync.strict_implementation out"
             )
         others = those_with("accumulate_steps")
-        if self.accumulate_steps > 1 and self.way in METHODS and self.way not in others:
+        if self.accumulate_steps > 1 and self.method in METHODS and self.method not in others:
             yield (
-                f"sync.accumulate_steps is {self.accumulate_steps}, but sync.way {self.way} applies every gradient at "
-                f"once: set sync.way to {' or '.join(others)}, or leave sync.accumulate_steps out"
+                f"sync.accumulate_steps is {self.accumulate_steps}, but sync.method {self.method} applies every "
+                f"gradient at once: set sync.method to {' or '.join(others)}, or leave sync.accumulate_steps out"
             )
 
 
 def sync_of(name: str) -> Sync:
     """What a name such as "local_sgd, period 16" or "allreduce, float16, bucket_bytes 2000000" stands for; all other
     fields have their defaults."""
-    way, *details = name.split(", ")
+    method, *details = name.split(", ")
     fields: Dict[str, Any] = {}
     for detail in details:
         field_name, _, value = detail.partition(" ")
         fields.update({field_name: int(value)} if value else {"gradient_dtype": detail})
-    return Sync(way=way, **fields)
+    return Sync(method=method, **fields)
 
 
 @dataclass(frozen=True)
@@ -233,10 +234,10 @@ class Config(Section):
     def problems_with(self, workers: int) -> List[str]:
         """What speaks against running this on `workers` boards, a sentence each."""
         problems = []
-        if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.way].own_loop:
+        if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.method].own_loop:
             problems.append(
-                f"data.sharding is proportional, but sync.way {self.sync.way} gives all boards batches of one size: "
-                "set sync.way to another one, such as allreduce, or data.sharding to sharded"
+                f"data.sharding is proportional, but sync.method {self.sync.method} gives all boards batches of one "
+                "size: set sync.method to another one, such as allreduce, or data.sharding to sharded"
             )
         if self.batch_per == "global" and self.batch_size % workers:
             problems.append(
@@ -268,8 +269,8 @@ def to_dict(config: Config) -> Dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-# train; or, to train nothing: probe, a step and an all-reduce; trial, every way in turn; predict, what a prediction is
-# made from
+# train; or, to train nothing: probe, a step and an all-reduce; trial, every method in turn; predict, what a prediction
+# is made from
 TASKS = ("train", "probe", "trial", "predict")
 
 
@@ -305,6 +306,7 @@ def load_run(path: Path) -> Run:
     missing = [name for name in needed if name not in raw]
     if missing:
         raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
+    raw = schema1.run(raw)
     kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
     problems = [f"{path}: {name} is {shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
     if not problems and len(raw["boards"]) != raw["workers"]:

@@ -30,6 +30,7 @@ from typing import (
     get_type_hints,
 )
 
+from trainer.contract import schema1
 from trainer.contract.layout import PROGRESS, SCHEMA
 
 _LAST = 4096  # bytes that hold a sample
@@ -53,7 +54,7 @@ class Start:
     validation_images: int
     classes: int
     synthetic: bool  # the images were generated
-    sync: str  # what ran: none (one board without a strategy) or the way of synchronising
+    sync: str  # what ran: none (one board without a strategy) or the method of synchronising
     collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
     precision: str  # of the computation: float32, mixed_float16 or mixed_bfloat16
     xla: bool
@@ -103,17 +104,17 @@ class Average:
     applied_at: int  # step after which it was applied
     travel_s: float  # of the bytes
     waiting_s: float  # until the slowest board had begun
-    stood_s: float  # of both, what steps stood still for
+    stall_s: float  # of both, what steps stood still for
     distance: float  # L2 norm: this board's change of the trainable weights, less the mean change
     moved: float  # L2 norm of the mean change; distance / moved tells how far boards diverge
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The way of synchronising that `auto` took, and why."""
+    """The method of synchronising that `auto` took, and why."""
 
     KIND: ClassVar[str] = "choice"
-    way: str
+    method: str
     gradient_dtype: str
     period: Optional[int]  # null for allreduce
     wanted_efficiency: float
@@ -153,7 +154,7 @@ class Probe:
 
     KIND: ClassVar[str] = "probe"
     step_s: List[float]  # on this board alone; means of some steps each
-    distributed_step_s: List[float]  # the same with all boards, Keras' way; empty on one board
+    distributed_step_s: List[float]  # the same with all boards, Keras' method; empty on one board
     all_reduce_s: List[float]  # of the gradient, by itself; empty on one board
     payload_bytes: int  # of the gradient
 
@@ -163,7 +164,7 @@ ONE_BOARD, APART = "one board", "no exchange"  # Trial.sync of one board alone, 
 
 @dataclass(frozen=True)
 class Trial:
-    """Some steps with one way of synchronising, timed instead of training."""
+    """Some steps with one method of synchronising, timed instead of training."""
 
     KIND: ClassVar[str] = "trial"
     sync: str  # such as "allreduce, float16"; see config.sync_of
@@ -291,6 +292,7 @@ def parse_record(line: str) -> Dict[str, Any]:
         record: Dict[str, Any] = json.loads(line)
         event = record["event"]
         fields = _FIELDS.get(event)
+        schema1.translate_record(record)
     except (ValueError, KeyError, TypeError):
         raise ValueError("not a record") from None
     if fields is None:

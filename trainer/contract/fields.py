@@ -26,6 +26,8 @@ from typing import (
     get_type_hints,
 )
 
+from trainer.contract import schema1
+
 _MOST = 2**31 - 1  # TensorFlow counts with 32 bits in places
 # as YAML 1.2 has them; in YAML 1.1, 1e-3 is text. 010 is 8 to some and 10 to others
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
@@ -121,7 +123,7 @@ def read(kind: Type[_S], raw: Mapping[str, Any], partly: bool = False) -> _S:
 
 
 def known_keys(kind: Type[Section]) -> List[str]:
-    """Every key a user may set, dotted: epochs, data.path, sync.way, ..."""
+    """Every key a user may set, dotted: epochs, data.path, sync.method, ..."""
     keys: List[str] = []
     for name, hint in get_type_hints(kind).items():
         keys += known_keys(hint) if _is_section(hint) else [kind.prefix + name]
@@ -137,7 +139,10 @@ def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str], 
     before = len(problems)
     for key, value in raw.items():
         if key not in hints:
-            problems.append(f"unknown key {kind.prefix}{key}; {_nearest(str(key), kind.prefix, known)}")
+            name = f"{kind.prefix}{key}"
+            problems.append(
+                schema1.renamed(name, value) or f"unknown key {name}; {_nearest(str(key), kind.prefix, known)}"
+            )
         elif _is_section(hints[key]):
             values[key] = _build(hints[key], value, known, problems, partly)
         else:

@@ -35,7 +35,8 @@ PROGRESS = "progress"  # its time of change is that of the latest step
 RESERVE = "reserve"  # is given up for the result when the disk is full
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # of a board; written by the lab on its boards
-SCHEMA = 1  # of the run's folder: run.json, events.jsonl, result.json, manifest.json
+# of the run's folder: run.json, events.jsonl, result.json, manifest.json; schema1.py has what it was before
+SCHEMA = 2
 # ansible.cfg has the same patterns, for folders of inventories: it takes a list at whose commas it is split
 JUNK = (
     # hidden files: metadata of macOS, locks and swap files of editors, what network drives keep of deleted files;

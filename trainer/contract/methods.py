@@ -59,7 +59,7 @@ class Variant:
 class Method:
     """One method of synchronising."""
 
-    name: str  # sync.way; and of its module in trainer/sync
+    name: str  # sync.method; and of its module in trainer/sync
     sends: str  # what boards exchange, for the table in the README
     when: str  # and when
     options: Sequence[str]  # which of OPTIONS it uses
@@ -122,7 +122,7 @@ METHODS: Dict[str, Method] = {
             sends="the gradient, float32, as Keras' `fit` does it under MultiWorkerMirroredStrategy (the paper)",
             when="every step",
             options=("bytes_per_pack",),
-            remedy="sync.way allreduce (half the bytes) or local_sgd (bytes once in sync.period steps)",
+            remedy="sync.method allreduce (half the bytes) or local_sgd (bytes once in sync.period steps)",
             exchange=_in_packs,
             own_loop=False,
             variants=(Variant("keras", 8, 4, "keras"),),
@@ -133,7 +133,7 @@ METHODS: Dict[str, Method] = {
             "several, during the backward pass",
             when=_EVERY_STEP,
             options=("gradient_dtype", "bucket_bytes", "accumulate_steps"),
-            remedy="sync.accumulate_steps above 1 or sync.way local_sgd",
+            remedy="sync.accumulate_steps above 1 or sync.method local_sgd",
             exchange=_in_buckets,
             variants=(
                 Variant("allreduce, float32", 8, 0, "allreduce, float32"),
@@ -146,7 +146,7 @@ METHODS: Dict[str, Method] = {
             sends="a low-rank approximation of the gradient; what it lacks is sent later (error feedback)",
             when=_EVERY_STEP,
             options=("gradient_dtype", "accumulate_steps", "rank", "warm_up_steps"),
-            remedy="a lower sync.rank or sync.way local_sgd",
+            remedy="a lower sync.rank or sync.method local_sgd",
             exchange=_low_rank,
             variants=(Variant("powersgd, rank 4", 16, 6, "powersgd, rank 4"),),
         ),
@@ -177,9 +177,9 @@ VARIANTS = tuple(variant for method in METHODS.values() for variant in method.va
 
 def exchange_of(sync: Sync, sizes: Sizes) -> Exchange:
     """What these boards exchange. Raises ValueError where only training tells."""
-    exchange = METHODS[sync.way].exchange
+    exchange = METHODS[sync.method].exchange
     if exchange is None:
-        raise ValueError(f"what {sync.way} sends has to be measured before it is known")
+        raise ValueError(f"what {sync.method} sends has to be measured before it is known")
     return exchange(sync, sizes)
 
 

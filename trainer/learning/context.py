@@ -1,4 +1,4 @@
-"""From a run.json to its records: sets up what a way of synchronising needs, and lets it train."""
+"""From a run.json to its records: sets up what a method of synchronising needs, and lets it train."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IMPLEMENTATIONS = {
 
 
 class Session:
-    """One worker's training: what a way of synchronising is given to work with."""
+    """One worker's training: what a method of synchronising is given to work with."""
 
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
@@ -95,7 +95,7 @@ class Session:
         """The configured optimizer under the paper's schedule."""
         built = optimizers.optimizer(self.config, self._rate)
         # Keras' own fit does that by itself
-        scaled = self.precision == "mixed_float16" and METHODS[self.config.sync.way].own_loop
+        scaled = self.precision == "mixed_float16" and METHODS[self.config.sync.method].own_loop
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
     def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:
@@ -110,7 +110,7 @@ class Session:
             variables = self._state()
             if [variable.shape for variable in variables] != [array.shape for array in arrays]:
                 raise ValueError(
-                    f"the checkpoint of epoch {epoch} is not one of this model and way of synchronising: "
+                    f"the checkpoint of epoch {epoch} is not one of this model and method of synchronising: "
                     "begin a new run, without resume"
                 )
             for variable, array in zip(variables, arrays):
@@ -132,7 +132,7 @@ class Session:
                 validation_images=len(self.images.y_test),
                 classes=self.images.classes,
                 synthetic=self.images.synthetic,
-                sync=self.config.sync.way if self.distributed else "none",
+                sync=self.config.sync.method if self.distributed else "none",
                 collective_asked=self.config.sync.implementation if self.distributed else None,
                 precision=self.precision,
                 xla=self.xla,

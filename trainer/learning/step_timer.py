@@ -31,7 +31,7 @@ class Split:
 
 
 class Stopwatch:
-    """Ways of synchronising add to it, from within a tf.function or not; the recorder reads."""
+    """Methods of synchronising add to it, from within a tf.function or not; the recorder reads."""
 
     def __init__(self) -> None:
         self._waiting_apart = True

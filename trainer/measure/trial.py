@@ -1,8 +1,8 @@
-"""Times every way of synchronising in turn, on these boards and this link, in one process each.
+"""Times every method of synchronising in turn, on these boards and this link, in one process each.
 
-In every cycle each way makes some steps, in an order that is new each time and the same on all boards. Beside them one
-board trains while the others do nothing, and all boards train without any exchange: what two boards could reach if
-agreeing cost nothing. (Emulated boards share a machine's memory, so that this is less than twice one board.)
+In every cycle each method makes some steps, in an order that is new each time and the same on all boards. Beside them
+one board trains while the others do nothing, and all boards train without any exchange: what two boards could reach if
+synchronising cost nothing. (Emulated boards share a machine's memory, so that this is less than twice one board.)
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Turn = Callable[[], None]  # one step
 
 
 def measure(session: Session) -> None:
-    """Time all ways and write a record of each turn. All boards of the cluster take part."""
+    """Time all methods and write a record of each turn. All boards of the cluster take part."""
     turns = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
     take_turns(session, turns, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
     session.log.close()
 
 
-def take_turns(session: Session, ways: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
-    """Time these ways, one board alone, and boards apart; returns the model of a board by itself.
+def take_turns(session: Session, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
+    """Time these methods, one board alone, and boards apart; returns the model of a board by itself.
 
     A cluster of one board has nobody to agree with, so that only the board alone is timed.
     """
     model, plain = _plain_turn(session)
     plain()
-    turns = _ready(session, ways) if session.cluster.workers > 1 else {}
+    turns = _ready(session, methods) if session.cluster.workers > 1 else {}
     turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, alone_steps, session)
     if session.cluster.workers > 1:
         turns[APART] = (plain, alone_steps, session)
@@ -63,14 +63,14 @@ def take_turns(session: Session, ways: Mapping[str, int], cycles: int, alone_ste
     return model
 
 
-def _ready(session: Session, ways: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
-    """Of each way its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
+def _ready(session: Session, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
+    """Of each method its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
     turns = {}
-    board = Board(session)  # its model trains in all of the kit's own ways: what it learns is of no use
+    board = Board(session)  # its model trains in all of the kit's own methods: what it learns is of no use
     board.last_step = 10**9
-    for name, steps in ways.items():
+    for name, steps in methods.items():
         own = _with(session, name)
-        own_loop = METHODS[own.config.sync.way].own_loop
+        own_loop = METHODS[own.config.sync.method].own_loop
         turn, warm_up = _own_turn(board.under(own)) if own_loop else _keras_turn(own)
         for _ in range(warm_up):
             turn()
@@ -101,7 +101,7 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial
 
 
 def _with(session: Session, name: str) -> Session:
-    """The session with the way of synchronising that the name stands for, whatever the experiment's own is."""
+    """The session with the method of synchronising that the name stands for, whatever the experiment's own is."""
     own = copy.copy(session)
     own.config = dataclasses.replace(session.config, sync=sync_of(name))
     own.stopwatch = Stopwatch()
@@ -139,15 +139,15 @@ def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
 
 
 def _own_turn(board: Board) -> Tuple[Turn, int]:
-    """A step of the kit's own ways, and how many to make before timing."""
+    """A step of the kit's own methods, and how many to make before timing."""
     session = board.session
     batches, made = iter(_batches(session)), 0
-    way = made_for(board)
+    method = made_for(board)
 
     def turn() -> None:
         nonlocal made
         made += 1
-        float(way.step(made, *next(batches))["loss"])
+        float(method.step(made, *next(batches))["loss"])
 
     # an exchange then begins in the middle of a turn, so that all of its cost lies within it
-    return turn, session.config.sync.period * 3 // 2 if METHODS[session.config.sync.way].local_steps else 2
+    return turn, session.config.sync.period * 3 // 2 if METHODS[session.config.sync.method].local_steps else 2

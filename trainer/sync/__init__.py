@@ -1,6 +1,6 @@
-"""How boards agree: a module for each method of synchronising, of its name in contract/methods.py.
+"""How boards synchronise: a module for each method, of its name in contract/methods.py.
 
-Those with `own_loop` have a function `way`, which makes the steps of the kit's loop for a board, see stepping.Way; the
+Those with `own_loop` have a function `method`, which gives the loop of a board its steps, see stepping.Method; the
 others have `train`.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from trainer.contract.methods import METHODS
-from trainer.sync.stepping import Board, Way
+from trainer.sync.stepping import Board, Method
 
 if TYPE_CHECKING:
     from trainer.learning.context import Session
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 def train(session: Session) -> tf.keras.Model:
     """The model after all epochs of the session; the session's recorder writes the records."""
-    if not METHODS[session.config.sync.way].own_loop:
+    if not METHODS[session.config.sync.method].own_loop:
         return _module(session).train(session)
     board = Board(session)
     return board.train(made_for(board))
 
 
-def made_for(board: Board) -> Way:
+def made_for(board: Board) -> Method:
     """The steps of the method that the board's session is configured with."""
-    way: Way = _module(board.session).way(board)
-    return way
+    method: Method = _module(board.session).method(board)
+    return method
 
 
 def _module(session: Session) -> Any:
-    return importlib.import_module(f"{__name__}.{session.config.sync.way}")
+    return importlib.import_module(f"{__name__}.{session.config.sync.method}")

@@ -15,7 +15,7 @@ from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
 from trainer.sync.stepping import Board, Together
 
 
-def way(board: Board) -> Together:
+def method(board: Board) -> Together:
     """One all-reduce of the gradient each step, or each `accumulate_steps` steps."""
     return Together(board, GradientMean(board))
 

@@ -1,4 +1,4 @@
-"""Chooses the way of synchronising by itself: a few synchronous steps are timed, then `contract.choice` decides.
+"""Chooses the method of synchronising by itself: a few synchronous steps are timed, then `contract.choice` decides.
 
 The timed steps are steps of the training. All boards decide from the mean of their times, so they decide alike.
 """
@@ -14,15 +14,15 @@ from trainer.contract.choice import choose
 from trainer.contract.events import Choice, Resume
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
-from trainer.sync.stepping import Board, Logs, Together, Way
+from trainer.sync.stepping import Board, Logs, Method, Together
 
 _TRACED, _TIMED = 2, 5  # steps with each type: to trace and warm up, and to measure
 _DTYPES = ("float32", "float16")
 MEASURED_STEPS = len(_DTYPES) * (_TRACED + _TIMED)
 
 
-def way(board: Board) -> Auto:
-    """The least lossy way with `efficiency`."""
+def method(board: Board) -> Auto:
+    """The least lossy method with `efficiency`."""
     return Auto(board)
 
 
@@ -36,7 +36,7 @@ class Auto(tf.Module):
         self._together = {dtype: Together(board, GradientMean(board, dtype)) for dtype in _DTYPES}
         self._compute_s: List[float] = []
         self._stood_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
-        self._chosen: Optional[Way] = None
+        self._chosen: Optional[Method] = None
         begun = 0  # steps before the attempt that a record is of
         for record in board.session.records:
             if record["event"] == Resume.KIND:
@@ -47,8 +47,8 @@ class Auto(tf.Module):
 
     def trace(self) -> None:
         """The steps that are timed, or those of what was chosen before."""
-        for way in [self._chosen] if self._chosen else self._together.values():
-            way.trace()
+        for method in [self._chosen] if self._chosen else self._together.values():
+            method.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """A batch; the first MEASURED_STEPS are timed."""
@@ -69,17 +69,17 @@ class Auto(tf.Module):
         return logs
 
     def settle(self) -> None:
-        """As the chosen way does."""
+        """As the chosen method does."""
         if self._chosen is not None:
             self._chosen.settle()
 
     def rest(self) -> None:
-        """As the chosen way does."""
+        """As the chosen method does."""
         if self._chosen is not None:
             self._chosen.rest()
 
     def agreed(self) -> ContextManager[None]:
-        """As the chosen way does."""
+        """As the chosen method does."""
         return (self._chosen or self._together["float32"]).agreed()
 
     def _choose(self) -> None:

@@ -1,4 +1,4 @@
-"""The paper's way: Keras' own `fit`, under MultiWorkerMirroredStrategy where there are several boards.
+"""The paper's method: Keras' own `fit`, under MultiWorkerMirroredStrategy where there are several boards.
 
 The strategy sums the gradient of every step over all boards before the optimizer applies it.
 """

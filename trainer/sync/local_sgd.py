@@ -29,7 +29,7 @@ from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_board
 from trainer.sync.stepping import Board, Logs, Together
 
 
-def way(board: Board) -> LocalSgd:
+def method(board: Board) -> LocalSgd:
     """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
     config = board.session.config.sync
     return LocalSgd(board, config.period, Together(board, GradientMean(board)), config.warm_up_steps)
@@ -162,7 +162,7 @@ class _Averaging(tf.Module):
                 applied_at=number,
                 travel_s=travel_s,
                 waiting_s=waiting_s,
-                stood_s=stood_s,
+                stall_s=stood_s,
                 distance=distance,
                 moved=moved,
             )

@@ -18,7 +18,7 @@ from trainer.sync.collective import Flat, ScaledMean
 from trainer.sync.stepping import Board, Together
 
 
-def way(board: Board) -> Together:
+def method(board: Board) -> Together:
     """Low-rank gradients after `warm_up_steps` steps with the whole gradient."""
     return Together(board, LowRankMean(board), warm_up=GradientMean(board))
 

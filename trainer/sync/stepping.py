@@ -1,6 +1,6 @@
-"""A board's own loop over epochs and steps, for the ways that do not train with Keras' `fit`.
+"""A board's own loop over epochs and steps, for the methods that do not train with Keras' `fit`.
 
-The model and the optimizer live on the board alone, outside the strategy; a way decides what boards exchange and
+The model and the optimizer live on the board alone, outside the strategy; a method decides what boards exchange and
 when. Records are those of `fit`: the same callback writes them.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on this board
 
 
-class Way(Protocol):
+class Method(Protocol):
     """How boards agree."""
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
@@ -114,16 +114,16 @@ class Board:
         for variable, value in zip(changed, before):
             variable.assign(value)
 
-    def train(self, way: Way) -> tf.keras.Model:
+    def train(self, method: Method) -> tf.keras.Model:
         """The model after all epochs."""
         session, recorder = self.session, self.session.recorder
         images, share, validation = session.images, session.share, session.validation_share
         batches = iter(data.training_batches(images, share, session.seed, session.epochs))
         held_out = data.validation_batches(images, validation)
-        way.trace()
+        method.trace()
         session.ready(
             self.model,
-            lambda: [*self.model.variables, *self.optimizer.variables, *_only_own(way, self.model)],
+            lambda: [*self.model.variables, *self.optimizer.variables, *_only_own(method, self.model)],
         )
         recorder.set_model(self.model)
         for epoch in session.epochs:
@@ -132,14 +132,14 @@ class Board:
             recorder.on_epoch_begin(epoch)
             for place in range(self.steps_per_epoch):
                 number = epoch * self.steps_per_epoch + place + 1
-                logs = way.step(number, *next(batches))
+                logs = method.step(number, *next(batches))
                 if number == self.last_step:
-                    way.settle()  # within the last window, since it is part of training
+                    method.settle()  # within the last window, since it is part of training
                 recorder.on_train_batch_end(place, logs)
             trained = self._sums.numpy()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
-            with way.agreed():
+            with method.agreed():
                 for x, y in held_out:
                     self._evaluate(x, y)
             sums = self.means([*trained, *self._sums.numpy()])
@@ -148,7 +148,7 @@ class Board:
             values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
             recorder.on_epoch_end(epoch, dict(zip(names, values)))
             if session.checkpoint_due(epoch):
-                way.rest()
+                method.rest()
             session.save(epoch)
         return self.model
 
@@ -189,14 +189,14 @@ class Board:
             variable.assign(value)
 
 
-def _only_own(way: Way, model: tf.keras.Model) -> List[tf.Variable]:
-    """What the way remembers besides the model."""
+def _only_own(method: Method, model: tf.keras.Model) -> List[tf.Variable]:
+    """What the method remembers besides the model."""
     models = {id(variable) for variable in model.variables}
-    return [variable for variable in way.variables if id(variable) not in models]
+    return [variable for variable in method.variables if id(variable) not in models]
 
 
 class Together(tf.Module):
-    """A way whose boards make every step of the optimizer with the same gradient: their mean."""
+    """A method whose boards make every step of the optimizer with the same gradient: their mean."""
 
     def __init__(self, board: Board, mean: Mean, warm_up: Optional[Mean] = None) -> None:
         super().__init__()
