@@ -197,7 +197,7 @@ ACCURACY |= {"accuracy_difference_high": -0.001, "detectable_accuracy": 0.01}
 )
 def test_on_the_edge_nothing_is_claimed(tmp_path, arm, said_of_it):
     build_run(tmp_path, workers=1)
-    build_run(tmp_path, workers=2, override={"sync": {"way": "local_sgd"}, "data": {"sharding": "sharded"}})
+    build_run(tmp_path, workers=2, override={"sync": {"method": "local_sgd"}, "data": {"sharding": "sharded"}})
     arms = compare(load(tmp_path.iterdir())).arms
     for name, value in {"compute_share": 0.4, "communication_share": 0.05, "waiting_share": 0.0, **arm}.items():
         arms.loc[1, name] = value

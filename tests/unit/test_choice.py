@@ -24,7 +24,7 @@ def test_the_slower_the_link_the_less_is_sent(all_reduce_s, method, dtype, perio
 @pytest.mark.parametrize(("float32_s", "dtype"), [(1.0, "float32"), (2.0, "float16")])
 def test_what_just_reaches_the_efficiency_is_taken(float32_s, dtype):
     choice = choose(1.0, float32_s, float32_s / 2, 0.5)
-    assert (choice.way, choice.gradient_dtype, choice.expected_efficiency) == ("allreduce", dtype, 0.5)
+    assert (choice.method, choice.gradient_dtype, choice.expected_efficiency) == ("allreduce", dtype, 0.5)
     name = f"allreduce in {dtype}"
     assert choice.reason == (
         f"a step computes for 1000 ms, the gradient travels for {1000 * float32_s:.0f} ms in float32 and "
@@ -35,7 +35,7 @@ def test_what_just_reaches_the_efficiency_is_taken(float32_s, dtype):
 @pytest.mark.parametrize("period", [2, 4, 8, 16, 32, 64, 128])
 def test_every_power_of_two_up_to_the_longest_period_is_tried(period):
     choice = choose(1.0, 2.0 * period, 1.0 * period, 0.5)
-    assert (choice.way, choice.period) == ("local_sgd", period)
+    assert (choice.method, choice.period) == ("local_sgd", period)
 
 
 def test_what_cannot_be_reached_is_said():
