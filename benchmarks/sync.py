@@ -5,9 +5,9 @@ was timed within a minute; at the paper's ratio of communication to computation 
 the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
 Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
-which has nothing to do with agreeing. So here they take turns on one core, with less than half of it each, and a link
-that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no exchange" shows
-what two boards reach that train each for itself, and `of_apart` is a method's share of that.
+which has nothing to do with synchronising. So here they take turns on one core, with less than half of it each, and a
+link that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no exchange"
+shows what two boards reach that train each for itself, and `of_apart` is a method's share of that.
 """
 
 from __future__ import annotations

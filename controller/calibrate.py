@@ -47,7 +47,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Ca
     """The calibration from a probe's collected folder, of boards with so much of a core each.
 
     Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
-    at any rate, because agreeing takes longer than that without any wire.
+    at any rate, because synchronising takes longer than that without any wire.
     """
     run = load_run(folder / "run.json")
     probes = [
@@ -65,7 +65,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Ca
     wanted_s = PAPER.communication_ratio * step_s
     if wanted_s <= overhead_s:
         raise AnalysisError(
-            f"agreeing takes {overhead_s:.3f} s a step here whatever the link, but {wanted_s:.3f} s at the "
+            f"synchronising takes {overhead_s:.3f} s a step here whatever the link, but {wanted_s:.3f} s at the "
             "paper's ratio: measure again while nothing else runs, or give a rate with -e lab_link_rate=120mbit"
         )
     return Calibration(

@@ -39,7 +39,7 @@ _ARM = ["workers", "sync", "label"]
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with three columns that say which arm a run belongs to.
 
-    sync: how the boards agree; none for a board that trains without a distribution strategy.
+    sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
     label: sync, and what sets the arm apart from the paper's method: sharded images, and the fields
         of config.sync that are not at their defaults. `implementation` is named only where runs

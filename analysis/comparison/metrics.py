@@ -18,7 +18,7 @@ METRICS = [
     "time_to_accuracy_s",
     "images_per_s",
     "compute_share",
-    "agreeing_share",
+    "stall_share",
     "communication_share",
     "waiting_share",
     "sent_bytes_per_step",
@@ -34,10 +34,10 @@ _BOARD = ["run_id", "rank"]
 
 
 def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
-    """The steady state of each board: run_id, rank, steps, images, seconds, agreeing_s, communication_s, waiting_s,
+    """The steady state of each board: run_id, rank, steps, images, seconds, stall_s, communication_s, waiting_s,
     sent_bytes, summed.
 
-    `seconds` is the time of the steps, without validation; `agreeing_s` the part of it in which a board stood still
+    `seconds` is the time of the steps, without validation; `stall_s` the part of it in which a board stood still
     for other boards or for bytes. A value that one of the records lacks is null. Of runs that have a steady epoch no
     windows are needed.
     """
@@ -45,10 +45,10 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     no_steady_epoch = ~windows["run_id"].isin(later["run_id"].unique())
     first = windows["first_step"] == 0  # each of these epochs begins an attempt
     rest = windows[no_steady_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
-    sums = ["steps", "images", "seconds", "agreeing_s", "communication_s", "waiting_s", "sent_bytes"]
+    sums = ["steps", "images", "seconds", "stall_s", "communication_s", "waiting_s", "sent_bytes"]
     # where waiting was not measured by itself it is part of communication
     parts = [
-        part.assign(agreeing_s=part["communication_s"] + part["waiting_s"].astype(float).fillna(0.0))
+        part.assign(stall_s=part["communication_s"] + part["waiting_s"].astype(float).fillna(0.0))
         for part in (later, rest)
         if not part.empty
     ]
@@ -66,7 +66,7 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
         one is missing.
     images_per_s: images of all boards together in a second of training, steady; null where a board
         left no records.
-    agreeing_share: share (0 to 1) of the steps' time in which a board stood still for other boards or for bytes,
+    stall_share: share (0 to 1) of the steps' time in which a board stood still for other boards or for bytes,
         steady, mean over the boards; communication_share and waiting_share are its parts, of which waiting is null
         where it was not measured by itself (then communication includes it); compute_share is the rest: computing,
         reading images, the framework.
@@ -84,7 +84,7 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
             "run_id": by_board["run_id"],
             "step_s": by_board["seconds"] / by_board["steps"],
             "images_per_s": by_board["images"] / by_board["seconds"],
-            "agreeing_share": by_board["agreeing_s"] / by_board["seconds"],
+            "stall_share": by_board["stall_s"] / by_board["seconds"],
             "communication_share": by_board["communication_s"] / by_board["seconds"],
             "waiting_share": by_board["waiting_s"] / by_board["seconds"],
             "sent_bytes_per_step": by_board["sent_bytes"] / by_board["steps"],
@@ -93,7 +93,7 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
     measured = runs[["run_id", "workers", "config.epochs"]].set_index("run_id")
     means = per_board.mean(skipna=False).reindex(measured.index)
     measured[means.columns] = means
-    measured["compute_share"] = 1 - measured["agreeing_share"]
+    measured["compute_share"] = 1 - measured["stall_share"]
     complete = per_board.size().reindex(measured.index) == measured["workers"]
     together = per_board["images_per_s"].sum(skipna=False).reindex(measured.index)
     measured["images_per_s"] = together.where(complete)

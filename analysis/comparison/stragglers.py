@@ -20,9 +20,9 @@ def computing(epochs: pd.DataFrame) -> pd.DataFrame:
     was not measured. Waiting that was not measured by itself is part of communication.
     """
     steady = epochs[~epochs["begins"]]
-    stood_s = steady["communication_s"] + steady["waiting_s"].astype(float).fillna(0.0)
+    stall_s = steady["communication_s"] + steady["waiting_s"].astype(float).fillna(0.0)
     columns = ["run_id", "board", "rank", "epoch", "steps", "images"]
-    return steady[columns].assign(compute_s=(steady["train_s"] - stood_s) / steady["steps"])
+    return steady[columns].assign(compute_s=(steady["train_s"] - stall_s) / steady["steps"])
 
 
 def by_board(steps: pd.DataFrame) -> pd.DataFrame:

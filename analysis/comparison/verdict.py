@@ -166,7 +166,7 @@ def _measured(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
 
 
 def _name(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
-    """'Two boards', and how they agreed where that is needed to know which arm is meant."""
+    """'Two boards', and how they synchronise where that is needed to know which arm is meant."""
     workers = arm["workers"]
     count = _COUNTS[workers] if workers < len(_COUNTS) else str(workers)
     alone = (arms["workers"] == workers).sum() == 1

@@ -233,13 +233,13 @@ def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Time
     waiting_s = _waiting_s(measured, spread_s, it.workers) if it.waiting_s is None else it.waiting_s
     stretch = None
     if it.communication_s is None:
-        stood_s = by_itself_s
+        stall_s = by_itself_s
     elif it.waiting_s is None:
-        stood_s = it.communication_s - waiting_s
-        stretch = max(1.0, stood_s / by_itself_s)
+        stall_s = it.communication_s - waiting_s
+        stretch = max(1.0, stall_s / by_itself_s)
     else:
-        stood_s = it.communication_s
-    return stretch, max(0.0, it.step_s - (it.apart_s or compute_s(measured)) - waiting_s - stood_s)
+        stall_s = it.communication_s
+    return stretch, max(0.0, it.step_s - (it.apart_s or compute_s(measured)) - waiting_s - stall_s)
 
 
 def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
@@ -249,8 +249,8 @@ def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
 
 def _longer_s(measured: Measured, it: Timed) -> float:
     """A local step, than one without exchange; what it stood still for is not counted."""
-    stood_s = (it.communication_s or 0.0) + (it.waiting_s or 0.0)
-    return it.step_s - (it.apart_s or compute_s(measured)) - stood_s
+    stall_s = (it.communication_s or 0.0) + (it.waiting_s or 0.0)
+    return it.step_s - (it.apart_s or compute_s(measured)) - stall_s
 
 
 def _spread(measured: Measured, all_reduce: AllReduce) -> float | None:

@@ -268,7 +268,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
     timed, points = [], []
     for name, row in middle.items():
         sync, workers = sync_of(name), int(row["boards"])
-        stood_s = row["communication_s"]
+        stall_s = row["communication_s"]
         timed.append(
             Timed(
                 sync=sync,
@@ -276,16 +276,16 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 link_bit_per_s=link,
                 step_s=apart + float((by_cycle[name] - by_cycle[APART]).median()),
                 apart_s=apart,
-                communication_s=stood_s,
+                communication_s=stall_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
-                average_s=(row["overlapped_s"] + stood_s) * sync.period if METHODS[sync.method].local_steps else None,
+                average_s=(row["overlapped_s"] + stall_s) * sync.period if METHODS[sync.method].local_steps else None,
             )
         )
         sent = exchange_of(sync, sizes)
         messages = len(sent.messages)
         # what one stands still for messages that something hides is not what they take
         if sent.behind == NOTHING and sent.every == 1 and link:
-            points.append(Point(row["payload_bytes_per_step"] / messages, stood_s / messages, workers, link))
+            points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link))
     return {"step_s": (alone,), "together_step_s": (apart,), "timed": tuple(timed), "points": tuple(points)}
 
 

@@ -26,7 +26,7 @@ COLUMNS = (
     Column("epoch_ratio", ("epoch", "[x one]")),
     Column("images_per_s", ("speed", "[images/s]"), 1, 1),
     Column("speedup", ("faster", "[x one]")),
-    Column("agreeing_share", ("sync", "[%]"), 100, 0),
+    Column("stall_share", ("sync", "[%]"), 100, 0),
     Column("val_accuracy_first", ("first", "acc."), 1, 3),
     Column("val_accuracy_final", ("final", "acc."), 1, 3),
     Column("sent_bytes_per_step", ("sent", "[MB]"), 1e-6, 2),

@@ -22,7 +22,7 @@ class Steps:
     epoch: int  # from 1
     done: int  # steps of the epoch
     step_s: float
-    agreeing_share: float  # 0 to 1, of the time: communication and waiting
+    stall_share: float  # 0 to 1, of the time: communication and waiting
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Board:
             done=int(record["first_step"]) + steps,
             step_s=elapsed_s / steps,
             # where waiting was not measured by itself it is part of communication
-            agreeing_share=(float(record["communication_s"]) + float(record["waiting_s"] or 0.0)) / elapsed_s,
+            stall_share=(float(record["communication_s"]) + float(record["waiting_s"] or 0.0)) / elapsed_s,
         )
         if self.steps is not None:
             self.compute_s.append(float(record["compute_s"]) / steps)

@@ -108,7 +108,7 @@ class _Column:
 
 _COLUMNS = (
     _Column(("step", "[ms]"), lambda board: _of(board.steps, "step_s", 1000)),
-    _Column(("sync", "[%]"), lambda board: _of(board.steps, "agreeing_share", 100)),
+    _Column(("sync", "[%]"), lambda board: _of(board.steps, "stall_share", 100)),
     _Column(("CPU", "[%]"), lambda board: _of(board.load, "cpu", 100)),
     _Column(("GPU", "[%]"), lambda board: _of(board.load, "gpu", 100)),
     _Column(("temp", "[C]"), lambda board: _of(board.load, "hottest_c"), "{:.1f}"),

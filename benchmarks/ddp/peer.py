@@ -87,7 +87,7 @@ def sent_bytes() -> int:
 
 
 class Variant:
-    """A model, its optimizer and how its boards agree."""
+    """A model, its optimizer and how its boards synchronise."""
 
     def __init__(self, hook: str) -> None:
         torch.manual_seed(1)

@@ -51,7 +51,7 @@ def test_the_table_says_what_the_records_say(folders):
         assert arm["speedup"] == pytest.approx(images_per_s(folders[name]) / images_per_s(folders["one"])), name
         assert arm["val_accuracy_final"] == final_accuracy(folders[name]), name
     assert arms["two"]["sent_bytes_per_step"] == pytest.approx(4 * 2_931_044, rel=0.02)
-    assert arms["two"]["agreeing_share"] > 0.5 > arms["fast"]["agreeing_share"]
+    assert arms["two"]["stall_share"] > 0.5 > arms["fast"]["stall_share"]
     assert compared["rehearsal"] and compared["synthetic"] and compared["problems"] == []
 
 

@@ -193,7 +193,7 @@ def _write_clock(path: Path, began_s: float, ended_s: float, ahead_s: float) -> 
     write_json(path, {"start": {**found, "board_s": began_s}, "end": {**found, "board_s": ended_s}})
 
 
-def _window(workers: int, epoch: int, window: int, step_s: float, stood_s: float, shown: tuple[float, float]) -> Window:
+def _window(workers: int, epoch: int, window: int, step_s: float, stall_s: float, shown: tuple[float, float]) -> Window:
     steps = STEPS // 2
     return Window(
         epoch=epoch,
@@ -204,8 +204,8 @@ def _window(workers: int, epoch: int, window: int, step_s: float, stood_s: float
         loss=shown[0],
         accuracy=shown[1],
         learning_rate=0.001,
-        compute_s=steps * (step_s - stood_s),
-        communication_s=steps * stood_s,
+        compute_s=steps * (step_s - stall_s),
+        communication_s=steps * stall_s,
         waiting_s=0.0 if workers == 1 else None,
         overlapped_s=0.0,
         sent_bytes=_sent(workers, steps),
@@ -214,7 +214,7 @@ def _window(workers: int, epoch: int, window: int, step_s: float, stood_s: float
     )
 
 
-def _epoch(workers: int, epoch: int, step_s: float, stood_s: float, shown: tuple[float, float]) -> Epoch:
+def _epoch(workers: int, epoch: int, step_s: float, stall_s: float, shown: tuple[float, float]) -> Epoch:
     loss, accuracy = shown
     return Epoch(
         epoch=epoch,
@@ -228,7 +228,7 @@ def _epoch(workers: int, epoch: int, step_s: float, stood_s: float, shown: tuple
         val_loss=math.nan if math.isnan(loss) else loss + 0.5,
         val_accuracy=accuracy,
         learning_rate=0.001,
-        communication_s=STEPS * stood_s,
+        communication_s=STEPS * stall_s,
         waiting_s=0.0 if workers == 1 else None,
         sent_bytes=_sent(workers, STEPS),
         received_bytes=_sent(workers, STEPS),
@@ -249,7 +249,7 @@ def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s:
             for method, seconds in step_s.items():
                 together = method not in ("one board", "no exchange")
                 alone_and_idle = method == "one board" and rank
-                stood_s = max(0.0, seconds - step_s["no exchange"]) if together else 0.0
+                stall_s = max(0.0, seconds - step_s["no exchange"]) if together else 0.0
                 log.write(
                     Trial(
                         sync=method,
@@ -257,7 +257,7 @@ def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s:
                         steps=16,
                         images=0 if alone_and_idle else 16 * BATCH,
                         elapsed_s=16 * seconds,
-                        communication_s=16 * stood_s,
+                        communication_s=16 * stall_s,
                         waiting_s=None if method == "keras" else 0.0,
                         overlapped_s=0.0,
                         sent_bytes=None,

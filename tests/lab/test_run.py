@@ -212,11 +212,11 @@ class TestRuns:
 
     def test_windows_tell_computing_from_communication(self, pair: Experiment) -> None:
         windows = load(pair.folders()).windows
-        stood_s = windows["communication_s"] + windows["waiting_s"].astype(float).fillna(0.0)
-        assert (windows["compute_s"] + stood_s).tolist() == pytest.approx(windows["elapsed_s"].tolist())
+        stall_s = windows["communication_s"] + windows["waiting_s"].astype(float).fillna(0.0)
+        assert (windows["compute_s"] + stall_s).tolist() == pytest.approx(windows["elapsed_s"].tolist())
         together = windows["payload_bytes"] > 0
         assert together.any() and not together.all()  # one board has nobody to send to
-        assert (stood_s[together] > 0).all() and (stood_s[~together] == 0).all()
+        assert (stall_s[together] > 0).all() and (stall_s[~together] == 0).all()
 
     def test_the_collective_that_ran_is_in_the_records(self, pair: Experiment) -> None:
         boards = load(pair.folders()).boards
@@ -273,7 +273,7 @@ def test_in_a_terminal_a_run_says_how_it_gets_on(experiment: Experiment) -> None
     assert process.wait() == 0, text.decode()
     assert sorted(seen) == list(range(1, 16)), text.decode()
     told_at, line = seen[5]
-    assert re.search(r"loss \d.* val_accuracy 0\.\d+ .* images/s .*% agreeing ", line)
+    assert re.search(r"loss \d.* val_accuracy 0\.\d+ .* images/s .*% stalled ", line)
     told_s = float(re.findall(r"(\d+) s$", line)[0])
     assert told_s == pytest.approx(seen[15][0] - told_at, rel=0.2)
 

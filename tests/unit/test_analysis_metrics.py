@@ -128,7 +128,7 @@ def test_the_time_of_the_steps_is_split(tmp_path):
         rewrite(folder, board, measured_waiting)
     run = measured(folder)
     assert run["waiting_share"] == pytest.approx(0.1)
-    assert run["agreeing_share"] == pytest.approx(1 / 3 + 0.1)
+    assert run["stall_share"] == pytest.approx(1 / 3 + 0.1)
     assert run["compute_share"] == pytest.approx(2 / 3 - 0.1)
 
 

@@ -37,7 +37,7 @@ def test_an_epoch_is_one_line():
     progress = Progress(10, 2)
     assert "2 boards, 4 steps of 64 images" in progress.take(START)
     line = progress.take(epoch(1, 4.0))
-    parts = ("epoch   1/10", "loss 2.500", "val_accuracy 0.250", "128 images/s", "60% agreeing", "5.0 s", "45 s left")
+    parts = ("epoch   1/10", "loss 2.500", "val_accuracy 0.250", "128 images/s", "60% stalled", "5.0 s", "45 s left")
     assert line == "  ".join(parts)
     assert progress.take(window(1.0)) is None
 
@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_forgets_how_long_an_earlier_attempt_took():
 
 
 def test_waiting_that_was_not_measured_is_part_of_communication():
-    assert "50% agreeing" in Progress(2, 2).take(epoch(1, 4.0, waiting_s=None))
+    assert "50% stalled" in Progress(2, 2).take(epoch(1, 4.0, waiting_s=None))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_it_is_starting_until_its_first_window_and_then_training(tmp_path: Path)
     assert training.steps is not None
     assert (training.steps.epoch, training.steps.done) == (1, 4)
     assert training.steps.step_s == pytest.approx(1.2)
-    assert training.steps.agreeing_share == pytest.approx(1 / 3)
+    assert training.steps.stall_share == pytest.approx(1 / 3)
 
 
 def test_epochs_that_are_over_count_whole(tmp_path: Path) -> None:
