@@ -39,7 +39,7 @@ def play(folder, role, tasks_from, **variables):
 @pytest.mark.slow
 def test_the_resolve_stage_says_how_much_of_the_data_set_is_there(tmp_path, monkeypatch):
     """From a checkout whose CIFAR-100 is at another address, which is https as well."""
-    for folder in ("trainer", "experiments"):
+    for folder in ("trainer", "controller", "analysis", "experiments"):
         shutil.copytree(PROJECT / folder, tmp_path / folder)
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
