@@ -230,7 +230,7 @@ def _lock(path: Path) -> Optional[Dict[str, Any]]:
 def _trainers(proc: Path) -> List[Dict[str, Any]]:
     """Trainers and their supervisors that run now."""
     commands = {int(process.name): _command(process) for process in proc.glob("[0-9]*")}
-    pattern = re.compile(r"\S*python\S* .*-m trainer(\.supervisor)?( |$)")
+    pattern = re.compile(r"\S*python\S* .*-m trainer(\.(supervise\.)?supervisor)?( |$)")
     return [{"pid": pid, "command": text} for pid, text in sorted(commands.items()) if pattern.match(text)]
 
 
