@@ -315,6 +315,7 @@ PACKAGES = {"keras": "2.12.0", "numpy": "1.23.5", "tensorflow": "2.12.0+nv23.5"}
         ({"numpy": "1.24.3"}, "numpy 1.24.3", "numpy 1.23.5 (as b)"),
         ({"scipy": "1.10.1"}, "scipy 1.10.1", "scipy missing (as b)"),
         ({"numpy": None}, "numpy missing", "numpy 1.23.5 (as b)"),
+        ({name: "1" for name in "def"}, "d 1, e 1, f 1", "d missing, e missing, f missing (as b)"),
         (
             {name: "1" for name in "defgh"},
             "d 1, e 1, f 1 and 2 more",
