@@ -20,11 +20,11 @@ MODULE = '''
 import tensorflow as tf
 
 from trainer.sync.allreduce import GradientMean
-from trainer.sync.stepping import Together
+from trainer.sync.stepping import SynchronousSteps
 
 
-def method(board):
-    return Together(board, Signs(board))
+def method(worker):
+    return SynchronousSteps(worker, Signs(worker))
 
 
 class Signs(GradientMean):

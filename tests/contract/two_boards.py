@@ -68,7 +68,7 @@ class Session:
         self.stopwatch, self.log, self.in_order = Stopwatch(), Log(), ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
-        # boards begin differently on purpose: the method must make them agree
+        # boards begin differently on purpose: the method must make them equal
         tf.keras.utils.set_random_seed(SEED + self.cluster.rank)
         layers = tf.keras.layers
         return tf.keras.Sequential(

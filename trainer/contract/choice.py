@@ -23,10 +23,10 @@ def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: flo
     Where nothing reaches it, the most efficient method is chosen, and the reason says so.
     """
     candidates = list(_candidates(float32_s, float16_s))
-    method, dtype, period, stood_s = next(
+    method, dtype, period, stall_s = next(
         (candidate for candidate in candidates if _share(compute_s, candidate[3]) >= efficiency), candidates[-1]
     )
-    expected = _share(compute_s, stood_s)
+    expected = _share(compute_s, stall_s)
     reached = (
         f"is the least lossy method that reaches {efficiency:.0%}"
         if expected >= efficiency
@@ -49,8 +49,8 @@ def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: flo
     )
 
 
-def _share(compute_s: float, stood_s: float) -> float:
-    return compute_s / (compute_s + stood_s)
+def _share(compute_s: float, stall_s: float) -> float:
+    return compute_s / (compute_s + stall_s)
 
 
 def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:

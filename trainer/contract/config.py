@@ -131,7 +131,7 @@ class Schedule(Section):
 
 @dataclass(frozen=True)
 class Sync(Section):
-    """How boards agree."""
+    """How boards synchronise."""
 
     prefix = "sync."
 

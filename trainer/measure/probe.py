@@ -28,7 +28,7 @@ def measure(session: Session) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
     alone = _compiled(session)
     session.ready(alone)
-    # the board by itself, then with the others: what the second takes longer is what agreeing costs
+    # the board by itself, then with the others: what the second takes longer is what synchronising costs
     steps = _step_times(session, alone, distributed=False)
     distributed_steps: List[float] = []
     all_reduces: List[float] = []

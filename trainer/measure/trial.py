@@ -23,7 +23,7 @@ from trainer.learning import data
 from trainer.learning.step_timer import Stopwatch
 from trainer.sync import keras, made_for
 from trainer.sync.collective import mean_over_boards
-from trainer.sync.stepping import Board
+from trainer.sync.stepping import Worker
 
 if TYPE_CHECKING:
     from trainer.learning.context import Session
@@ -44,7 +44,7 @@ def measure(session: Session) -> None:
 def take_turns(session: Session, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
     """Time these methods, one board alone, and boards apart; returns the model of a board by itself.
 
-    A cluster of one board has nobody to agree with, so that only the board alone is timed.
+    A cluster of one board has nobody to synchronise with, so that only the board alone is timed.
     """
     model, plain = _plain_turn(session)
     plain()
@@ -66,12 +66,12 @@ def take_turns(session: Session, methods: Mapping[str, int], cycles: int, alone_
 def _ready(session: Session, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
     """Of each method its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
     turns = {}
-    board = Board(session)  # its model trains in all of the kit's own methods: what it learns is of no use
-    board.last_step = 10**9
+    worker = Worker(session)  # its model trains in all of the kit's own methods: what it learns is of no use
+    worker.last_step = 10**9
     for name, steps in methods.items():
         own = _with(session, name)
         own_loop = METHODS[own.config.sync.method].own_loop
-        turn, warm_up = _own_turn(board.under(own)) if own_loop else _keras_turn(own)
+        turn, warm_up = _own_turn(worker.under(own)) if own_loop else _keras_turn(own)
         for _ in range(warm_up):
             turn()
             session.log.progress()
@@ -138,11 +138,11 @@ def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
     return turn
 
 
-def _own_turn(board: Board) -> Tuple[Turn, int]:
+def _own_turn(worker: Worker) -> Tuple[Turn, int]:
     """A step of the kit's own methods, and how many to make before timing."""
-    session = board.session
+    session = worker.session
     batches, made = iter(_batches(session)), 0
-    method = made_for(board)
+    method = made_for(worker)
 
     def turn() -> None:
         nonlocal made

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from trainer.contract.methods import METHODS
-from trainer.sync.stepping import Board, Method
+from trainer.sync.stepping import Method, Worker
 
 if TYPE_CHECKING:
     from trainer.learning.context import Session
@@ -22,13 +22,13 @@ def train(session: Session) -> tf.keras.Model:
     """The model after all epochs of the session; the session's recorder writes the records."""
     if not METHODS[session.config.sync.method].own_loop:
         return _module(session).train(session)
-    board = Board(session)
-    return board.train(made_for(board))
+    worker = Worker(session)
+    return worker.train(made_for(worker))
 
 
-def made_for(board: Board) -> Method:
+def made_for(worker: Worker) -> Method:
     """The steps of the method that the board's session is configured with."""
-    method: Method = _module(board.session).method(board)
+    method: Method = _module(worker.session).method(worker)
     return method
 
 

@@ -12,22 +12,22 @@ import tensorflow as tf
 
 from trainer.learning.step_timer import moment, ready
 from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
-from trainer.sync.stepping import Board, Together
+from trainer.sync.stepping import SynchronousSteps, Worker
 
 
-def method(board: Board) -> Together:
+def method(worker: Worker) -> SynchronousSteps:
     """One all-reduce of the gradient each step, or each `accumulate_steps` steps."""
-    return Together(board, GradientMean(board))
+    return SynchronousSteps(worker, GradientMean(worker))
 
 
 class GradientMean(tf.Module):
     """The mean of the boards' gradients."""
 
-    def __init__(self, board: Board, dtype: Optional[str] = None) -> None:
+    def __init__(self, worker: Worker, dtype: Optional[str] = None) -> None:
         super().__init__()
-        config = board.session.config.sync
-        self._strategy, self._stopwatch = board.strategy, board.session.stopwatch
-        shapes = [variable.shape for variable in board.model.trainable_variables]
+        config = worker.session.config.sync
+        self._strategy, self._stopwatch = worker.strategy, worker.session.stopwatch
+        shapes = [variable.shape for variable in worker.model.trainable_variables]
         # the gradient of the last layers is ready first: it leaves first
         self._buckets = _buckets(shapes, config.bucket_bytes)
         self._flats = [Flat([shapes[place] for place in bucket]) for bucket in self._buckets]
@@ -52,11 +52,11 @@ class GradientMean(tf.Module):
         here = ready(small)
         came = [mean_over_boards(self._strategy, vector) for vector in small]
         back = [moment(vector) for vector in came]
-        stood_s = tf.maximum(ready(came) - here, 0.0)
+        stall_s = tf.maximum(ready(came) - here, 0.0)
         # one collective begins when the one before has ended
         begun = [left[0], *[tf.maximum(own, before) for own, before in zip(left[1:], back)]]
         hidden_s = tf.add_n([tf.maximum(tf.minimum(end, here) - begin, 0.0) for begin, end in zip(begun, back)])
-        noted = self._stopwatch.add(stood_s, None, hidden_s, payload_bytes=self.payload_bytes)
+        noted = self._stopwatch.add(stall_s, None, hidden_s, payload_bytes=self.payload_bytes)
         with tf.control_dependencies([noted]):
             return [mean.unscaled(vector) for mean, vector in zip(self._means, came)]
 

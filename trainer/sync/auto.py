@@ -14,40 +14,40 @@ from trainer.contract.choice import choose
 from trainer.contract.events import Choice, Resume
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
-from trainer.sync.stepping import Board, Logs, Method, Together
+from trainer.sync.stepping import Logs, Method, SynchronousSteps, Worker
 
 _TRACED, _TIMED = 2, 5  # steps with each type: to trace and warm up, and to measure
 _DTYPES = ("float32", "float16")
 MEASURED_STEPS = len(_DTYPES) * (_TRACED + _TIMED)
 
 
-def method(board: Board) -> Auto:
+def method(worker: Worker) -> Auto:
     """The least lossy method with `efficiency`."""
-    return Auto(board)
+    return Auto(worker)
 
 
 class Auto(tf.Module):
     """Measures, chooses, and then is what it chose."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, worker: Worker) -> None:
         super().__init__()
-        self._board = board
-        self._first = board.made_steps  # steps before the first one to be timed
-        self._together = {dtype: Together(board, GradientMean(board, dtype)) for dtype in _DTYPES}
+        self._worker = worker
+        self._first = worker.made_steps  # steps before the first one to be timed
+        self._synchronous = {dtype: SynchronousSteps(worker, GradientMean(worker, dtype)) for dtype in _DTYPES}
         self._compute_s: List[float] = []
-        self._stood_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
+        self._stall_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
         self._chosen: Optional[Method] = None
         begun = 0  # steps before the attempt that a record is of
-        for record in board.session.records:
+        for record in worker.session.records:
             if record["event"] == Resume.KIND:
-                begun = record["epoch"] * board.steps_per_epoch
+                begun = record["epoch"] * worker.steps_per_epoch
             elif record["event"] == Choice.KIND:  # an earlier attempt chose
                 self._first = begun
                 self._be(record["gradient_dtype"], record["period"])
 
     def trace(self) -> None:
         """The steps that are timed, or those of what was chosen before."""
-        for method in [self._chosen] if self._chosen else self._together.values():
+        for method in [self._chosen] if self._chosen else self._synchronous.values():
             method.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
@@ -56,36 +56,36 @@ class Auto(tf.Module):
             return self._chosen.step(number, images, labels)
         place = number - 1 - self._first
         dtype = _DTYPES[place // (_TRACED + _TIMED)]
-        stopwatch = self._board.session.stopwatch
+        stopwatch = self._worker.session.stopwatch
         began, before = time.monotonic(), stopwatch.read()
-        logs = self._together[dtype].step(number, images, labels)
+        logs = self._synchronous[dtype].step(number, images, labels)
         float(logs["loss"])  # waits until the device has finished
         if place % (_TRACED + _TIMED) >= _TRACED:
             split = stopwatch.read().since(before)
-            self._stood_s[dtype].append(split.communication_s)
+            self._stall_s[dtype].append(split.communication_s)
             self._compute_s.append(time.monotonic() - began - split.communication_s - (split.waiting_s or 0.0))
         if place + 1 == MEASURED_STEPS:
             self._choose()
         return logs
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """As the chosen method does."""
         if self._chosen is not None:
-            self._chosen.settle()
+            self._chosen.finalize()
 
-    def rest(self) -> None:
+    def flush(self) -> None:
         """As the chosen method does."""
         if self._chosen is not None:
-            self._chosen.rest()
+            self._chosen.flush()
 
-    def agreed(self) -> ContextManager[None]:
+    def consensus(self) -> ContextManager[None]:
         """As the chosen method does."""
-        return (self._chosen or self._together["float32"]).agreed()
+        return (self._chosen or self._synchronous["float32"]).consensus()
 
     def _choose(self) -> None:
-        session = self._board.session
-        seconds = [min(self._stood_s[dtype]) for dtype in _DTYPES]
-        compute_s, float32_s, float16_s = self._board.means([sum(self._compute_s) / len(self._compute_s), *seconds])
+        session = self._worker.session
+        seconds = [min(self._stall_s[dtype]) for dtype in _DTYPES]
+        compute_s, float32_s, float16_s = self._worker.means([sum(self._compute_s) / len(self._compute_s), *seconds])
         choice = choose(compute_s, float32_s, float16_s, session.config.sync.efficiency)
         session.log.write(choice)
         print(f"auto: {choice.reason}")
@@ -94,7 +94,7 @@ class Auto(tf.Module):
             self._chosen.trace()
 
     def _be(self, dtype: str, period: Optional[int]) -> None:
-        together = self._together[dtype]
+        synchronous = self._synchronous[dtype]
         self._chosen = (
-            together if period is None else LocalSgd(self._board, period, together, self._first + MEASURED_STEPS)
+            synchronous if period is None else LocalSgd(self._worker, period, synchronous, self._first + MEASURED_STEPS)
         )

@@ -81,8 +81,8 @@ def time_aggregation(session: Session, model: tf.keras.Model) -> None:
     def timed(gradients: List[Tuple[tf.Tensor, tf.Variable]]) -> List[Tuple[tf.Tensor, tf.Variable]]:
         here = ready([part for part, _ in gradients])
         summed = aggregate(gradients)
-        stood_s = tf.maximum(ready([part for part, _ in summed]) - here, 0.0)
-        noted = stopwatch.add(stood_s, None, payload_bytes=payload_bytes)
+        stall_s = tf.maximum(ready([part for part, _ in summed]) - here, 0.0)
+        noted = stopwatch.add(stall_s, None, payload_bytes=payload_bytes)
         with tf.control_dependencies([noted]):
             return [(tf.identity(part), variable) for part, variable in summed]
 

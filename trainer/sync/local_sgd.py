@@ -26,45 +26,45 @@ from trainer.contract.events import Average
 from trainer.learning.step_timer import ready
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
-from trainer.sync.stepping import Board, Logs, Together
+from trainer.sync.stepping import Logs, SynchronousSteps, Worker
 
 
-def method(board: Board) -> LocalSgd:
+def method(worker: Worker) -> LocalSgd:
     """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
-    config = board.session.config.sync
-    return LocalSgd(board, config.period, Together(board, GradientMean(board)), config.warm_up_steps)
+    config = worker.session.config.sync
+    return LocalSgd(worker, config.period, SynchronousSteps(worker, GradientMean(worker)), config.warm_up_steps)
 
 
 class LocalSgd(tf.Module):
     """Steps alone, averages now and then."""
 
-    def __init__(self, board: Board, period: int, together: Together, warm_up_steps: int) -> None:
-        """The first `warm_up_steps` steps are made as `together` makes them."""
+    def __init__(self, worker: Worker, period: int, synchronous: SynchronousSteps, warm_up_steps: int) -> None:
+        """The first `warm_up_steps` steps are made as `synchronous` makes them."""
         super().__init__()
-        config = board.session.config
-        self._board, self._period, self._overlap = board, period, config.sync.overlap
+        config = worker.session.config
+        self._worker, self._period, self._overlap = worker, period, config.sync.overlap
         # when an average comes is a matter of chance
         self._as_they_come = not config.deterministic
-        self._together, self._warm_up_steps = together, warm_up_steps
-        self._averaging = _Averaging(board)
-        self._apart = board.made_steps > warm_up_steps  # whether boards make their steps alone already
-        self._number = board.made_steps
-        self._alone = tf.function(self._step_alone, input_signature=board.signature)
+        self._synchronous, self._warm_up_steps = synchronous, warm_up_steps
+        self._averaging = _Averaging(worker)
+        self._apart = worker.made_steps > warm_up_steps  # whether boards make their steps alone already
+        self._number = worker.made_steps
+        self._alone = tf.function(self._step_alone, input_signature=worker.signature)
 
     def trace(self) -> None:
-        """The steps alone, their averages, and the steps together before them."""
-        self._board.try_out(self._alone)  # else the first one after those together would take seconds
+        """The steps alone, their averages, and the synchronous steps before them."""
+        self._worker.dry_run(self._alone)  # else the first one after the synchronous ones would take seconds
         self._averaging.trace()
         if not self._apart and self._warm_up_steps:
-            self._together.trace()
+            self._synchronous.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """A batch on this board alone; begins an average, or takes one over, where it is time."""
         self._number = number
         if number <= self._warm_up_steps:
-            return self._together.step(number, images, labels)
+            return self._synchronous.step(number, images, labels)
         if not self._apart:
-            with self._together.agreed():  # changes are sent from where all boards have the same
+            with self._synchronous.consensus():  # changes are sent from where all boards have the same
                 self._averaging.start()
             self._apart = True
         logs: Logs = self._alone(images, labels)
@@ -76,39 +76,39 @@ class LocalSgd(tf.Module):
                 self._averaging.finish(number)
         return logs
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """An average of all that was learned since the last one, waited for."""
         if self._apart:
-            last = self._board.last_step
+            last = self._worker.last_step
             if (last - self._warm_up_steps) % self._period:  # else the last step began it
                 self._averaging.begin(last)
             self._averaging.finish(last)
             self._averaging.adopt()
 
-    def rest(self) -> None:
+    def flush(self) -> None:
         """Wait for the average on its way; mostly it came during validation."""
         self._averaging.finish(self._number)
 
     @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
+    def consensus(self) -> Iterator[None]:
         """The model as of the last average that has come, which all boards have: nothing is sent for it."""
-        with self._averaging.agreed() if self._apart else self._together.agreed():
+        with self._averaging.consensus() if self._apart else self._synchronous.consensus():
             yield
 
     def _step_alone(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        logs, gradient = self._board.backward(images, labels)
-        self._board.apply(gradient)
+        logs, gradient = self._worker.backward(images, labels)
+        self._worker.apply(gradient)
         return logs
 
 
 class _Averaging(tf.Module):
     """Averages a board's weights with those of all others, in the background."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, worker: Worker) -> None:
         super().__init__()
-        config, model = board.session.config.sync, board.model
-        self._strategy, self._stopwatch, self._log = board.strategy, board.session.stopwatch, board.session.log
-        self._weight = board.session.share.weight
+        config, model = worker.session.config.sync, worker.model
+        self._strategy, self._stopwatch, self._log = worker.strategy, worker.session.stopwatch, worker.session.log
+        self._weight = worker.session.share.weight
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
         self._variables = [*model.trainable_variables, *model.non_trainable_variables]
         self._flat = Flat([variable.shape for variable in self._variables])
@@ -118,7 +118,7 @@ class _Averaging(tf.Module):
         # what all boards had after the last average
         self._anchor = tf.Variable(self._packed(), trainable=False)
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
-        self._in_order = board.session.in_order
+        self._in_order = worker.session.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
 
     def trace(self) -> None:
@@ -151,10 +151,10 @@ class _Averaging(tf.Module):
         self._travelling = None
         before = time.monotonic()
         mean, waiting_s, travel_s = coming.result()
-        stood_s = time.monotonic() - before
+        stall_s = time.monotonic() - before
         # boards wait for each other first, then bytes travel: what was stood through is the end of it
-        communication_s = min(stood_s, travel_s)
-        self._stopwatch.add(communication_s, stood_s - communication_s, overlapped_s=travel_s - communication_s)
+        communication_s = min(stall_s, travel_s)
+        self._stopwatch.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
         distance, moved = (float(norm) for norm in self._correct(change, mean))
         self._log.write(
             Average(
@@ -162,7 +162,7 @@ class _Averaging(tf.Module):
                 applied_at=number,
                 travel_s=travel_s,
                 waiting_s=waiting_s,
-                stall_s=stood_s,
+                stall_s=stall_s,
                 distance=distance,
                 moved=moved,
             )
@@ -173,7 +173,7 @@ class _Averaging(tf.Module):
         self._assign(self._flat.unpack(self._anchor.read_value()))
 
     @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
+    def consensus(self) -> Iterator[None]:
         """The model as of the last average, then again as it is on this board."""
         own = self._packed()
         self.adopt()

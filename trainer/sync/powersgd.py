@@ -15,21 +15,21 @@ import tensorflow as tf
 from trainer.contract.lowrank import as_matrix
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean
-from trainer.sync.stepping import Board, Together
+from trainer.sync.stepping import SynchronousSteps, Worker
 
 
-def method(board: Board) -> Together:
+def method(worker: Worker) -> SynchronousSteps:
     """Low-rank gradients after `warm_up_steps` steps with the whole gradient."""
-    return Together(board, LowRankMean(board), warm_up=GradientMean(board))
+    return SynchronousSteps(worker, LowRankMean(worker), warm_up=GradientMean(worker))
 
 
 class LowRankMean(tf.Module):
     """An approximation of the mean of the boards' gradients, the same on all boards."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, worker: Worker) -> None:
         super().__init__()
-        config, self._stopwatch = board.session.config.sync, board.session.stopwatch
-        self._shapes = [variable.shape for variable in board.model.trainable_variables]
+        config, self._stopwatch = worker.session.config.sync, worker.session.stopwatch
+        self._shapes = [variable.shape for variable in worker.model.trainable_variables]
         self._matrices = [as_matrix(shape.as_list(), config.rank) for shape in self._shapes]
         self._low = [place for place, matrix in enumerate(self._matrices) if matrix]
         self._whole = [place for place, matrix in enumerate(self._matrices) if not matrix]
@@ -38,15 +38,15 @@ class LowRankMean(tf.Module):
             rows, columns, rank = self._matrices[place]  # type: ignore[misc]
             self._errors.append(tf.Variable(tf.zeros([rows, columns]), trainable=False))
             # the same on all boards
-            start = tf.random.stateless_normal([columns, rank], seed=[board.session.seed, place])
+            start = tf.random.stateless_normal([columns, rank], seed=[worker.session.seed, place])
             self._q.append(tf.Variable(start, trainable=False))
         ranks = [q.shape[1] for q in self._q]
         self._p_flat = Flat([tf.TensorShape([error.shape[0], rank]) for error, rank in zip(self._errors, ranks)])
         self._whole_flat = Flat([self._shapes[place] for place in self._whole])
         self._q_flat = Flat([q.shape for q in self._q])
         sizes = [size for size in (self._p_flat.size, self._whole_flat.size) if size]
-        self._first = ScaledMean(board.strategy, config.gradient_dtype, sizes)
-        self._second = ScaledMean(board.strategy, config.gradient_dtype, [self._q_flat.size])
+        self._first = ScaledMean(worker.strategy, config.gradient_dtype, sizes)
+        self._second = ScaledMean(worker.strategy, config.gradient_dtype, [self._q_flat.size])
         self.payload_bytes = self._first.payload_bytes + self._second.payload_bytes  # of one call
 
     def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:

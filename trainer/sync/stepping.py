@@ -33,7 +33,7 @@ Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on
 
 
 class Method(Protocol):
-    """How boards agree."""
+    """How boards synchronise."""
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """Train on a batch; `number` counts the steps of the whole run, from 1."""
@@ -45,13 +45,13 @@ class Method(Protocol):
     def trace(self) -> None:
         """Trace the steps, so that the first one takes no longer than the others."""
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """The last step was made: let all boards have the same weights."""
 
-    def rest(self) -> None:
+    def flush(self) -> None:
         """Wait for what is on its way: a checkpoint is about to be made."""
 
-    def agreed(self) -> ContextManager[None]:
+    def consensus(self) -> ContextManager[None]:
         """While it lasts the model has weights that all boards share: for validation."""
 
 
@@ -62,7 +62,7 @@ class Mean(Protocol):
         """A tensor for each trainable variable, the same on all boards. In a tf.function."""
 
 
-class Board:
+class Worker:
     """The model, the optimizer and the loop of one board; all boards begin with the chief's weights."""
 
     def __init__(self, session: Session) -> None:
@@ -84,11 +84,11 @@ class Board:
         self.backward = tf.function(self._backward, input_signature=self.signature)
         self._begin_alike()
 
-    def under(self, session: Session) -> Board:
-        """The same model and optimizer, where another session says how boards agree."""
-        board = copy.copy(self)
-        board.session = session
-        return board
+    def under(self, session: Session) -> Worker:
+        """The same model and optimizer, where another session says how boards synchronise."""
+        worker = copy.copy(self)
+        worker.session = session
+        return worker
 
     def _backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
         scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
@@ -105,7 +105,7 @@ class Board:
         """One step of the optimizer. In a tf.function."""
         self.optimizer.apply_gradients(zip(gradient, self.model.trainable_variables))
 
-    def try_out(self, step: Callable[[tf.Tensor, tf.Tensor], Logs]) -> None:
+    def dry_run(self, step: Callable[[tf.Tensor, tf.Tensor], Logs]) -> None:
         """Make a step on an empty batch and take it back: TensorFlow optimizes a function in its first call."""
         changed = [*self.model.variables, *self.optimizer.variables, self._sums]
         before = [variable.numpy() for variable in changed]
@@ -134,12 +134,12 @@ class Board:
                 number = epoch * self.steps_per_epoch + place + 1
                 logs = method.step(number, *next(batches))
                 if number == self.last_step:
-                    method.settle()  # within the last window, since it is part of training
+                    method.finalize()  # within the last window, since it is part of training
                 recorder.on_train_batch_end(place, logs)
             trained = self._sums.numpy()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
-            with method.agreed():
+            with method.consensus():
                 for x, y in held_out:
                     self._evaluate(x, y)
             sums = self.means([*trained, *self._sums.numpy()])
@@ -148,7 +148,7 @@ class Board:
             values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
             recorder.on_epoch_end(epoch, dict(zip(names, values)))
             if session.checkpoint_due(epoch):
-                method.rest()
+                method.flush()
             session.save(epoch)
         return self.model
 
@@ -195,22 +195,22 @@ def _only_own(method: Method, model: tf.keras.Model) -> List[tf.Variable]:
     return [variable for variable in method.variables if id(variable) not in models]
 
 
-class Together(tf.Module):
+class SynchronousSteps(tf.Module):
     """A method whose boards make every step of the optimizer with the same gradient: their mean."""
 
-    def __init__(self, board: Board, mean: Mean, warm_up: Optional[Mean] = None) -> None:
+    def __init__(self, worker: Worker, mean: Mean, warm_up: Optional[Mean] = None) -> None:
         super().__init__()
-        config = board.session.config.sync
-        self._board, self._every = board, config.accumulate_steps
+        config = worker.session.config.sync
+        self._worker, self._every = worker, config.accumulate_steps
         self._warm_up_steps = config.warm_up_steps if warm_up else 0
-        held = board.model.trainable_variables if self._every > 1 else []
+        held = worker.model.trainable_variables if self._every > 1 else []
         self._held = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in held]
         self._mean, self._warm_up_mean = mean, warm_up  # what they remember is remembered here
         self._update = self._updating(mean)
         self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
-        self._hold = tf.function(self._hold_it, input_signature=board.signature)
+        self._hold = tf.function(self._hold_it, input_signature=worker.signature)
         # of batch normalisation: each board gathers its own
-        self._statistics = board.model.non_trainable_variables
+        self._statistics = worker.model.non_trainable_variables
         self._statistics_flat = Flat([variable.shape for variable in self._statistics])
 
     def trace(self) -> None:
@@ -221,50 +221,50 @@ class Together(tf.Module):
             self._hold.get_concrete_function()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """A batch; the boards agree after each `accumulate_steps` of them, and after the last one."""
+        """A batch; the boards synchronise after each `accumulate_steps` of them, and after the last one."""
         held = (number - 1) % self._every + 1
-        if held < self._every and number < self._board.last_step:
+        if held < self._every and number < self._worker.last_step:
             return self._hold(images, labels)
         update = self._first_updates if number <= self._warm_up_steps else self._update
         return update(images, labels, tf.constant(1.0 / held))
 
-    def settle(self) -> None:
-        """They have."""
+    def finalize(self) -> None:
+        """All workers have the same weights already."""
 
-    def rest(self) -> None:
+    def flush(self) -> None:
         """Nothing is on its way between steps."""
 
     @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
+    def consensus(self) -> Iterator[None]:
         """The weights are the same on all boards at any time; moving statistics become their mean."""
         if self._statistics:
-            self._board.session.in_order.submit(self._average_statistics).result()
+            self._worker.session.in_order.submit(self._average_statistics).result()
         yield
 
     @tf.function
     def _average_statistics(self) -> None:
         mine = self._statistics_flat.pack([variable.read_value() for variable in self._statistics])
-        mine *= self._board.session.share.weight
-        means = self._statistics_flat.unpack(mean_over_boards(self._board.strategy, mine))
+        mine *= self._worker.session.share.weight
+        means = self._statistics_flat.unpack(mean_over_boards(self._worker.strategy, mine))
         for variable, mean in zip(self._statistics, means):
             variable.assign(mean)
 
     def _hold_it(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        logs, gradient = self._board.backward(images, labels)
+        logs, gradient = self._worker.backward(images, labels)
         for held, part in zip(self._held, gradient):
             held.assign_add(part)
         return logs
 
     def _updating(self, mean: Mean) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
-        @tf.function(input_signature=[*self._board.signature, tf.TensorSpec([], tf.float32)])
+        @tf.function(input_signature=[*self._worker.signature, tf.TensorSpec([], tf.float32)])
         def update(images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> Logs:
-            logs, gradient = self._board.backward(images, labels)
+            logs, gradient = self._worker.backward(images, labels)
             if self._held:
                 gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
                 for held in self._held:
                     held.assign(tf.zeros_like(held))
-            weight = self._board.session.share.weight
-            self._board.apply(mean(gradient if weight == 1 else [weight * part for part in gradient]))
+            weight = self._worker.session.share.weight
+            self._worker.apply(mean(gradient if weight == 1 else [weight * part for part in gradient]))
             return logs
 
         return update
