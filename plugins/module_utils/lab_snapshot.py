@@ -49,6 +49,15 @@ def snapshot(lab_dir: str | Path, board: str) -> dict[str, str]:
     return found
 
 
+def differences(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """What two snapshots of a board have differently, in words."""
+    return {
+        what: f"was {before.get(what, 'not there')!r}, is {now.get(what, 'not there')!r}"
+        for what in sorted(before.keys() | now.keys())
+        if before.get(what) != now.get(what)
+    }
+
+
 def _file(path: Path) -> str:
     status = path.lstat()
     if stat.S_ISCHR(status.st_mode):

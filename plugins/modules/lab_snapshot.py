@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_processes import LabError
-from ansible.module_utils.lab_snapshot import snapshot
+from ansible.module_utils.lab_snapshot import differences, snapshot
 
 DOCUMENTATION = r"""
 module: lab_snapshot
@@ -69,15 +69,8 @@ def main() -> None:
     if first and not module.check_mode:
         path.write_text(json.dumps(now))
     before = now if first else json.loads(path.read_text())
-    differences = {
-        board: {
-            what: f"was {told.get(what, 'not there')!r}, is {now[board].get(what, 'not there')!r}"
-            for what in sorted(told.keys() | now[board].keys())
-            if told.get(what) != now[board].get(what)
-        }
-        for board, told in before.items()
-    }
-    module.exit_json(changed=first, differences=differences)
+    found = {board: differences(told, now[board]) for board, told in before.items()}
+    module.exit_json(changed=first, differences=found)
 
 
 if __name__ == "__main__":
