@@ -26,7 +26,9 @@ if test -e "$board/tf_config.json"; then
     while busy && test $left -gt 0; do sleep 0.1; left=$((left - 1)); done
   fi
   if busy || ! test -s "$board/result.json"; then
-    (cd {trainer} && {python} -m trainer.supervise.supervisor --config "$board/run.json" --stop)
+    supervisor=trainer.supervise.supervisor
+    test -e {trainer}/trainer/supervise || supervisor=trainer.supervisor # a run of the version before
+    (cd {trainer} && {python} -m $supervisor --config "$board/run.json" --stop)
   fi
 fi
 # in memory, because the disk may be full

@@ -1,10 +1,11 @@
 """Fetching what a board left; tests/lab has the rest of the collect stage."""
 
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-from actions import Board, action
+from actions import Board, action, run
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
@@ -46,6 +47,19 @@ def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path
     # all boards are fetched from at once
     assert fetched == [["192.168.1.11.tar.gz"], ["192.168.1.12.tar.gz"]]
     assert not any(local.is_file() for local in (tmp_path / "boards").iterdir())
+
+
+@pytest.mark.parametrize("place", ["trainer/supervise/supervisor.py", "trainer/supervisor.py"], ids=["now", "before"])
+def test_a_run_that_the_version_before_left_on_a_board_is_ended_and_fetched(tmp_path, place):
+    board, source = tmp_path / "board/r1", tmp_path / "source"
+    board.mkdir(parents=True)
+    (board / "tf_config.json").touch()
+    (source / place).parent.mkdir(parents=True)
+    (source / place).write_text("import sys; open(sys.argv[2].replace('run.json', 'result.json'), 'w').write('{}')")
+    options = {"run_dir": tmp_path / "runs/r1", "board_dir": board, "trainer_dir": source, "python": sys.executable}
+    done = run("collect_run", Board(), {name: str(path) for name, path in options.items()})
+    assert done["changed"] and not board.exists(), done
+    assert (tmp_path / "runs/r1/boards/orin-1/result.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(
