@@ -39,7 +39,7 @@ SCHEMA = 1  # of bundle.json
 TOP = "evidence"  # the only folder at the top of the archive
 SUMS, ABOUT, COMPARISON, REPORT, README = "SHA256SUMS", "bundle.json", "comparison.json", "report.html", "README.txt"
 REQUIREMENTS, RUNS = "requirements", "runs"
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 # of a manifest, what a comparison takes from it
 _FROM_RECORDS = ("run_id", "workers", "seed", "status", "rehearsal", "synthetic", "started_s", "ended_s")
 _MTIME_S = 315_532_800  # 1980: the earliest time that every archive format knows

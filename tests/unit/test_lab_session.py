@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-PLAYS = ["lab_up", "provision", "provision", "check", "restore", "lab_down"]
+PLAYS = ["lab_up", "lab_snapshot", "provision", "provision", "check", "run_experiment", "restore", "lab_snapshot"]
+PLAYS += ["lab_down"]
 ANSIBLE = """#!/bin/sh
 for word; do case "$word" in playbooks/*) play=$(basename "$word" .yml) ;; esac; done
 secret=$ANSIBLE_BECOME_PASSWORD_FILE
@@ -29,6 +30,8 @@ esac
 def rehearse(tmp_path):
     """Runs provision_rehearsal.sh as one who is not root; the process, and the playbooks with what each was given."""
     programs = {".venv/bin/ansible-playbook": ANSIBLE, "bin/sudo": SUDO, "bin/id": "#!/bin/sh\necho 1000\n"}
+    programs |= {f"{venv}/bin/python": "#!/bin/sh\n" for venv in (".venv", ".board-venv")}
+    (tmp_path / ".cache").mkdir()
     for name, text in programs.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def test_without_a_terminal_it_says_what_to_do(rehearse):
 def test_boards_come_down_after_a_failure_which_stays_one(rehearse, tmp_path):
     done, played = rehearse("right\n", FAILING="check")
     assert done.returncode != 0
-    assert [line.split()[0] for line in played] == ["lab_up", "provision", "provision", "check", "lab_down"]
+    assert [line.split()[0] for line in played] == [*PLAYS[:5], "lab_down"]
     assert not Path((tmp_path / "secret").read_text().strip()).exists()
 
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from analysis import AnalysisError, load, write_manifest
-from analysis.__main__ import main
 from analysis.report.plots import figures
+from controller.cli import main
 from controller.foretell import expected
 from controller.resolve import configuration
 from controller.study import lost, slots, states

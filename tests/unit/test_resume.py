@@ -197,6 +197,7 @@ def test_what_systems_leave_changes_nothing(project):
 
 
 def test_a_board_is_given_the_trainers_source_and_nothing_else(project):
+    (project / "trainer/contract").mkdir()
     (project / "trainer/contract/config.py").write_text("x = 1\n")
     before = resolve(request(project, resume=""))["trainer"]
     litter(project / "trainer")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis import write_manifest
-from analysis.__main__ import main
 from analysis.runs.wallmeter import readings
+from controller.cli import main
 from tests.data.build_runs import build_run
 from trainer.contract.config import ConfigError
 from trainer.contract.events import EventLog, Resume

@@ -17,7 +17,7 @@ LINKS = st.floats(1e6, 1e11)
 BYTES = st.integers(1, 10**9)
 SYNCS = st.builds(
     Sync,
-    way=st.sampled_from(["keras", "allreduce", "local_sgd"]),
+    method=st.sampled_from(["keras", "allreduce", "local_sgd"]),
     gradient_dtype=st.sampled_from(["float32", "float16"]),
     bucket_bytes=st.sampled_from([0, 10**5]),
     period=st.integers(1, 128),
