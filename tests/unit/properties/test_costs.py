@@ -24,10 +24,12 @@ SYNCS = st.builds(
     overlap=st.booleans(),
 )
 CONSTANTS = st.builds(
-    lambda latency, per_byte, hidden: Constants(AllReduce(latency, per_byte), 0.0, hidden, {}, 0.0, 0.0, ()),
+    lambda latency, per_byte, stretch: Constants(
+        AllReduce(latency, per_byte), 0.0, {"allreduce": stretch}, {}, 0.0, 0.0, ()
+    ),
     st.floats(0, 0.01),
     st.floats(0, 1e-8),
-    st.floats(0, 1),
+    st.floats(0, 3),
 )
 
 
