@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from pathlib import Path
@@ -43,9 +44,12 @@ def snapshot(lab_dir: str | Path, board: str) -> dict[str, str]:
     upper = Path(lab_dir, "boards", board, "upper")
     for path in sorted(upper.rglob("*")):
         name = str(path.relative_to(upper))
-        # a folder that this machine has, too, is there for what is in it
-        if not COMES_AND_GOES.match(name) and not (path.is_dir() and Path("/", name).is_dir()):
-            found[f"/{name}"] = _file(path)
+        if COMES_AND_GOES.match(name):
+            continue
+        told, below = _file(path), Path("/", name)
+        # what is as on this machine is as it was, even if it was another meanwhile
+        if not os.path.lexists(below) or told != _file(below):
+            found[f"/{name}"] = told
     return found
 
 

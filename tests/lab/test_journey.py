@@ -237,7 +237,7 @@ def test_clocks_stay_pinned_and_where_they_do_not_the_check_names_them(boards: O
         checked = boards.play("check", check_measure_network=False)
         assert not checked.ok
         (line,) = re.findall(r"^ *(\S+) +board[.]frequencies +refuse +(.*)", checked.output, re.MULTILINE)
-        assert line[0] == "orin-1" and line[1].startswith("unpinned: CPU policy0 730 to 2202"), checked.output
+        assert line[0] == "orin-1" and line[1].startswith("unpinned: CPU policy0 730 to "), checked.output
         changes = boards.done("provision", "--tags", "power").changes
         assert changes["orin-1"] > 0 and changes["orin-2"] == 0 and boards.pinned(1)
     assert drop_in in boards.lab.root(1, f"ls {drop_in}")
