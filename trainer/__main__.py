@@ -64,15 +64,15 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
     """
     # TensorFlow takes seconds to import: after everything that can fail early
     from trainer import sync
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
     from trainer.measure import predict, probe, trial
 
-    session = Session(run, cluster, folder, started)
+    context = TrainingContext(run, cluster, folder, started)
     measures = {"probe": probe, "trial": trial, "predict": predict}
     if run.task in measures:
-        measures[run.task].measure(session)
+        measures[run.task].measure(context)
     else:
-        session.finish(sync.train(session))
+        context.finish(sync.train(context))
 
 
 if __name__ == "__main__":

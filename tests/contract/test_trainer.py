@@ -27,13 +27,13 @@ def orders(on_board):
         images = Images(np.zeros((count, 2, 2, 3), np.uint8), np.arange(count, dtype=np.int32),
                         np.zeros((9, 2, 2, 3), np.uint8), np.arange(9, dtype=np.int32), 23, True)
         def seen(rank, workers, sharded, seed, epochs):
-            share = data.Share(rank, workers, sharded, 5)
-            batches = [y.numpy().tolist() for _, y in data.training_batches(images, share, seed, epochs)]
-            assert len(batches) == share.steps(count) * len(epochs)
+            shard = data.Shard(rank, workers, sharded, 5)
+            batches = [y.numpy().tolist() for _, y in data.training_batches(images, shard, seed, epochs)]
+            assert len(batches) == shard.steps(count) * len(epochs)
             return batches
         def validated(rank, workers):
-            share = data.Share(rank, workers, True, 4)
-            return [y.numpy().tolist() for _, y in data.validation_batches(images, share)]
+            shard = data.Shard(rank, workers, True, 4)
+            return [y.numpy().tolist() for _, y in data.validation_batches(images, shard)]
         answer({
             "alone": seen(0, 1, False, 1, range(3)),
             "again": seen(0, 1, False, 1, range(3)),
@@ -271,7 +271,7 @@ def resumed_runs(on_board, tmp_path_factory):
         import json, subprocess, time
         from pathlib import Path
         from trainer.__main__ import perform
-        from trainer.learning.context import Session
+        from trainer.learning.context import TrainingContext
         from trainer.contract.cluster import Cluster
         from trainer.contract.config import load_run, to_dict, parse
         from trainer.contract.events import Choice
@@ -283,13 +283,13 @@ def resumed_runs(on_board, tmp_path_factory):
         class Stop(Exception):
             pass
 
-        def stop_in_the_third(session, epoch):
+        def stop_in_the_third(context, epoch):
             if epoch == 2:
-                session._checkpoints.wait()
+                context._checkpoints.wait()
                 raise Stop
-            go_on(session, epoch)
+            go_on(context, epoch)
 
-        go_on = Session.on_epoch_begin
+        go_on = TrainingContext.on_epoch_begin
 
         def records(method, stopped):
             folder = images.parent / f"{{method}}-{{stopped}}"
@@ -309,12 +309,12 @@ def resumed_runs(on_board, tmp_path_factory):
             (folder / "manifest.json").write_text("{{}}")
             run, cluster = load_run(folder / "run.json"), Cluster(["127.0.0.1:1"], 0)
             if stopped:
-                Session.on_epoch_begin = stop_in_the_third
+                TrainingContext.on_epoch_begin = stop_in_the_third
                 try:
                     perform(run, cluster, board, time.monotonic())
                 except Stop:
                     pass
-                Session.on_epoch_begin = go_on
+                TrainingContext.on_epoch_begin = go_on
                 with (board / "events.jsonl").open("a") as file:
                     file.write('{{"event": "window", "epoch": 3')  # what came after the last epoch
                 command = [{sys.executable!r}, "-m", "controller.resume", folder]

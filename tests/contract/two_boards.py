@@ -22,7 +22,7 @@ from trainer.contract.cluster import Cluster  # noqa: E402
 from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
 from trainer.learning import data  # noqa: E402
-from trainer.learning.step_timer import Stopwatch  # noqa: E402
+from trainer.learning.step_timer import StepTimer  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
 generator = np.random.default_rng(0)
@@ -54,18 +54,18 @@ class Log(list):
     write = list.append
 
 
-class Session:
-    """What a method needs of trainer.learning.context.Session, with a model that has neither batch norm nor dropout."""
+class TrainingContext:
+    """What a method needs of the trainer's, with a model that has neither batch norm nor dropout."""
 
     def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False, batches=()):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
-        self.share = data.Share(self.cluster.rank, workers, workers > 1, batch, batches)
-        self.validation_share = dataclasses.replace(self.share, sharded=True)
+        self.shard = data.Shard(self.cluster.rank, workers, workers > 1, batch, batches)
+        self.validation_shard = dataclasses.replace(self.shard, sharded=True)
         self.epochs, self.recorder, self.scale = range(epochs), Uneven() if uneven else Silent(), scale
         self.records = []
-        self.stopwatch, self.log, self.in_order = Stopwatch(), Log(), ThreadPoolExecutor(max_workers=1)
+        self.timer, self.log, self.in_order = StepTimer(), Log(), ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
         # boards begin differently on purpose: the method must make them equal
@@ -98,14 +98,14 @@ class Session:
 
 def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, batches=(), **fields):
     config = parse({"sync": fields})
-    session = Session(strategy, config, workers, scale, epochs, uneven, batches)
-    model = sync.train(session)
-    split = session.stopwatch.read()
+    context = TrainingContext(strategy, config, workers, scale, epochs, uneven, batches)
+    model = sync.train(context)
+    split = context.timer.read()
     RECORDS.append(
         {
             "fields": fields,
             "split": dataclasses.asdict(split),
-            "records": [{"event": record.KIND, **dataclasses.asdict(record)} for record in session.log],
+            "records": [{"event": record.KIND, **dataclasses.asdict(record)} for record in context.log],
         }
     )
     return np.concatenate([weight.ravel() for weight in model.get_weights()])

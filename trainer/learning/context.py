@@ -20,7 +20,7 @@ from trainer.contract.methods import METHODS
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
 from trainer.learning.recorder import Recorder
-from trainer.learning.step_timer import Stopwatch
+from trainer.learning.step_timer import StepTimer
 
 _IMPLEMENTATIONS = {
     "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
@@ -29,7 +29,7 @@ _IMPLEMENTATIONS = {
 }
 
 
-class Session:
+class TrainingContext:
     """One worker's training: what a method of synchronising is given to work with."""
 
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
@@ -45,18 +45,18 @@ class Session:
             tf.config.experimental.enable_op_determinism()
         self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
         self.images = self._load_images()
-        self.share = self._share_of_images()
+        self.shard = self._shard_of_images()
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
-        self._rate = optimizers.Rate(run.config, cluster.workers, self.share.steps(len(self.images.y_train)))
-        self.stopwatch = Stopwatch()
+        self._rate = optimizers.Rate(run.config, cluster.workers, self.shard.steps(len(self.images.y_train)))
+        self.timer = StepTimer()
         # TensorFlow pairs collectives by the order in which each board calls them: where one may be under way in the
         # background, all others take their turn in this one thread
         self.in_order = ThreadPoolExecutor(max_workers=1)
         self._cached: Optional[features.Cached] = None
         if run.config.model.cache_features:
-            self._cached = features.cache(self._build_whole_model(), self.images, self.share.batch)
+            self._cached = features.cache(self._build_whole_model(), self.images, self.shard.batch)
             self.images = self._cached.images
         self.interface = interface_with(cluster.own_ip)
         events = folder / "events.jsonl"
@@ -66,11 +66,11 @@ class Session:
         self.recorder = Recorder(
             self.log,
             self.interface,
-            self.share,
+            self.shard,
             len(self.images.y_train),
             run.config.window_steps,
             self._rate,
-            self.stopwatch,
+            self.timer,
             folder / "tensorboard" if cluster.is_chief and run.task == "train" else None,
         )
         before = [record for record in self.records if record["event"] == Epoch.KIND]
@@ -83,9 +83,9 @@ class Session:
         return self.cluster.workers > 1 or self.config.sync.one_board == "mwms"
 
     @property
-    def validation_share(self) -> data.Share:
+    def validation_shard(self) -> data.Shard:
         """Validation is always shared out: every board would find the same."""
-        return dataclasses.replace(self.share, sharded=True)
+        return dataclasses.replace(self.shard, sharded=True)
 
     def build_model(self) -> tf.keras.Model:
         """The model to train in its initial state; boards under a strategy take over the chief's."""
@@ -126,8 +126,8 @@ class Session:
                 trainable_parameters=trainable,
                 total_parameters=total,
                 gradient_bytes=4 * trainable,
-                steps_per_epoch=self.share.steps(len(self.images.y_train)),
-                board_batch=self.share.batch,
+                steps_per_epoch=self.shard.steps(len(self.images.y_train)),
+                board_batch=self.shard.batch,
                 train_images=len(self.images.y_train),
                 validation_images=len(self.images.y_test),
                 classes=self.images.classes,
@@ -215,12 +215,12 @@ class Session:
             )
         )
 
-    def _share_of_images(self) -> data.Share:
+    def _shard_of_images(self) -> data.Shard:
         config, cluster = self.config, self.cluster
         batches: Tuple[int, ...] = ()
         if config.data.sharding == "proportional":
             batches = config.batches(self._run.speeds or [1.0] * cluster.workers)
-        return data.Share(
+        return data.Shard(
             rank=cluster.rank,
             workers=cluster.workers,
             sharded=config.data.sharding != "whole",

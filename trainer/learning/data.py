@@ -16,7 +16,7 @@ from trainer.formats.archives import Images
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """What one board sees of the images in an epoch."""
 
     rank: int
@@ -42,38 +42,38 @@ class Share:
         return -(-total // sum(self.batches)) if self.batches else -(-self.images(total) // self.batch)
 
 
-def training_batches(images: Images, share: Share, seed: int, epochs: range) -> tf.data.Dataset:
+def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
     """Batches of (uint8 images, int32 labels) of all `epochs` (counted from 0), one epoch after the other."""
     total = len(images.y_train)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         # boards that share an epoch must cut the same permutation; boards that each see all need their own
-        stream = epoch if share.sharded else epoch * share.workers + share.rank
+        stream = epoch if shard.sharded else epoch * shard.workers + shard.rank
         permutation = tf.random.experimental.stateless_shuffle(
             tf.range(total), seed=tf.stack([tf.constant(seed, tf.int64), stream])
         )
-        if share.batches:
-            begin = tf.range(share.steps(total)) * sum(share.batches) + sum(share.batches[: share.rank])
-            mine = tf.reshape(begin[:, None] + tf.range(share.batch)[None], [-1])
+        if shard.batches:
+            begin = tf.range(shard.steps(total)) * sum(shard.batches) + sum(shard.batches[: shard.rank])
+            mine = tf.reshape(begin[:, None] + tf.range(shard.batch)[None], [-1])
             permutation = tf.gather(permutation, mine % total)
-        elif share.sharded:
-            mine = tf.range(share.images(total)) * share.workers + share.rank
+        elif shard.sharded:
+            mine = tf.range(shard.images(total)) * shard.workers + shard.rank
             permutation = tf.gather(permutation, mine % total)
-        return tf.data.Dataset.from_tensor_slices(permutation).batch(share.batch)
+        return tf.data.Dataset.from_tensor_slices(permutation).batch(shard.batch)
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
     return _batches(indices, images.x_train, images.y_train)
 
 
-def validation_batches(images: Images, share: Share) -> tf.data.Dataset:
+def validation_batches(images: Images, shard: Shard) -> tf.data.Dataset:
     """Batches of this board's part of the validation images, in their order."""
     total = len(images.y_test)
-    if share.batches:
-        ends = [round(total * sum(share.batches[:rank]) / sum(share.batches)) for rank in (share.rank, share.rank + 1)]
+    if shard.batches:
+        ends = [round(total * sum(shard.batches[:rank]) / sum(shard.batches)) for rank in (shard.rank, shard.rank + 1)]
         mine = np.arange(*ends)
     else:
-        mine = (np.arange(share.images(total)) * share.workers + share.rank) % total
-    indices = tf.data.Dataset.from_tensor_slices(mine.astype(np.int32)).batch(share.batch)
+        mine = (np.arange(shard.images(total)) * shard.workers + shard.rank) % total
+    indices = tf.data.Dataset.from_tensor_slices(mine.astype(np.int32)).batch(shard.batch)
     return _batches(indices, images.x_test, images.y_test)
 
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from trainer.contract.events import Epoch, EventLog, Window
 from trainer.contract.interface import counters
-from trainer.learning.data import Share
+from trainer.learning.data import Shard
 from trainer.learning.optimizers import Rate
-from trainer.learning.step_timer import Split, Stopwatch
+from trainer.learning.step_timer import StepTimer, StepTimes
 
 
 class Recorder(tf.keras.callbacks.Callback):
@@ -27,26 +27,26 @@ class Recorder(tf.keras.callbacks.Callback):
         self,
         log: EventLog,
         interface: Optional[str],
-        share: Share,
+        shard: Shard,
         train_images: int,
         window_steps: int,
         rate: Rate,
-        stopwatch: Stopwatch,
+        timer: StepTimer,
         scalars: Optional[Path],
     ) -> None:
         """`scalars`: where the epochs go for TensorBoard too; None where another board's do."""
         super().__init__()
         self._scalars = None if scalars is None else tf.summary.create_file_writer(str(scalars))
-        self._log, self._interface, self._share = log, interface, share
-        self._images, self._steps = share.images(train_images), share.steps(train_images)
-        self._window_steps, self._rate, self._stopwatch = window_steps, rate, stopwatch
+        self._log, self._interface, self._shard = log, interface, shard
+        self._images, self._steps = shard.images(train_images), shard.steps(train_images)
+        self._window_steps, self._rate, self._timer = window_steps, rate, timer
         self.epochs_completed = 0  # with those of earlier attempts
         self.train_s = 0.0  # likewise
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1
         self._done = 0  # steps of this epoch in windows already written
-        self._epoch_mark = self._window_mark = _Mark(self._interface, self._stopwatch)
+        self._epoch_mark = self._window_mark = _Mark(self._interface, self._timer)
         self._validation_s = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
@@ -57,7 +57,7 @@ class Recorder(tf.keras.callbacks.Callback):
         # under a strategy Keras sums these over the boards. Reading them waits until the device has finished
         boards = self.model.distribute_strategy.num_replicas_in_sync
         loss, accuracy = (float(logs[name]) / boards for name in ("loss", "accuracy"))  # type: ignore[index]
-        now = _Mark(self._interface, self._stopwatch)
+        now = _Mark(self._interface, self._timer)
         spent = now.since(self._window_mark)
         self._log.write(
             Window(
@@ -125,7 +125,7 @@ class Recorder(tf.keras.callbacks.Callback):
             self._scalars.flush()
 
     def _images_in(self, steps: int) -> int:
-        return min(steps * self._share.batch, self._images)
+        return min(steps * self._shard.batch, self._images)
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,17 @@ class _Spent:
     """What lies between two moments."""
 
     seconds: float
-    split: Split
+    split: StepTimes
     sent: Optional[int]  # bytes
     received: Optional[int]
 
 
 class _Mark:
-    """A moment: the clock, the stopwatch and the interface's counters."""
+    """A moment: the clock, the timer and the interface's counters."""
 
-    def __init__(self, interface: Optional[str], stopwatch: Stopwatch) -> None:
+    def __init__(self, interface: Optional[str], timer: StepTimer) -> None:
         self.time_s = time.monotonic()
-        self._split = stopwatch.read()
+        self._split = timer.read()
         self._bytes = counters(interface)
 
     def since(self, before: _Mark) -> _Spent:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class Split:
+class StepTimes:
     """Sums since the beginning, or between two moments. null: not measured."""
 
     communication_s: float  # steps stood still while bytes travelled
@@ -20,9 +20,9 @@ class Split:
     overlapped_s: float  # bytes travelled while steps went on
     payload_bytes: int  # handed to collectives on this board
 
-    def since(self, before: Split) -> Split:
+    def since(self, before: StepTimes) -> StepTimes:
         """What came after another moment."""
-        return Split(
+        return StepTimes(
             self.communication_s - before.communication_s,
             None if self.waiting_s is None else self.waiting_s - (before.waiting_s or 0.0),
             self.overlapped_s - before.overlapped_s,
@@ -30,7 +30,7 @@ class Split:
         )
 
 
-class Stopwatch:
+class StepTimer:
     """Methods of synchronising add to it, from within a tf.function or not; the recorder reads."""
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Stopwatch:
         values = (communication_s, waiting_s, overlapped_s, payload_bytes)
         return self._sums.assign_add(tf.stack([tf.cast(value, tf.float64) for value in values]))
 
-    def read(self) -> Split:
+    def read(self) -> StepTimes:
         """The sums so far."""
         communication_s, waiting_s, overlapped_s, payload_bytes = (float(value) for value in self._sums.numpy())
-        return Split(communication_s, waiting_s if self._waiting_apart else None, overlapped_s, int(payload_bytes))
+        return StepTimes(communication_s, waiting_s if self._waiting_apart else None, overlapped_s, int(payload_bytes))
 
 
 def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -19,7 +19,7 @@ from trainer.measure import trial
 from trainer.sync.collective import mean_over_boards
 
 if TYPE_CHECKING:
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
 
 _CYCLES = 2
 _ALONE_STEPS = 8
@@ -28,33 +28,33 @@ _SIZES = (1 / 1024, 1 / 16, 1 / 4, 1 / 2, 1)  # of the gradient
 _BATCHES = 6
 
 
-def measure(session: Session) -> None:
+def measure(context: TrainingContext) -> None:
     """Write the records that predictions are made from. All boards of the cluster take part."""
     turns = {variant.name: variant.predict_steps for variant in VARIANTS if variant.predict_steps}
-    model = trial.take_turns(session, turns, _CYCLES, _ALONE_STEPS)
-    if session.cluster.workers > 1:
+    model = trial.take_turns(context, turns, _CYCLES, _ALONE_STEPS)
+    if context.cluster.workers > 1:
         for share in _SIZES:
-            _time_collective(session, int(share * parameter_counts(model)[0]))
-    _time_validation(session, model)
-    session.log.close()
+            _time_collective(context, int(share * parameter_counts(model)[0]))
+    _time_validation(context, model)
+    context.log.close()
 
 
-def _time_collective(session: Session, elements: int) -> None:
+def _time_collective(context: TrainingContext, elements: int) -> None:
     """The mean of a float32 vector over all boards, a few times."""
     vector = tf.random.uniform([elements])  # zeros might be compressed
-    mean = tf.function(lambda: mean_over_boards(session.strategy, vector))
+    mean = tf.function(lambda: mean_over_boards(context.strategy, vector))
     seconds: List[float] = []
     for _ in range(1 + _COLLECTIVES):  # the first one traces
         began = time.monotonic()
-        session.in_order.submit(lambda: mean().numpy()).result()
+        context.in_order.submit(lambda: mean().numpy()).result()
         seconds.append(time.monotonic() - began)
-    session.log.write(Collective(payload_bytes=4 * elements, seconds=seconds[1:]))
-    session.log.progress()
+    context.log.write(Collective(payload_bytes=4 * elements, seconds=seconds[1:]))
+    context.log.progress()
 
 
-def _time_validation(session: Session, model: tf.keras.Model) -> None:
+def _time_validation(context: TrainingContext, model: tf.keras.Model) -> None:
     """Validation of the first batches on this board, as an epoch ends with it."""
-    batches = data.validation_batches(session.images, session.validation_share)
+    batches = data.validation_batches(context.images, context.validation_shard)
     test = model.make_test_function()
     iterator = iter(batches.repeat())
     float(test(iterator)["loss"])  # traces
@@ -63,7 +63,7 @@ def _time_validation(session: Session, model: tf.keras.Model) -> None:
         logs = test(iterator)
     float(logs["loss"])
     seconds = time.monotonic() - began
-    share = session.validation_share
-    session.log.write(
-        Validation(batches=_BATCHES, seconds=seconds, batches_per_epoch=share.steps(len(session.images.y_test)))
+    shard = context.validation_shard
+    context.log.write(
+        Validation(batches=_BATCHES, seconds=seconds, batches_per_epoch=shard.steps(len(context.images.y_test)))
     )

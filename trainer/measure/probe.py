@@ -16,7 +16,7 @@ from trainer.learning.model import parameter_counts
 from trainer.sync import keras
 
 if TYPE_CHECKING:
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
 
 _WARM_UP = 2  # calls that trace and fill caches
 _WINDOWS = 3
@@ -24,20 +24,20 @@ _WINDOW_STEPS = 5
 _ALL_REDUCES = 5
 
 
-def measure(session: Session) -> None:
+def measure(context: TrainingContext) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
-    alone = _compiled(session)
-    session.ready(alone)
+    alone = _compiled(context)
+    context.ready(alone)
     # the board by itself, then with the others: what the second takes longer is what synchronising costs
-    steps = _step_times(session, alone, distributed=False)
+    steps = _step_times(context, alone, distributed=False)
     distributed_steps: List[float] = []
     all_reduces: List[float] = []
-    if session.distributed:
-        with session.strategy.scope():
-            together = _compiled(session)
-        distributed_steps = _step_times(session, together, distributed=True)
-        all_reduces = _all_reduce_times(session, alone)
-    session.log.write(
+    if context.distributed:
+        with context.strategy.scope():
+            together = _compiled(context)
+        distributed_steps = _step_times(context, together, distributed=True)
+        all_reduces = _all_reduce_times(context, alone)
+    context.log.write(
         Probe(
             step_s=steps,
             distributed_step_s=distributed_steps,
@@ -45,24 +45,24 @@ def measure(session: Session) -> None:
             payload_bytes=4 * parameter_counts(alone)[0],
         )
     )
-    session.log.close()
+    context.log.close()
 
 
-def _compiled(session: Session) -> tf.keras.Model:
-    model = session.build_model()
-    keras.compile_model(session, model)
+def _compiled(context: TrainingContext) -> tf.keras.Model:
+    model = context.build_model()
+    keras.compile_model(context, model)
     return model
 
 
-def _step_times(session: Session, model: tf.keras.Model, distributed: bool) -> List[float]:
+def _step_times(context: TrainingContext, model: tf.keras.Model, distributed: bool) -> List[float]:
     """Seconds a step, mean of each window, of what fit runs for a step."""
     # not train_on_batch: it makes and ends an input pipeline each time, which can take as long as the step
     step = model.make_train_function()
-    images, share = session.images, session.share
+    images, shard = context.images, context.shard
     count = _WARM_UP + _WINDOWS * _WINDOW_STEPS
-    epochs = range(-(-count // share.steps(len(images.y_train))))
-    batches = data.training_batches(images, share, session.seed, epochs)
-    iterator = iter(keras.on_this_board(session, batches) if distributed else batches)
+    epochs = range(-(-count // shard.steps(len(images.y_train))))
+    batches = data.training_batches(images, shard, context.seed, epochs)
+    iterator = iter(keras.on_this_board(context, batches) if distributed else batches)
     for _ in range(_WARM_UP):
         float(step(iterator)["loss"])
     times = []
@@ -75,7 +75,7 @@ def _step_times(session: Session, model: tf.keras.Model, distributed: bool) -> L
     return times
 
 
-def _all_reduce_times(session: Session, model: tf.keras.Model) -> List[float]:
+def _all_reduce_times(context: TrainingContext, model: tf.keras.Model) -> List[float]:
     """Seconds of each sum of tensors of the gradient's shapes over all boards, as Keras' optimizer makes it."""
     shapes = [weight.shape for weight in model.trainable_weights]
 
@@ -86,11 +86,11 @@ def _all_reduce_times(session: Session, model: tf.keras.Model) -> List[float]:
             summed = tf.distribute.get_replica_context().all_reduce("SUM", gradient)
             return tf.add_n([tf.reduce_sum(part) for part in summed])
 
-        return session.strategy.run(on_each)
+        return context.strategy.run(on_each)
 
     times = []
     for _ in range(_WARM_UP + _ALL_REDUCES):
         before = time.monotonic()
-        float(session.strategy.experimental_local_results(on_all())[0])
+        float(context.strategy.experimental_local_results(on_all())[0])
         times.append(time.monotonic() - before)
     return times[_WARM_UP:]

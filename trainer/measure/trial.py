@@ -20,13 +20,13 @@ from trainer.contract.events import APART, ONE_BOARD, Trial
 from trainer.contract.interface import counters
 from trainer.contract.methods import METHODS, VARIANTS
 from trainer.learning import data
-from trainer.learning.step_timer import Stopwatch
+from trainer.learning.step_timer import StepTimer
 from trainer.sync import keras, made_for
 from trainer.sync.collective import mean_over_boards
 from trainer.sync.stepping import Worker
 
 if TYPE_CHECKING:
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
 
 _CYCLES = 5  # fewer where the experiment has fewer epochs
 _ALONE_STEPS = 16
@@ -34,63 +34,63 @@ _ALONE_STEPS = 16
 Turn = Callable[[], None]  # one step
 
 
-def measure(session: Session) -> None:
+def measure(context: TrainingContext) -> None:
     """Time all methods and write a record of each turn. All boards of the cluster take part."""
     turns = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
-    take_turns(session, turns, min(_CYCLES, session.config.epochs), _ALONE_STEPS)
-    session.log.close()
+    take_turns(context, turns, min(_CYCLES, context.config.epochs), _ALONE_STEPS)
+    context.log.close()
 
 
-def take_turns(session: Session, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
+def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
     """Time these methods, one board alone, and boards apart; returns the model of a board by itself.
 
     A cluster of one board has nobody to synchronise with, so that only the board alone is timed.
     """
-    model, plain = _plain_turn(session)
+    model, plain = _plain_turn(context)
     plain()
-    turns = _ready(session, methods) if session.cluster.workers > 1 else {}
-    turns[ONE_BOARD] = (plain if session.cluster.is_chief else lambda: None, alone_steps, session)
-    if session.cluster.workers > 1:
-        turns[APART] = (plain, alone_steps, session)
-    together = tf.function(lambda: mean_over_boards(session.strategy, tf.zeros([1])))
-    order = random.Random(session.seed)  # the same on all boards
+    turns = _ready(context, methods) if context.cluster.workers > 1 else {}
+    turns[ONE_BOARD] = (plain if context.cluster.is_chief else lambda: None, alone_steps, context)
+    if context.cluster.workers > 1:
+        turns[APART] = (plain, alone_steps, context)
+    together = tf.function(lambda: mean_over_boards(context.strategy, tf.zeros([1])))
+    order = random.Random(context.seed)  # the same on all boards
     for cycle in range(1, cycles + 1):
         for name in order.sample(sorted(turns), len(turns)):
             turn, steps, own = turns[name]
-            session.in_order.submit(together).result()
-            session.log.write(_timed(name, cycle, turn, steps, own))
-            session.log.progress()
+            context.in_order.submit(together).result()
+            context.log.write(_timed(name, cycle, turn, steps, own))
+            context.log.progress()
     return model
 
 
-def _ready(session: Session, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, Session]]:
-    """Of each method its step, how many to make in a turn, and the session it counts in; traced and warmed up."""
+def _ready(context: TrainingContext, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, TrainingContext]]:
+    """Of each method its step, how many to make in a turn, and the context it counts in; traced and warmed up."""
     turns = {}
-    worker = Worker(session)  # its model trains in all of the kit's own methods: what it learns is of no use
+    worker = Worker(context)  # its model trains in all of the kit's own methods: what it learns is of no use
     worker.last_step = 10**9
     for name, steps in methods.items():
-        own = _with(session, name)
+        own = _with(context, name)
         own_loop = METHODS[own.config.sync.method].own_loop
         turn, warm_up = _own_turn(worker.under(own)) if own_loop else _keras_turn(own)
         for _ in range(warm_up):
             turn()
-            session.log.progress()
+            context.log.progress()
         turns[name] = (turn, steps, own)
     return turns
 
 
-def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial:
-    began, split, counted = time.monotonic(), own.stopwatch.read(), counters(own.interface)
+def _timed(name: str, cycle: int, turn: Turn, steps: int, own: TrainingContext) -> Trial:
+    began, split, counted = time.monotonic(), own.timer.read(), counters(own.interface)
     for _ in range(steps):
         turn()
     elapsed_s = time.monotonic() - began
     own.in_order.submit(lambda: None).result()  # bytes of an average still on its way belong to this turn
-    split, after = own.stopwatch.read().since(split), counters(own.interface)
+    split, after = own.timer.read().since(split), counters(own.interface)
     return Trial(
         sync=name,
         cycle=cycle,
         steps=steps,
-        images=0 if name == ONE_BOARD and not own.cluster.is_chief else steps * own.share.batch,
+        images=0 if name == ONE_BOARD and not own.cluster.is_chief else steps * own.shard.batch,
         elapsed_s=elapsed_s,
         communication_s=split.communication_s,
         waiting_s=split.waiting_s,
@@ -100,33 +100,33 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: Session) -> Trial
     )
 
 
-def _with(session: Session, name: str) -> Session:
-    """The session with the method of synchronising that the name stands for, whatever the experiment's own is."""
-    own = copy.copy(session)
-    own.config = dataclasses.replace(session.config, sync=sync_of(name))
-    own.stopwatch = Stopwatch()
+def _with(context: TrainingContext, name: str) -> TrainingContext:
+    """The context with the method of synchronising that the name stands for, whatever the experiment's own is."""
+    own = copy.copy(context)
+    own.config = dataclasses.replace(context.config, sync=sync_of(name))
+    own.timer = StepTimer()
     return own
 
 
-def _batches(session: Session) -> tf.data.Dataset:
-    return data.training_batches(session.images, session.share, session.seed, range(1000))
+def _batches(context: TrainingContext) -> tf.data.Dataset:
+    return data.training_batches(context.images, context.shard, context.seed, range(1000))
 
 
-def _plain_turn(session: Session) -> Tuple[tf.keras.Model, Turn]:
+def _plain_turn(context: TrainingContext) -> Tuple[tf.keras.Model, Turn]:
     """A step of fit on one board, without a strategy."""
-    model = session.build_model()
-    keras.compile_model(session, model)
-    session.ready(model)
-    return model, _fit_step(model, iter(_batches(session)))
+    model = context.build_model()
+    keras.compile_model(context, model)
+    context.ready(model)
+    return model, _fit_step(model, iter(_batches(context)))
 
 
-def _keras_turn(session: Session) -> Tuple[Turn, int]:
+def _keras_turn(context: TrainingContext) -> Tuple[Turn, int]:
     """A step of fit under the strategy, and how many to make before timing."""
-    with session.strategy.scope():
-        model = session.build_model()
-        keras.compile_model(session, model)
-    keras.time_aggregation(session, model)
-    return _fit_step(model, iter(keras.on_this_board(session, _batches(session)))), 2
+    with context.strategy.scope():
+        model = context.build_model()
+        keras.compile_model(context, model)
+    keras.time_aggregation(context, model)
+    return _fit_step(model, iter(keras.on_this_board(context, _batches(context)))), 2
 
 
 def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
@@ -140,8 +140,8 @@ def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
 
 def _own_turn(worker: Worker) -> Tuple[Turn, int]:
     """A step of the kit's own methods, and how many to make before timing."""
-    session = worker.session
-    batches, made = iter(_batches(session)), 0
+    context = worker.context
+    batches, made = iter(_batches(context)), 0
     method = made_for(worker)
 
     def turn() -> None:
@@ -150,4 +150,4 @@ def _own_turn(worker: Worker) -> Tuple[Turn, int]:
         float(method.step(made, *next(batches))["loss"])
 
     # an exchange then begins in the middle of a turn, so that all of its cost lies within it
-    return turn, session.config.sync.period * 3 // 2 if METHODS[session.config.sync.method].local_steps else 2
+    return turn, context.config.sync.period * 3 // 2 if METHODS[context.config.sync.method].local_steps else 2

@@ -15,22 +15,22 @@ from trainer.contract.methods import METHODS
 from trainer.sync.stepping import Method, Worker
 
 if TYPE_CHECKING:
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
 
 
-def train(session: Session) -> tf.keras.Model:
-    """The model after all epochs of the session; the session's recorder writes the records."""
-    if not METHODS[session.config.sync.method].own_loop:
-        return _module(session).train(session)
-    worker = Worker(session)
+def train(context: TrainingContext) -> tf.keras.Model:
+    """The model after all epochs of the context; the context's recorder writes the records."""
+    if not METHODS[context.config.sync.method].own_loop:
+        return _module(context).train(context)
+    worker = Worker(context)
     return worker.train(made_for(worker))
 
 
 def made_for(worker: Worker) -> Method:
-    """The steps of the method that the board's session is configured with."""
-    method: Method = _module(worker.session).method(worker)
+    """The steps of the method that the board's context is configured with."""
+    method: Method = _module(worker.context).method(worker)
     return method
 
 
-def _module(session: Session) -> Any:
-    return importlib.import_module(f"{__name__}.{session.config.sync.method}")
+def _module(context: TrainingContext) -> Any:
+    return importlib.import_module(f"{__name__}.{context.config.sync.method}")

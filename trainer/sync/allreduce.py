@@ -25,8 +25,8 @@ class GradientMean(tf.Module):
 
     def __init__(self, worker: Worker, dtype: Optional[str] = None) -> None:
         super().__init__()
-        config = worker.session.config.sync
-        self._strategy, self._stopwatch = worker.strategy, worker.session.stopwatch
+        config = worker.context.config.sync
+        self._strategy, self._timer = worker.strategy, worker.context.timer
         shapes = [variable.shape for variable in worker.model.trainable_variables]
         # the gradient of the last layers is ready first: it leaves first
         self._buckets = _buckets(shapes, config.bucket_bytes)
@@ -45,7 +45,7 @@ class GradientMean(tf.Module):
 
     def _exchanged(self, vectors: List[tf.Tensor]) -> List[tf.Tensor]:
         if len(vectors) == 1:
-            return [self._means[0].timed(vectors[0], self._stopwatch)]
+            return [self._means[0].timed(vectors[0], self._timer)]
         # these overlap the backward pass; what the step stands still for is what comes after its end
         small = [mean.scaled(vector) for mean, vector in zip(self._means, vectors)]
         left = [moment(vector) for vector in small]
@@ -56,7 +56,7 @@ class GradientMean(tf.Module):
         # one collective begins when the one before has ended
         begun = [left[0], *[tf.maximum(own, before) for own, before in zip(left[1:], back)]]
         hidden_s = tf.add_n([tf.maximum(tf.minimum(end, here) - begin, 0.0) for begin, end in zip(begun, back)])
-        noted = self._stopwatch.add(stall_s, None, hidden_s, payload_bytes=self.payload_bytes)
+        noted = self._timer.add(stall_s, None, hidden_s, payload_bytes=self.payload_bytes)
         with tf.control_dependencies([noted]):
             return [mean.unscaled(vector) for mean, vector in zip(self._means, came)]
 

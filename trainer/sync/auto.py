@@ -38,7 +38,7 @@ class Auto(tf.Module):
         self._stall_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
         self._chosen: Optional[Method] = None
         begun = 0  # steps before the attempt that a record is of
-        for record in worker.session.records:
+        for record in worker.context.records:
             if record["event"] == Resume.KIND:
                 begun = record["epoch"] * worker.steps_per_epoch
             elif record["event"] == Choice.KIND:  # an earlier attempt chose
@@ -56,12 +56,12 @@ class Auto(tf.Module):
             return self._chosen.step(number, images, labels)
         place = number - 1 - self._first
         dtype = _DTYPES[place // (_TRACED + _TIMED)]
-        stopwatch = self._worker.session.stopwatch
-        began, before = time.monotonic(), stopwatch.read()
+        timer = self._worker.context.timer
+        began, before = time.monotonic(), timer.read()
         logs = self._synchronous[dtype].step(number, images, labels)
         float(logs["loss"])  # waits until the device has finished
         if place % (_TRACED + _TIMED) >= _TRACED:
-            split = stopwatch.read().since(before)
+            split = timer.read().since(before)
             self._stall_s[dtype].append(split.communication_s)
             self._compute_s.append(time.monotonic() - began - split.communication_s - (split.waiting_s or 0.0))
         if place + 1 == MEASURED_STEPS:
@@ -83,11 +83,11 @@ class Auto(tf.Module):
         return (self._chosen or self._synchronous["float32"]).consensus()
 
     def _choose(self) -> None:
-        session = self._worker.session
+        context = self._worker.context
         seconds = [min(self._stall_s[dtype]) for dtype in _DTYPES]
         compute_s, float32_s, float16_s = self._worker.means([sum(self._compute_s) / len(self._compute_s), *seconds])
-        choice = choose(compute_s, float32_s, float16_s, session.config.sync.efficiency)
-        session.log.write(choice)
+        choice = choose(compute_s, float32_s, float16_s, context.config.sync.efficiency)
+        context.log.write(choice)
         print(f"auto: {choice.reason}")
         self._be(choice.gradient_dtype, choice.period)
         if self._chosen is not None and choice.period is not None:

@@ -1,4 +1,4 @@
-"""Means over all boards of flat vectors, through the collectives of the session's strategy."""
+"""Means over all boards of flat vectors, through the collectives of the context's strategy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 
 import tensorflow as tf
 
-from trainer.learning.step_timer import Stopwatch, ready
+from trainer.learning.step_timer import StepTimer, ready
 
 
 class Flat:
@@ -72,14 +72,14 @@ class ScaledMean(tf.Module):
         """In a tf.function."""
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
-    def timed(self, vector: tf.Tensor, stopwatch: Stopwatch) -> tf.Tensor:
+    def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
         """The same, with the times of waiting and of communication noted."""
         if self._strategy.num_replicas_in_sync == 1:
             return self(vector)
         small, here, everywhere = after_all(self._strategy, self.scaled(vector))
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
-        noted = stopwatch.add(arrived - everywhere, everywhere - here, payload_bytes=self.payload_bytes)
+        noted = timer.add(arrived - everywhere, everywhere - here, payload_bytes=self.payload_bytes)
         with tf.control_dependencies([noted]):
             return self.unscaled(mean)
 

@@ -31,7 +31,7 @@ from trainer.sync.stepping import Logs, SynchronousSteps, Worker
 
 def method(worker: Worker) -> LocalSgd:
     """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
-    config = worker.session.config.sync
+    config = worker.context.config.sync
     return LocalSgd(worker, config.period, SynchronousSteps(worker, GradientMean(worker)), config.warm_up_steps)
 
 
@@ -41,7 +41,7 @@ class LocalSgd(tf.Module):
     def __init__(self, worker: Worker, period: int, synchronous: SynchronousSteps, warm_up_steps: int) -> None:
         """The first `warm_up_steps` steps are made as `synchronous` makes them."""
         super().__init__()
-        config = worker.session.config
+        config = worker.context.config
         self._worker, self._period, self._overlap = worker, period, config.sync.overlap
         # when an average comes is a matter of chance
         self._as_they_come = not config.deterministic
@@ -106,9 +106,9 @@ class _Averaging(tf.Module):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
-        config, model = worker.session.config.sync, worker.model
-        self._strategy, self._stopwatch, self._log = worker.strategy, worker.session.stopwatch, worker.session.log
-        self._weight = worker.session.share.weight
+        config, model = worker.context.config.sync, worker.model
+        self._strategy, self._timer, self._log = worker.strategy, worker.context.timer, worker.context.log
+        self._weight = worker.context.shard.weight
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
         self._variables = [*model.trainable_variables, *model.non_trainable_variables]
         self._flat = Flat([variable.shape for variable in self._variables])
@@ -118,7 +118,7 @@ class _Averaging(tf.Module):
         # what all boards had after the last average
         self._anchor = tf.Variable(self._packed(), trainable=False)
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
-        self._in_order = worker.session.in_order
+        self._in_order = worker.context.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
 
     def trace(self) -> None:
@@ -154,7 +154,7 @@ class _Averaging(tf.Module):
         stall_s = time.monotonic() - before
         # boards wait for each other first, then bytes travel: what was stood through is the end of it
         communication_s = min(stall_s, travel_s)
-        self._stopwatch.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
+        self._timer.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
         distance, moved = (float(norm) for norm in self._correct(change, mean))
         self._log.write(
             Average(
@@ -202,7 +202,7 @@ class _Averaging(tf.Module):
         small, here, everywhere = after_all(self._strategy, self._scaled.scaled(self._weight * change))
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
-        self._stopwatch.add(payload_bytes=self._scaled.payload_bytes)
+        self._timer.add(payload_bytes=self._scaled.payload_bytes)
         return self._scaled.unscaled(mean), everywhere - here, arrived - everywhere
 
     @tf.function

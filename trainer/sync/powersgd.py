@@ -28,7 +28,7 @@ class LowRankMean(tf.Module):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
-        config, self._stopwatch = worker.session.config.sync, worker.session.stopwatch
+        config, self._timer = worker.context.config.sync, worker.context.timer
         self._shapes = [variable.shape for variable in worker.model.trainable_variables]
         self._matrices = [as_matrix(shape.as_list(), config.rank) for shape in self._shapes]
         self._low = [place for place, matrix in enumerate(self._matrices) if matrix]
@@ -38,7 +38,7 @@ class LowRankMean(tf.Module):
             rows, columns, rank = self._matrices[place]  # type: ignore[misc]
             self._errors.append(tf.Variable(tf.zeros([rows, columns]), trainable=False))
             # the same on all boards
-            start = tf.random.stateless_normal([columns, rank], seed=[worker.session.seed, place])
+            start = tf.random.stateless_normal([columns, rank], seed=[worker.context.seed, place])
             self._q.append(tf.Variable(start, trainable=False))
         ranks = [q.shape[1] for q in self._q]
         self._p_flat = Flat([tf.TensorShape([error.shape[0], rank]) for error, rank in zip(self._errors, ranks)])
@@ -53,13 +53,13 @@ class LowRankMean(tf.Module):
         """A tensor for each trainable variable. In a tf.function."""
         owed = [tf.reshape(gradient[place], e.shape) + e for place, e in zip(self._low, self._errors)]
         mine = [matrix @ q for matrix, q in zip(owed, self._q)] + [gradient[place] for place in self._whole]
-        first = self._first.timed(self._p_flat.pack(mine), self._stopwatch)
+        first = self._first.timed(self._p_flat.pack(mine), self._timer)
         p_vector, whole_vector = tf.split(first, [self._p_flat.size, self._whole_flat.size])
         means = dict(zip(self._whole, self._whole_flat.unpack(whole_vector)))
         if self._low:
             bases = [tf.linalg.qr(p)[0] for p in self._p_flat.unpack(p_vector)]
             back = [tf.matmul(matrix, basis, transpose_a=True) for matrix, basis in zip(owed, bases)]
-            shared = self._q_flat.unpack(self._second.timed(self._q_flat.pack(back), self._stopwatch))
+            shared = self._q_flat.unpack(self._second.timed(self._q_flat.pack(back), self._timer))
             for place, matrix, basis, q, kept, error in zip(self._low, owed, bases, shared, self._q, self._errors):
                 sent = tf.matmul(basis, q, transpose_b=True)
                 error.assign(matrix - sent)

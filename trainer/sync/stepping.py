@@ -27,7 +27,7 @@ from trainer.learning import data
 from trainer.sync.collective import Flat, mean_over_boards
 
 if TYPE_CHECKING:
-    from trainer.learning.context import Session
+    from trainer.learning.context import TrainingContext
 
 Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on this board
 
@@ -65,29 +65,29 @@ class Mean(Protocol):
 class Worker:
     """The model, the optimizer and the loop of one board; all boards begin with the chief's weights."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.strategy = session, session.strategy
-        self.model = session.build_model()
-        self.optimizer = session.build_optimizer()
+    def __init__(self, context: TrainingContext) -> None:
+        self.context, self.strategy = context, context.strategy
+        self.model = context.build_model()
+        self.optimizer = context.build_optimizer()
         self.optimizer.build(self.model.trainable_variables)
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # of losses, of right answers, of images
-        self.steps_per_epoch = session.share.steps(len(session.images.y_train))
-        self.made_steps = session.epochs.start * self.steps_per_epoch  # by an earlier attempt
-        self.last_step = session.epochs.stop * self.steps_per_epoch
+        self.steps_per_epoch = context.shard.steps(len(context.images.y_train))
+        self.made_steps = context.epochs.start * self.steps_per_epoch  # by an earlier attempt
+        self.last_step = context.epochs.stop * self.steps_per_epoch
         # of a batch: so that steps can be traced before the first one
         self.signature = [
             tf.TensorSpec([None, *array.shape[1:]], array.dtype)
-            for array in (session.images.x_train, session.images.y_train)
+            for array in (context.images.x_train, context.images.y_train)
         ]
         # the logs with a batch, and its gradient: a tensor for each trainable variable. Traced once for all steps
         self.backward = tf.function(self._backward, input_signature=self.signature)
         self._begin_alike()
 
-    def under(self, session: Session) -> Worker:
-        """The same model and optimizer, where another session says how boards synchronise."""
+    def under(self, context: TrainingContext) -> Worker:
+        """The same model and optimizer, where another context says how boards synchronise."""
         worker = copy.copy(self)
-        worker.session = session
+        worker.context = context
         return worker
 
     def _backward(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
@@ -109,25 +109,25 @@ class Worker:
         """Make a step on an empty batch and take it back: TensorFlow optimizes a function in its first call."""
         changed = [*self.model.variables, *self.optimizer.variables, self._sums]
         before = [variable.numpy() for variable in changed]
-        shapes = [[self.session.share.batch, *spec.shape[1:]] for spec in self.signature]
+        shapes = [[self.context.shard.batch, *spec.shape[1:]] for spec in self.signature]
         step(*[tf.zeros(shape, spec.dtype) for shape, spec in zip(shapes, self.signature)])
         for variable, value in zip(changed, before):
             variable.assign(value)
 
     def train(self, method: Method) -> tf.keras.Model:
         """The model after all epochs."""
-        session, recorder = self.session, self.session.recorder
-        images, share, validation = session.images, session.share, session.validation_share
-        batches = iter(data.training_batches(images, share, session.seed, session.epochs))
+        context, recorder = self.context, self.context.recorder
+        images, shard, validation = context.images, context.shard, context.validation_shard
+        batches = iter(data.training_batches(images, shard, context.seed, context.epochs))
         held_out = data.validation_batches(images, validation)
         method.trace()
-        session.ready(
+        context.ready(
             self.model,
             lambda: [*self.model.variables, *self.optimizer.variables, *_only_own(method, self.model)],
         )
         recorder.set_model(self.model)
-        for epoch in session.epochs:
-            session.on_epoch_begin(epoch)
+        for epoch in context.epochs:
+            context.on_epoch_begin(epoch)
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
             for place in range(self.steps_per_epoch):
@@ -147,14 +147,14 @@ class Worker:
             names = ("loss", "accuracy", "val_loss", "val_accuracy")
             values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
             recorder.on_epoch_end(epoch, dict(zip(names, values)))
-            if session.checkpoint_due(epoch):
+            if context.checkpoint_due(epoch):
                 method.flush()
-            session.save(epoch)
+            context.save(epoch)
         return self.model
 
     def means(self, values: Sequence[float]) -> List[float]:
         """The mean over all boards of each value; the same numbers on all."""
-        mean = self.session.in_order.submit(self._mean_of, tf.constant(values, tf.float32)).result()
+        mean = self.context.in_order.submit(self._mean_of, tf.constant(values, tf.float32)).result()
         return [float(value) for value in mean.numpy()]
 
     @tf.function(reduce_retracing=True)
@@ -182,7 +182,7 @@ class Worker:
         def chiefs() -> tf.Tensor:
             mine = flat.pack([variable.read_value() for variable in variables])
             return boards * mean_over_boards(
-                self.strategy, mine if self.session.cluster.is_chief else tf.zeros_like(mine)
+                self.strategy, mine if self.context.cluster.is_chief else tf.zeros_like(mine)
             )
 
         for variable, value in zip(variables, flat.unpack(chiefs())):
@@ -200,7 +200,7 @@ class SynchronousSteps(tf.Module):
 
     def __init__(self, worker: Worker, mean: Mean, warm_up: Optional[Mean] = None) -> None:
         super().__init__()
-        config = worker.session.config.sync
+        config = worker.context.config.sync
         self._worker, self._every = worker, config.accumulate_steps
         self._warm_up_steps = config.warm_up_steps if warm_up else 0
         held = worker.model.trainable_variables if self._every > 1 else []
@@ -238,13 +238,13 @@ class SynchronousSteps(tf.Module):
     def consensus(self) -> Iterator[None]:
         """The weights are the same on all boards at any time; moving statistics become their mean."""
         if self._statistics:
-            self._worker.session.in_order.submit(self._average_statistics).result()
+            self._worker.context.in_order.submit(self._average_statistics).result()
         yield
 
     @tf.function
     def _average_statistics(self) -> None:
         mine = self._statistics_flat.pack([variable.read_value() for variable in self._statistics])
-        mine *= self._worker.session.share.weight
+        mine *= self._worker.context.shard.weight
         means = self._statistics_flat.unpack(mean_over_boards(self._worker.strategy, mine))
         for variable, mean in zip(self._statistics, means):
             variable.assign(mean)
@@ -263,7 +263,7 @@ class SynchronousSteps(tf.Module):
                 gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
                 for held in self._held:
                     held.assign(tf.zeros_like(held))
-            weight = self._worker.session.share.weight
+            weight = self._worker.context.shard.weight
             self._worker.apply(mean(gradient if weight == 1 else [weight * part for part in gradient]))
             return logs
 
