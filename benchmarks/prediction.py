@@ -16,6 +16,7 @@ from analysis.runs.loading import load
 from benchmarks.sitting import Sitting
 from controller.foretell import expected
 from trainer.contract.config import load_run
+from trainer.contract.layout import RUN
 
 _BOARDS = 4
 _USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time
@@ -55,7 +56,7 @@ def _override(boards: int, method: str) -> dict[str, Any]:
 
 def _row(sitting: Sitting, boards: int, method: str) -> dict[str, Any]:
     folder = sitting.run(boards, _override(boards, method))
-    run, loaded = load_run(folder / "run.json"), load([folder])
+    run, loaded = load_run(folder / RUN), load([folder])
     told = expected(run.config, run.workers, run.boards, sitting.runs)
     took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
     return {

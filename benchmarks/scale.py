@@ -24,7 +24,7 @@ from benchmarks.sitting import Sitting
 from benchmarks.sync import compared, trial_rows
 from trainer.contract.config import load_run
 from trainer.contract.events import ONE_BOARD
-from trainer.contract.layout import entries, run_folders
+from trainer.contract.layout import MANIFEST, RUN, entries, run_folders
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all methods with a ninth of a core each
@@ -56,7 +56,7 @@ def _latest(runs: Path, boards: int) -> Path | None:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    run = load_run(folder / "run.json")  # the file's own commit and times are those of summing up
+    run = load_run(folder / RUN)  # the file's own commit and times are those of summing up
     more = {"run_id": run.run_id, "git_commit": run.git_commit, "of": run.workers}
     more["link_rate_bit_per_s"] = _link_rate(folder)
     return [{**row, **more} for row in compared(trial_rows(folder))]
@@ -64,7 +64,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 def _link_rate(folder: Path) -> int:
     """The rate of the boards' links."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return int(manifest["boards"][0]["facts"]["link_rate_bit_per_s"])
 
 

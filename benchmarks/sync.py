@@ -26,6 +26,7 @@ from benchmarks import ddp
 from benchmarks.sitting import Sitting
 from trainer.contract.config import load_run
 from trainer.contract.events import APART, ONE_BOARD, read_records
+from trainer.contract.layout import BOARDS, EVENTS, RUN
 
 _CYCLES = 3
 
@@ -56,8 +57,8 @@ def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
 
 def trial_rows(folder: Path) -> list[dict[str, Any]]:
     """A row for each method and cycle of a trial, of all its boards together."""
-    boards = load_run(folder / "run.json").boards
-    found = (record for board in boards for record in read_records(folder / "boards" / board / "events.jsonl")[0])
+    boards = load_run(folder / RUN).boards
+    found = (record for board in boards for record in read_records(folder / BOARDS / board / EVENTS)[0])
     rows = []
     for row in records(turns(found, len(boards))):
         payload = round(row.pop("payload_bytes_per_step"))

@@ -23,6 +23,7 @@ from analysis.prediction.allreduce import wire_bytes
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import load_run
 from trainer.contract.events import Probe, read_records
+from trainer.contract.layout import BOARDS, EVENTS, RUN
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Ca
     Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
     at any rate, because synchronising takes longer than that without any wire.
     """
-    run = load_run(folder / "run.json")
+    run = load_run(folder / RUN)
     probes = [
         record
         for board in run.boards
-        for record in read_records(folder / "boards" / board / "events.jsonl")[0]
+        for record in read_records(folder / BOARDS / board / EVENTS)[0]
         if record["event"] == Probe.KIND
     ]
     if len(probes) < max(run.workers, 2):

@@ -13,6 +13,7 @@ from analysis.commands import Commands
 from analysis.commands.run import amount, costs
 from analysis.runs import throttling
 from analysis.runs.errors import AnalysisError
+from trainer.contract.layout import RUN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +47,8 @@ def _watch(options: argparse.Namespace) -> int:
 
     runs = Path("runs")
     folder = Path(options.run) if options.run else newest(runs)
-    if not (folder / "run.json").is_file():
-        if not (runs / folder / "run.json").is_file():
+    if not (folder / RUN).is_file():
+        if not (runs / folder / RUN).is_file():
             raise AnalysisError(f"{options.run} is not a run: give its folder, or its name in {runs}/")
         folder = runs / folder
     return watch(folder, options.inventory, every_s=options.every, once=options.once)

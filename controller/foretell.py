@@ -19,7 +19,7 @@ from analysis.prediction.predict import Plan, predict
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
 from trainer.contract.config import Config, ConfigError, Run, load_run
-from trainer.contract.layout import entries, run_folders
+from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.methods import METHODS
 
 TASK = "predict"
@@ -67,7 +67,7 @@ def _predictions(runs_dir: Path) -> Iterator[tuple[Run, Path]]:
         if manifest is None or manifest["status"] != "succeeded":
             continue
         with suppress(ConfigError):  # of another version
-            run = load_run(folder / "run.json")
+            run = load_run(folder / RUN)
             if run.task == TASK:
                 yield run, folder
 

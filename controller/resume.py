@@ -18,10 +18,8 @@ from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Epoch
 from trainer.contract.fields import closest
-from trainer.contract.layout import ATTEMPTS, CHECKPOINTS, LOST
+from trainer.contract.layout import ATTEMPTS, BOARDS, CHECKPOINTS, EVENTS, LOST, MANIFEST, RUN
 from trainer.formats import checkpoint
-
-_MANIFEST = "manifest.json"
 
 
 def plan(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,12 +31,12 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     runs_dir = Path(request["runs_dir"])
     folder = runs_dir / run_id
     plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
-    if not plain or not (folder / "run.json").is_file():
+    if not plain or not (folder / RUN).is_file():
         near = closest(run_id, (path.name for path in layout.run_folders(sorted(runs_dir.glob("*")))))
         raise ConfigError(
             [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
         )
-    run = load_run(folder / "run.json")
+    run = load_run(folder / RUN)
     if run.run_id != run_id:
         raise ConfigError([f"resume is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"])
     problems = [
@@ -67,7 +65,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return {
-        "run": json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        "run": json.loads((folder / RUN).read_text(encoding="utf-8")),
         "run_dir": str(folder),
         "board_dir": f"{home}/runs/{run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{run.trainer_sha256[:16]}"},
@@ -86,7 +84,7 @@ def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]
             "add it to the inventory, or leave --limit out"
         )
     try:
-        status = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["status"]
+        status = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError):
         problems.append(f"{run.run_id} was not collected: playbooks/collect.yml -e run_id={run.run_id} comes first")
     else:
@@ -100,10 +98,10 @@ def begin(folder: Path) -> int:
 
     Each board's folder then has the records up to that epoch and its checkpoint: what the board needs.
     """
-    run = load_run(folder / "run.json")
-    old, new = folder / "boards", folder / "boards.new"
+    run = load_run(folder / RUN)
+    old, new = folder / BOARDS, folder / "boards.new"
     known = [set(checkpoint.whole(old / board / CHECKPOINTS)) for board in run.boards]
-    known += [_recorded(old / board / "events.jsonl") for board in run.boards]
+    known += [_recorded(old / board / EVENTS) for board in run.boards]
     epoch = max(set.intersection(*known), default=0)
     for board in run.boards:
         (new / board).mkdir(parents=True, exist_ok=True)
@@ -111,16 +109,16 @@ def begin(folder: Path) -> int:
             kept = checkpoint.path_of(new / board / CHECKPOINTS, epoch)
             kept.parent.mkdir(exist_ok=True)
             checkpoint.path_of(old / board / CHECKPOINTS, epoch).replace(kept)
-            _copy_until(epoch, old / board / "events.jsonl", new / board / "events.jsonl")
+            _copy_until(epoch, old / board / EVENTS, new / board / EVENTS)
     for board in run.boards:
         if (old / board / CHECKPOINTS).is_dir():
             shutil.rmtree(old / board / CHECKPOINTS)  # of no use to anybody, and large
     before = [int(path.name) for path in layout.attempts(folder)]
     attempt = folder / ATTEMPTS / str(1 + max(before, default=0))
     attempt.mkdir(parents=True)
-    old.rename(attempt / "boards")
+    old.rename(attempt / BOARDS)
     new.rename(old)
-    for name in (_MANIFEST, LOST):  # a failure of before would have the new attempt's boards stopped
+    for name in (MANIFEST, LOST):  # a failure of before would have the new attempt's boards stopped
         if (folder / name).exists():
             (folder / name).rename(attempt / name)
     return epoch

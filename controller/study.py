@@ -27,7 +27,7 @@ from controller.resolve import LARGEST_SEED, configuration
 from trainer.contract import schema1
 from trainer.contract.config import Config, ConfigError, parse, to_dict
 from trainer.contract.fields import closest, shown
-from trainer.contract.layout import entries, run_folders
+from trainer.contract.layout import RUN, entries, run_folders
 
 _STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
 _MOST_REPEATS = 1000
@@ -172,7 +172,7 @@ def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Runs of any study, and their run.json."""
     for folder in run_folders(entries(runs_dir)):
         try:
-            run = schema1.run(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+            run = schema1.run(json.loads((folder / RUN).read_text(encoding="utf-8")))
         except ValueError:
             continue  # `load` tells of it
         if run.get("study"):

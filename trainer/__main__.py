@@ -18,6 +18,7 @@ from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster, load_cluster
 from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.layout import TF_CONFIG
 from trainer.formats import archives
 from trainer.supervise.result import write_result
 
@@ -30,7 +31,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder: Path = arguments.config.resolve().parent
     try:
-        run, cluster = load_run(arguments.config), load_cluster(folder / "tf_config.json")
+        run, cluster = load_run(arguments.config), load_cluster(folder / TF_CONFIG)
     except (ConfigError, ValueError) as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 2

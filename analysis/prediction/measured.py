@@ -36,6 +36,7 @@ from trainer.contract.events import (
     Window,
     read_records,
 )
+from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 from trainer.contract.methods import METHODS, NOTHING, Sizes, exchange_of
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
@@ -135,14 +136,14 @@ class Measured:
     @classmethod
     def from_folder(cls, folder: Path) -> Measured:
         """What a collected run measured. Raises ConfigError or AnalysisError where it is none."""
-        run = load_run(folder / "run.json")
+        run = load_run(folder / RUN)
         records: dict[str, Sequence[Mapping[str, Any]]] = {}
         facts: dict[str, Mapping[str, Any]] = {}
         for board in run.boards:
-            home = folder / "boards" / board
-            if (home / "events.jsonl").is_file():
-                records[board] = read_records(home / "events.jsonl")[0]
-            result = read_result(home / "result.json")[0]
+            home = folder / BOARDS / board
+            if (home / EVENTS).is_file():
+                records[board] = read_records(home / EVENTS)[0]
+            result = read_result(home / RESULT)[0]
             facts[board] = result["facts"] if result else {}
         manifest = read_manifest(folder)[0] or {"boards": []}
         powers = [board.get("cost", {}).get("mean_power_mw") for board in manifest["boards"]]

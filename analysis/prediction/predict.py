@@ -27,7 +27,7 @@ from analysis.prediction.measured import Measured, combine
 from analysis.runs.columns import Column, records, text_table
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import ConfigError, Sync, load_run, sync_of
-from trainer.contract.layout import run_folders
+from trainer.contract.layout import RUN, run_folders
 from trainer.contract.methods import METHODS, VARIANTS
 
 # by their names in tables
@@ -126,7 +126,7 @@ def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFra
     table = pd.DataFrame(index=list(workers))
     try:
         measured = measured_in(map(Path, first["folder"]))
-        syncs = [load_run(Path(folder) / "run.json").config.sync for folder in methods["folder"]]
+        syncs = [load_run(Path(folder) / RUN).config.sync for folder in methods["folder"]]
         plan = Plan(workers, Network(measured.link_bit_per_s), dict(zip(methods["label"], syncs, strict=True)))
     except (AnalysisError, ConfigError, OSError):
         return table

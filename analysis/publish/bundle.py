@@ -33,7 +33,7 @@ from analysis.runs.manifest import checksums, digest, from_records, read_manifes
 from analysis.runs.provenance import git_state
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run
-from trainer.contract.layout import CHECKPOINTS, MANIFEST, write_json
+from trainer.contract.layout import CHECKPOINTS, MANIFEST, RUN, write_json
 
 SCHEMA = 1  # of bundle.json
 TOP = "evidence"  # the only folder at the top of the archive
@@ -138,7 +138,7 @@ def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
 
 def _boards(folder: Path) -> list[str]:
     try:
-        return load_run(folder / "run.json").boards
+        return load_run(folder / RUN).boards
     except ConfigError:
         return []  # `_disagreements` tells of it
 
@@ -149,7 +149,7 @@ def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, 
     studies, problems = set(), []
     for folder in run_folders(paths):
         try:
-            run = load_run(folder / "run.json")
+            run = load_run(folder / RUN)
         except ConfigError as error:
             problems.append(f"{folder.name}: {error}")
             continue

@@ -24,7 +24,7 @@ from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import Runs, flatten, load
 from trainer.contract.config import Run
 from trainer.contract.events import Epoch, Result, Sample, Start, Window, fields_of, read_records
-from trainer.contract.layout import TELEMETRY, write_json
+from trainer.contract.layout import BOARDS, TELEMETRY, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,7 +99,7 @@ def _telemetry(loaded: Runs, problems: list[str]) -> pd.DataFrame:
 def _samples(loaded: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
     folders = loaded.runs.set_index("run_id")["folder"]
     for keys in records(loaded.boards[["run_id", "board", "rank"]]):
-        path = Path(folders[keys["run_id"]]) / "boards" / keys["board"] / TELEMETRY
+        path = Path(folders[keys["run_id"]]) / BOARDS / keys["board"] / TELEMETRY
         samples, bad = read_records(path) if path.is_file() else ([], [])
         problems += [f"{keys['run_id']}: {problem}" for problem in bad]
         for sample in samples:

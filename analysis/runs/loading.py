@@ -5,6 +5,7 @@ Not named load.py: `analysis.load` is the function, and a module of that name wo
 
 from __future__ import annotations
 
+from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Runs:
             for board, rank in self.boards.loc[self.boards["run_id"] == run_id, ["board", "rank"]].itertuples(
                 index=False
             ):
-                path = Path(folders[run_id]) / "boards" / board / "events.jsonl"
+                path = Path(folders[run_id]) / BOARDS / board / EVENTS
                 with suppress(OSError):  # `load` has said so
                     records, problems = read_records(path)
                     windows = [record for record in records if record["event"] == Window.KIND]
@@ -148,11 +149,11 @@ def _copies(paths: Iterable[Path], runs: Iterable[Path]) -> Iterator[str]:
 
 
 def _add_run(tables: _Tables, folder: Path) -> None:
-    run = load_run(folder / "run.json")
+    run = load_run(folder / RUN)
     if run.task != "train":
         return
     # before anything is kept, so that a run that cannot be read leaves nothing behind
-    absent = [board for board in run.boards if not (folder / "boards" / board).is_dir()]
+    absent = [board for board in run.boards if not (folder / BOARDS / board).is_dir()]
     if run.run_id in [row["run_id"] for row in tables.runs]:
         tables.problems.append(f"{folder}: skipped: run {run.run_id} was given before")
         return
@@ -160,9 +161,9 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     starts: dict[str, dict[str, Any]] = {}
     problems = [f"nothing was collected from {board}" for board in absent]
     for rank, board in enumerate(run.boards):
-        home = folder / "boards" / board
-        results[board], problem = read_result(home / "result.json")
-        start, found = _add_events(tables, run, rank, home / "events.jsonl")
+        home = folder / BOARDS / board
+        results[board], problem = read_result(home / RESULT)
+        start, found = _add_events(tables, run, rank, home / EVENTS)
         if problem:
             found.append(f"result.json of {board} {problem}")
         if start:

@@ -21,7 +21,7 @@ from trainer.contract import layout, schema1
 from trainer.contract.causes import first_cause
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Result, is_moment, read_records
-from trainer.contract.layout import CHECKPOINTS
+from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, RESULT, RUN
 from trainer.contract.layout import LOST
 from trainer.contract.layout import SCHEMA
 from trainer.contract.layout import write_json
@@ -50,7 +50,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     boards = [board["name"] for board in described["boards"]]
     if described["status"] == "succeeded":
         for attempt in (folder, *layout.attempts(folder)):
-            for checkpoints in (attempt / "boards" / board / CHECKPOINTS for board in boards):
+            for checkpoints in (attempt / BOARDS / board / CHECKPOINTS for board in boards):
                 if checkpoints.is_dir():
                     shutil.rmtree(checkpoints)  # nobody will go on from them
     gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
@@ -63,13 +63,13 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
 
 def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
     """What a manifest says of a run that follows from its boards' files; see `write_manifest`."""
-    run = load_run(folder / "run.json")
+    run = load_run(folder / RUN)
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
     for board in run.boards:
-        home = folder / "boards" / board
-        results[board] = read_result(home / "result.json")[0] or read_result(home / LOST)[0]
-        start = next((record for record in _records(home / "events.jsonl") if record["event"] == "start"), None)
+        home = folder / BOARDS / board
+        results[board] = read_result(home / RESULT)[0] or read_result(home / LOST)[0]
+        start = next((record for record in _records(home / EVENTS) if record["event"] == "start"), None)
         if start:
             starts[board] = start
     described = describe(run, results, starts, interrupted)
@@ -88,7 +88,7 @@ def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None)
         raise ConfigError([f"{folder / layout.MANIFEST} {problem}: collect the run first, with playbooks/collect.yml"])
     given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
     reasons = (
-        [_untimed(folder / "boards" / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
+        [_untimed(folder / BOARDS / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
     )
     if all(reasons) and reasons:
         told = "; ".join(reason for reason in reasons if reason)
@@ -109,8 +109,8 @@ def _costs(
     boards: list[dict[str, Any]] = []
     trained: list[float] = []  # first steps and last epochs' ends, on the controller's clock
     for board in described["boards"]:
-        home = folder / "boards" / board["name"]
-        records, clock = _records(home / "events.jsonl"), read_clock(home)
+        home = folder / BOARDS / board["name"]
+        records, clock = _records(home / EVENTS), read_clock(home)
         cost, interval = of_board(_records(home / layout.TELEMETRY), records), training(records)
         boards.append({**board, "cost": cost, "clock": clock.to_dict() if clock else None})
         if interval and clock:
@@ -122,7 +122,7 @@ def _costs(
 
 def _untimed(home: Path) -> str | None:
     """Why the board whose folder this is does not tell when the run trained; None where it does."""
-    records = _records(home / "events.jsonl")
+    records = _records(home / EVENTS)
     if any(record["event"] == "resume" for record in records):
         return f"{home.name} was resumed, and what lay between its attempts is no training"
     if training(records) is None:
@@ -192,7 +192,7 @@ def _attempts(folder: Path) -> list[dict[str, Any]]:
 def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
     """The last lines of a board's log that say something; none where it left no log."""
     try:
-        log = (folder / "boards" / board / "trainer.log").read_text(encoding="utf-8", errors="replace")
+        log = (folder / BOARDS / board / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     return [line.rstrip() for line in log.split("\n") if line.strip()][-lines:]

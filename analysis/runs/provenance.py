@@ -18,13 +18,13 @@ from analysis.runs import throttling
 from analysis.runs import timeline
 from analysis.runs.columns import records
 from analysis.runs.columns import shown
-from trainer.contract.layout import PREDICTION
+from trainer.contract.layout import BOARDS, GATES, PREDICTION
 from trainer.contract.layout import MANIFEST
 from analysis.runs.manifest import read_object
 
 Row: TypeAlias = list[str]
 PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
-GATES = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
+FINDINGS = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
 ATTEMPTS = ("run", "attempt", "ended", "cause")
 
 
@@ -45,7 +45,7 @@ def gates(runs: pd.DataFrame) -> list[Row]:
     for run_id, report in _reports(runs):
         for finding in _objects(report.get("findings")):
             severity = "waived" if finding.get("waived") is True else finding.get("severity")
-            cells = [*(finding.get(name) for name in GATES[:2]), severity, *(finding.get(name) for name in GATES[3:6])]
+            cells = [*(finding.get(name) for name in FINDINGS[:2]), severity, *(finding.get(name) for name in FINDINGS[3:6])]
             found.setdefault(tuple(map(shown, cells)), []).append(run_id)
     return [[*cells, ", ".join(run_ids)] for cells, run_ids in found.items()]
 
@@ -96,7 +96,7 @@ def clocks(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
     unknown = []
     for run_id, folder in _folders(several):
         own = epochs[epochs["run_id"] == run_id]
-        if any(timeline.read_clock(folder / "boards" / board) is None for board in own["board"].unique()):
+        if any(timeline.read_clock(folder / BOARDS / board) is None for board in own["board"].unique()):
             unknown.append(run_id)
         else:
             yield from timeline.warnings(run_id, own, folder)
@@ -129,7 +129,7 @@ def _folders(runs: pd.DataFrame) -> Iterator[tuple[str, Path]]:
 
 def _reports(runs: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     for run_id, folder in _folders(runs):
-        yield run_id, _object(folder / "gates.json")
+        yield run_id, _object(folder / GATES)
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.contract.layout import CLOCK
+from trainer.contract.layout import BOARDS, CLOCK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def on_controllers_clock(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Records of one run (board, time_s) with two columns more: controller_s, uncertainty_s; null without a clock."""
     merged = table.assign(controller_s=math.nan, uncertainty_s=math.nan)
     for board in merged["board"].unique():
-        clock = read_clock(folder / "boards" / board)
+        clock = read_clock(folder / BOARDS / board)
         if clock:
             own = merged["board"] == board
             merged.loc[own, "controller_s"] = clock.on_controller(merged.loc[own, "time_s"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.plugins.base import Action
-from trainer.contract.layout import write_json
+from trainer.contract.layout import GATES, RUN, write_json
 
 
 class ActionModule(Action):
@@ -20,7 +20,7 @@ class ActionModule(Action):
             except OSError as error:
                 why = "another run began in the same second" if folder.exists() else str(error)
                 return {"failed": True, "msg": f"{folder} cannot be made: {why}"}
-            write_json(folder / "run.json", options["run"])
+            write_json(folder / RUN, options["run"])
         if options["gates"]:
-            write_json(folder / "gates.json", options["gates"])
+            write_json(folder / GATES, options["gates"])
         return {"changed": True}

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from analysis.runs.unpacking import UnpackError, unpack
 from controller.answer import ask, fetch
 from controller.plugins.base import Action
+from trainer.contract.layout import BOARDS
 
 # Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
 # result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
@@ -43,7 +44,7 @@ class ActionModule(Action):
     """collect_run: see plugins/modules/collect_run.py."""
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
-        home = Path(options["run_dir"]) / "boards" / self.board
+        home = Path(options["run_dir"]) / BOARDS / self.board
         home.mkdir(parents=True, exist_ok=True)
         run_id = Path(options["board_dir"]).name
         archive = f"/dev/shm/{run_id}.tar.gz"

@@ -23,7 +23,7 @@ from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.config import load_run
-from trainer.contract.layout import LOST, entries, write_json
+from trainer.contract.layout import BOARDS, EVENTS, LOST, RUN, entries, write_json
 
 _MARK = "---end---"
 _GONE = 2  # looks in a row without a supervisor and without its result
@@ -36,8 +36,8 @@ class ActionModule(Action):
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         run_dir = Path(options["run_dir"])
-        run = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        local = run_dir / "boards" / self.board
+        run = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
+        local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
         chief = self.board == run["boards"][0] and shared.watched().exists()
         mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"], run["workers"]) if chief else None)
@@ -147,7 +147,7 @@ class _Mirror:
     """What a board has recorded so far, on the controller; of the chief's also a line for people per epoch."""
 
     def __init__(self, run_dir: Path, local: Path, progress: Progress | None) -> None:
-        self.events, self.samples = _Copy(local / "events.jsonl"), _Copy(local / layout.TELEMETRY)
+        self.events, self.samples = _Copy(local / EVENTS), _Copy(local / layout.TELEMETRY)
         self._run_dir, self._progress = run_dir, progress
 
     def take(self, events: str, samples: str) -> None:
@@ -159,7 +159,7 @@ class _Mirror:
 
     def _latest_samples(self) -> dict[str, dict[str, Any]]:
         """By board, from the copies that all followers keep."""
-        found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(self._run_dir / "boards")}
+        found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(self._run_dir / BOARDS)}
         return {board: sample for board, sample in found.items() if sample}
 
 
@@ -167,7 +167,7 @@ def _foretell(run_dir: Path) -> None:
     """Say what the run will take, where the same boards were measured before, and keep it in the run's folder."""
     from controller import foretell  # pandas takes a second to import
 
-    run = load_run(run_dir / "run.json")
+    run = load_run(run_dir / RUN)
     if run.task != "train" or (run_dir / layout.PREDICTION).exists():
         return
     found = foretell.expected(run.config, run.workers, run.boards, run_dir.parent)

@@ -11,6 +11,7 @@ from typing import Any
 
 from controller.answer import ask
 from controller.plugins.base import Action
+from trainer.contract.layout import RUN
 
 # whole or not at all: the board's folder of the run is there when everything is in it
 _SCRIPT = """\
@@ -43,7 +44,7 @@ class ActionModule(Action):
 
 def _packed(options: dict[str, Any]) -> bytes:
     """An archive with the run's files in run/, and with trainer/."""
-    run_json = (Path(options["run_dir"]) / "run.json").read_bytes()
+    run_json = (Path(options["run_dir"]) / RUN).read_bytes()
     tf_config = (json.dumps(options["tf_config"], indent=1) + "\n").encode()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:

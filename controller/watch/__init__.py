@@ -21,7 +21,7 @@ from controller.watch import inventory as inventories
 from controller.watch import remote
 from controller.watch.follow import Follower
 from trainer.contract.config import Run, load_run
-from trainer.contract.layout import entries, run_folders
+from trainer.contract.layout import BOARDS, RUN, entries, run_folders
 
 _REFRESH_S = 1.0
 _WIDTH = 100  # columns, where there is no terminal
@@ -36,7 +36,7 @@ def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, 
     Raises AnalysisError for a run, an inventory or a board that cannot be watched, and ConfigError for a run.json that
     does not describe a run.
     """
-    run = load_run(folder / "run.json")
+    run = load_run(folder / RUN)
     followers: list[Follower] = []
     if read_manifest(folder)[0] is None:
         followers = _followers(run, folder, inventory)
@@ -62,7 +62,7 @@ def _followers(run: Run, folder: Path, inventory: str | None) -> list[Follower]:
     for name in run.boards:
         on_board = PurePosixPath(access[name].home) / "runs" / run.run_id
         connect = partial(remote.connect, remote.route(access[name]), on_board)
-        followers.append(Follower(_board(name, run), folder / "boards" / name, connect))
+        followers.append(Follower(_board(name, run), folder / BOARDS / name, connect))
     for follower in followers:
         follower.start()
     return followers
@@ -78,7 +78,7 @@ def _until_the_end(
     while True:
         manifest, _ = read_manifest(folder)
         if manifest is not None:
-            boards = [collected(_board(name, run), folder / "boards" / name) for name in run.boards]
+            boards = [collected(_board(name, run), folder / BOARDS / name) for name in run.boards]
             show(Moment(run, boards, time.monotonic(), manifest))
             return 0 if manifest["status"] == "succeeded" else 1
         looked = all(follower.looked.is_set() for follower in followers)

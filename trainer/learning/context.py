@@ -16,6 +16,7 @@ from trainer.contract.cluster import Cluster
 from trainer.contract.config import Run
 from trainer.contract.events import End, Epoch, EventLog, Resume, Start, read_records
 from trainer.contract.interface import interface_with
+from trainer.contract.layout import EVENTS
 from trainer.contract.methods import METHODS
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
@@ -59,7 +60,7 @@ class TrainingContext:
             self._cached = features.cache(self._build_whole_model(), self.images, self.shard.batch)
             self.images = self._cached.images
         self.interface = interface_with(cluster.own_ip)
-        events = folder / "events.jsonl"
+        events = folder / EVENTS
         # of earlier attempts, up to the checkpoint
         self.records = read_records(events)[0] if self._resumed else []
         self.log = EventLog(events)

@@ -12,7 +12,7 @@ from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.cluster import load_cluster
 from trainer.contract.events import Epoch, Result, read_records
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import RESERVE, write_json
+from trainer.contract.layout import EVENTS, LOG, RESERVE, RESULT, TF_CONFIG, write_json
 from trainer.supervise import collective_log, facts
 
 
@@ -31,8 +31,8 @@ def write_result(
     """
     with contextlib.suppress(FileNotFoundError):
         (folder / RESERVE).unlink()
-    interface = interface_with(load_cluster(folder / "tf_config.json").own_ip)
-    events = folder / "events.jsonl"
+    interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)
+    events = folder / EVENTS
     records = read_records(events)[0] if events.exists() else []
     result = Result(
         status=status,
@@ -46,7 +46,7 @@ def write_result(
         facts={
             **facts.gather(interface),
             **facts.clocks(folder),
-            "collective_used": collective_log.collective_used(folder / "trainer.log"),
+            "collective_used": collective_log.collective_used(folder / LOG),
         },
     )
-    write_json(folder / "result.json", dataclasses.asdict(result))
+    write_json(folder / RESULT, dataclasses.asdict(result))

@@ -24,7 +24,7 @@ from typing import IO, List, Optional, Tuple
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import HEARTBEAT, RESERVE
+from trainer.contract.layout import HEARTBEAT, LOG, RESERVE, RESULT, RUN, TF_CONFIG
 from trainer.supervise import environment
 from trainer.supervise.collective_log import Excerpt
 from trainer.supervise.lock import Lock, Locked, read
@@ -94,14 +94,14 @@ def supervise(
     A board that measures its power is left idle for `idle_s` before.
     """
     started_s = time.time()
-    result = folder / "result.json"
+    result = folder / RESULT
     (folder / RESERVE).write_bytes(bytes(_RESERVED))  # so that a full disk has room for the result
     watch = Watch(folder, limits)
     code: Optional[int] = None
     cause: Optional[Cause] = None
     trainer: Optional[subprocess.Popen[bytes]] = None
     keeper: Optional[threading.Thread] = None
-    interface = interface_with(load_cluster(folder / "tf_config.json").own_ip)
+    interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)
     telemetry = Telemetry(folder, interface)
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -119,7 +119,7 @@ def supervise(
             start_new_session=True,
             pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
         )
-        keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / "trainer.log"), daemon=True)
+        keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / LOG), daemon=True)
         keeper.start()
         watch.trainer = trainer.pid
         code, cause = _follow(trainer, watch, keeper)
@@ -162,7 +162,7 @@ def stop(folder: Path) -> bool:
     if beat and _is_of(folder, beat["trainer"], b"trainer"):
         running = True
         _end_group(beat["trainer"])
-    if beat and not (folder / "result.json").exists():
+    if beat and not (folder / RESULT).exists():
         rebooted = beat["boot"] != boot()
         cause = (
             Cause("reboot", "the board was restarted during the run")
@@ -182,7 +182,7 @@ def _follow(
     trainer: subprocess.Popen[bytes], watch: Watch, keeper: threading.Thread
 ) -> Tuple[Optional[int], Optional[Cause]]:
     """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
-    result = watch.folder / "result.json"
+    result = watch.folder / RESULT
     deadline: Optional[float] = None
     cause: Optional[Cause] = None
     while trainer.poll() is None:
@@ -218,7 +218,7 @@ def _keep_log(printed: IO[bytes], path: Path) -> None:
 
 def _leave_terminal(folder: Path) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(str(folder / "trainer.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(str(folder / LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for old, new in ((0, nothing), (1, log), (2, log)):
         os.dup2(new, old)
     os.close(nothing)
@@ -231,7 +231,7 @@ def _is_of(folder: Path, pid: int, module: bytes) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    config = str(folder / "run.json").encode()
+    config = str(folder / RUN).encode()
     return module in words and any(word.endswith(config) for word in words) and process_state(pid) != "Z"
 
 

@@ -19,7 +19,7 @@ from typing import Any, Dict, Optional
 from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
-from trainer.contract.layout import HEARTBEAT, PROGRESS, write_json
+from trainer.contract.layout import HEARTBEAT, LOG, PROGRESS, RUN, TF_CONFIG, write_json
 from trainer.supervise.peers import Peers
 
 POLL_S = 0.2
@@ -82,7 +82,7 @@ class Watch:
 
     def _not_started(self, now: float) -> Optional[Cause]:
         limit = self._limits.start
-        if not _listens(load_cluster(self.folder / "tf_config.json").own_address):
+        if not _listens(load_cluster(self.folder / TF_CONFIG).own_address):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
         if now - self._began_s > limit + _PATIENCE_S:  # a board that is not up has named its own cause by now
             return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
@@ -146,10 +146,10 @@ def boot() -> str:
 
 
 def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
-    cluster = load_cluster(folder / "tf_config.json")
+    cluster = load_cluster(folder / TF_CONFIG)
     if cluster.workers == 1:
         return None
-    names = read_object(folder / "run.json").get("boards") or cluster.addresses
+    names = read_object(folder / RUN).get("boards") or cluster.addresses
     try:
         return Peers(cluster, names, folder.name, limits.silence)
     except OSError as error:
@@ -178,7 +178,7 @@ def _log_end(folder: Path) -> str:
 
 
 def _log(folder: Path) -> str:
-    with (folder / "trainer.log").open("rb") as file:
+    with (folder / LOG).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LOG_END))
         return file.read().decode("utf-8", errors="replace")

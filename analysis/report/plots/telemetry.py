@@ -14,7 +14,7 @@ from analysis.report.plots.style import DASHES, INK, arms, as_svg, canvas, name,
 from analysis.runs.energy import module_power_w
 from analysis.runs.timeline import on_controllers_clock
 from trainer.contract.events import read_records
-from trainer.contract.layout import TELEMETRY
+from trainer.contract.layout import BOARDS, TELEMETRY
 
 _POINTS = 150  # of a line: samples in between are averaged, so that a page with long runs stays small
 _NAME = 58  # characters of a line of an arm's name
@@ -48,7 +48,7 @@ def over_time(comparison: Comparison, run: dict[str, Any]) -> pd.DataFrame:
     """
     folder = Path(run["folder"])
     boards = comparison.boards.loc[comparison.boards["run_id"] == run["run_id"], "board"]
-    rows = [row for board in boards for row in _samples(board, folder / "boards" / board / TELEMETRY)]
+    rows = [row for board in boards for row in _samples(board, folder / BOARDS / board / TELEMETRY)]
     numbers = ["time_s", *_MEASURES]
     table = pd.DataFrame(rows, columns=["board", *numbers]).astype(dict.fromkeys(numbers, float))
     table = on_controllers_clock(table, folder)
@@ -71,7 +71,7 @@ def _has(comparison: Comparison, cost: str) -> bool:
     folders = {run["run_id"]: Path(run["folder"]) for run in _shown(comparison)}
     boards = comparison.boards[comparison.boards["run_id"].isin(list(folders))]
     names = boards[["run_id", "board"]].itertuples(index=False)
-    sampled = any((folders[run_id] / "boards" / board / TELEMETRY).is_file() for run_id, board in names)
+    sampled = any((folders[run_id] / BOARDS / board / TELEMETRY).is_file() for run_id, board in names)
     return sampled and bool(boards[cost].notna().any())
 
 
