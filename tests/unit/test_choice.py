@@ -28,7 +28,7 @@ def test_what_just_reaches_the_efficiency_is_taken(float32_s, dtype):
     name = f"allreduce in {dtype}"
     assert choice.reason == (
         f"a step computes for 1000 ms, the gradient travels for {1000 * float32_s:.0f} ms in float32 and "
-        f"{500 * float32_s:.0f} ms in float16: {name} is the least lossy way that reaches 50%, with 50% expected"
+        f"{500 * float32_s:.0f} ms in float16: {name} is the least lossy method that reaches 50%, with 50% expected"
     )
 
 

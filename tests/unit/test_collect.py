@@ -55,6 +55,8 @@ def test_a_run_that_the_version_before_left_on_a_board_is_ended_and_fetched(tmp_
     board.mkdir(parents=True)
     (board / "tf_config.json").touch()
     (source / place).parent.mkdir(parents=True)
+    for package in {source / "trainer", (source / place).parent}:
+        (package / "__init__.py").touch()
     (source / place).write_text("import sys; open(sys.argv[2].replace('run.json', 'result.json'), 'w').write('{}')")
     options = {"run_dir": tmp_path / "runs/r1", "board_dir": board, "trainer_dir": source, "python": sys.executable}
     done = run("collect_run", Board(), {name: str(path) for name, path in options.items()})
