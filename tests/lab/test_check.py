@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 # `python -m trainer.supervise.supervisor`, as far as a gate can see
 STALE = """\
-mkdir -p /tmp/stale/trainer && cd /tmp/stale
+mkdir -p /tmp/stale/trainer/supervise && cd /tmp/stale
 cat > trainer/supervise/supervisor.py <<'END'
 import socket, time
 server = socket.create_server(("", 12345))
