@@ -48,6 +48,13 @@ class Uneven(tf.keras.callbacks.Callback):
         time.sleep(0.02 * rank * (batch % 3))
 
 
+class Slow(tf.keras.callbacks.Callback):
+    """Steps that bytes can travel beside, however busy the machine is."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        time.sleep(0.05)
+
+
 class Log(list):
     """Where other records are written."""
 
@@ -57,13 +64,13 @@ class Log(list):
 class TrainingContext:
     """What a method needs of the trainer's, with a model that has neither batch norm nor dropout."""
 
-    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, uneven=False, batches=()):
+    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, recorder=None, batches=()):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
         self.shard = data.Shard(self.cluster.rank, workers, workers > 1, batch, batches)
         self.validation_shard = dataclasses.replace(self.shard, sharded=True)
-        self.epochs, self.recorder, self.scale = range(epochs), Uneven() if uneven else Silent(), scale
+        self.epochs, self.recorder, self.scale = range(epochs), recorder or Silent(), scale
         self.records = []
         self.timer, self.log, self.in_order = StepTimer(), Log(), ThreadPoolExecutor(max_workers=1)
 
@@ -96,9 +103,9 @@ class TrainingContext:
         pass
 
 
-def trained(strategy, workers, scale=1.0, epochs=1, uneven=False, batches=(), **fields):
+def trained(strategy, workers, scale=1.0, epochs=1, recorder=None, batches=(), **fields):
     config = parse({"sync": fields})
-    context = TrainingContext(strategy, config, workers, scale, epochs, uneven, batches)
+    context = TrainingContext(strategy, config, workers, scale, epochs, recorder, batches)
     model = sync.train(context)
     split = context.timer.read()
     RECORDS.append(
@@ -127,7 +134,7 @@ SCENARIOS = {
         "overlap": False,
         "batches": (8, 24),
     },
-    "local_sgd": {"method": "local_sgd", "gradient_dtype": "float16", "period": 4},
+    "local_sgd": {"method": "local_sgd", "gradient_dtype": "float16", "period": 4, "recorder": Slow()},
     "local_sgd, in line": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
     "local_sgd, outer": {
         "method": "local_sgd",
@@ -136,7 +143,12 @@ SCENARIOS = {
         "overlap": False,
         "outer_momentum": 0.5,
     },
-    "local_sgd, epochs end while averages travel": {"method": "local_sgd", "period": 1, "epochs": 12, "uneven": True},
+    "local_sgd, epochs end while averages travel": {
+        "method": "local_sgd",
+        "period": 1,
+        "epochs": 12,
+        "recorder": Uneven(),
+    },
     "local_sgd, rest": {"method": "local_sgd", "gradient_dtype": "float32", "period": 7},
     "local_sgd, warm": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
     "powersgd, full rank": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100},
