@@ -17,7 +17,7 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 	@KEEP_LAB=$(KEEP_LAB) playbooks/rehearse.sh
 
 .PHONY: provision-rehearsal
-provision-rehearsal: setup setup-boards ## provision, check and restore two emulated boards dressed as fresh Orins
+provision-rehearsal: setup setup-boards ## provision two emulated Orins, train the paper's experiment on them, and restore them
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry

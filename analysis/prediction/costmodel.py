@@ -2,18 +2,18 @@
 
 A step's time is computing, and what it stands still for: bytes that nothing hides, and the slowest board.
 
-What a method sends, how often, and what may hide it says its record (`exchange` in trainer/contract/methods.py); how
-long a message travels, `allreduce.py`. Messages that leave during the backward pass hide behind it what they can, but
-for the last one; what hides behind the next steps must have come at their end (trainer/sync/local_sgd.py). Other
-messages are announced, so that waiting is told from communication: another latency of a ring. Of waiting: a
+A method's record says what it sends, how often, and what may hide it (`exchange` in trainer/contract/methods.py);
+`allreduce.py` says how long a message takes. Messages sent during the backward pass overlap it, except for the last
+one; an exchange that overlaps the next steps must arrive before they end (trainer/sync/local_sgd.py). Before any other
+message, four bytes go round to separate waiting from communication, which costs one more ring latency. Waiting: a
 synchronous step ends when the slowest of N boards is ready. With steps that vary normally and independently with the
 standard deviation s that is s E_N later than the mean, E_N being the expected greatest of N standard normals (Blom,
 "Statistical estimates and transformed beta-variables", 1958). Of H steps together the deviation is s sqrt(H), so that
 a period of local SGD waits s E_N / sqrt(H) a step, and that too is hidden while the average is under way. A board that
 is slower for good is waited for with every method.
 
-What measuring shows beyond that is taken as it was measured (`Constants`), and is constant: per step, or with local
-steps per exchange. Where boards share a machine, computing at the same time is
+Measured costs that the model does not explain are kept as constants (`Constants`): per step, or per exchange for
+methods with local steps. Where boards share a machine, computing at the same time is
 slower than alone; that is measured (`Measured.together_step_s`) and belongs to computing. Learning is not modelled:
 more boards are larger batches or rarer averages, and may need more epochs.
 """
@@ -206,7 +206,7 @@ def _travel_s(exchange: Exchange, all_reduce: AllReduce, workers: int, network: 
 
 
 def _tells(measured: Measured) -> Callable[[Timed], bool]:
-    """Whether steps tell what a method costs beyond its all-reduce: one exchange a step, which nothing hides."""
+    """Whether a method's extra cost can be read from its step times: one exchange per step, with no overlap."""
 
     def tells(it: Timed) -> bool:
         if METHODS[it.sync.method].exchange is None or it.link_bit_per_s is None:

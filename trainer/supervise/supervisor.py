@@ -73,7 +73,7 @@ def main() -> int:
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
         supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock, arguments.idle)
-    except Exception:
+    except Exception:  # nobody is left to catch it: the log is the only place to tell
         with contextlib.suppress(OSError):
             traceback.print_exc()  # into the run's log
             sys.stderr.flush()
