@@ -82,14 +82,18 @@ def command(given: Mapping[str, Any], playbook: Path, variables: Mapping[str, An
     return [*words, f"--extra-vars={json.dumps(variables)}", str(playbook)]
 
 
-def secrets(play_context: Any) -> bytes:
-    """What the child reads from its standard input: the passwords of a task's play context, and all vault secrets."""
+def handed_over(play_context: Any) -> bytes:
+    """What the child reads from its standard input: the passwords of a task's play context, all vault secrets, and
+    whether somebody watches."""
     from ansible.parsing.vault import VaultSecretsContext
+
+    from controller.plugins import shared
 
     current = VaultSecretsContext.current(optional=True)
     vault = [(label, secret.bytes.decode("latin-1")) for label, secret in (current.secrets if current else ())]
     passwords = [None if value is None else str(value) for value in (play_context.password, play_context.become_pass)]
-    return json.dumps({"passwords": passwords, "vault": vault}).encode()
+    handed = {"passwords": passwords, "vault": vault, "watched": shared.watched().exists()}
+    return json.dumps(handed).encode()
 
 
 def main(arguments: list[str]) -> None:
@@ -107,6 +111,10 @@ def main(arguments: list[str]) -> None:
         VaultSecretsContext.initialize(VaultSecretsContext(vault))
         return vault
 
+    if handed["watched"]:
+        from controller.plugins import shared
+
+        shared.watched().touch()
     CLI.setup_vault_secrets = staticmethod(setup_vault_secrets)
     CLI.ask_passwords = staticmethod(lambda: tuple(handed["passwords"]))
     PlaybookCLI.cli_executor(["ansible-playbook", *arguments])

@@ -60,10 +60,11 @@ class State:
     tried: list[Path]  # all others of it that were collected
 
 
-def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
+def slots(name: str, project: Path, boards: Sequence[str], repeats: int | None = None) -> list[Slot]:
     """The runs of studies/NAME.yml, or of the file that `name` is the path of, in the order in which they are made.
 
-    Raises AnalysisError with everything that is wrong, the arms' configurations included.
+    `repeats`: in place of the study's own number. Raises AnalysisError with everything that is wrong, the arms'
+    configurations included.
     """
     known = {path.stem: path for path in entries(project / "studies", "*.yml")}
     path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises where there is no such user
@@ -80,6 +81,8 @@ def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
         raw = strict_yaml.read(known[name], file)
     except ConfigError as error:
         raise AnalysisError("\n".join(error.problems)) from error
+    if repeats is not None and isinstance(raw, dict):
+        raw = {**raw, "repeats": repeats}
     problems = [f"{file}: {problem}" for problem in _problems(raw, project, boards)]
     if problems:
         raise AnalysisError("\n".join(problems))
@@ -93,14 +96,29 @@ def slots(name: str, project: Path, boards: Sequence[str]) -> list[Slot]:
     return planned
 
 
-def states(planned: Sequence[Slot], runs_dir: Path, project: Path) -> list[State]:
+def rounds(planned: Sequence[Slot], runs_dir: Path, project: Path) -> int:
+    """How often the whole study was made, as it is now."""
+    found = _by_slot(runs_dir)
+    made = [
+        [folder for folder, run in found.get(slot.name, []) if not _different(slot, run, project)] for slot in planned
+    ]
+    return min(sum(_status(folder) == "succeeded" for folder in folders) for folders in made)
+
+
+def states(planned: Sequence[Slot], runs_dir: Path, project: Path, skip: int | None = None) -> list[State]:
     """What runs_dir holds of each slot.
 
-    Raises AnalysisError where a run of the study was made with another configuration than the study has now.
+    `skip`: so many runs of each slot that succeeded count as those of earlier rounds, as does what was made with
+    another configuration than the study has now; without it, AnalysisError is raised where there is such a run.
     """
-    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-    for folder, run in _labelled(runs_dir):
-        found.setdefault(run["study"], []).append((folder, run))
+    found = _by_slot(runs_dir)
+    if skip is not None:
+        return [
+            _state(
+                slot, _later([it for it, run in found.get(slot.name, []) if not _different(slot, run, project)], skip)
+            )
+            for slot in planned
+        ]
     problems = [
         f"{folder.name} was made as {slot.name}, but with another {', '.join(different)}: "
         "move its folder away to make it again, or give the study another name"
@@ -111,6 +129,26 @@ def states(planned: Sequence[Slot], runs_dir: Path, project: Path) -> list[State
     if problems:
         raise AnalysisError("\n".join(problems))
     return [_state(slot, [folder for folder, _ in found.get(slot.name, [])]) for slot in planned]
+
+
+def _by_slot(runs_dir: Path) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
+    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    for folder, run in _labelled(runs_dir):
+        found.setdefault(run["study"], []).append((folder, run))
+    return found
+
+
+def _later(folders: list[Path], skip: int) -> list[Path]:
+    """The runs that began after so many had succeeded."""
+    for index, folder in enumerate(folders):
+        if skip == 0:
+            return folders[index:]
+        skip -= _status(folder) == "succeeded"
+    return []
+
+
+def _status(folder: Path) -> str | None:
+    return (read_manifest(folder)[0] or {}).get("status")
 
 
 def lost(study: str, runs_dir: Path) -> list[Path]:
@@ -153,7 +191,7 @@ def expected_s(slot: Slot, project: Path, boards: Sequence[str], runs_dir: Path)
 
     Without what the controller does before and after.
     """
-    found = expected(_config(slot, project), slot.workers, boards, runs_dir)
+    found = expected(_config(slot, project), slot.workers, boards, [runs_dir, project / ".cache" / "probes"])
     return None if found is None else found.total_s
 
 
@@ -162,7 +200,7 @@ def _config(slot: Slot, project: Path) -> Config:
 
 
 def _state(slot: Slot, folders: list[Path]) -> State:
-    status = {folder: (read_manifest(folder)[0] or {}).get("status") for folder in folders}
+    status = {folder: _status(folder) for folder in folders}
     succeeded = [folder for folder in folders if status[folder] == "succeeded"]
     tried = [folder for folder in folders if status[folder] and folder not in succeeded[-1:]]
     return State(slot, succeeded[-1] if succeeded else None, tried)

@@ -19,7 +19,7 @@ from analysis.runs.progress import duration
 from controller import child_playbook
 from controller.plugins import shared
 from controller.plugins.base import Action
-from controller.study import Slot, State, expected_s, left_s, lost, slots, states
+from controller.study import Slot, State, expected_s, left_s, lost, rounds, slots, states
 
 _POLL_S = 0.2
 _display = Display()
@@ -29,10 +29,14 @@ class ActionModule(Action):
     """run_study: see plugins/modules/run_study.py."""
 
     _expected_s: dict[str, float]  # of a run, by arm, where none is there yet
+    _skip: int | None  # how many rounds of the study are not counted
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         planned = self._plan(options)
-        found = self._pick_up(planned)
+        self._pick_up(planned[0].study)
+        if options["again"]:
+            self._skip = rounds(planned, self._runs_dir, self._project)
+        found = self._states(planned)
         self._expected_s = self._expect(found, options["boards"], options["measure"])
         self._tell(found)
         for tries in range(options["tries"]):
@@ -42,7 +46,7 @@ class ActionModule(Action):
                 self._make(slot)
                 if shared.interrupted().exists():
                     return {"failed": True, "msg": "Stopped; the same command goes on with the study."}
-                found = states(planned, self._runs_dir, self._project)
+                found = self._states(planned)
         folders = [path for state in found for path in (*state.tried, *([state.succeeded] if state.succeeded else []))]
         return {
             "changed": True,
@@ -51,7 +55,10 @@ class ActionModule(Action):
         }
 
     def preview(self, options: dict[str, Any]) -> dict[str, Any]:
-        found = states(self._plan(options), self._runs_dir, self._project)
+        planned = self._plan(options)
+        if options["again"]:
+            self._skip = rounds(planned, self._runs_dir, self._project)
+        found = self._states(planned)
         self._tell(found)
         return {"changed": not all(state.succeeded for state in found), "folders": [], "missing": []}
 
@@ -62,15 +69,18 @@ class ActionModule(Action):
             raise AnalysisError("\n".join(refused))
         self._project, self._runs_dir = Path(options["project"]), Path(options["runs_dir"])
         self._expected_s = {}
-        return slots(options["study"], self._project, options["boards"])
+        self._skip = None
+        return slots(options["study"], self._project, options["boards"], options["repeats"])
+
+    def _states(self, planned: list[Slot]) -> list[State]:
+        return states(planned, self._runs_dir, self._project, self._skip)
 
     def _tell(self, found: list[State]) -> None:
         there = sum(state.succeeded is not None for state in found)
         _display.display(f"  {found[0].slot.study}: {there} of {len(found)} runs are there{self._left(found)}")
 
-    def _pick_up(self, planned: list[Slot]) -> list[State]:
-        """What there is of the study, once the runs that a controller lost sight of are collected."""
-        name = planned[0].study
+    def _pick_up(self, name: str) -> None:
+        """Collect the study's runs that a controller lost sight of."""
         for folder in lost(name, self._runs_dir):
             _display.display(f"  {folder.name} was begun and not collected: it is picked up")
             self._play("collect", {"run_id": folder.name, "run_config_runs_dir": str(self._runs_dir)})
@@ -80,7 +90,6 @@ class ActionModule(Action):
                 f"{', '.join(left)} could not be collected, as told above: mend the cause and give the same command "
                 "again, or move the folder away to make the run anew"
             )
-        return states(planned, self._runs_dir, self._project)
 
     def _make(self, slot: Slot) -> None:
         self._play(
@@ -102,7 +111,7 @@ class ActionModule(Action):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
             assert child.stdin is not None
             with contextlib.suppress(BrokenPipeError), child.stdin as stdin:  # it tells itself why it ended
-                stdin.write(child_playbook.secrets(self._play_context))
+                stdin.write(child_playbook.handed_over(self._play_context))
             self._follow(child)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> None:

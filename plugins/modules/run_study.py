@@ -13,6 +13,11 @@ description:
 options:
   study: {type: str, required: true, description: [Name of a file in studies/, or the path of one.]}
   boards: {type: list, elements: str, required: true, description: [Boards in rank order.]}
+  repeats: {type: int, description: [In place of the number that the study has.]}
+  again:
+    type: bool
+    default: false
+    description: [Whether a study that is complete is made once more, and not only reported.]
   tries: {type: int, default: 2, description: [How often a run is made at most.]}
   measure:
     type: bool

@@ -208,7 +208,7 @@ def test_a_study_asks_for_secrets_once_and_its_runs_have_them(project: Path, way
     (project / "inventory/group_vars/boards.yml").write_text(boards)
     (project / "more.yml").write_text(f"another: {vaulted('another value', other.encode(), 'other')}")
     variables = {"study": "studies/small.yml", "study_measure": False, "study_tries": 1}
-    variables |= {"study_project": str(project), "study_runs_dir": str(project / "runs")}
+    variables |= {"kit_project": str(project), "study_runs_dir": str(project / "runs")}
     code, shown = in_terminal(
         [
             *(str(BIN / "ansible-playbook"), str(PROJECT / "playbooks/run_study.yml"), *given),
@@ -230,7 +230,7 @@ def test_a_study_asks_for_secrets_once_and_its_runs_have_them(project: Path, way
 
 
 def test_a_study_refuses_before_it_starts_anything(project: Path):
-    variables = {"study_project": str(project), "study_runs_dir": str(project / "runs"), "study": "small"}
+    variables = {"kit_project": str(project), "study_runs_dir": str(project / "runs"), "study": "small"}
     done = subprocess.run(
         [
             *(BIN / "ansible-playbook", PROJECT / "playbooks/run_study.yml", "-i", project / "inventory"),
@@ -258,7 +258,7 @@ def test_a_vault_secret_arrives_as_it_is(project: Path, monkeypatch: pytest.Monk
             project / "playbooks/run_experiment.yml",
             {},
         ),
-        input=child_playbook.secrets(SimpleNamespace(password=None, become_pass=None)),
+        input=child_playbook.handed_over(SimpleNamespace(password=None, become_pass=None)),
         env=environment(project, ANSIBLE_VAULT_PASSWORD_FILE="/nowhere", ANSIBLE_BECOME_ASK_PASS="1"),
         capture_output=True,
         timeout=60,
