@@ -1,0 +1,25 @@
+"""The filter survey_sources."""
+
+from controller.gates.survey import sources
+
+DOCUMENTATION = """
+name: survey_sources
+short_description: Read the modules that a board needs to say what it is and has
+description:
+  - The role check sends them to boards on which nothing of the kit is yet.
+options:
+  _input: {type: path, required: true, description: [The checkout.]}
+"""
+
+EXAMPLES = """
+sources: "{{ kit_project | survey_sources }}"
+"""
+
+RETURN = """
+_value: {type: dict, description: [Sources by their path in the checkout.]}
+"""
+
+
+class FilterModule:
+    def filters(self) -> dict[str, object]:
+        return {"survey_sources": sources}
