@@ -57,7 +57,7 @@ def _override(boards: int, method: str) -> dict[str, Any]:
 def _row(sitting: Sitting, boards: int, method: str) -> dict[str, Any]:
     folder = sitting.run(boards, _override(boards, method))
     run, loaded = load_run(folder / RUN), load([folder])
-    told = expected(run.config, run.workers, run.boards, sitting.runs)
+    told = expected(run.config, run.workers, run.boards, [sitting.runs])
     took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
     return {
         "boards": boards,

@@ -11,11 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.contract.fields import whole_number
-
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _HERE = re.compile(r"localhost|.*\.localhost|localhost\..*|ip6-localhost", re.IGNORECASE)
-_PORTS = (1024, 65534)  # the next one is for heartbeats
 _ELSEWHERE = "give the address that the other boards reach it by"
 _EVERYWHERE = {
     "192.168.55.1": "every Jetson has that itself, on l4tbr0 for a PC at its USB port",
@@ -28,16 +25,13 @@ _OWN_NETWORK = re.compile(
 
 
 def problems_in(request: Mapping[str, Any], boards: Sequence[str]) -> list[str]:
-    """A sentence for each address of these boards that cannot be, for the port, and for the kit's folder on them.
+    """A sentence for each address of these boards that cannot be, and for the kit's folder on them.
 
     `request` is that of controller.resolve.
     """
     named = [str(name) for name in request["boards"]]
     training, ssh = (dict(zip(named, request.get(key) or (), strict=False)) for key in ("addresses", "ssh_addresses"))
     problems = problems_with(boards, training, ssh)
-    port = request.get("port")
-    if port is not None and not _PORTS[0] <= (whole_number(port) or 0) <= _PORTS[1]:
-        problems.append(f"run_config_port is {port!r}; give a port from {_PORTS[0]} to {_PORTS[1]}")
     home = str(request["board_home"])
     if not re.fullmatch(r"/\S+", home):
         problems.append(f"kit_home is {home!r}; give the whole path of a folder on the boards, without blanks")

@@ -1,7 +1,8 @@
-"""What a run will take, from what the same boards measured before: the newest prediction that fits.
+"""What a run will take, from what the same boards measured before.
 
-`playbooks/predict.yml` leaves a run that trained nothing; it fits a run of the same model and batch on boards that it
-measured.
+The newest prediction that fits (`playbooks/predict.yml` leaves a run that trained nothing), or else the newest run of
+one board, for more of them together with a probe of their all-reduce. A run fits whose model and batch are the same,
+on boards that take part.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.prediction.allreduce import Network
-from analysis.prediction.measured import Measured, combine
-from analysis.prediction.predict import Plan, predict
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
 from trainer.contract.config import Config, ConfigError, Run, load_run
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.methods import METHODS
 
-TASK = "predict"
+if TYPE_CHECKING:
+    from analysis.prediction.measured import Measured
+
+_Made = tuple[Run, Path]
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,22 @@ class Expectation:
     measured_in: list[str]  # run ids
 
 
-def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path) -> Expectation | None:
-    """What such a run will take on the first of these boards; None where nothing that fits was measured."""
-    found = [made for made in _predictions(runs_dir) if _fits(made[0], config, boards[:workers])]
-    if not found or METHODS[config.sync.method].exchange is None:
+def expected(config: Config, workers: int, boards: Sequence[str], places: Sequence[Path]) -> Expectation | None:
+    """What such a run will take on the first of these boards; None where nothing that fits was measured.
+
+    `places`: folders of runs.
+    """
+    sources = _sources(config, list(boards[:workers]), places)
+    if not sources or METHODS[config.sync.method].exchange is None:
         return None
-    # measured on as many boards where there is such a one; else the latest
-    run, folder = max(found, key=lambda made: (made[0].workers == workers, made[0].run_id))
+    # pandas takes a second to import, which a run of which nothing is known does not need
+    from analysis.prediction.allreduce import Network
+    from analysis.prediction.measured import Measured, combine
+    from analysis.prediction.predict import Plan, predict
+
     try:
-        measured = combine([Measured.from_folder(folder)])
-        images = _images(config, run, measured)
+        measured = combine([Measured.from_folder(folder) for _, folder in sources])
+        images = _images(config, sources[0][0], measured)
         if images is None:
             return None
         asked = dataclasses.replace(measured, epochs=config.epochs, sharding=config.data.sharding, train_images=images)
@@ -55,20 +62,33 @@ def expected(config: Config, workers: int, boards: Sequence[str], runs_dir: Path
     if math.isnan(row["total_s"]):
         return None
     energy_j = None if math.isnan(row["energy_j"]) else float(row["energy_j"])
-    return Expectation(
-        float(row["epoch_s"]), float(row["total_s"]) + (measured.startup_s or 0.0), energy_j, [run.run_id]
-    )
+    total_s = float(row["total_s"]) + (measured.startup_s or 0.0)
+    return Expectation(float(row["epoch_s"]), total_s, energy_j, [run.run_id for run, _ in sources])
 
 
-def _predictions(runs_dir: Path) -> Iterator[tuple[Run, Path]]:
-    """Those that ended well, with their folders: one that was stopped may lack any of its records."""
-    for folder in run_folders(entries(runs_dir, f"*-{TASK}-*")):
-        manifest, _ = read_manifest(folder)
-        if manifest is None or manifest["status"] != "succeeded":
-            continue
-        with suppress(ConfigError):  # of another version
+def _sources(config: Config, boards: Sequence[str], places: Sequence[Path]) -> list[_Made]:
+    """The runs to predict from, none where they do not suffice."""
+    predictions = [*_fitting("*-predict-*", "predict", config, boards, places)]
+    if predictions:  # measured on as many boards where there is such a one; else the latest
+        return [next((made for made in predictions if made[0].workers == len(boards)), predictions[0])]
+    one = next(_fitting("*-w1-*", "train", config, boards[:1], places), None)
+    if one is None or len(boards) == 1:
+        return [] if one is None else [one]
+    probe = next(_fitting("*-probe-*", "probe", config, boards, places), None)
+    return [] if probe is None else [one, probe]
+
+
+def _fitting(pattern: str, task: str, config: Config, boards: Sequence[str], places: Sequence[Path]) -> Iterator[_Made]:
+    """Runs of such a name and task that fit and ended well, the newest first: others may lack any of their records."""
+    folders = [folder for place in places for folder in run_folders(entries(place, pattern))]
+    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
+        try:
             run = load_run(folder / RUN)
-            if run.task == TASK:
+        except ConfigError:  # of another version
+            continue
+        if run.task == task and _fits(run, config, boards):
+            manifest, _ = read_manifest(folder)
+            if manifest is not None and manifest["status"] == "succeeded":
                 yield run, folder
 
 

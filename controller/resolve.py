@@ -1,23 +1,19 @@
-"""`python -m controller.resolve`: from an experiment and what the user overrides to a complete run, on the controller.
+"""From an experiment and what the user overrides to a complete run, on the controller, or to every problem of it.
 
-Reads a request as JSON on standard input and prints JSON: the run that it made, or every problem that it found.
 Nothing here reaches a board. What the boards need (the trainer's source, the data set, weights) lies ready on the
 controller afterwards.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import functools
 import gzip
 import hashlib
 import io
-import json
 import math
 import re
-import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from analysis.runs.provenance import git_state
-from controller import addresses, assets, notes, resume, strict_yaml
+from controller import addresses, assets, foretell, resume, strict_yaml
 from trainer.contract import layout
 from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_dict
 from trainer.contract.fields import closest, number, shown, whole_number
@@ -39,15 +35,17 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
 
     `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), of these
-    boards the speeds relative to each other, the addresses in the training network and the ssh_addresses, the port
-    of TensorFlow's server, project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
-    of a study its place in it as `study`; and, to go on with a run, its name as `resume`, and which of the others the
-    user gave as `given`. With `check`, nothing is written, fetched or made, and what is to be fetched is no part of the
-    answer. Raises ConfigError with every problem found.
+    boards the speeds relative to each other, the addresses in the training network and the ssh_addresses,
+    project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
+    of a study its place in it as `study`; to go on with a run, its name as `resume`, and which of the others the user
+    gave as `given`; and to take up one that may still go on, its name as `run_id`. With `check`, nothing is written,
+    fetched or made, and what is to be fetched is no part of the answer. Raises ConfigError with every problem found.
     """
+    if request.get("run_id") is not None:
+        return resume.adopt(request)
     check = bool(request.get("check"))
     with contextlib.nullcontext(io.StringIO()) if check else _one_at_a_time(Path(request["project"])) as latest:
-        return resume.plan(request) if request.get("resume") else _begun(request, latest)
+        return resume.plan(request) if request.get("resume") is not None else _begun(request, latest)
 
 
 def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
@@ -108,7 +106,13 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
         "assets": [asset.staging(home) for asset in staged.values()],
+        "prediction": _prediction(run, [Path(request["runs_dir"]), project / ".cache" / "probes"]),
     }
+
+
+def _prediction(run: Run, places: Sequence[Path]) -> dict[str, Any] | None:
+    found = foretell.expected(run.config, run.workers, run.boards, places) if run.task == "train" else None
+    return None if found is None else asdict(found)
 
 
 def _whole_number(request: Mapping[str, Any], name: str, problems: list[str]) -> int | None:
@@ -235,21 +239,3 @@ def _pack_trainer(project: Path, write: bool) -> tuple[Path, str]:
         draft.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
         draft.replace(target)
     return target, digest.hexdigest()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m controller.resolve", description=__doc__)
-    parser.add_argument("--notes", type=Path, help="folder for a note of what takes long")
-    notes.folder = parser.parse_args().notes
-    try:
-        answer: dict[str, Any] = resolve(json.load(sys.stdin))
-    except ConfigError as error:
-        answer = {"problems": error.problems}
-    except OSError as error:  # of .cache
-        answer = {"problems": [f"the checkout cannot be used ({error}): see its owner, and that its disk has room"]}
-    print(json.dumps(answer))
-    return 2 if "problems" in answer else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

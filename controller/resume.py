@@ -1,4 +1,4 @@
-"""`python -m controller.resume RUN_DIR`: readies a run that did not end well to go on, on the controller.
+"""Runs that began before: one that did not end well is readied to go on, one that was lost sight of is taken up.
 
 It goes on from the last epoch of which every board has a whole checkpoint, or from the beginning where there is none.
 What the attempt before left is kept in attempts/N/; the new one begins with the records up to that epoch.
@@ -6,13 +6,13 @@ What the attempt before left is kept in attempts/N/; the new one begins with the
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.runs.manifest import write_manifest
 from controller import addresses, assets
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run
@@ -29,16 +29,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
     runs_dir = Path(request["runs_dir"])
-    folder = runs_dir / run_id
-    plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
-    if not plain or not (folder / RUN).is_file():
-        near = closest(run_id, (path.name for path in layout.run_folders(sorted(runs_dir.glob("*")))))
-        raise ConfigError(
-            [f"resume is {run_id!r}, but {folder} is not the folder of a run: give the name of one in {runs_dir}{near}"]
-        )
-    run = load_run(folder / RUN)
-    if run.run_id != run_id:
-        raise ConfigError([f"resume is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"])
+    folder, run = _named("resume", run_id, runs_dir)
     problems = [
         f"{name} is given, but {run_id} goes on with what it began with: leave {name} out"
         for name in request.get("given", [])
@@ -64,12 +55,51 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if problems:
         raise ConfigError(problems)
+    return _answer(folder, run, home, [asset.staging(home) for asset in staged.values()], source)
+
+
+def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What controller.resolve answers, for the run that `run_id` of the request names and that this controller began.
+
+    What a controller before wrote of boards that it lost is forgotten: the boards may be there again. Raises
+    ConfigError where there is no such run.
+    """
+    folder, run = _named("run_id", str(request["run_id"]), Path(request["runs_dir"]))
+    if not request.get("check"):
+        for home in (folder, *(folder / BOARDS / board for board in run.boards)):
+            (home / LOST).unlink(missing_ok=True)
+    return _answer(folder, run, str(request["board_home"]), [], None)
+
+
+def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
+    """The folder and the run of this name. Raises ConfigError where there is none."""
+    folder = runs_dir / run_id
+    plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
+    if not plain or not (folder / RUN).is_file():
+        near = closest(run_id, (path.name for path in layout.run_folders(sorted(runs_dir.glob("*")))))
+        raise ConfigError(
+            [
+                f"{asked_by} is {run_id!r}, but {folder} is not the folder of a run: "
+                f"give the name of one in {runs_dir}{near or ', such as 20261121T120000Z-paper-w2-s1'}"
+            ]
+        )
+    run = load_run(folder / RUN)
+    if run.run_id != run_id:
+        raise ConfigError(
+            [f"{asked_by} is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"]
+        )
+    return folder, run
+
+
+def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path | None) -> dict[str, Any]:
+    path = f"{home}/trainer/{run.trainer_sha256[:16]}"
     return {
         "run": json.loads((folder / RUN).read_text(encoding="utf-8")),
         "run_dir": str(folder),
-        "board_dir": f"{home}/runs/{run_id}",
-        "trainer": {"source": str(source), "path": f"{home}/trainer/{run.trainer_sha256[:16]}"},
-        "assets": [asset.staging(home) for asset in staged.values()],
+        "board_dir": f"{home}/runs/{run.run_id}",
+        "trainer": {"path": path, **({"source": str(source)} if source else {})},
+        "assets": staged,
+        "prediction": None,  # the one of its beginning is kept
     }
 
 
@@ -83,22 +113,34 @@ def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]
             f"{run.run_id} ran on {', '.join(run.boards)}, but {', '.join(missing)} is not among the boards: "
             "add it to the inventory, or leave --limit out"
         )
+    return problems + _ended_well(run, folder)
+
+
+def _ended_well(run: Run, folder: Path) -> list[str]:
+    """Why it cannot go on, where it has succeeded; one that was not collected has not told yet."""
+    succeeded = _status(folder) == "succeeded"
+    return [f"{run.run_id} has succeeded: there is nothing to go on with"] if succeeded else []
+
+
+def _status(folder: Path) -> str | None:
+    """As the run's manifest has it; None where it was not collected."""
     try:
-        status = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"]
+        return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError):
-        problems.append(f"{run.run_id} was not collected: playbooks/collect.yml -e run_id={run.run_id} comes first")
-    else:
-        if status == "succeeded":
-            problems.append(f"{run.run_id} has succeeded: there is nothing to go on with")
-    return problems
+        return None
 
 
 def begin(folder: Path) -> int:
     """Put the attempt before aside; returns the epoch (from 1) after which the run goes on, 0 for the beginning.
 
-    Each board's folder then has the records up to that epoch and its checkpoint: what the board needs.
+    Each board's folder then has the records up to that epoch and its checkpoint: what the board needs. Raises
+    ConfigError for a run that has succeeded after all, which is known once it is collected.
     """
     run = load_run(folder / RUN)
+    write_manifest(folder, interrupted=_status(folder) == "interrupted")  # boards may have told more since
+    problems = _ended_well(run, folder)
+    if problems:
+        raise ConfigError(problems)
     old, new = folder / BOARDS, folder / "boards.new"
     known = [set(checkpoint.whole(old / board / CHECKPOINTS)) for board in run.boards]
     known += [_recorded(old / board / EVENTS) for board in run.boards]
@@ -152,13 +194,3 @@ def _epoch_of(line: str) -> int:
         return int(record["epoch"]) if record["event"] == Epoch.KIND else 0
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m controller.resume", description=__doc__)
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    print(json.dumps({"epoch": begin(parser.parse_args().run_dir)}))
-
-
-if __name__ == "__main__":
-    main()

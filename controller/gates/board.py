@@ -10,7 +10,7 @@ from controller.addresses import is_own_network
 from trainer.contract import frequencies
 
 REFUSE, WARN = "refuse", "warn"
-Facts = dict[str, Any]  # what files/survey.py prints, and what report.py adds
+Facts = dict[str, Any]  # what the survey of trainer/supervise/facts.py has, and what report.py adds
 
 
 @dataclass(frozen=True)

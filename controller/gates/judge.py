@@ -41,9 +41,9 @@ def judge(
     `boards`: facts by board; of one that gave none, only `error` and `address`. `measured`: records of
     files/measure.py. Raises ConfigError where `waive` has a gate that does not exist.
     """
-    unknown = [name for name in waive if name not in GATES]
+    unknown = unknown_gates(waive)
     if unknown:
-        raise ConfigError([_unknown(name) for name in unknown])
+        raise ConfigError(unknown)
     answered = {name: facts for name, facts in boards.items() if "error" not in facts}
     found: list[tuple[str, str, Miss]] = [
         (name, *_without_facts(name, facts, needs)) for name, facts in boards.items() if "error" in facts
@@ -64,10 +64,15 @@ def judge(
     ]
 
 
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, GATES, 1)
-    meant = f"; did you mean {near[0]}?" if near else "."
-    return f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}"
+def unknown_gates(waive: Sequence[str]) -> list[str]:
+    """A sentence for each of these names that is no gate's."""
+    found = []
+    for name in waive:
+        if name not in GATES:
+            near = difflib.get_close_matches(str(name), GATES, 1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            found.append(f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}")
+    return found
 
 
 def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Miss]:

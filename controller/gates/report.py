@@ -1,7 +1,7 @@
 """`python -m controller.gates.report`: what the boards said of themselves, judged, on the controller.
 
 Reads a request as JSON on standard input and prints the report as JSON: every finding, what was waived, the facts,
-and the lines to show. roles/check asks the boards (files/survey.py, files/measure.py).
+and the lines to show. roles/check asks the boards (trainer/supervise/facts.py, files/measure.py).
 """
 
 from __future__ import annotations

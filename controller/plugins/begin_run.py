@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.plugins.base import Action
-from trainer.contract.layout import GATES, RUN, write_json
+from trainer.contract.layout import GATES, PREDICTION, RUN, write_json
 
 
 class ActionModule(Action):
@@ -21,6 +21,7 @@ class ActionModule(Action):
                 why = "another run began in the same second" if folder.exists() else str(error)
                 return {"failed": True, "msg": f"{folder} cannot be made: {why}"}
             write_json(folder / RUN, options["run"])
-        if options["gates"]:
-            write_json(folder / GATES, options["gates"])
+        for name, found in ((GATES, options["gates"]), (PREDICTION, options["prediction"])):
+            if found:
+                write_json(folder / name, found)
         return {"changed": True}

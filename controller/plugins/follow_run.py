@@ -8,21 +8,19 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
-from analysis.runs.progress import Progress, duration
+from analysis.runs.progress import Progress
 from controller.answer import ask
 from controller.plugins import shared
 from controller.plugins.base import Action
 from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
-from trainer.contract.config import load_run
 from trainer.contract.layout import BOARDS, EVENTS, LOST, RUN, entries, write_json
 
 _MARK = "---end---"
@@ -48,8 +46,6 @@ class ActionModule(Action):
         else:
             clock = local / layout.CLOCK
             self._note_clock(clock, "start")
-            if self.board == run["boards"][0]:
-                _foretell(run_dir)  # while TensorFlow starts
             result = self._follow(options, run_dir, local, mirror)
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
@@ -161,22 +157,6 @@ class _Mirror:
         """By board, from the copies that all followers keep."""
         found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(self._run_dir / BOARDS)}
         return {board: sample for board, sample in found.items() if sample}
-
-
-def _foretell(run_dir: Path) -> None:
-    """Say what the run will take, where the same boards were measured before, and keep it in the run's folder."""
-    from controller import foretell  # pandas takes a second to import
-
-    run = load_run(run_dir / RUN)
-    if run.task != "train" or (run_dir / layout.PREDICTION).exists():
-        return
-    found = foretell.expected(run.config, run.workers, run.boards, run_dir.parent)
-    if found:
-        write_json(run_dir / layout.PREDICTION, asdict(found))
-        _display.display(
-            f"  expected: {found.epoch_s:.1f} s an epoch, {duration(found.total_s)} in all "
-            f"(measured in {', '.join(found.measured_in)})"
-        )
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ EXAMPLES = """
 - name: Ask the board what it is
   direct_command:
     argv: [python3, "-", "{{ request | to_json }}"]
-    stdin: "{{ lookup('ansible.builtin.file', 'survey.py') }}"
+    stdin: "{{ lookup('ansible.builtin.file', 'measure.py') }}"
 """
 
 RETURN = """

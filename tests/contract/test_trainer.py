@@ -317,7 +317,9 @@ def resumed_runs(on_board, tmp_path_factory):
                 TrainingContext.on_epoch_begin = go_on
                 with (board / "events.jsonl").open("a") as file:
                     file.write('{{"event": "window", "epoch": 3')  # what came after the last epoch
-                command = [{sys.executable!r}, "-m", "controller.resume", folder]
+                begin = "import json, pathlib, sys; from controller import resume; "
+                begin += "print(json.dumps({{'epoch': resume.begin(pathlib.Path(sys.argv[1]))}}))"
+                command = [{sys.executable!r}, "-c", begin, folder]
                 resumed = subprocess.run(command, stdout=subprocess.PIPE)
                 assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stdout
             perform(run, cluster, board, time.monotonic())

@@ -15,7 +15,7 @@ from controller.plugins import base, direct_command, enrol_board
 PROJECT = Path(__file__).parents[2]
 ACTIONS = sorted(path.stem for path in (PROJECT / "plugins/action").glob("*.py"))
 LOOKING = {"clock_offset", "stage_files"}  # ask the board in check mode, too
-OF_THE_CONTROLLER = {"enrol_board", "run_study"}  # their check mode is below, and in test_boards_found.py
+OF_THE_CONTROLLER = {"enrol_board", "resolve_run", "run_study"}  # below, and in test_boards_found.py, test_resolve.py
 
 
 def options(name, folder):

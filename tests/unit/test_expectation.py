@@ -20,8 +20,8 @@ def config(**changes):
 
 def test_a_run_takes_its_steps_and_its_validation_in_every_epoch(tmp_path):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)
-    one = expected(config(), 1, BOARDS, tmp_path)
-    two = expected(config(), 2, BOARDS, tmp_path)
+    one = expected(config(), 1, BOARDS, [tmp_path])
+    two = expected(config(), 2, BOARDS, [tmp_path])
     assert one is not None and two is not None
     assert one.epoch_s == pytest.approx(100 * 0.4 + 2 * 3.0, rel=0.01), "one board validates what two share"
     assert two.epoch_s == pytest.approx(100 * 1.2 + 3.0, rel=0.03), "the link would need 0.01 s more than was measured"
@@ -31,7 +31,7 @@ def test_a_run_takes_its_steps_and_its_validation_in_every_epoch(tmp_path):
 
 def test_boards_that_share_the_images_make_half_the_steps(tmp_path):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)
-    found = expected(config(data={"sharding": "sharded"}, sync={"method": "local_sgd"}), 2, BOARDS, tmp_path)
+    found = expected(config(data={"sharding": "sharded"}, sync={"method": "local_sgd"}), 2, BOARDS, [tmp_path])
     assert found is not None and found.epoch_s == pytest.approx(50 * 0.42 + 3.0, rel=0.05)
 
 
@@ -48,19 +48,19 @@ def test_boards_that_share_the_images_make_half_the_steps(tmp_path):
 )
 def test_what_does_not_fit_is_not_used(tmp_path, changes, boards):
     build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0)
-    assert expected(config(**changes), 2, boards, tmp_path) is None
+    assert expected(config(**changes), 2, boards, [tmp_path]) is None
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted", None])
 def test_a_measurement_that_was_stopped_is_not_used(tmp_path, status):
     manifest = build_prediction(tmp_path, step_s=STEP_S, validation_s=3.0) / "manifest.json"
-    assert expected(config(), 2, BOARDS, tmp_path) is not None
+    assert expected(config(), 2, BOARDS, [tmp_path]) is not None
     if status:
         write_json(manifest, {**json.loads(manifest.read_text()), "status": status})
     else:
         manifest.unlink()
-    assert expected(config(), 2, BOARDS, tmp_path) is None
+    assert expected(config(), 2, BOARDS, [tmp_path]) is None
 
 
 def test_without_a_measurement_nothing_is_expected(tmp_path):
-    assert expected(config(), 2, BOARDS, tmp_path) is None
+    assert expected(config(), 2, BOARDS, [tmp_path]) is None

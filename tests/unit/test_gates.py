@@ -15,12 +15,14 @@ from analysis import write_manifest
 from controller.gates.board import Needs
 from controller.gates.judge import GATES, judge
 from controller.gates.report import main, read, report
+from controller.gates.survey import sources
 from controller.gates.table import lines
 from tests.data.build_runs import build_run
 from tests.unit.unreadable import answer_with_eagain
 from trainer.contract import frequencies, packages
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import write_json
+from trainer.supervise import facts
 
 PROJECT = Path(__file__).parents[2]
 R35 = (
@@ -104,14 +106,14 @@ EMULATED = {
 }
 
 
-def survey_module(name):
+def program(name):
     spec = importlib.util.spec_from_file_location(name, PROJECT / f"roles/check/files/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-survey, measure = survey_module("survey"), survey_module("measure")
+measure = program("measure")
 
 
 def found(boards, needs=NEEDS, **arguments):
@@ -587,15 +589,6 @@ def test_a_remedy_of_several_boards_is_given_once_and_values_are_shown_as_they_a
     assert shown[3:-1] == ["board.power_mode: set it with playbooks/provision.yml --tags power"]
 
 
-def test_the_gates_want_the_power_mode_and_the_clocks_that_provisioning_sets():
-    power, check = (
-        yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ("power", "check")
-    )
-    mode, pinned = power["power_mode"], str(power["power_clocks_pinned"]).lower()
-    assert check["check_power_mode"] == f"{{{{ power_mode | default('{mode}') }}}}"
-    assert check["check_clocks_pinned"] == f"{{{{ power_clocks_pinned | default({pinned}) }}}}"
-
-
 def test_no_remedy_runs_what_resets_pinned_clocks():
     remedies = [(PROJECT / f"controller/gates/{module}.py").read_text() for module in ("board", "judge")]
     for command in ("isolate", "nvpmodel -m", "restart nvpmodel"):
@@ -604,7 +597,8 @@ def test_no_remedy_runs_what_resets_pinned_clocks():
 
 def test_needs_are_the_roles_variables():
     defaults = yaml.safe_load((PROJECT / "roles/check/defaults/main.yml").read_text())
-    assert {f"check_{name}" for name in vars(NEEDS)} <= set(defaults)
+    shared = yaml.safe_load((PROJECT / "roles/kit/defaults/main.yml").read_text())
+    assert all(f"check_{name}" in defaults or f"kit_{name}" in shared for name in vars(NEEDS))
     assert defaults["check_mtu_bytes"] <= 1466  # of an Orin's eth0
     tasks = yaml.safe_load((PROJECT / "roles/check/tasks/main.yml").read_text())
     said = next(task["vars"]["__check_said"] for task in tasks if "__check_said" in task.get("vars", {}))
@@ -648,18 +642,14 @@ def board(tmp_path, monkeypatch):
     """The files of a board; changes to them are what tests are about."""
     commands = {
         ("nvpmodel", "-q"): "NV Power Mode: MODE_30W\n2\n",
-        ("ip", "-4", "-oneline", "address"): (
-            "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n"
-            "2: eth0    inet 192.168.1.11/24 brd 192.168.1.255 scope global eth0\\       valid_lft forever\n"
-            "2: eth0    inet 10.0.0.1/24 scope global secondary eth0:1\\       valid_lft forever\n"
-            "7: tun0    inet 10.8.0.1 peer 10.8.0.2/32 scope global tun0\\       valid_lft forever\n"
-        ),
         ("ip", "-4", "-force", "-batch", "-"): (
             "local 10.0.0.9 dev lo src 10.0.0.9 uid 0\n    cache <local>\n"
             "10.0.0.2 via 10.0.0.254 dev wlan0 src 10.0.0.9 uid 0\n    cache\n"
         ),
     }
-    monkeypatch.setattr(survey, "_output", lambda *command, **_: commands.get(command))
+    monkeypatch.setattr(facts, "_output", lambda *command, **_: commands.get(command))
+    local = [("lo", "127.0.0.1"), ("eth0", "192.168.1.11"), ("eth0", "10.0.0.1"), ("tun0", "10.8.0.1")]
+    monkeypatch.setattr(facts.interface, "addresses", lambda: local)
     write(tmp_path / "etc/nv_tegra_release", R35 + "\n# KERNEL_VARIANT: oot\n")
     write(tmp_path / "sys/firmware/devicetree/base/compatible", f"{ORIN}\0nvidia,tegra234\0")
     write(tmp_path / "etc/nvpmodel.conf", CONFIG.format(mask=tmp_path / "tpc_pg_mask"))
@@ -689,8 +679,7 @@ def write(path, text):
 
 def ask(board, **changes):
     asked = {"address": "10.0.0.1", "peers": {"b": "10.0.0.2"}, "port": 12345, "python": "python", "home": str(board)}
-    asked["packages"] = "what it has"
-    return survey.survey({**asked, "sent_s": 1.0, **changes}, board)
+    return facts.survey({**asked, "sent_s": 1.0, **changes}, board)
 
 
 def test_a_board_says_what_it_is(board):
@@ -775,9 +764,9 @@ def test_routes_of_all_boards_are_asked_for_at_once(board):
 
 
 def test_what_a_boards_environment_has_is_told_by_its_own_python():
-    said = survey._venv(sys.executable, Path(packages.__file__).read_text())
+    said = facts._venv(sys.executable)
     assert said["tensorflow"] is None and said["packages"]["pyyaml"] == packages.installed()["pyyaml"]
-    assert survey._venv("/nowhere/python", "") is None
+    assert facts._venv("/nowhere/python") is None
 
 
 def test_the_gpus_mask_is_the_live_one_else_the_modes(board):
@@ -821,7 +810,11 @@ def test_a_trial_of_nccl_is_judged_by_tensorflows_log(answer, used, error):
 
 
 def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "_output", lambda *command, **_: None)
+    def unknown():
+        raise OSError
+
+    monkeypatch.setattr(facts, "_output", lambda *command, **_: None)
+    monkeypatch.setattr(facts.interface, "addresses", unknown)
     said = ask(tmp_path)
     for name in (
         "release",
@@ -871,13 +864,34 @@ def begun(version, nv_tegra_release="/nowhere"):
     """What the survey's beginning does with a Python that says it is of this version."""
     begin = (PROJECT / "roles/check/files/begin.py").read_text().replace("/etc/nv_tegra_release", nv_tegra_release)
     old = f"import platform, sys; sys.version_info = {version}; platform.python_version = lambda: '3.6.9'; "
-    words = [sys.executable, "-c", f"{old}exec({begin!r})", "request"]
-    done = subprocess.run(words, input="import sys; print('surveyed', sys.argv[1])", capture_output=True, text=True)
+    words = [sys.executable, "-I", "-c", f"{old}exec({begin!r})", '{"asked": 1}']
+    sources = dict.fromkeys(("trainer/__init__.py", "trainer/supervise/__init__.py"), "")
+    sources["trainer/supervise/facts.py"] = "def survey(request):\n    return {'surveyed': request}\n"
+    done = subprocess.run(words, input=json.dumps(sources), capture_output=True, text=True, cwd="/")
     return {"rc": done.returncode, "stdout": done.stdout.strip(), "stderr": done.stderr}
 
 
 def test_a_python_that_can_runs_the_survey():
-    assert begun((3, 8))["stdout"] == "surveyed request"
+    assert json.loads(begun((3, 8))["stdout"]) == {"surveyed": {"asked": 1}}
+
+
+def test_what_is_sent_is_all_that_the_survey_needs(tmp_path):
+    """In a folder with nothing of the kit, and with a Python that has nothing but the standard library."""
+    begin = (PROJECT / "roles/check/files/begin.py").read_text()
+    asked = {
+        "address": "127.0.0.1",
+        "peers": {},
+        "port": 1,
+        "python": sys.executable,
+        "home": "/opt/kit",
+        "sent_s": 1.0,
+    }
+    words = [sys.executable, "-I", "-S", "-c", begin, json.dumps(asked)]
+    sent = json.dumps(sources(str(PROJECT)))
+    done = subprocess.run(words, input=sent, capture_output=True, text=True, cwd=tmp_path, check=True)
+    said = json.loads(done.stdout)
+    assert said["cores"] >= 1 and said["venv"]["packages"]["pyyaml"] and said["own_address"]["address"] == "127.0.0.1"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_old_jetson_is_told_to_be_flashed(tmp_path):

@@ -71,12 +71,21 @@ def test_an_entry_has_no_code():
             assert [ast.unparse(one)[:13] for one in statements[1:]] == ["DOCUMENTATION"] * (kind == "callback")
 
 
+def options_of_resolve():
+    """What controller.resolve and what it calls read of a request."""
+    code = "".join((PROJECT / f"controller/{name}.py").read_text() for name in ("resolve", "resume", "addresses"))
+    others = {"seed", "workers", "addresses", "ssh_addresses"}  # read by names in variables
+    return set(re.findall(r'request(?:\[|\.get\()"(\w+)"', code)) - {"check"} | others
+
+
 @pytest.mark.parametrize("name", ACTIONS)
 def test_an_action_reads_each_option_that_it_documents_and_no_other(name):
     code = (PROJECT / f"controller/plugins/{name}.py").read_text()
     read = set(re.findall(r'options(?:\[|\.pop\()"(\w+)"', code))
     if name == "enrol_board":
         read |= {field.name for field in fields(Board)} - {"ssh"}
+    if name == "resolve_run":
+        read |= options_of_resolve()
     if name == "noted_pip":  # hands them on
         read |= set(documented(name)) & set(ansible_doc("module", "pip")["pip"]["doc"]["options"])
     assert read == set(documented(name))

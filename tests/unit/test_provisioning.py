@@ -86,11 +86,13 @@ class TestWords:
         assert self.power.not_restored(stored, now.get) == ["/sys/gpu/min_freq is 612, was 3"]
         assert self.power.not_restored(stored, {**now, "/sys/gpu/min_freq": "3"}.get) == []
 
-    def test_the_firewall_and_the_gates_have_the_trainers_port(self) -> None:
-        defaults = {role: yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text()) for role in ROLES}
-        for role in ("firewall", "check"):
-            assert f"default({defaults['run_config']['run_config_port']})" in defaults[role][f"{role}_port"]
-        assert defaults["run_config"]["run_config_port"] == PORT
+    def test_gates_and_firewall_have_the_trainers_port_and_folder(self) -> None:
+        shared = yaml.safe_load((PROJECT / "roles/kit/defaults/main.yml").read_text())
+        assert (shared["kit_port"], shared["kit_home"]) == (PORT, "/opt/cluster-kit")
+        for role in ROLES:
+            uses_it = any("kit_" in path.read_text() for path in (PROJECT / "roles" / role).rglob("*.y*ml"))
+            depends = (PROJECT / f"roles/{role}/meta/main.yml").exists()
+            assert depends or not uses_it, f"{role} depends on the role kit, whose variables it reads"
 
 
 class TestPinning:

@@ -25,7 +25,7 @@ def project(tmp_path):
     )
     (tmp_path / "trainer").mkdir()
     (tmp_path / "trainer" / "__init__.py").write_text("")
-    made = resolve(request(tmp_path, resume=""))["run"]
+    made = resolve(request(tmp_path, resume=None))["run"]
     folder = tmp_path / "runs" / RUN
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({**made, "run_id": RUN}))
@@ -97,10 +97,18 @@ def test_a_folder_that_is_no_run_is_refused(project):
     assert "'yesterday'" in problem
 
 
-def test_a_run_that_was_not_collected_is_refused(project):
-    (project / "runs" / RUN / "manifest.json").unlink()
-    (problem,) = problems(project)
-    assert f"collect.yml -e run_id={RUN}" in problem
+def test_a_run_that_was_not_collected_is_collected_first(project):
+    """By the playbook, between the two steps; only then it is known whether it has succeeded after all."""
+    folder = project / "runs" / RUN
+    (folder / "manifest.json").unlink()
+    assert resolve(request(project))["run_dir"] == str(folder)
+    for board in ("a", "b"):
+        left_by(project, board, recorded=4, kept=[3, 4])
+        result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1.0, "ended_s": 2.0}
+        result |= {"epochs_completed": 9, "facts": {}, "cause_kind": None, "remedy": None}
+        (folder / "boards" / board / "result.json").write_text(json.dumps(result))
+    with pytest.raises(ConfigError, match="has succeeded: there is nothing to go on with"):
+        resume.begin(folder)
 
 
 def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
@@ -115,7 +123,7 @@ def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
         assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "events.jsonl"]
         before = folder / "attempts/1/boards" / board
         assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
-    assert json.loads((folder / "attempts/1/manifest.json").read_text()) == {"status": "failed"}
+    assert json.loads((folder / "attempts/1/manifest.json").read_text())["status"] == "failed"
     assert not (folder / "manifest.json").exists()
 
 
@@ -199,7 +207,7 @@ def test_what_systems_leave_changes_nothing(project):
 def test_a_board_is_given_the_trainers_source_and_nothing_else(project):
     (project / "trainer/contract").mkdir()
     (project / "trainer/contract/config.py").write_text("x = 1\n")
-    before = resolve(request(project, resume=""))["trainer"]
+    before = resolve(request(project, resume=None))["trainer"]
     litter(project / "trainer")
     (project / "trainer/.ipynb_checkpoints/config-checkpoint.py").write_text("x = 2\n")
-    assert resolve(request(project, resume=""))["trainer"] == before
+    assert resolve(request(project, resume=None))["trainer"] == before

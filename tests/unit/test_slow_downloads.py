@@ -19,8 +19,9 @@ RATE = 250_000  # bytes a second: 16 s, with a line after 10
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-def play(folder, role, tasks_from, **variables):
-    """What a playbook prints that has one board, which is this machine, and these tasks of a role."""
+def play(folder, role, tasks_from, project=PROJECT, **variables):
+    """What a playbook prints that has one board, which is this machine, and these tasks of a role; `project`: whose
+    Python packages run."""
     include = {"ansible.builtin.include_role": {"name": role, "tasks_from": tasks_from}}
     (folder / "play.yml").write_text(
         yaml.safe_dump([{"hosts": "boards", "gather_facts": False, "vars": variables, "tasks": [include]}])
@@ -28,7 +29,7 @@ def play(folder, role, tasks_from, **variables):
     (folder / "hosts.yml").write_text(yaml.safe_dump({"boards": {"hosts": {"orin-1": BOARD}}}))
     done = subprocess.run(
         [PROJECT / ".venv/bin/ansible-playbook", "-i", folder / "hosts.yml", "-c", "local", folder / "play.yml"],
-        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "PYTHONPATH": str(project)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -39,7 +40,7 @@ def play(folder, role, tasks_from, **variables):
 @pytest.mark.slow
 def test_the_resolve_stage_says_how_much_of_the_data_set_is_there(tmp_path, monkeypatch):
     """From a checkout whose CIFAR-100 is at another address, which is https as well."""
-    for folder in ("trainer", "controller", "analysis", "experiments"):
+    for folder in ("trainer", "controller", "analysis", "experiments", "plugins/modules"):
         shutil.copytree(PROJECT / folder, tmp_path / folder)
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -50,10 +51,10 @@ def test_the_resolve_stage_says_how_much_of_the_data_set_is_there(tmp_path, monk
             assert source.count(real) == 1
             source = source.replace(real, standin)
         (tmp_path / "controller/assets.py").write_text(source)
-        settings = {"run_config_project": str(tmp_path), "run_config_override": {"model": {"weights": "none"}}}
-        code, output = play(tmp_path, "run_config", "resolve", **settings)
+        settings = {"kit_project": str(tmp_path), "run_config_override": {"model": {"weights": "none"}}}
+        code, output = play(tmp_path, "run_config", "resolve", project=tmp_path, **settings)
     assert code == 0, output
-    task = "run_config : resolve | Check the configuration"
+    task = "run_config : resolve | Check every value of every stage, and find the run"
     assert told_in_time(output, task, "localhost", "cifar-100-python.tar.gz"), output
     (archive,) = (tmp_path / ".cache").glob("*-cifar-100-python.tar.gz")
     assert archive.read_bytes() == CONTENT

@@ -202,11 +202,11 @@ def shown(value: Any) -> str:
         list: "a list",
         dict: "a mapping",
     }
-    return (
-        "null"
-        if value is None
-        else f"{_cut(json.dumps(value, default=str))} ({kinds.get(type(value), type(value).__name__)})"
-    )
+    if value is None:
+        return "null"
+    # Ansible's values are of types of its own, which are these as well
+    told = next((words for kind, words in kinds.items() if isinstance(value, kind)), type(value).__name__)
+    return f"{_cut(json.dumps(value, default=str))} ({told})"
 
 
 def _cut(text: str) -> str:

@@ -1,0 +1,75 @@
+"""Checks all that a run was asked for with, on the controller, and answers with the run or with every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.utils.display import Display
+
+from analysis.runs.progress import duration
+from controller import inputs, notes, resolve
+from controller.gates.judge import unknown_gates
+from controller.plugins.base import Action
+from controller.plugins.shared import notes_folder
+from trainer.contract.config import ConfigError
+
+_display = Display()
+
+
+class ActionModule(Action):
+    """resolve_run: see plugins/modules/resolve_run.py."""
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self._answer(options, check=False)
+
+    def preview(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self._answer(options, check=True)
+
+    def _answer(self, options: dict[str, Any], check: bool) -> dict[str, Any]:
+        stages = [*self._problems(Path(options["project"]), options["stages"], options["boards"])]
+        notes.folder = notes_folder()  # of what takes long, for the callback elapsed
+        try:
+            # with problems elsewhere there is no run: nothing is fetched or made for it
+            answer = resolve.resolve({**options, "check": check or bool(stages)})
+            problems = stages
+        except ConfigError as error:
+            problems = error.problems + stages
+        except OSError as error:  # of .cache
+            problems = [f"the checkout cannot be used ({error}): see its owner, and that its disk has room", *stages]
+        if problems:
+            return {"failed": True, "msg": "\n".join(problems)}
+        if answer["prediction"]:
+            expected = answer["prediction"]
+            _display.display(
+                f"  expected: {expected['epoch_s']:.1f} s an epoch, {duration(expected['total_s'])} in all "
+                f"(measured in {', '.join(expected['measured_in'])})"
+            )
+        return {"changed": False, **answer}
+
+    def _problems(self, project: Path, roles: list[str], boards: list[str]) -> Iterator[str]:
+        """What is wrong with the inputs of these roles, for any of the boards; each sentence once."""
+        specs: dict[str, dict[str, Any]] = {}
+        for role in roles:
+            about = yaml.safe_load((project / f"roles/{role}/meta/argument_specs.yml").read_text(encoding="utf-8"))
+            # inputs without a default come from stages before
+            defaults = yaml.safe_load((project / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
+            entries = about["argument_specs"].values()
+            options = {name: option for entry in entries for name, option in entry.get("options", {}).items()}
+            specs |= {name: option for name, option in options.items() if name in defaults}
+        told: dict[str, None] = {}
+        for board in boards:
+            own = self.task_vars["hostvars"][board]
+            values = {}
+            for name in specs:
+                try:
+                    values[name] = own[name] if name in own else self._templar.template(self.task_vars[name])
+                except AnsibleError as error:
+                    told[f"{name} cannot be resolved: {error}"] = None
+            told |= dict.fromkeys(inputs.problems_with(specs, values))
+            waived = values.get("check_waive") or []
+            told |= dict.fromkeys(unknown_gates(waived.split(",") if isinstance(waived, str) else waived))
+        yield from told

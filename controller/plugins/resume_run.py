@@ -1,0 +1,28 @@
+"""Readies a run that did not end well to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.utils.display import Display
+
+from controller import resume
+from controller.plugins.base import Action
+from trainer.contract.config import ConfigError
+
+_display = Display()
+
+
+class ActionModule(Action):
+    """resume_run: see plugins/modules/resume_run.py."""
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        folder = Path(options["run_dir"])
+        try:
+            epoch = resume.begin(folder)
+        except ConfigError as error:
+            return {"failed": True, "msg": "\n".join(error.problems)}
+        after = f"after epoch {epoch}" if epoch else "from its beginning: no epoch has a checkpoint of every board"
+        _display.display(f"  {folder.name} goes on {after}")
+        return {"changed": True, "epoch": epoch}

@@ -1,0 +1,3 @@
+"""resume_run: see plugins/modules/resume_run.py."""
+
+from controller.plugins.resume_run import ActionModule as ActionModule

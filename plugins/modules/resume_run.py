@@ -1,0 +1,21 @@
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+DOCUMENTATION = """
+module: resume_run
+short_description: Put the attempt before aside, so that a run goes on
+description:
+  - The run goes on after the last epoch of which every board has a whole checkpoint.
+  - Fails for a run that has succeeded.
+options:
+  run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
+"""
+
+EXAMPLES = """
+- name: Resume the run
+  resume_run:
+    run_dir: runs/20261121T120000Z-paper-w2-s1
+"""
+
+RETURN = """
+epoch: {type: int, returned: success, description: [The epoch (from 1) after which it goes on; 0 for the beginning.]}
+"""
