@@ -13,8 +13,8 @@ from analysis.runs.errors import AnalysisError
 from controller import ssh
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_DEFAULTS = _PROJECT / "roles/run_config/defaults/main.yml"
-_HOME = "run_config_home"  # the kit's folder on a board
+_DEFAULTS = _PROJECT / "roles/kit/defaults/main.yml"
+_HOME = "kit_home"  # the kit's folder on a board
 
 
 @dataclass(frozen=True)

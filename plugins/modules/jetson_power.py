@@ -76,7 +76,7 @@ def find_mode(modes: dict[int, str], wanted: str) -> int:
         if wanted.lower() in (str(number), name.lower()):
             return number
     listed = ", ".join(f"{name} ({number})" for number, name in sorted(modes.items()))
-    raise ValueError(f"power_mode={wanted} is not one of this board's modes: give one of {listed}")
+    raise ValueError(f"kit_power_mode={wanted} is not one of this board's modes: give one of {listed}")
 
 
 def clocks_pinned(text: str) -> bool:

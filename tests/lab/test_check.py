@@ -63,8 +63,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("gates_lab"), 50, 8, PROJECT / ".board-venv")
     variables = lab.inventory / "host_vars"
     variables.mkdir()
-    (variables / "board-6.json").write_text(json.dumps({"check_python": "/srv/other/python"}))
-    (variables / "board-8.json").write_text(json.dumps({"check_home": "/srv/small"}))
+    (variables / "board-6.json").write_text(json.dumps({"kit_python": "/srv/other/python"}))
+    (variables / "board-8.json").write_text(json.dumps({"kit_home": "/srv/small", "kit_python": PYTHON}))
     envs = {"/opt/cluster-kit/venv": str(PROJECT / ".board-venv")}
     with running(lab, lab_dress="orin", lab_more_envs=envs) as lab:
         # ready once their services have told the GPU its mask
@@ -75,7 +75,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-FRESH = {"power_mode": "MODE_30W"}  # what new boards have, so that none has to reboot
+FRESH = {"kit_power_mode": "MODE_30W"}  # what new boards have, so that none has to reboot
 
 
 def check(lab: Lab, *boards: int, **variables: object) -> Outcome:
@@ -140,11 +140,11 @@ def test_boards_that_share_the_kits_folder_are_refused_by_name(lab: Lab, tmp_pat
         mount = [sys.executable, "-c", MOUNT, str(tmp_path / folder), str(lab.init(board)), "/srv/kits"]
         subprocess.run(mount, check=True)
     try:
-        outcome = check(lab, 1, 2, 3, kit_home="/srv/kits/kit", check_python=PYTHON, check_measure_network=False)
+        outcome = check(lab, 1, 2, 3, kit_home="/srv/kits/kit", kit_python=PYTHON, check_measure_network=False)
         assert not outcome.ok and "that of board-1," in row(outcome, "board-2", "board.home"), outcome.output
         assert outcome.output.count(" board.home ") == 1
         assert list((tmp_path / "same").iterdir()) == []
-        apart = check(lab, 1, 3, kit_home="/srv/kits/kit", check_python=PYTHON, check_measure_network=False)
+        apart = check(lab, 1, 3, kit_home="/srv/kits/kit", kit_python=PYTHON, check_measure_network=False)
         assert apart.ok, apart.output
     finally:
         for board in (1, 2, 3):

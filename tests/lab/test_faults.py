@@ -178,7 +178,7 @@ def test_a_worker_that_never_starts(lab: Lab, start, row) -> None:
     for board, script in ((1, good), (2, "#!/no/such/interpreter\n")):
         lab.ssh(board, f"printf '{script}' > /tmp/python; chmod +x /tmp/python")
     begin = time.monotonic()
-    run = start(train_python="/tmp/python")
+    run = start(kit_python="/tmp/python")
     assert run.end() != 0
     assert time.monotonic() - begin < 60
     assert (run.manifest["culprit"], run.manifest["cause_kind"]) == ("board-2", "never_started"), run.output

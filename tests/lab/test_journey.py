@@ -333,8 +333,8 @@ def test_another_mode_may_need_no_reboot_and_must_exist(boards: Orins) -> None:
     boots, stored = boards.boot(1), boards.lab.root(1, f"cat {STORED}")
     boards.list(
         **{
-            "orin-1": {"ansible_host": boards.lab.address(1), "power_mode": "3"},
-            "orin-2": {"ansible_host": boards.lab.address(2), "power_mode": "MODE_40W"},
+            "orin-1": {"ansible_host": boards.lab.address(1), "kit_power_mode": "3"},
+            "orin-2": {"ansible_host": boards.lab.address(2), "kit_power_mode": "MODE_40W"},
         }
     )
     try:

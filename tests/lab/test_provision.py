@@ -78,13 +78,12 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     text = "".join(f"{name}=={version} --hash=sha256:{'0' * 64}\n" for name, version in packages.items())
     requirements.write_text(text)
     return {
-        "python_env_path": MOUNTED_ENV,
+        "kit_venv": MOUNTED_ENV,
         "python_env_requirements": str(requirements),
         "python_env_tensorflow": f"{name}=={packages[name]}",
         "python_env_pycuda": "",
         "python_env_pins": {},
         "python_env_wheels": "",
-        "nccl_python": f"{MOUNTED_ENV}/bin/python",
     }
 
 
@@ -133,7 +132,7 @@ class TestPythonEnv:
         try:
             with slow_site(files, 250_000, f"{lab.network}.1") as site:
                 settings = {"python_env_index": f"{site.url}/simple", "python_env_wheels": ""}
-                settings |= {"python_env_packages": [], "python_env_pycuda": "", "python_env_path": "/home/board/slow"}
+                settings |= {"python_env_packages": [], "python_env_pycuda": "", "kit_venv": "/home/board/slow"}
                 write_requirements(tmp_path / "requirements.txt", large)
                 settings["python_env_requirements"] = str(tmp_path / "requirements.txt")
                 outcome = provision.done("python_env", settings)
@@ -150,11 +149,11 @@ class TestPythonEnv:
     ) -> None:
         other = "/home/board/other"  # of the system's Python
         provision.lab.ssh(2, f"mkdir -p {other}/bin; ln -s /usr/bin/python3 {other}/bin/python")
-        wanted = {"python_env_path": other, "python_env_python_version": "3.7"}
+        wanted = {"kit_venv": other, "python_env_python_version": "3.7"}
         outcome = provision("python_env,nccl", mounted, {**mounted, **wanted})
         assert set(outcome.told) == {"board-2"}
         assert ", not 3.7" in outcome.told["board-2"] and "remove that folder" in outcome.told["board-2"]
-        outcome = provision("python_env,nccl", mounted, {**mounted, "nccl_python": "/usr/bin/python3"})
+        outcome = provision("python_env,nccl", mounted, {**mounted, "kit_python": "/usr/bin/python3"})
         assert outcome.changes == {"board-1": 0, "board-2": 0}, outcome.output
         assert set(outcome.told) == {"board-2"} and "cannot import TensorFlow" in outcome.told["board-2"]
         found = json.loads(provision.lab.ssh(1, "cat /opt/cluster-kit/nccl.json"))

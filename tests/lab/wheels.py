@@ -113,12 +113,11 @@ def provisioning_variables(folder: Path, environment: str) -> dict[str, Any]:
     write_requirements(folder / "requirements.txt", numpy, pycuda)
     return {
         **lab_variables(),
-        "python_env_path": environment,
+        "kit_venv": environment,
         "python_env_python": f"{config['home']}/python{python}",
         "python_env_python_version": python,
         "python_env_tensorflow": str(wheel),
         "python_env_wheels": str(wheels),
         "python_env_requirements": str(folder / "requirements.txt"),
         "python_env_pins": {"NumPy": "1.23.5"},
-        "nccl_python": f"{environment}/bin/python",
     }

@@ -44,7 +44,7 @@ class TestWords:
         assert self.power.find_mode(self.power.parse_modes(self.conf), wanted) == number
 
     def test_an_unknown_mode_is_told_with_those_there_are(self) -> None:
-        with pytest.raises(ValueError, match=r"power_mode=MODE_50W .* give one of MAXN \(0\), MODE_40W \(3\)"):
+        with pytest.raises(ValueError, match=r"kit_power_mode=MODE_50W .* give one of MAXN \(0\), MODE_40W \(3\)"):
             self.power.find_mode(self.power.parse_modes(self.conf), "MODE_50W")
 
     def test_query(self) -> None:

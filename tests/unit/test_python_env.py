@@ -177,7 +177,7 @@ class Role:
         named = {"file_version": "2.12.0+nv23.05"}
         self.wheel = write_wheel(folder, "tensorflow", "2.12.0+nv23.5", "py3-none-any", files, "jax>=0.3.15", **named)
         self.settings = {
-            "python_env_home": str(folder / "kit"),
+            "kit_home": str(folder / "kit"),
             "python_env_owner": getpass.getuser(),
             "python_env_python": sys.executable,
             "python_env_python_version": "{}.{}".format(*sys.version_info),
@@ -185,7 +185,7 @@ class Role:
             "python_env_requirements": str(folder / "own.txt"),
             "python_env_wheels": str(self.packages),
             "python_env_tensorflow": str(self.wheel),
-            "python_env_cuda_home": str(folder / "cuda"),
+            "kit_cuda_home": str(folder / "cuda"),
         }
 
     def __call__(self, **settings):

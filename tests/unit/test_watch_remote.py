@@ -112,7 +112,7 @@ class Boards:
     def inventory(self, extra: str = "", **of_last: str) -> str:
         """Writes an inventory, with variables that have to be resolved."""
         hosts = {
-            server.name: {"ansible_port": server.port, "run_config_home": "{{ kits }}/" + server.folder.name + "/kit"}
+            server.name: {"ansible_port": server.port, "kit_home": "{{ kits }}/" + server.folder.name + "/kit"}
             for server in self.servers
         }
         hosts[self.servers[-1].name].update(of_last)
