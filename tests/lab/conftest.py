@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,16 +56,26 @@ class Outcome:
         return {host: text[1:-1].replace("''", "'") if text[0] == "'" else text for host, text in told.items()}
 
 
-TAKEN: set[str] = set()  # by labs of this session, started or not
+CLAIMS: list[socket.socket] = []  # a name of the kernel's for each network of this session's labs, started or not
 
 
 def free_network(start: int) -> str:
-    """Returns the first three numbers of a network that no lab has, whoever's."""
+    """Returns the first three numbers of a network that no lab has or is about to have, whoever's."""
     shown = subprocess.run(["ip", "-oneline", "-4", "address"], capture_output=True, text=True, check=True).stdout
     networks = (f"198.19.{(start + n) % 256}" for n in range(256))
-    network = next(network for network in networks if network not in TAKEN and f" {network}." not in shown)
-    TAKEN.add(network)
-    return network
+    return next(network for network in networks if f" {network}." not in shown and claimed(network))
+
+
+def claimed(network: str) -> bool:
+    """Takes a network for this session, until that ends; tells whether it was free."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0cluster-kit-tests-{network}")
+    except OSError:
+        claim.close()
+        return False
+    CLAIMS.append(claim)
+    return True
 
 
 class Lab:
