@@ -261,6 +261,12 @@ def add_packages(lab: Lab, board: int, *names: str) -> None:
     shutil.rmtree(folder)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Takes the labs down that Ctrl-C left up, while their folders are still there: pytest removes old ones next."""
+    session._setupstate.teardown_exact(None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of `make faults`: what was done to a run, and what became of it."""
     passed = terminalreporter.getreports("passed")
