@@ -79,7 +79,7 @@ class Boards:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=270,  # a whole provisioning on a busy machine
+            timeout=300,  # a whole provisioning on a busy machine
         )
         return Outcome(done.returncode == 0, done.stdout + done.stderr)
 

@@ -143,7 +143,7 @@ def left_on(lab: Lab, board: int) -> str:
 
 
 def playbook(lab: Lab, name: str, **variables: object) -> Outcome:
-    return lab.ansible("ansible-playbook", f"playbooks/{name}.yml", "-e", json.dumps(variables), limit_s=300)
+    return lab.ansible("ansible-playbook", f"playbooks/{name}.yml", "-e", json.dumps(variables))
 
 
 @pytest.fixture
@@ -227,7 +227,6 @@ def kill(run: Run) -> str:
     return "killed"
 
 
-@pytest.mark.timeout(600)  # three runs
 @pytest.mark.parametrize(
     "fault, method",
     [(reboot, "local_sgd"), pytest.param(kill, "keras", marks=pytest.mark.thorough)],
@@ -335,7 +334,6 @@ def test_a_second_ctrl_c_leaves_at_once(lab: Lab, start, row) -> None:
     row("Ctrl-C twice", f"left after {seconds:.1f} s; playbooks/stop.yml and collect.yml do the rest")
 
 
-@pytest.mark.timeout(600)  # it trains to the end, however busy the machine is
 def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_path: Path) -> None:
     """One run that much happens to, and that all boards finish."""
     staged = "/opt/cluster-kit/assets"

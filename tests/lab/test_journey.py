@@ -267,7 +267,7 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
         for board, other in ((1, 2), (2, 1)):
             assert boards.reaches(board, other) and not boards.answers(board)
         boards.lab.root(2, "echo 5 >/sys/class/hwmon/hwmon3/oc3_event_cnt")
-        output, _ = run.communicate(timeout=150)
+        output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output
     (folder,) = tmp_path.iterdir()
     manifest = json.loads((folder / "manifest.json").read_text())

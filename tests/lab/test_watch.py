@@ -70,7 +70,6 @@ def steps_of(frame: str, board: int) -> int | None:
     return (epoch - 1) * of + done
 
 
-@pytest.mark.timeout(500)  # it starts a lab
 def test_a_run_is_shown_while_it_goes_on_and_after_an_ssh_server_was_restarted(run: Run, tmp_path: Path) -> None:
     lab, view = run.lab, View(run, tmp_path / "view.txt")
     try:
