@@ -66,7 +66,7 @@ class Run:
     def manifest(self) -> dict:
         return json.loads((self.folder / "manifest.json").read_text())
 
-    def wait_until(self, true: Callable[[], bool], what: str, limit_s: float = 120) -> None:
+    def wait_until(self, true: Callable[[], bool], what: str, limit_s: float = 300) -> None:
         deadline = time.monotonic() + limit_s
         while not true():
             assert self.process.poll() is None, self.output
@@ -84,7 +84,7 @@ class Run:
             return min(file.read_text().count('"event": "epoch"') for file in files)
         return 0
 
-    def end(self, limit_s: float = 180) -> int:
+    def end(self, limit_s: float = 300) -> int:
         return self.process.wait(timeout=limit_s)
 
     def trainer(self, board: int) -> str:
