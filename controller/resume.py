@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.runs.manifest import write_manifest
 from controller import addresses, assets
-from trainer.contract import layout
+from trainer.contract import layout, schema1
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Epoch
 from trainer.contract.fields import closest
@@ -37,7 +37,13 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, run.boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
-    if not source.is_file():
+    if schema1.made(json.loads((folder / RUN).read_text(encoding="utf-8"))):
+        problems.append(
+            f"{run_id} was begun with the version of the kit before this one, {_version(run)}, whose trainer this one "
+            "cannot start: check that version out in this folder, run 'make setup' and give the same command "
+            "(docs/upgrade.md), or begin anew"
+        )
+    elif not source.is_file():
         problems.append(
             f"the trainer that {run_id} began with is no longer in {source.parent}: "
             f"check out commit {run.git_commit} and resolve a run there, or begin anew"
@@ -101,6 +107,12 @@ def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path |
         "assets": staged,
         "prediction": None,  # the one of its beginning is kept
     }
+
+
+def _version(run: Run) -> str:
+    if run.git_commit is None:
+        return "one that was not in git"
+    return f"commit {run.git_commit}" + (" with uncommitted changes" if run.git_dirty else "")
 
 
 def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]:

@@ -92,6 +92,29 @@ def test_every_reason_against_it_is_told_at_once(project):
         assert sum(words in problem for problem in found) == 1, found
 
 
+@pytest.mark.parametrize(
+    ("commit", "dirty", "named"),
+    [
+        ("bf7e712", False, "commit bf7e712, whose"),
+        ("bf7e712", True, "commit bf7e712 with uncommitted changes, whose"),
+        (None, None, "one that was not in git, whose"),
+    ],
+)
+def test_a_run_of_the_version_before_is_refused_with_that_version_and_what_to_do(project, commit, dirty, named):
+    left_by(project, "a", recorded=2, kept=[2])
+    folder = project / "runs" / RUN
+    made = json.loads((folder / "run.json").read_text())
+    made["config"]["sync"]["way"] = made["config"]["sync"].pop("method")
+    (folder / "run.json").write_text(json.dumps({**made, "schema": 1, "git_commit": commit, "git_dirty": dirty}))
+    for archive in (project / ".cache").glob("trainer-*"):
+        archive.unlink()  # another reason, which comes to the same
+    (problem,) = problems(project)
+    begins = f"{RUN} was begun with the version of the kit before this one, {named} trainer"
+    assert problem.startswith(begins), problem
+    assert "check that version out in this folder, run 'make setup' and give the same command" in problem
+    assert not (folder / "attempts").exists()
+
+
 def test_a_folder_that_is_no_run_is_refused(project):
     (problem,) = problems(project, resume="yesterday")
     assert "'yesterday'" in problem

@@ -17,10 +17,15 @@ _RECORDS = {"average": {"stood_s": "stall_s"}, "choice": {"way": "method"}}  # b
 def run(raw: Mapping[str, Any]) -> Dict[str, Any]:
     """The content of a run.json of either schema, with the names of this one."""
     config = raw.get("config")
-    if raw.get("schema") != SCHEMA or not isinstance(config, dict) or not isinstance(config.get(_SECTION), dict):
+    if not made(raw) or not isinstance(config, dict) or not isinstance(config.get(_SECTION), dict):
         return dict(raw)
     section = {_OPTIONS.get(name, name): value for name, value in config[_SECTION].items()}
     return {**raw, "config": {**config, _SECTION: section}}
+
+
+def made(raw: Mapping[str, Any]) -> bool:
+    """Whether the version before wrote this run.json, so that the run's trainer is that version's."""
+    return raw.get("schema") == SCHEMA
 
 
 def translate_record(record: Dict[str, Any]) -> None:
