@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from analysis.publish.bundle import (
     REPORT,
     REQUIREMENTS,
     RUNS,
+    SCHEMA,
     SUMS,
     TOP,
     departures,
@@ -51,10 +53,12 @@ class Verification:
     """What was found.
 
     findings: a sentence for each thing that is wrong; empty where the bundle holds.
+    unchecked: a sentence for what only another version of the kit can check; empty where everything was checked.
     notes: what the bundle says of how it was made, and what that means for the findings.
     """
 
     findings: list[str]
+    unchecked: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     files: int = 0
     runs: int = 0
@@ -79,9 +83,35 @@ def verify(bundle: Path, sha256: str | None = None) -> Verification:
             place = f"{RUNS}/{run.name}"
             findings += _guarded(place, (f"{place}: {finding}" for finding in _run(run)))
         claimed, problem = _json(root / COMPARISON)
-        findings += [problem] if problem else _guarded(COMPARISON, _figures(root, runs, claimed))
-        notes = list(_notes(root, bool(findings)))
-        return Verification(findings, notes, len(checksums(root)), len(runs), sum(1 for _ in _numbers(claimed)))
+        about, _ = _json(root / ABOUT)
+        unchecked = list(_of_another_version(about, bundle))
+        findings += [problem] if problem else _guarded(COMPARISON, _named(runs, claimed))
+        if not problem and not unchecked:
+            findings += _guarded(COMPARISON, _figures(root, runs, claimed))
+        notes = list(_notes(about, bundle, bool(findings)))
+        figures = sum(1 for _ in _numbers(claimed))
+        return Verification(findings, unchecked, notes, len(checksums(root)), len(runs), figures)
+
+
+def _of_another_version(about: Any, bundle: Path) -> Iterator[str]:
+    """What of a bundle cannot be checked here, and how it can be."""
+    schema = about.get("schema") if isinstance(about, dict) else None
+    if isinstance(schema, int) and schema != SCHEMA:
+        which = "an earlier" if schema < SCHEMA else "a later"
+        yield (
+            f"{COMPARISON} and {REPORT}, which {which} version of the kit has made: it names its figures otherwise. "
+            f"Check them with that version. {_how_to(_commit(about)[0], bundle)}"
+        )
+
+
+def _how_to(commit: str | None, bundle: Path) -> str:
+    """How to check a bundle with the version that made it."""
+    if commit is None:
+        return f"{ABOUT} does not say which commit it is."
+    return (
+        f"In a checkout of the kit: git worktree add ../kit-{commit[:7]} {commit} && cd ../kit-{commit[:7]} && "
+        f"make setup && .venv/bin/python -m analysis verify {shlex.quote(str(bundle.resolve()))}"
+    )
 
 
 def _guarded(what: str, findings: Iterable[str]) -> Iterator[str]:
@@ -186,13 +216,17 @@ def _run(folder: Path) -> Iterator[str]:
         yield from (f"{name} is not named in {MANIFEST}" for name in found if name not in (*named, MANIFEST))
 
 
-def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
-    """Runs and figures in which comparison.json and the report differ from what the runs' records give."""
+def _named(runs: list[Path], claimed: Any) -> Iterator[str]:
+    """Runs that comparison.json names and the bundle lacks, and the other way round."""
     named = set(_named_runs(claimed))
     yield from (
         f"{name}: named in {COMPARISON}, but not in {RUNS}/" for name in sorted(named - {it.name for it in runs})
     )
     yield from (f"{it.name}: in {RUNS}/, but not named in {COMPARISON}" for it in runs if it.name not in named)
+
+
+def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
+    """Figures in which comparison.json and the report differ from what the runs' records give."""
     try:
         comparison = compare(load(runs))
     except AnalysisError as error:
@@ -220,16 +254,29 @@ def _is_report_of(root: Path, comparison: Comparison) -> bool:
     return _DRAWING.sub("", kept) == render(comparison, root, drawn=False)
 
 
-def _notes(root: Path, wrong: bool) -> Iterator[str]:
-    about, _ = _json(root / ABOUT)
-    environment = about.get("environment") if isinstance(about, dict) else None
-    if not isinstance(environment, dict):
+def _notes(about: Any, bundle: Path, wrong: bool) -> Iterator[str]:
+    if not isinstance(about, dict):
         return
-    commit, dirty = environment.get("git_commit"), environment.get("git_dirty")
+    commit, dirty = _commit(about)
     yield f"Made with commit {commit or 'unknown'}{', with uncommitted changes' if dirty else ''}, by its own account."
     here, _ = git_state(PROJECT)
     if wrong and commit != here:
-        yield f"This is commit {here}: other versions may compute other figures, so check with the bundle's as well."
+        yield (
+            f"This is commit {here}: other versions may compute other figures, so check with the bundle's as well. "
+            f"{_how_to(commit, bundle)}"
+        )
+
+
+def _commit(about: dict[str, Any]) -> tuple[str | None, bool]:
+    """The commit that made a bundle, and whether it had changes; null where the bundle does not say so.
+
+    It becomes part of a command, so that it must be a checksum.
+    """
+    environment = about.get("environment")
+    commit = environment.get("git_commit") if isinstance(environment, dict) else None
+    if not isinstance(environment, dict) or not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40}", commit):
+        return None, False
+    return commit, bool(environment.get("git_dirty"))
 
 
 def _json(path: Path) -> tuple[Any, str | None]:
