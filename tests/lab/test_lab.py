@@ -373,6 +373,32 @@ def container_root(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", tmp_path / "root"], check=True)
 
 
+def test_a_lab_of_the_version_before_is_taken_down(other_lab: Lab) -> None:
+    """What that has of a lab outside the lab's folder: processes whose environment says what they are."""
+    folder = other_lab.folder
+    (folder / "boards/board-1/upper").mkdir(parents=True)
+    (folder / ".cluster-kit-lab").write_text("A lab's folder: lab_down deletes it.\n")
+    board = {"address": f"{other_lab.address(1)}/24", "board": "board-1", "cpu": 0, "dress": "", "hidden": []}
+    board |= {"inodes": [1, 2], "login": "0" * 64, "mounts": [["/usr", "/usr"]], "public_key": "ssh-ed25519 A lab\n"}
+    processes = []
+    for part in ({"address": f"{other_lab.network}.1/24", "interface": other_lab.interface}, board):
+        labels = {"CLUSTER_KIT_LAB": str(folder), "CLUSTER_KIT_LAB_PART": json.dumps(part)}
+        command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "sleep", "infinity"]
+        processes.append(subprocess.Popen(command, env={"PATH": os.environ["PATH"], **labels}, start_new_session=True))
+    try:
+        deadline, own = time.monotonic() + 20, Path("/proc/self/ns/net").readlink()
+        while any(Path(f"/proc/{process.pid}/ns/net").readlink() == own for process in processes):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        down = other_lab.down()
+        assert down.ok, down.output
+        assert [process.poll() for process in processes] == [-signal.SIGKILL] * 2 and not folder.exists()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def test_boards_in_a_container_keep_their_changes_in_memory(other_lab: Lab, container_root: Path) -> None:
     other_lab.folder = container_root / ".lab"
     other_lab.settings["lab_dir"] = str(other_lab.folder)
