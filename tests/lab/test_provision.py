@@ -6,6 +6,7 @@ tests/lab/test_journey.py provisions boards as a whole. Here most runs give each
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from conftest import MOUNTED_ENV, PROJECT, Lab, Outcome
 from wheels import provisioning_variables, write_requirements, write_wheel
 
+from plugins.module_utils import lab_snapshot
 from tests.slow_site import slow_site, told_in_time
 from trainer.contract.packages import installed
 
@@ -33,6 +35,17 @@ iptables-legacy -I INPUT -i eth0 -j DROP
 while grep -q 1350 $mtu; do sleep 0.02; done
 iptables-legacy -D INPUT -i eth0 -j DROP
 ' >/dev/null 2>&1 </dev/null
+"""
+
+# What the version before did to a board besides leaving files; `tests/data/schema1/board` has these.
+PROVISIONED_BEFORE = """\
+apt-get -q update && apt-get -qy install chrony
+echo 'include /etc/chrony/cluster-kit.conf' >>/etc/chrony/chrony.conf
+sed -i 's|^PATH="|PATH="/usr/local/cuda-11.4/bin:|' /etc/environment
+jetson_clocks --store /var/lib/cluster-kit/jetson_clocks.conf; jetson_clocks
+systemctl daemon-reload
+systemctl enable cluster-kit-clocks cluster-kit-firewall
+ip link set eth0 down; ip link set eth0 mtu 1434; ip link set eth0 up
 """
 
 
@@ -258,3 +271,31 @@ class TestNetwork:
         outcome = provision("network", {"network_mtu": 99999}, {"network_mtu": 1200})
         assert "mtu 99999' failed" in outcome.told["board-1"] and "1280 bytes or more" in outcome.told["board-2"]
         assert lab.root(1, STATE) == before
+
+
+@pytest.mark.timeout(600)  # two playbooks, with the services of a board
+def test_what_the_version_before_has_provisioned_is_given_back(provision: Provisioning) -> None:
+    lab, restore = provision.lab, ("ansible-playbook", "playbooks/restore.yml", "--limit", "board-2")
+    lab.set_clock(2)
+    assert lab.ansible(*restore, limit_s=300).ok  # what the tests before have left
+    fresh = lab_snapshot.snapshot(lab.folder, "board-2")
+    left = subprocess.run(
+        ["tar", "-c", "--owner=root", "--group=root", "-C", PROJECT / "tests/data/schema1/board", "."],
+        capture_output=True,
+        check=True,
+    )
+    ssh = [argument for argument in lab.ssh_command(2, "root") if argument != "-n"]
+    subprocess.run([*ssh, "tar -x -C / --no-overwrite-dir"], input=left.stdout, check=True, timeout=60)
+    record = json.loads(lab.root(2, "cat /var/lib/cluster-kit/network.json"))
+    record |= {"connection": UUID, "mtu": int(fresh["cat /sys/class/net/eth0/mtu"])}  # of another board's network
+    lab.write(2, "/var/lib/cluster-kit/network.json", json.dumps(record).encode(), "644")
+    said = lab.root(2, f"{PROVISIONED_BEFORE}nmcli connection modify uuid {UUID} 802-3-ethernet.mtu 1400")
+    provisioned = lab_snapshot.differences(fresh, lab_snapshot.snapshot(lab.folder, "board-2"))
+    for what in ("jetson_clocks --show", "systemctl is-enabled", "/etc/environment", "cat /sys/class/net/eth0/mtu"):
+        assert any(name.startswith(what) for name in provisioned), (what, said)
+    restored = lab.ansible(*restore, limit_s=300)
+    assert restored.ok, restored.output
+    left_over = lab_snapshot.differences(fresh, lab_snapshot.snapshot(lab.folder, "board-2"))
+    # what purge removes, and Ansible's own
+    assert set(left_over) <= {"/opt/cluster-kit", "/opt/cluster-kit/nccl.json", "/root/.ansible_async"}, left_over
+    assert lab.root(2, "ls /var/lib/cluster-kit/*.json /etc/apt/sources.list.d/cluster-kit.list 2>/dev/null") == ""
