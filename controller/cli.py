@@ -67,6 +67,8 @@ def _manifest(options: argparse.Namespace) -> int:
     for board in manifest["boards"]:
         for sentence in throttling.sentences(board["name"], board["facts"]):
             print(f"Warning: {sentence}.")
+        if board["partial"]:
+            print(f"Warning: of {board['name']} there is only what was copied while it trained: nothing was collected.")
     tail = log_tail(options.run, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
         print(f"The log of {manifest['culprit']} ends with:")

@@ -48,6 +48,8 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     """
     described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
     boards = [board["name"] for board in described["boards"]]
+    for board in boards:
+        (folder / BOARDS / board / layout.LIVE).unlink(missing_ok=True)
     if described["status"] == "succeeded":
         for attempt in (folder, *layout.attempts(folder)):
             for checkpoints in (attempt / BOARDS / board / CHECKPOINTS for board in boards):
@@ -111,8 +113,10 @@ def _costs(
     for board in described["boards"]:
         home = folder / BOARDS / board["name"]
         records, clock = _records(home / EVENTS), read_clock(home)
+        # what the controller copied while it could: the board left no result, so nothing was collected from it
+        partial = (home / EVENTS).exists() and not (home / RESULT).exists()
         cost, interval = of_board(_records(home / layout.TELEMETRY), records), training(records)
-        boards.append({**board, "cost": cost, "clock": clock.to_dict() if clock else None})
+        boards.append({**board, "partial": partial, "cost": cost, "clock": clock.to_dict() if clock else None})
         if interval and clock:
             trained += clock.on_controller(interval)
     interval = (min(trained), max(trained)) if trained else None

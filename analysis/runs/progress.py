@@ -7,6 +7,9 @@ from typing import Any, List, Mapping, Optional
 
 from trainer.contract.tegrastats import summed_rails
 
+# what a record leads to that has a value of a wrong type: a stranger may have written it
+ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)
+
 
 class Progress:
     """How a run is getting on, and how long it still takes."""

@@ -1,1 +1,1 @@
-"""What a live view of a run shows, from files that grow: see controller/watch, which reaches the boards for it."""
+"""What a live view of a run shows, from the copies of its boards' records on the controller."""

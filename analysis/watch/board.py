@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.runs.progress import Progress
-from trainer.contract.events import Epoch, Resume, Sample, Start, Window, parse_record
+from analysis.runs.progress import ODD, Progress
+from trainer.contract.events import Epoch, Resume, Sample, Start, Window, is_moment, parse_record
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
-_ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)  # what a value of a wrong type leads to
 _RECENT = 5  # windows
+_LATE_S = 10.0  # a look that takes longer is no usual one
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Board:
     clock: Mapping[str, Any] | None = None  # clock.json
     emulated: bool | None = None
     odd_lines: int = 0  # that are no records
+    overdue_s: float | None = None  # since something was to come of it; null where nobody waits for that
     reached: bool = False  # at least once
     lost_at_s: float | None = None  # null while it is in reach
     lost_why: str = ""
@@ -76,8 +77,10 @@ class Board:
         if self.result is not None:
             status = str(self.result.get("status"))
             return "ended" if status == "succeeded" else status
+        if not self.reached:
+            return "connecting"
         if self.lost_at_s is not None:
-            return "reconnecting" if self.reached else "connecting"
+            return "reconnecting"
         return "training" if self.steps else "starting"
 
     @property
@@ -97,7 +100,7 @@ class Board:
         try:
             self._take(parse_record(line.decode(errors="replace")))
             self.moved_at_s = now_s
-        except _ODD:
+        except ODD:
             self.odd_lines += 1
 
     def _take(self, record: Mapping[str, Any]) -> None:
@@ -146,7 +149,7 @@ class Board:
             )
             self.throttling = {name: record.get(name) for name in ("over_current_events", "throttled_s")}
             self.sampled_at_s = now_s
-        except _ODD:
+        except ODD:
             self.odd_lines += 1
 
     def take_heartbeat(self, beat: Mapping[str, Any] | None, now_s: float) -> None:
@@ -161,16 +164,32 @@ class Board:
         self.start, self.epoch, self.steps, self.result = None, 0, None, None
         self.compute_s, self.accuracies, self.progress = [], {}, Progress(self.epochs)
 
-    def reach(self, now_s: float, emulated: bool) -> None:
+    def take_live(self, live: Mapping[str, Any], now_s: float, time_s: float) -> None:
+        """Note live.json, where there is any: how who copies the records fares; `time_s`: now, as Unix time."""
+        if not is_moment(live.get("due_s")) or not is_moment(live.get("seen_s")):
+            return
+        self.overdue_s = time_s - live["due_s"] if live.get("following") else None
+        if isinstance(live.get("emulated"), bool):
+            self.reached, self.emulated = True, live["emulated"]
+        why = live.get("why")
+        if self.overdue_s is not None and (why or self.overdue_s > _LATE_S):
+            self.lose(str(why or "nothing has come of it"), now_s - (time_s - live["seen_s"]))
+        else:
+            self.reach(now_s)
+        beat, result = live.get("heartbeat"), live.get("result")
+        self.take_heartbeat(beat if isinstance(beat, dict) else None, now_s)
+        self.result = result if isinstance(result, dict) else self.result
+
+    def reach(self, now_s: float) -> None:
         """It can be reached."""
-        if self.lost_at_s is not None or not self.reached:
+        if self.lost_at_s is not None:
             # what it did meanwhile comes with the next look
             self.moved_at_s = self.sampled_at_s = now_s
-        self.reached, self.lost_at_s, self.emulated = True, None, emulated
+        self.lost_at_s = None
 
-    def lose(self, why: str, now_s: float) -> None:
+    def lose(self, why: str, since_s: float) -> None:
         """It cannot be reached."""
-        self.lost_at_s, self.lost_why = self.lost_at_s or now_s, why
+        self.lost_at_s, self.lost_why = since_s, why
 
 
 def _number(value: Any) -> float | None:

@@ -45,7 +45,7 @@ def render(moment: Moment) -> RenderableType:
     warnings = alerts(moment.boards, None if ended else moment.now_s)
     parts = [_title(moment), _progress(moment), _accuracy(_lead(moment.boards)), _table(moment.boards, moment.run)]
     parts += _outcome(moment)
-    parts += [Text(f"! {sentence}", style="yellow") for sentence in warnings]
+    parts += [_said(f"! {sentence}", "yellow") for sentence in warnings]
     return Group(*parts)
 
 
@@ -163,7 +163,7 @@ def _outcome(moment: Moment) -> list[Text]:
             sentence += f" after {duration(told['ended_s'] - told['started_s'])}"
         said = [f"{sentence}: {told['cause']}." if told["cause"] else f"{sentence}."]
         said += [f"What to do: {told['remedy']}."] if told.get("remedy") else []
-        return [Text(each, style="green" if good else "bold red") for each in said]
+        return [_said(each, "green" if good else "bold red") for each in said]
     failed = [board for board in moment.boards if board.state in ("failed", "interrupted")]
     said = [f"{board.name} {board.state}: {(board.result or {}).get('cause')}" for board in failed]
     if all(board.result is not None for board in moment.boards):
@@ -171,4 +171,9 @@ def _outcome(moment: Moment) -> list[Text]:
             "All boards have ended, and their logs are on them: unless a playbook collects them now, "
             f"playbooks/collect.yml -e run_id={moment.run.run_id} does"
         )
-    return [Text(each, style="bold red") for each in said]
+    return [_said(each, "bold red") for each in said]
+
+
+def _said(sentence: str, style: str) -> Text:
+    """Without control characters: a board may have written it."""
+    return Text("".join(letter if letter.isprintable() else "?" for letter in sentence), style=style)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
-from analysis.runs.progress import Progress
+from analysis.runs.progress import ODD, Progress
 from controller.answer import ask
+from controller.mirror import Look, Mirror
 from controller.plugins import shared
 from controller.plugins.base import Action
 from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
-from trainer.contract.layout import BOARDS, EVENTS, LOST, RUN, entries, write_json
+from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
 
-_MARK = "---end---"
 _GONE = 2  # looks in a row without a supervisor and without its result
 _VERDICT_S = 20.0  # the other boards have as long to say how they ended
 _display = Display()
@@ -38,7 +38,7 @@ class ActionModule(Action):
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
         chief = self.board == run["boards"][0] and shared.watched().exists()
-        mirror = _Mirror(run_dir, local, Progress(run["config"]["epochs"], run["workers"]) if chief else None)
+        progress = Progress(run["config"]["epochs"], run["workers"]) if chief else None
         started = options["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
@@ -46,7 +46,9 @@ class ActionModule(Action):
         else:
             clock = local / layout.CLOCK
             self._note_clock(clock, "start")
-            result = self._follow(options, run_dir, local, mirror)
+            mirror = Mirror(local, options["board_dir"], options["poll_s"])
+            result = self._follow(options, run_dir, mirror, progress)
+            mirror.end()
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
             return {"changed": True, "status": "succeeded"}
@@ -54,20 +56,25 @@ class ActionModule(Action):
             _claim(run_dir / LOST, self.board)
         return {"failed": True, "status": result["status"], "msg": f"{self.board}: {result['cause']}"}
 
-    def _follow(self, options: dict[str, Any], run_dir: Path, local: Path, mirror: _Mirror) -> dict[str, Any]:
+    def _follow(
+        self, options: dict[str, Any], run_dir: Path, mirror: Mirror, progress: Progress | None
+    ) -> dict[str, Any]:
         """Look until this board has ended, or has to; returns its result, or what is known instead."""
+        local = run_dir / BOARDS / self.board
         controller = os.getppid()
         seen_s, gone, end_s = time.monotonic(), 0, None
         while True:
-            look = self._look(options["board_dir"], mirror)
+            look = self._look(mirror)
             now = time.monotonic()
             if look is not None:
                 seen_s = now
-                result, running = look
+                if progress:
+                    _tell(run_dir, progress, look.lines)
                 # of a failure the supervisor may know better than the trainer, once it has heard the other boards
-                if result is not None and (result["status"] == "succeeded" or not running):
+                result = look.result
+                if result is not None and look.whole and (result["status"] == "succeeded" or not look.running):
                     return result
-                gone = 0 if running else gone + 1
+                gone = 0 if look.running or result is not None else gone + 1
                 if gone >= _GONE:  # the collect stage has the board find out what happened
                     return {"status": "failed", "cause": "nothing of the run is left, and no result"}
             elif now - seen_s > options["unreachable_limit_s"]:
@@ -95,68 +102,31 @@ class ActionModule(Action):
         else:
             write_json(path, known)
 
-    def _look(self, board_dir: str, mirror: _Mirror) -> tuple[dict[str, Any] | None, bool] | None:
-        """Take over what is new; the result once there is one, and whether the run's supervisor lives.
-
-        None where the board cannot be reached.
-        """
-        folder = shlex.quote(board_dir)
-        command = (
-            f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
-            f"grep -qs {folder}/run.json /proc/${{pid:-none}}/cmdline && echo running; echo {_MARK}; "
-            f"tail -c +{mirror.events.size + 1} {folder}/events.jsonl 2>/dev/null; echo {_MARK}; "
-            f"tail -c +{mirror.samples.size + 1} {folder}/{layout.TELEMETRY} 2>/dev/null; echo {_MARK}; "
-            f"cat {folder}/result.json 2>/dev/null; true"
-        )
+    def _look(self, mirror: Mirror) -> Look | None:
+        """What a look at the board finds; None where it cannot be reached."""
         try:
-            done = ask(self, command, sudoable=False)
+            done = ask(self, mirror.command(), sudoable=False)
         except AnsibleConnectionFailure as error:
             # training goes on without us: look again
-            _display.vv(f"lost sight of {board_dir}: {error}")
+            _display.vv(f"lost sight of {self.board}: {error}")
+            mirror.lose(str(error))
             return None
-        if done["stdout"].count(_MARK) != 3:
-            return None  # the connection broke in the middle
-        running, events, samples, result = (part.removeprefix("\n") for part in done["stdout"].split(_MARK))
-        mirror.take(events, samples)
-        return json.loads(result) if result.strip() else None, "running" in running
+        return mirror.take(done["stdout"])
 
 
-class _Copy:
-    """The controller's copy of a file of records while it grows on the board."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.size = path.stat().st_size if path.exists() else 0
-        self._rest = ""
-
-    def take(self, text: str) -> list[dict[str, Any]]:
-        """Keep what is new; the records that are whole by now."""
-        with self._path.open("ab") as file:
-            content = text.encode()
-            file.write(content)
-            self.size += len(content)
-        *lines, self._rest = (self._rest + text).split("\n")
-        return [json.loads(line) for line in lines if line]
-
-
-class _Mirror:
-    """What a board has recorded so far, on the controller; of the chief's also a line for people per epoch."""
-
-    def __init__(self, run_dir: Path, local: Path, progress: Progress | None) -> None:
-        self.events, self.samples = _Copy(local / EVENTS), _Copy(local / layout.TELEMETRY)
-        self._run_dir, self._progress = run_dir, progress
-
-    def take(self, events: str, samples: str) -> None:
-        self.samples.take(samples)
-        for record in self.events.take(events):
-            said = self._progress.take(record, self._latest_samples()) if self._progress else None
+def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
+    """A line for people per epoch, with the latest samples of all boards."""
+    for line in lines:
+        with suppress(*ODD):
+            said = progress.take(events.parse_record(line.decode(errors="replace")), _latest_samples(run_dir))
             if said:
                 _display.display(f"  {said}")
 
-    def _latest_samples(self) -> dict[str, dict[str, Any]]:
-        """By board, from the copies that all followers keep."""
-        found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(self._run_dir / BOARDS)}
-        return {board: sample for board, sample in found.items() if sample}
+
+def _latest_samples(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """By board, from the copies that all followers keep."""
+    found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(run_dir / BOARDS)}
+    return {board: sample for board, sample in found.items() if sample}
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:

@@ -1,13 +1,12 @@
-"""A live view of a run, beside it: reads the boards while it goes on, and the controller's folder once it is over."""
+"""A live view of a run: reads the run's folder, into which the run's controller copies what the boards record."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -15,14 +14,13 @@ from rich.live import Live
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
 from analysis.watch.board import Board
-from analysis.watch.tail import collected
+from analysis.watch.tail import Reader, collected
 from analysis.watch.view import Moment, render
-from controller.watch import inventory as inventories
-from controller.watch import remote
-from controller.watch.follow import Follower
+from controller.watch import fallback
 from trainer.contract.config import Run, load_run
 from trainer.contract.layout import BOARDS, RUN, entries, run_folders
 
+GONE_S = 15.0  # without news of any board the controller is held to have gone
 _REFRESH_S = 1.0
 _WIDTH = 100  # columns, where there is no terminal
 
@@ -30,21 +28,39 @@ _WIDTH = 100  # columns, where there is no terminal
 def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, once: bool = False) -> int:
     """Show a run on stdout until it has been collected; returns 0, or 1 where it did not succeed.
 
-    inventory: the one that the run was started with, as for ansible -i; without it ansible.cfg's.
+    inventory: the one that the run was started with, as for ansible -i; without it ansible.cfg's. It is only needed
+    where the run's controller has gone.
     every_s: seconds between two frames where stdout is no terminal.
     once: show one frame, and return 0 if the run still goes on.
-    Raises AnalysisError for a run, an inventory or a board that cannot be watched, and ConfigError for a run.json that
-    does not describe a run.
+    Raises ConfigError for a run.json that does not describe a run.
     """
     run = load_run(folder / RUN)
-    followers: list[Follower] = []
-    if read_manifest(folder)[0] is None:
-        followers = _followers(run, folder, inventory)
+    homes = {name: folder / BOARDS / name for name in run.boards}
+    readers = [Reader(_board(name, run), home) for name, home in homes.items()]
+    followers: list[fallback.Follower] | None = None
     try:
         with _screen(once, every_s) as show:
-            return _until_the_end(run, folder, followers, show, once)
+            while True:
+                manifest, _ = read_manifest(folder)
+                if manifest is not None:
+                    boards = [collected(_board(name, run), home) for name, home in homes.items()]
+                    show(Moment(run, boards, time.monotonic(), manifest))
+                    return 0 if manifest["status"] == "succeeded" else 1
+                for reader in readers:
+                    reader.look()
+                boards = [reader.board for reader in readers]
+                followed = {board.name: board.overdue_s for board in boards if board.overdue_s is not None}
+                if followers is None and followed and min(followed.values()) > GONE_S:
+                    followers = fallback.start(run, list(followed), folder, inventory)
+                    continue
+                looked = all(follower.looked.is_set() for follower in followers or ())
+                if looked or not once:
+                    show(Moment(run, boards, time.monotonic()))
+                if looked and once:
+                    return 0
+                time.sleep(_REFRESH_S)
     finally:
-        for follower in followers:
+        for follower in followers or ():
             follower.stop()
 
 
@@ -56,40 +72,8 @@ def newest(runs: Path) -> Path:
     return max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))
 
 
-def _followers(run: Run, folder: Path, inventory: str | None) -> list[Follower]:
-    access = inventories.find(run.boards, inventory)
-    followers = []
-    for name in run.boards:
-        on_board = PurePosixPath(access[name].home) / "runs" / run.run_id
-        connect = partial(remote.connect, remote.route(access[name]), on_board)
-        followers.append(Follower(_board(name, run), folder / BOARDS / name, connect))
-    for follower in followers:
-        follower.start()
-    return followers
-
-
 def _board(name: str, run: Run) -> Board:
     return Board(name, run.config.epochs, time.monotonic())
-
-
-def _until_the_end(
-    run: Run, folder: Path, followers: Sequence[Follower], show: Callable[[Moment], None], once: bool
-) -> int:
-    while True:
-        manifest, _ = read_manifest(folder)
-        if manifest is not None:
-            boards = [collected(_board(name, run), folder / BOARDS / name) for name in run.boards]
-            show(Moment(run, boards, time.monotonic(), manifest))
-            return 0 if manifest["status"] == "succeeded" else 1
-        looked = all(follower.looked.is_set() for follower in followers)
-        refusals = [str(follower.refused) for follower in followers if follower.refused]
-        if refusals and looked:
-            raise AnalysisError("\n".join(refusals))
-        if looked or not once:
-            show(Moment(run, [follower.board for follower in followers], time.monotonic()))
-        if looked and once:
-            return 0
-        time.sleep(_REFRESH_S)
 
 
 @contextmanager

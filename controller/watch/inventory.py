@@ -21,7 +21,6 @@ _HOME = "kit_home"  # the kit's folder on a board
 class Access:
     """How a board is reached, and where the kit is on it."""
 
-    board: str
     ssh: tuple[str, ...]  # the command that Ansible calls, without what it does: program, options, destination
     home: str  # the kit's folder on the board
 
@@ -69,7 +68,7 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
         except AnsibleError as error:
             problems.append(f"the variables of {board} in {source} cannot be resolved: {_told(error)}")
         else:
-            found[board] = Access(board, command, home)
+            found[board] = Access(command, home)
     if problems:
         raise AnalysisError("; ".join(problems))
     return found

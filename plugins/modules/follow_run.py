@@ -5,7 +5,7 @@ module: follow_run
 short_description: Follow the trainer on a board until it has ended
 description:
   - Looks at the board every I(poll_s) seconds over the connection that Ansible keeps open, which costs the board next
-    to nothing, and copies new records to the controller as they come.
+    to nothing, and copies new records to the controller as they come, for the live view as well.
   - The chief's follower prints a line for each epoch.
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. Which of them was
     the cause is told later, from what all boards left.

@@ -29,7 +29,8 @@ class Board:
                 raise answer
             return {"rc": 0, "stdout": "", "stderr": "", **answer}
         done = subprocess.run(["sh", "-c", command], input=in_data or b"", capture_output=True)
-        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+        stdout, stderr = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
+        return {"rc": done.returncode, "stdout": stdout, "stderr": stderr}
 
     def exec_command(self, command: str, in_data: bytes | None = None, sudoable: bool = True):
         self.commands.append(command)

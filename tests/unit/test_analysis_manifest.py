@@ -198,6 +198,17 @@ def test_a_board_that_could_not_be_reached_has_the_followers_word(tmp_path):
     assert (manifest["culprit"], manifest["cause"]) == ("board-2", "board-2 failed: out of reach")
 
 
+def test_what_was_copied_of_a_board_that_died_is_kept_and_called_partial(tmp_path):
+    folder = build_run(tmp_path, workers=2)
+    home = folder / "boards/board-2"
+    (home / "result.json").unlink()
+    (home / "live.json").write_text("{}")
+    manifest = write_manifest(folder)
+    assert [board["partial"] for board in manifest["boards"]] == [False, True]
+    assert "boards/board-2/events.jsonl" in manifest["sha256"]
+    assert not (home / "live.json").exists() and not any("live" in name for name in manifest["sha256"])
+
+
 def test_energy_that_an_earlier_call_was_told_of_stays(tmp_path):
     folder, meter = build_run(tmp_path, power_w=20.0, ahead_s={}), tmp_path / "meter.csv"
     meter.write_text("time,power_w\n" + "".join(f"{STARTED_S + second},80\n" for second in range(0, 60, 5)))

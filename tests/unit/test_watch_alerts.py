@@ -11,7 +11,7 @@ from analysis.watch.board import Board, Load, Steps
 def board(name: str = "board-1", compute_s: float = 0.1, celsius: float | None = 60.0) -> Board:
     """One that trains, heard of just now."""
     made = Board(name, 5, began_at_s=1000.0)
-    made.reach(1000.0, emulated=False)
+    made.reached = True
     made.steps = Steps(epoch=2, done=10, step_s=2 * compute_s, stall_share=0.5)
     made.compute_s = [compute_s] * 8
     made.load = Load(memory_bytes=None, cpu=None, gpu=None, hottest_c=celsius, power_w=None)

@@ -53,7 +53,7 @@ def lines_of_a_run(tmp_path: Path, workers: int = 2) -> list[bytes]:
 
 def board(lines: list[bytes] = [], name: str = "board-1") -> Board:  # noqa: B006
     made = Board(name, 3, 0.0)
-    made.reach(0.0, emulated=False)
+    made.reached = True
     for line in lines:
         made.take_event(line, 10.0)
     return made
@@ -131,14 +131,36 @@ def test_the_heartbeat_tells_since_when_nothing_moved() -> None:
     assert told.moved_at_s == 119.5
 
 
+def live(**changes: Any) -> dict[str, Any]:
+    """What who copies the records noted at 1000 s of Unix time, to look again 2 s later."""
+    told = {"seen_s": 1000.0, "due_s": 1002.0, "following": True, "why": None, "emulated": True}
+    return {**told, "heartbeat": None, "result": None, **changes}
+
+
 def test_a_board_out_of_reach_reconnects_and_one_with_a_result_has_ended(tmp_path: Path) -> None:
     told = board(lines_of_a_run(tmp_path)[:2])
-    told.lose("timed out", 20.0)
-    told.lose("refused", 30.0)
+    told.take_live(live(seen_s=980.0, why="refused"), 40.0, 1000.0)
     assert (told.state, told.lost_at_s, told.lost_why) == ("reconnecting", 20.0, "refused")
-    told.reach(50.0, emulated=True)
+    told.take_live(live(), 50.0, 1000.0)
     assert (told.state, told.moved_at_s, told.emulated) == ("training", 50.0, True)
-    told.result = {"status": "succeeded"}
+    told.take_live(live(result={"status": "succeeded"}, following=False), 51.0, 1001.0)
     assert told.state == "ended"
     told.result = {"status": "failed"}
     assert told.state == "failed"
+
+
+def test_a_board_that_nothing_has_come_of_for_long_is_out_of_reach_while_anybody_waits_for_it() -> None:
+    told = board()
+    told.take_live(live(), 0.0, 1011.0)
+    assert (told.state, told.overdue_s) == ("starting", 9.0)
+    told.take_live(live(), 2.0, 1013.0)
+    assert (told.state, told.lost_at_s, told.lost_why) == ("reconnecting", -11.0, "nothing has come of it")
+    told.take_live(live(following=False), 2.0, 1013.0)
+    assert (told.state, told.overdue_s) == ("starting", None)
+
+
+@pytest.mark.parametrize("odd", [{}, live(due_s="soon"), live(seen_s=None)], ids=["none", "words", "null"])
+def test_a_note_that_is_none_changes_nothing(odd: dict[str, Any]) -> None:
+    told = Board("board-1", 3, 0.0)
+    told.take_live(odd, 1.0, 1000.0)
+    assert (told.state, told.overdue_s, told.lost_at_s, told.emulated) == ("connecting", None, None, None)

@@ -14,16 +14,16 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from analysis import AnalysisError
-from analysis.watch.board import Board
+from controller import ssh
 from controller.cli import main
-from controller.watch import follow, inventory, remote
-from controller.watch.follow import Follower
+from controller.mirror import Mirror
+from controller.watch import fallback, inventory, remote
 from tests.data.build_runs import build_run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ class Boards:
     def connect(self, number: int, listed: str) -> Callable:
         name = self.servers[number].name
         access = inventory.find([name], listed)[name]
-        return lambda: remote.connect(remote.route(access), PurePosixPath(access.home))
+        return lambda: remote.connect(ssh.hops(name, access.ssh)[-1])
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def boards(tmp_path: Path) -> Iterator[Boards]:
 
 
 def run_on(boards: Boards, tmp_path: Path) -> Path:
-    """A run that goes on: the controller has its run.json, each board its records. Returns the controller's folder."""
+    """A run that goes on without its controller: each board has its records. Returns the controller's folder."""
     made = build_run(tmp_path / "made", "live", workers=2, manifest=False)
     folder = tmp_path / "runs/live"
     folder.mkdir(parents=True)
@@ -164,6 +164,10 @@ def run_on(boards: Boards, tmp_path: Path) -> Path:
         on_board.parent.mkdir()
         (made / "boards" / server.name).rename(on_board)
         (on_board / "result.json").unlink()
+        home = folder / "boards" / server.name
+        home.mkdir(parents=True)
+        # a controller that followed it once, and was killed
+        (home / "live.json").write_text('{"seen_s": 1000.0, "due_s": 1002.0, "following": true}')
     return folder
 
 
@@ -177,31 +181,68 @@ def test_both_boards_are_shown(boards: Boards, tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert re.search(r"board-1 +training +3/3 +8/8 +400 +33 ", shown), shown
     assert re.search(r"board-2 +training +3/3 +8/8 +400 +33 ", shown), shown
+    for server in boards.servers:  # and are kept
+        copied, on_board = folder / "boards" / server.name, server.home / "runs/live"
+        assert (copied / "events.jsonl").read_bytes() == (on_board / "events.jsonl").read_bytes()
+        assert json.loads((copied / "live.json").read_text())["due_s"] > time.time() - 10
+
+
+def test_boards_are_left_alone_while_the_runs_controller_follows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(fallback, "start")
+    folder = build_run(tmp_path, workers=2, manifest=False)
+    for board, due_s in (("board-1", time.time()), ("board-2", 1000.0)):
+        (folder / "boards" / board / "result.json").unlink()
+        live = {"seen_s": due_s, "due_s": due_s, "following": True, "why": None, "emulated": False}
+        (folder / "boards" / board / "live.json").write_text(json.dumps(live))
+    assert main(["watch", str(folder), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"board-1 +training", shown) and re.search(r"board-2 +reconnecting", shown)
+
+
+def test_an_inventory_that_is_another_runs_is_told_where_it_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_run(tmp_path, workers=2, manifest=False)
+    for board in ("board-1", "board-2"):
+        (folder / "boards" / board / "result.json").unlink()
+        (folder / "boards" / board / "live.json").write_text('{"seen_s": 1.0, "due_s": 1.0, "following": true}')
+    assert main(["watch", str(folder), "--once"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "board-1, board-2 of this run is not in the inventory" in told and "-i inventory/lab" in told
 
 
 @needs_root
 def test_a_board_is_followed_again_after_its_server_was_restarted(
     boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "POLL_S", 0.05)
-    monkeypatch.setattr(follow, "_RETRY_S", 0.05)
-    server = boards.servers[0]
-    run_on(boards, tmp_path)
-    lines = (server.home / "runs/live/events.jsonl").read_bytes().splitlines(keepends=True)
-    growing = server.home / "events.jsonl"
-    growing.write_bytes(lines[0] + lines[1][:50])
-    follower = Follower(Board("board-1", 3, time.monotonic()), tmp_path, boards.connect(0, boards.inventory()))
+    monkeypatch.setattr(fallback, "POLL_S", 0.05)
+    monkeypatch.setattr(fallback, "_RETRY_S", 0.05)
+    server, home = boards.servers[0], tmp_path / "copies"
+    home.mkdir()
+    growing, copied = server.home / "events.jsonl", home / "events.jsonl"
+    growing.write_bytes(b"one\ntw")
+
+    def why() -> str | None:
+        return json.loads((home / "live.json").read_text())["why"]
+
+    collected: list[bool] = []
+    mirror = Mirror(home, str(server.home), 0.05)
+    follower = fallback.Follower(mirror, lambda: bool(collected), boards.connect(0, boards.inventory()))
     follower.start()
     try:
-        wait_until(lambda: follower.board.start)
+        wait_until((home / "live.json").exists)
+        assert copied.read_bytes() == b"one\ntw"
         server.kill()
-        wait_until(lambda: follower.board.state == "reconnecting")
-        assert follower.board.lost_why
-        growing.write_bytes(b"".join(lines[:4]))  # it trained on
+        wait_until(why)
+        growing.write_bytes(b"one\ntwo\nthree\n")  # it trained on
         server.start()
-        wait_until(lambda: follower.board.epoch == 1)
-        assert follower.board.state == "training"
-        assert (follower.board.odd_lines, follower.board.compute_s) == (0, [pytest.approx(0.8)])
+        wait_until(lambda: copied.read_bytes() == growing.read_bytes())
+        wait_until(lambda: not why())
+        collected.append(True)
+        follower.join(5)
+        assert not follower.is_alive()
     finally:
         follower.stop()
         follower.join(5)
@@ -214,17 +255,18 @@ def test_a_changed_host_key_is_refused_by_name_and_so_is_an_unknown_one(
     first, second = boards.servers
     first.host_key = make_key(tmp_path / "other")  # what is pinned, although ssh is told not to care
     boards.pin(first)
-    assert main(["watch", str(run_on(boards, tmp_path)), "-i", boards.inventory()]) == 2
-    told = capsys.readouterr().err
-    assert re.search(rf"board-1: \[127.0.0.1\]:{first.port} has the host key ED25519 SHA256:\S+, but .* pinned", told)
-    assert re.search(rf"board-2: the host key of \[127.0.0.1\]:{second.port}, .*, is not in .*/known hosts", told)
+    assert main(["watch", str(run_on(boards, tmp_path)), "-i", boards.inventory(), "--once"]) == 0
+    told = "".join(capsys.readouterr().out.split())
+    name = rf"\[127.0.0.1\]:{first.port}"
+    assert re.search(rf"{name}hasthehostkeyED25519SHA256:\S+,but\S+pinned", told)
+    assert re.search(rf"thehostkeyof\[127.0.0.1\]:{second.port},\S+,isnotin\S+/knownhosts", told)
     assert told.count("playbooks/enrol.yml") == 2
 
 
 @needs_root
 def test_a_key_that_is_not_let_in_is_named(boards: Boards) -> None:
     (boards.servers[0].folder / "authorized_keys").write_text("")
-    with pytest.raises(remote.RefusedError, match=r"board-1: .* none of the keys .*/id: playbooks/enrol\.yml"):
+    with pytest.raises(AnalysisError, match=r" in with none of the keys .*/id: playbooks/enrol\.yml"):
         boards.connect(0, boards.inventory())().__enter__()
 
 
@@ -240,22 +282,15 @@ def test_a_board_behind_another_one_is_reached_through_it(boards: Boards, where:
     configuration.write_text("\n".join(lines))
     extra = f"-F '{configuration}'" + (" -o ProxyJump=jump" if where == "in ssh's arguments" else "")
     connect = boards.connect(1, boards.inventory(extra))
-    with pytest.raises(remote.RefusedError, match=rf"board-2: the host key of \[127.0.0.1\]:{jump.port}.* is not in"):
-        connect().__enter__()  # that of the jump, which is looked for where ssh does
+    with pytest.raises(AnalysisError, match=r"ProxyJump=jump, whose host key nobody has accepted here yet"):
+        connect().__enter__()
     (boards.folder / "jumps").write_text(jump.pin)
-    with connect() as files:
-        assert files.read("events.jsonl", 1) == b"ello"
+    with connect() as ask:
+        assert ask(f"cat '{board.home}/events.jsonl'") == "hello"
     assert f"target 127.0.0.1 port {board.port}" in (jump.folder / "log").read_text()
     jump.kill()
-    with pytest.raises(remote.LostError):
+    with pytest.raises(AnalysisError):
         connect().__enter__()
-
-
-def test_jumps_that_go_in_a_circle_are_refused(tmp_path: Path) -> None:
-    configuration = tmp_path / "config"
-    configuration.write_text("Host a\nProxyJump b\nHost b\nProxyJump a\n")
-    with pytest.raises(AnalysisError, match="the way to board-1 goes in a circle"):
-        remote.route(inventory.Access("board-1", ("ssh", "-F", str(configuration), "a"), "/opt/cluster-kit"))
 
 
 @needs_root
@@ -267,11 +302,11 @@ def test_a_board_is_reached_through_a_proxy_command_and_its_complaint_is_told(bo
     lines = ["Host jump", "HostName 127.0.0.1", f"Port {jump.port}", f'IdentityFile "{boards.folder}/id"']
     configuration.write_text("\n".join([*lines, f'UserKnownHostsFile "{boards.folder}/jumps"\n']))
     connect = boards.connect(1, boards.inventory(f"-o 'ProxyCommand=ssh -F {configuration} -W %h:%p jump'"))
-    with connect() as files:
-        assert files.read("events.jsonl", 1) == b"ello"
+    with connect() as ask:
+        assert ask(f"cat '{board.home}/events.jsonl'") == "hello"
     assert f"target 127.0.0.1 port {board.port}" in (jump.folder / "log").read_text()
     jump.kill()
-    with pytest.raises(remote.LostError, match=r"is reached through ProxyCommand=ssh .*Connection"):
+    with pytest.raises(AnalysisError, match=r"is reached through ProxyCommand=ssh .*Connection"):
         connect().__enter__()
 
 
@@ -281,17 +316,17 @@ def test_lines_of_known_hosts_that_are_none_do_no_harm_and_a_revoked_key_is_refu
     odd = "# Küche\n".encode("latin-1") + b"torn ssh-ed25519 AAAA\n@cert-authority * ssh-ed25519 AAAA\n[127.0.0.1]:*"
     boards.known_hosts.write_bytes(odd + f" {board.host_key}\n".encode())
     connect = boards.connect(0, boards.inventory())
-    with connect() as files:
-        assert files.read("events.jsonl") == b""
+    with connect() as ask:
+        assert ask("printf 'J\\374lich'") == "J\udcfclich"
     boards.known_hosts.write_bytes(boards.known_hosts.read_bytes() + b"@revoked * " + board.host_key.encode() + b"\n")
-    with pytest.raises(remote.RefusedError, match=r"board-1: the host key of .* is not in"):
+    with pytest.raises(AnalysisError, match=r"the host key of .* is not in"):
         connect().__enter__()
 
 
 def test_ssh_options_are_those_of_the_emulated_boards() -> None:
     project = Path(__file__).parents[2]
     found = inventory.find(["board-1", "board-2"], str(project / "inventory/lab"))["board-2"]
-    (hop,) = remote.route(found).hops
+    (hop,) = ssh.hops("board-2", found.ssh)
     assert (hop.host, hop.port, hop.user, found.home) == ("198.18.77.12", 22, "board", "/opt/cluster-kit")
     assert hop.known_hosts == (project / ".lab/ssh/known_hosts", Path("/dev/null"))
     assert hop.identities == (project / ".lab/ssh/id_ed25519",)

@@ -42,7 +42,7 @@ def moment(tmp_path: Path) -> Moment:
     run = build_run(tmp_path / "runs", workers=2)
     boards = [Board(name, 3, 100.0) for name in ("board-1", "board-2")]
     for board in boards:
-        board.reach(100.0, emulated=True)
+        board.reached = board.emulated = True
         for line in lines_of_a_run(tmp_path / board.name)[:5]:
             board.take_event(line, 100.0)
     boards[0].take_sample(line_of(SAMPLE), 100.0)
@@ -66,7 +66,7 @@ def test_a_run_that_goes_on(moment: Moment) -> None:
 
 def test_before_the_first_record_nothing_is_made_up(moment: Moment) -> None:
     boards = [Board(name, 3, 100.0) for name in ("board-1", "board-2")]
-    boards[0].reach(100.0, emulated=False)
+    boards[0].reached, boards[0].emulated = True, False
     shown = text(Moment(moment.run, boards, 101.0))
     assert "epoch -/3, step -" in shown and "left" not in shown
     assert "validation accuracy -" in shown
@@ -79,6 +79,11 @@ def test_warnings_are_below(moment: Moment) -> None:
     shown = text(moment)
     assert "! board-2 cannot be reached for 11 s: timed out" in shown
     assert "reconnecting" in shown
+
+
+def test_what_a_board_says_moves_no_terminal(moment: Moment) -> None:
+    moment.boards[1].result = {"status": "failed", "cause": "\x1b[2Jgone\x07"}
+    assert "board-2 failed: ?[2Jgone?" in text(moment)
 
 
 def test_boards_that_have_ended_are_to_be_collected(moment: Moment) -> None:
@@ -144,19 +149,17 @@ def test_no_run_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.slow
 def test_ctrl_c_leaves_quietly(tmp_path: Path) -> None:
     folder = build_run(tmp_path, manifest=False)
-    hosts = tmp_path / "hosts.yml"
-    hosts.write_text("boards: {hosts: {board-1: {ansible_host: 127.0.0.1, ansible_port: 1}}}")
-    command = [sys.executable, "-m", "controller", "watch", str(folder), "-i", str(hosts), "--every", "0"]
+    command = [sys.executable, "-m", "controller", "watch", str(folder), "--every", "0"]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         frame = ""
-        while "cannot be reached" not in frame:
+        while "board-1 " not in frame:
             assert process.stdout is not None
             frame += process.stdout.readline()
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "")
-    assert re.search(r"board-1 +connecting", frame)
+    assert re.search(r"board-1 +ended", frame)
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:

@@ -25,6 +25,7 @@ LOST = "lost.json"
 TF_CONFIG = "tf_config.json"
 EVENTS = "events.jsonl"
 TELEMETRY = "telemetry.jsonl"
+LIVE = "live.json"  # what the latest look at the board found; on the controller, until the run has a manifest
 CLOCK = "clock.json"  # how far the board's clock was off at the start and at the end
 LOG = "trainer.log"
 RESULT = "result.json"  # how the worker ended; the last one that is written

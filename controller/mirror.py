@@ -1,0 +1,118 @@
+"""A board's records on the controller while its run goes on, which is what `cluster-kit watch` reads.
+
+The copies of events.jsonl and telemetry.jsonl lie where the collect stage puts the board's own over them. Of a board
+that is never collected they stay, as far as they came.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.runs.unpacking import MAX_BYTES
+from analysis.watch.tail import as_object
+from trainer.contract.layout import EMULATED, EVENTS, HEARTBEAT, LIVE, RESULT, TELEMETRY, write_json
+
+MARK = "---end---"
+_PIECE = 1 << 20  # bytes of a file that one look takes; what is left comes with the next one
+_SMALL = 1 << 16  # bytes of a file that is one JSON object
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a board found."""
+
+    running: bool  # the run's supervisor lives
+    result: dict[str, Any] | None
+    lines: list[bytes]  # of events.jsonl, that have become whole
+    whole: bool  # nothing of the records was left for the next look
+
+
+class Mirror:
+    """Keeps what is new of a board's records, a look at a time.
+
+    Several may keep the same board's: each writes what it read to where that stood on the board.
+    """
+
+    def __init__(self, home: Path, board_dir: str, poll_s: float) -> None:
+        """`home`: the board's folder on the controller; `board_dir`: the run's on the board."""
+        self._home, self._board_dir, self._poll_s = home, board_dir, poll_s
+        self._sizes = {name: _size(home / name) for name in (EVENTS, TELEMETRY)}
+        self._rest = b""
+        self._live: dict[str, Any] = {"seen_s": time.time(), "emulated": None, "heartbeat": None, "result": None}
+
+    def command(self) -> str:
+        """What asks a board for what is new, in a POSIX shell; `take` takes what it prints."""
+        folder, emulated = shlex.quote(self._board_dir), shlex.quote(str(EMULATED))
+        asked = [
+            f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
+            f"grep -qs {folder}/run.json /proc/${{pid:-none}}/cmdline && echo running; "
+            f"test -e {emulated} && echo emulated"
+        ]
+        for name, size in self._sizes.items():
+            most = min(_PIECE, max(0, MAX_BYTES - size))
+            asked.append(f"tail -c +{size + 1} {folder}/{name} 2>/dev/null | head -c {most}")
+        asked += [f"head -c {_SMALL} {folder}/{name} 2>/dev/null" for name in (HEARTBEAT, RESULT)]
+        return f"; echo {MARK}; ".join(asked) + "; true"
+
+    def take(self, printed: str) -> Look | None:
+        """Keep what the board answered; None where the answer is torn. Bytes that are no UTF-8 are surrogates."""
+        parts = [part.removeprefix("\n") for part in printed.split(MARK)]
+        if len(parts) != 5:
+            self.lose("the connection broke in the middle of an answer")
+            return None
+        said, *records = parts[:3]
+        heartbeat, result = (as_object(part) for part in parts[3:])
+        events, samples = (part.encode(errors="surrogateescape")[:_PIECE] for part in records)
+        if self._keep(EVENTS, events):
+            *lines, self._rest = (self._rest + events).split(b"\n")
+        else:
+            lines = []
+        self._keep(TELEMETRY, samples)
+        if result is not None and not {"status", "cause"} <= result.keys():
+            result = None
+        self._live = {
+            "seen_s": time.time(),
+            "emulated": "emulated" in said,
+            "heartbeat": heartbeat,
+            "result": result,
+        }
+        self._note(None)
+        return Look("running" in said, result, lines, max(len(events), len(samples)) < _PIECE)
+
+    def lose(self, why: str) -> None:
+        """Note that the board does not answer."""
+        self._note(" ".join(why.split()))
+
+    def end(self) -> None:
+        """Note that nobody looks any more, because nothing more is to come."""
+        self._note(None, following=False)
+
+    def _keep(self, name: str, content: bytes) -> bool:
+        """Whether the content could be kept: what cannot is asked for again."""
+        offset = self._sizes[name]
+        try:
+            if content:
+                with os.fdopen(
+                    os.open(self._home / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644), "wb"
+                ) as file:
+                    file.seek(offset)
+                    file.write(content)
+        except OSError:
+            return False
+        self._sizes[name] = offset + len(content)
+        return True
+
+    def _note(self, why: str | None, following: bool = True) -> None:
+        live = {**self._live, "due_s": time.time() + self._poll_s, "following": following, "why": why}
+        with suppress(OSError, ValueError):  # a full disk ends no run, nor does a number that JSON has not
+            write_json(self._home / LIVE, live)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
