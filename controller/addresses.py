@@ -91,39 +91,18 @@ def _fault(address: Any) -> str | None:
         return "it is no text; give an IPv4 address such as 192.168.1.11, in quotes"
     if not address or not address.strip():
         return "it is empty; give the board's IPv4 address or host name"
-    if address != address.strip() or re.search(r"\s", address):
-        return "it has blanks; give one address, without them"
-    if "://" in address:
-        return f"it is a URL; give the host alone{_such_as(address.partition('://')[2])}"
-    if "@" in address:
-        return f"it has a user; give the host alone{_such_as(address)}, and the user as ansible_user"
     if _is_ipv6(address):
         return "it is an IPv6 address, and TF_CONFIG and the gates are for IPv4; give the board's IPv4 address"
-    if "/" in address:
-        return f"it has a prefix length or a path; give the address alone{_such_as(address)}"
-    if ":" in address:
-        return f"it has a port; give the address alone{_such_as(address)}, and ssh's port as ansible_port"
-    if "," in address:
-        return "it has more than one address; give one"
     if re.fullmatch(r"[0-9.]*|(.*\.)?(0[xX][0-9A-Fa-f]*|[0-9]+)", address):
-        return _fault_of_numbers(address.split("."))
-    if len(address) > 253 or not all(_LABEL.fullmatch(label) for label in address.split(".")):
-        return "it is neither an IPv4 address nor a host name; give letters a to z, digits, - and single dots"
-    return None
-
-
-def _fault_of_numbers(parts: Sequence[str]) -> str | None:
-    remedy = "give an IPv4 address such as 192.168.1.11, or a host name"
-    if len(parts) != 4:
-        return f"it has {len(parts)} part{'s' if len(parts) > 1 else ''}, an IPv4 address has four; {remedy}"
-    for part in parts:
-        if not re.fullmatch("[0-9]+", part):
-            return f"its part {part!r} is no decimal number; {remedy}"
-        if len(part) > 1 and part[0] == "0":
-            plain = ".".join(part.lstrip("0") or "0" for part in parts)
-            return f"its part {part} starts with 0, which some programs read as octal; write {plain}"
-        if int(part[:4]) > 255:
-            return f"its part {part} is above 255; {remedy}"
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError as error:
+            return f"{error}; give an IPv4 address such as 192.168.1.11, or a host name"
+    elif len(address) > 253 or not all(_LABEL.fullmatch(label) for label in address.split(".")):
+        # a user, a port and a prefix length among others
+        return (
+            "it is neither an IPv4 address nor a host name; give one alone, user and port as ansible_user, ansible_port"
+        )
     return None
 
 
@@ -159,9 +138,3 @@ def _is_ipv6(address: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _such_as(address: str) -> str:
-    """The part of it that may have been meant, where that is an address."""
-    bare = re.split("[/:]", address.rpartition("@")[2])[0]
-    return "" if _fault(bare) else f", {bare}"

