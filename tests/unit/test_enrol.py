@@ -15,7 +15,6 @@ from test_watch_remote import make_key as make_public_key
 
 from analysis import AnalysisError
 from controller import enrol, known_hosts
-from controller.table import aligned
 
 PASSWORD = "Geheim 7"
 
@@ -243,8 +242,3 @@ def test_a_key_is_added_once_and_what_was_there_stays(tmp_path: Path) -> None:
 
 def test_the_password_is_not_shown_with_the_board(tmp_path: Path) -> None:
     assert PASSWORD not in repr(board(tmp_path))
-
-
-def test_cells_of_the_summary_are_below_each_other() -> None:
-    lines = aligned([["board", "sudo", "outcome"], ["orin-1", "", "failed"], ["orin-12", "free", "enrolled"]])
-    assert lines == ["board    sudo  outcome", "orin-1         failed", "orin-12  free  enrolled"]
