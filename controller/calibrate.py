@@ -40,7 +40,6 @@ class Calibration:
     link_rate_bit_per_s: int  # at which the ratio holds
 
     def to_dict(self) -> dict[str, Any]:
-        """For the lab."""
         return asdict(self)
 
 

@@ -71,7 +71,6 @@ class Board:
 
     @cached_property
     def to(self) -> Destination:
-        """Where ssh finds it."""
         return ssh.hops(self.address, self.ssh)[-1]
 
     @property
@@ -79,7 +78,6 @@ class Board:
         return self.to.user
 
     def known(self) -> list[Pin]:
-        """What known_hosts says of it."""
         return known_hosts.read_whole(Path(self.known_hosts)).of(self.to.name)
 
 

@@ -28,8 +28,6 @@ _Made = tuple[Run, Path]
 
 @dataclass(frozen=True)
 class Expectation:
-    """Of a whole run."""
-
     epoch_s: float  # with validation
     total_s: float  # from the trainer's start; what only a first epoch does is not counted
     energy_j: float | None  # of all boards

@@ -38,8 +38,6 @@ class Pin:
 
 @dataclass(frozen=True)
 class KnownHosts:
-    """What a file says."""
-
     content: bytes
     pins: tuple[Pin, ...]
     problems: tuple[str, ...]  # lines that ssh would pass over, each with the reason

@@ -47,7 +47,6 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """As it stands in run.json."""
         return f"{self.study}/{self.arm}/{self.repeat}"
 
 

@@ -20,8 +20,6 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Group(Protocol):
-    """A module of commands."""
-
     def add(self, commands: Commands) -> None:
         """List its commands, each with the function that executes it."""
 

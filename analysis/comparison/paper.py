@@ -77,7 +77,6 @@ class Paper:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json."""
         return {
             "citation": self.citation,
             "epoch_ratio": self.epoch_ratio,

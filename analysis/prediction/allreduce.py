@@ -67,8 +67,6 @@ class Network:
 
 @dataclass(frozen=True)
 class Point:
-    """A measured all-reduce."""
-
     payload_bytes: float
     seconds: float
     workers: int

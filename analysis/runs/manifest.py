@@ -292,6 +292,5 @@ def checksums(folder: Path, paths: Iterable[Path] | None = None) -> dict[str, st
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -41,7 +41,6 @@ class BoardClock:
         return before_s + (then_s - before_s) * (time_s - start_s) / (end_s - start_s)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest."""
         return {"offset_s": list(self.offset_s), "uncertainty_s": self.uncertainty_s}
 
 

@@ -51,8 +51,6 @@ _FROM_S, _UNTIL_S = 946_684_800, 4_102_444_800  # 2000 and 2100: no number is a 
 
 @dataclass
 class _Readings:
-    """What a file holds."""
-
     times: array[float] = field(default_factory=lambda: array("d"))  # s since 1970; of lines without a power, too
     powers: array[float] = field(default_factory=lambda: array("d"))  # W; NaN where the line has none
     local: list[tuple[datetime, int]] = field(default_factory=list)  # earliest and latest without an offset; lines
@@ -193,7 +191,6 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _take(found: _Readings, columns: _Columns, number: int, line: str) -> None:
-    """Add what a line says."""
     cells = _cells(line, columns.separator)
     if not any(cells) or cells == columns.names or _is_comment(line):  # the names: files that were put together
         return

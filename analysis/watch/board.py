@@ -96,7 +96,6 @@ class Board:
         return statistics.median(self.compute_s[-_RECENT:]) if self.compute_s else None
 
     def take_event(self, line: bytes, now_s: float) -> None:
-        """Note a line of events.jsonl."""
         try:
             self._take(parse_record(line.decode(errors="replace")))
             self.moved_at_s = now_s
@@ -130,7 +129,6 @@ class Board:
         self.steps = latest
 
     def take_sample(self, line: bytes, now_s: float) -> None:
-        """Note a line of telemetry.jsonl."""
         try:
             record = parse_record(line.decode(errors="replace"))
             if record["event"] != Sample.KIND:
@@ -181,14 +179,12 @@ class Board:
         self.result = result if isinstance(result, dict) else self.result
 
     def reach(self, now_s: float) -> None:
-        """It can be reached."""
         if self.lost_at_s is not None:
             # what it did meanwhile comes with the next look
             self.moved_at_s = self.sampled_at_s = now_s
         self.lost_at_s = None
 
     def lose(self, why: str, since_s: float) -> None:
-        """It cannot be reached."""
         self.lost_at_s, self.lost_why = since_s, why
 
 

@@ -44,7 +44,6 @@ class Reader:
         self._events, self._samples = Tail(home / EVENTS), Tail(home / TELEMETRY)
 
     def look(self) -> None:
-        """Take over what is new."""
         now_s = time.monotonic()
         events, anew = self._events.lines()
         if anew:

@@ -31,8 +31,6 @@ _STYLES = {
 
 @dataclass(frozen=True)
 class Moment:
-    """A run at one moment."""
-
     run: Run
     boards: Sequence[Board]  # in rank order
     now_s: float  # the controller's monotonic clock

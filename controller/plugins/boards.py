@@ -14,8 +14,6 @@ _SHOWN = 8  # names in a message
 
 
 class CallbackModule(CallbackBase):
-    """boards: see plugins/callback/boards.py."""
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "boards"

@@ -11,8 +11,6 @@ from controller.plugins.shared import TALKING, watched
 
 
 class CallbackModule(Default):
-    """brief: see plugins/callback/brief.py."""
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "brief"

@@ -16,8 +16,6 @@ from trainer.contract.clocks import ASK, Round, measure
 
 
 class ActionModule(Action):
-    """clock_offset: see plugins/modules/clock_offset.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         if options["rounds"] < 1:
             return {"failed": True, "msg": f"rounds is {options['rounds']}: give 1 or more"}

@@ -41,8 +41,6 @@ _PACKED = "the run is packed"
 
 
 class ActionModule(Action):
-    """collect_run: see plugins/modules/collect_run.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         home = Path(options["run_dir"]) / BOARDS / self.board
         home.mkdir(parents=True, exist_ok=True)

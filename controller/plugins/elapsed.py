@@ -31,8 +31,6 @@ class _Task:
 
 
 class CallbackModule(CallbackBase):
-    """elapsed: see plugins/callback/elapsed.py."""
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "elapsed"

@@ -11,8 +11,6 @@ from controller.plugins.base import Action
 
 
 class ActionModule(Action):
-    """enrol_board: see plugins/modules/enrol_board.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         look = options.pop("look")
         found = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}

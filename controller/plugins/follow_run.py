@@ -30,8 +30,6 @@ _display = Display()
 
 
 class ActionModule(Action):
-    """follow_run: see plugins/modules/follow_run.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         run_dir = Path(options["run_dir"])
         run = json.loads((run_dir / RUN).read_text(encoding="utf-8"))

@@ -13,8 +13,6 @@ from controller.plugins.shared import interrupted
 
 
 class CallbackModule(CallbackBase):
-    """interrupt: see plugins/callback/interrupt.py."""
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "interrupt"

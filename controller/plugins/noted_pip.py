@@ -21,8 +21,6 @@ _LONGEST = 80  # characters of a line
 
 
 class ActionModule(Action):
-    """noted_pip: see plugins/modules/noted_pip.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         made = ask(self, "mktemp -d -t cluster-kit-pip.XXXXXX")
         folder = "".join(made["stdout"].split()[-1:])  # a board's shell may have said something before

@@ -14,8 +14,6 @@ from controller.plugins.base import Action
 
 
 class ActionModule(Action):
-    """stage_files: see plugins/modules/stage_files.py."""
-
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         missing = self._missing(options["files"])
         for file in missing:

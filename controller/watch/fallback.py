@@ -55,7 +55,6 @@ class Follower(threading.Thread):
             self._stopped.wait(_RETRY_S)
 
     def stop(self) -> None:
-        """Look no more."""
         self._stopped.set()
 
 

@@ -45,8 +45,6 @@ _OF_PEERS = (
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a worker ended."""
-
     kind: str  # one of REMEDIES
     sentence: str
 

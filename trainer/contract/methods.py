@@ -57,8 +57,6 @@ class Variant:
 
 @dataclass(frozen=True)
 class Method:
-    """One method of synchronising."""
-
     name: str  # sync.method; and of its module in trainer/sync
     sends: str  # what boards exchange, for the table in the README
     when: str  # and when

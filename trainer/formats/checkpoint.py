@@ -53,7 +53,6 @@ class Checkpoints:
             return epochs[-1], [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
 
     def remove(self) -> None:
-        """All of them."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:

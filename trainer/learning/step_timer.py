@@ -21,7 +21,6 @@ class StepTimes:
     payload_bytes: int  # handed to collectives on this board
 
     def since(self, before: StepTimes) -> StepTimes:
-        """What came after another moment."""
         return StepTimes(
             self.communication_s - before.communication_s,
             None if self.waiting_s is None else self.waiting_s - (before.waiting_s or 0.0),
@@ -48,7 +47,6 @@ class StepTimer:
         return self._sums.assign_add(tf.stack([tf.cast(value, tf.float64) for value in values]))
 
     def read(self) -> StepTimes:
-        """The sums so far."""
         communication_s, waiting_s, overlapped_s, payload_bytes = (float(value) for value in self._sums.numpy())
         return StepTimes(communication_s, waiting_s if self._waiting_apart else None, overlapped_s, int(payload_bytes))
 

@@ -47,7 +47,6 @@ class Telemetry:
         self._idle = False
 
     def stop(self) -> None:
-        """No more samples."""
         self._over.set()
         if self._tegrastats is not None:
             self._tegrastats.kill()

@@ -69,17 +69,14 @@ class Auto(tf.Module):
         return logs
 
     def finalize(self) -> None:
-        """As the chosen method does."""
         if self._chosen is not None:
             self._chosen.finalize()
 
     def flush(self) -> None:
-        """As the chosen method does."""
         if self._chosen is not None:
             self._chosen.flush()
 
     def consensus(self) -> ContextManager[None]:
-        """As the chosen method does."""
         return (self._chosen or self._synchronous["float32"]).consensus()
 
     def _choose(self) -> None:

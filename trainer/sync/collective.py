@@ -69,7 +69,6 @@ class ScaledMean(tf.Module):
         self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # of one mean
 
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
-        """In a tf.function."""
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
     def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:

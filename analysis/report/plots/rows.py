@@ -20,8 +20,6 @@ _NAME = 40  # characters of a line of a name
 
 @dataclass(frozen=True)
 class Row:
-    """One bar."""
-
     name: str
     value: str
     parts: Sequence[float] = ()  # lengths, from the left; none: a heading of the rows below
