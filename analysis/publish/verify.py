@@ -168,9 +168,7 @@ def _numbers(value: Any) -> Iterator[float]:
 def _unpack(bundle: Path, to: Path) -> list[str]:
     """Unpack a bundle; or nothing of it, and why, where its names, kinds or sizes are not those of a bundle."""
     try:
-        unpack(
-            bundle, to, wanted=lambda parts: None if parts[:1] == (TOP,) and ".." not in parts else f"outside of {TOP}/"
-        )
+        unpack(bundle, to, wanted=_outside)
     except UnpackError as error:
         return error.problems
     except OSError as error:
