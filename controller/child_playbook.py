@@ -40,15 +40,6 @@ HANDED_ON = {
     "--verbose": "verbosity",
 }
 REFUSED = {"--tags": "tags", "--skip-tags": "skip_tags", "--start-at-task": "start_at_task", "--step": "step"}
-SECRETS = {
-    "--vault-id": "vault_ids",
-    "--vault-password-file": "vault_password_files",
-    "--ask-vault-password": "ask_vault_pass",
-    "--connection-password-file": "connection_password_file",
-    "--ask-pass": "ask_pass",
-    "--become-password-file": "become_password_file",
-    "--ask-become-pass": "become_ask_pass",
-}
 
 
 def problems(given: Mapping[str, Any]) -> list[str]:

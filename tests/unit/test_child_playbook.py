@@ -15,7 +15,7 @@ from ansible.cli.playbook import PlaybookCLI
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from controller import child_playbook
-from controller.child_playbook import HANDED_ON, REFUSED, SECRETS
+from controller.child_playbook import HANDED_ON, REFUSED
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -29,6 +29,16 @@ OWN = {
     "help",
     "version",
 }  # what starts no child, or asks
+# of ansible-playbook's options those for secrets, which the child gets through its standard input
+SECRETS = {
+    "--vault-id": "vault_ids",
+    "--vault-password-file": "vault_password_files",
+    "--ask-vault-password": "ask_vault_pass",
+    "--connection-password-file": "connection_password_file",
+    "--ask-pass": "ask_pass",
+    "--become-password-file": "become_password_file",
+    "--ask-become-pass": "become_ask_pass",
+}
 PLAYBOOK = Path("/kit/playbooks/run_experiment.yml")
 TOLD = {"value": "{{ secret }}", "another": "{{ another | default(None) }}"}
 
