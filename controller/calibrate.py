@@ -14,9 +14,8 @@ with it the rate at which the left side is the paper's ratio times a board's ste
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis.comparison.paper import PAPER
 from analysis.prediction.allreduce import wire_bytes
@@ -38,9 +37,6 @@ class Calibration:
     overhead_s: float
     ratio: float  # wanted
     link_rate_bit_per_s: int  # at which the ratio holds
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Calibration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from analysis import commands
@@ -82,7 +83,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from trainer.contract.layout import write_json
 
     found = calibrate(options.run, options.rate, options.core_share)
-    write_json(options.out, found.to_dict())
+    write_json(options.out, asdict(found))
     print(
         f"A step takes {1000 * found.step_s:.0f} ms on one board and {1000 * found.distributed_step_s:.0f} ms on two "
         f"at {options.rate / 1e6:.0f} Mbit/s; {1000 * found.overhead_s:.0f} ms of that are neither computing nor on "
