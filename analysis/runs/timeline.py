@@ -1,15 +1,14 @@
 """Times that boards recorded, on the controller's clock, and what can be told from them.
 
 The follow stage measures each board's clock against the controller's at the start and at the end of a run
-(trainer/contract/clocks.py); between the two the offset is taken to change steadily. pandas is imported where it is used: the
-manifest needs clocks, but no tables.
+(trainer/contract/clocks.py); between the two the offset is taken to change steadily. pandas and NumPy are imported
+where they are used: most manifests need neither.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +30,10 @@ class BoardClock:
 
     def on_controller(self, times: Iterable[float]) -> list[float]:
         """Times (s) of this clock as the controller's clock had them."""
-        return [time_s - self._ahead_s(time_s) for time_s in times]
+        import numpy as np
 
-    def _ahead_s(self, time_s: float) -> float:
-        after = bisect_left(self.board_s, time_s)
-        if after in (0, len(self.board_s)):
-            return self.offset_s[min(after, len(self.offset_s) - 1)]
-        (start_s, end_s), (before_s, then_s) = (it[after - 1 : after + 1] for it in (self.board_s, self.offset_s))
-        return before_s + (then_s - before_s) * (time_s - start_s) / (end_s - start_s)
+        board_s = np.asarray(list(times), dtype=float)
+        return list(map(float, board_s - np.interp(board_s, self.board_s, self.offset_s)))
 
     def to_dict(self) -> dict[str, Any]:
         return {"offset_s": list(self.offset_s), "uncertainty_s": self.uncertainty_s}
