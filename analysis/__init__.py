@@ -27,31 +27,7 @@ as `python -m controller manifest` needs none of them. So no name here may be th
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from analysis.comparison.compare import Comparison as Comparison
-    from analysis.comparison.compare import Difference as Difference
-    from analysis.comparison.compare import NotComparable as NotComparable
-    from analysis.comparison.compare import compare as compare
-    from analysis.comparison.metrics import METRICS as METRICS
-    from analysis.comparison.metrics import measure as measure
-    from analysis.comparison.metrics import steady as steady
-    from analysis.comparison.paper import PAPER as PAPER
-    from analysis.comparison.paper import Paper as Paper
-    from analysis.prediction.allreduce import Network as Network
-    from analysis.prediction.measured import Measured as Measured
-    from analysis.prediction.predict import Plan as Plan
-    from analysis.prediction.predict import measured_in as measured_in
-    from analysis.prediction.predict import predict as predict
-    from analysis.report.plots import Figure as Figure
-    from analysis.report.plots import figures as figures
-    from analysis.report.report import write_report as write_report
-    from analysis.report.table import as_text as as_text
-    from analysis.runs.errors import AnalysisError as AnalysisError
-    from analysis.runs.loading import Runs as Runs
-    from analysis.runs.loading import load as load
-    from analysis.runs.manifest import write_manifest as write_manifest
+from typing import Any
 
 _NAMES = {
     "comparison.compare": ["Comparison", "Difference", "NotComparable", "compare"],
