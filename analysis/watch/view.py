@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.runs.columns import Column
 from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
-from analysis.watch.board import Board, Load, Steps
+from analysis.watch.board import Board
 from trainer.contract.config import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -97,27 +98,15 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) * steps)] for value in values)
 
 
-@dataclass(frozen=True)
-class _Column:
-    heading: tuple[str, str]  # two lines; the second has the unit
-    value: Callable[[Board], float | None]
-    shown: str = "{:.0f}"
-
-
 _COLUMNS = (
-    _Column(("step", "[ms]"), lambda board: _of(board.steps, "step_s", 1000)),
-    _Column(("sync", "[%]"), lambda board: _of(board.steps, "stall_share", 100)),
-    _Column(("CPU", "[%]"), lambda board: _of(board.load, "cpu", 100)),
-    _Column(("GPU", "[%]"), lambda board: _of(board.load, "gpu", 100)),
-    _Column(("temp", "[C]"), lambda board: _of(board.load, "hottest_c"), "{:.1f}"),
-    _Column(("power", "[W]"), lambda board: _of(board.load, "power_w"), "{:.1f}"),
-    _Column(("mem", "[GB]"), lambda board: _of(board.load, "memory_bytes", 1e-9), "{:.1f}"),
+    Column("step_s", ("step", "[ms]"), 1e3, 0),
+    Column("stall_share", ("sync", "[%]"), 100, 0),
+    Column("cpu", ("CPU", "[%]"), 100, 0),
+    Column("gpu", ("GPU", "[%]"), 100, 0),
+    Column("hottest_c", ("temp", "[C]"), 1, 1),
+    Column("power_w", ("power", "[W]"), 1, 1),
+    Column("memory_bytes", ("mem", "[GB]"), 1e-9, 1),
 )
-
-
-def _of(told: Steps | Load | None, name: str, factor: float = 1.0) -> float | None:
-    value: float | None = getattr(told, name, None)
-    return None if value is None else factor * value
 
 
 def _table(boards: Sequence[Board], run: Run) -> Table:
@@ -130,13 +119,10 @@ def _table(boards: Sequence[Board], run: Run) -> Table:
         table.add_column(Text("\n".join(column.heading), justify="right"), justify="right")
     for board in boards:
         state = Text(board.state, style=_STYLES.get(board.state, ""))
-        cells = [_cell(column.value(board), column.shown) for column in _COLUMNS]
+        measured = {name: value for told in (board.steps, board.load) if told for name, value in vars(told).items()}
+        cells = [column.cell(measured) for column in _COLUMNS]
         table.add_row(board.name, state, _epoch(board, run.config.epochs), _step(board), *cells)
     return table
-
-
-def _cell(value: float | None, shown: str) -> str:
-    return "-" if value is None or not math.isfinite(value) else shown.format(value)
 
 
 def _epoch(board: Board, epochs: int) -> str:

@@ -79,26 +79,19 @@ def _board(name: str, run: Run) -> Board:
 @contextmanager
 def _screen(once: bool, every_s: float) -> Iterator[Callable[[Moment], None]]:
     """Something that shows a moment: at one place of a terminal, or below each other as plain text."""
-    if not sys.stdout.isatty():
-        yield _Plain(every_s).show
-    elif once:
-        yield lambda moment: Console().print(render(moment))
-    else:
+    terminal = sys.stdout.isatty()
+    if terminal and not once:
         with Live(auto_refresh=False, vertical_overflow="visible") as live:
             yield lambda moment: live.update(render(moment), refresh=True)
+        return
+    console = Console() if terminal else Console(width=_WIDTH, force_terminal=False, color_system=None)
+    next_s = 0.0
 
+    def show(moment: Moment) -> None:
+        """A frame every so many seconds, and the last one at once."""
+        nonlocal next_s
+        if moment.now_s >= next_s or moment.manifest is not None:
+            next_s = moment.now_s + every_s
+            console.print(render(moment), "")
 
-class _Plain:
-    """Prints a frame every so many seconds, and the last one at once."""
-
-    def __init__(self, every_s: float) -> None:
-        self._console = Console(width=_WIDTH, force_terminal=False, color_system=None)
-        self._every_s, self._next_s = every_s, 0.0
-
-    def show(self, moment: Moment) -> None:
-        if moment.now_s < self._next_s and moment.manifest is None:
-            return
-        self._next_s = moment.now_s + self._every_s
-        self._console.print(render(moment), soft_wrap=False)
-        self._console.print()
-        sys.stdout.flush()
+    yield show
