@@ -1,8 +1,10 @@
-"""A live view beside a real run: from the boards themselves, over ssh, through the restart of an ssh server."""
+"""A live view beside a real run, through the restart of an ssh server and the death of the run's controller."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -70,7 +72,9 @@ def steps_of(frame: str, board: int) -> int | None:
     return (epoch - 1) * of + done
 
 
-def test_a_run_is_shown_while_it_goes_on_and_after_an_ssh_server_was_restarted(run: Run, tmp_path: Path) -> None:
+def test_a_run_is_shown_after_an_ssh_server_was_restarted_and_after_its_controller_was_killed(
+    run: Run, tmp_path: Path
+) -> None:
     lab, view = run.lab, View(run, tmp_path / "view.txt")
     try:
         frame = view.wait_for(lambda frame: all(steps_of(frame, board) for board in (1, 2)), "both boards train")
@@ -93,8 +97,17 @@ def test_a_run_is_shown_while_it_goes_on_and_after_an_ssh_server_was_restarted(r
         again = view.wait_for(lambda frame: (steps_of(frame, 2) or 0) > before[1], "board-2 is followed again")
         assert "cannot be reached" not in again and "cannot be read" not in again
 
-        assert playbook(lab, "stop").ok
+        os.kill(run.process.pid, signal.SIGKILL)
         run.end()
+        view.wait_for(lambda frame: re.search(r"board-2 +reconnecting", frame), "nobody copies records any more")
+        before = [steps_of(again, board) or 0 for board in (1, 2)]
+        alone = view.wait_for(
+            lambda frame: all((steps_of(frame, board) or 0) > before[board - 1] for board in (1, 2)), "the view copies"
+        )
+        assert "cannot be reached" not in alone and "cannot be read" not in alone
+
+        assert playbook(lab, "stop").ok
+        playbook(lab, "collect", run_id=run.folder.name, run_config_runs_dir=str(run.folder.parent))
         assert view.process.wait(timeout=30) == 1
         assert "The run was interrupted" in (tmp_path / "view.txt").read_text()
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", (tmp_path / "view.txt").read_text())
