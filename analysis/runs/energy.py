@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.runs.wallmeter import readings
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
 if TYPE_CHECKING:
@@ -70,6 +69,11 @@ def of_cluster(
     file. Raises ConfigError where that file cannot be read, or does not cover the interval.
     """
     start, end = interval or (0.0, 0.0)
+    at_the_wall = None
+    if meter and interval:
+        from analysis.runs.wallmeter import readings  # pandas takes a second to import
+
+        at_the_wall = integral(*readings(meter, start, end), start, end)
     together = {name: _sum([cost[name] for cost in costs]) for name in _SUMS}
     images = sum(cost["images"] for cost in costs)
     joules = together["energy_j"]
@@ -77,7 +81,7 @@ def of_cluster(
         **together,
         "energy_j_per_image": None if joules is None else joules / images,
         "switch_energy_j": switch_w * (end - start) if switch_w is not None and interval else None,
-        "wall_energy_j": integral(*readings(meter, start, end), start, end) if meter and interval else None,
+        "wall_energy_j": at_the_wall,
     }
 
 

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped"
 """The file of a wall meter: CSV as meters, home automation and spreadsheets write it, read as power over time.
 
 Whatever is wrong with it is told with the line and the remedy, and nothing is guessed: neither the time zone of times
@@ -11,58 +10,43 @@ import codecs
 import csv
 import math
 import re
-from array import array
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from trainer.contract.config import ConfigError
-from trainer.contract.events import is_moment
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _TIME, _POWER = "time", "power_w"
 _WANTED = f"give CSV with the columns {_TIME} and {_POWER}"
-_SEPARATORS = ("\t", ";", ",")
-_MAX_BYTES = 100 * 10**6  # some 5 million readings: one a second for two months
+_MAX_BYTES = 30 * 10**6  # some 1.5 million readings: one a second for two weeks
 _PREAMBLE = 100  # lines, in which some meters name themselves
 _SHOWN = 5  # of the lines that cannot be read
 _LONG = 40  # characters of a cell that are shown
 _LEAST_W = 1.0  # no board takes less
 _ROUNDED_S = 1.0  # times in whole seconds
 _GAP_S, _GAP_SHARE = 75.0, 0.05  # a meter that reads each minute, a little late; or a twentieth of a long run
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # it begins as that of UTF-16 does
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-_UNIX = re.compile(r"[0-9]+([.,][0-9]*)?")
-_BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNITS_PER_S = (1, 10**3, 10**6, 10**9)
 _FROM_S, _UNTIL_S = 946_684_800, 4_102_444_800  # 2000 and 2100: no number is a time in two units
+_UNIX = r"[0-9]+(?:[.,][0-9]*)?"
+_NUMBER = r"[+-]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
+_OFFSET = r"[T ].*(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Readings:
-    times: array[float] = field(default_factory=lambda: array("d"))  # s since 1970; of lines without a power, too
-    powers: array[float] = field(default_factory=lambda: array("d"))  # W; NaN where the line has none
-    local: list[tuple[datetime, int]] = field(default_factory=list)  # earliest and latest without an offset; lines
-    bad: list[str] = field(default_factory=list)  # the first lines that are no readings, and why
-    bad_lines: int = 0
-    decimals: set[str] = field(default_factory=set)  # the signs that powers have
+    """The lines below the names of the columns; series have the lines' numbers."""
 
-    def refuse(self, number: int, why: str) -> None:
-        """Note a line that is no reading."""
-        self.bad_lines += 1
-        if len(self.bad) < _SHOWN:
-            self.bad.append(f"  line {number}: {why}")
+    seconds: pd.Series[float]  # since 1970; NaN where the time is none, or has no offset from UTC
+    local: pd.Series[Any]  # times without an offset
+    watts: pd.Series[float]
+    bad: dict[int, str]  # why a line is no reading
+    decimals: set[str]  # the signs that powers have
 
 
 def readings(path: Path, start: float, end: float) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -72,16 +56,13 @@ def readings(path: Path, start: float, end: float) -> tuple[npt.NDArray[Any], np
     for a file that cannot be read, has lines that are no readings, or does not cover the time from start to end: it
     must have readings before and after, and none further apart than 75 s, or a twentieth of a longer run.
     """
-    import numpy as np
-
     found = _read(path)
     problems = [*_unreadable(path, found), *_elsewhere(path, found, start, end)]
     if problems:
         raise ConfigError(["\n".join(problems)])
-    times, which = np.unique(np.asarray(found.times), return_inverse=True)
-    powers = np.bincount(which, weights=np.asarray(found.powers)) / np.bincount(which)
-    first, last = np.searchsorted(times, start, "right") - 1, np.searchsorted(times, end, "left")
-    around = slice(max(first, 0), last + 1)
+    mean = found.watts.groupby(found.seconds).mean()
+    times, powers = mean.index.to_numpy(), mean.to_numpy()
+    around = slice(max(np.searchsorted(times, start, "right") - 1, 0), np.searchsorted(times, end, "left") + 1)
     times, powers = times[around], powers[around]
     gap = int(np.argmax(np.diff(times))) if len(times) > 1 else None
     longest_s = max(_GAP_S, _GAP_SHARE * (end - start))
@@ -104,81 +85,68 @@ def readings(path: Path, start: float, end: float) -> tuple[npt.NDArray[Any], np
 
 
 def _read(path: Path) -> _Readings:
-    found = _Readings()
     try:
-        if not path.is_file():
-            why = "it is no file" if path.exists() else "it does not exist"
-            raise ConfigError([_refusal(path, f"{why}: {_WANTED}")])
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError([_refusal(path, f"it is larger than {_MAX_BYTES / 1e6:.0f} MB: cut out the run's time")])
-        with path.open("rb") as raw:
-            encoding = _encoding(raw.read(4))
-        with path.open(encoding=encoding, errors="replace") as file:
-            lines = enumerate(file, 1)
-            columns = _columns(path, lines)
-            for number, line in lines:
-                _take(found, columns, number, line)
+        lines = _text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        names, separator, first = _columns(lines)
     except OSError as error:
-        raise ConfigError([_refusal(path, f"{error.strerror}: {_WANTED}")]) from error
-    if not (found.times or found.local or found.bad):
-        raise ConfigError([_refusal(path, f"it has no line below the names of its columns: {_WANTED}")])
-    return found
+        raise ConfigError([f"{path} cannot be read as a wall meter's file: {error.strerror}: {_WANTED}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path} cannot be read as a wall meter's file: {error}"]) from error
+    rows: dict[int, tuple[str, str]] = {}
+    bad: dict[int, str] = {}
+    for number, line in enumerate(lines[first:], first + 1):
+        cells = _cells(line, separator)
+        # the names again: files that were put together
+        if not any(cells) or line.lstrip(' "').startswith("#") or [cell.lower() for cell in cells] == names:
+            continue
+        if any(cells[len(names) :]):
+            bad[number] = (
+                f"has {len(cells)} cells, and {len(names)} columns have names (separate them with ; where powers have "
+                "a decimal comma)"
+            )
+            continue
+        cells += [""] * (len(names) - len(cells))
+        rows[number] = cells[names.index(_TIME)], cells[names.index(_POWER)]
+    if not rows and not bad:
+        raise ConfigError([f"{path} cannot be read as a wall meter's file: it has no line below its columns' names"])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[_TIME, _POWER], dtype=object)
+    seconds, local = _seconds(table[_TIME])
+    powers = table[_POWER].astype(str)
+    watts = _numbers(powers, _NUMBER if separator != "," else _NUMBER.replace(",", ""))
+    untimed, wrong = seconds.isna() & local.isna(), ~watts.between(0, math.inf, inclusive="left")
+    for number in table.index[untimed | wrong]:
+        bad[number] = _why(*rows[number], watts[number], bool(untimed[number]))
+    decimals = {sign for sign in ".," if powers[~wrong].str.contains(sign, regex=False).any()}
+    return _Readings(seconds, local.dropna(), watts, dict(sorted(bad.items())), decimals)
 
 
-def _refusal(path: Path, why: str) -> str:
-    return f"{path} cannot be read as a wall meter's file: {why}"
+def _text(path: Path) -> str:
+    """Without a byte order mark. Raises ValueError where it is none, or OSError."""
+    if not path.is_file():
+        raise ValueError(f"{'it is no file' if path.exists() else 'it does not exist'}: {_WANTED}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES / 1e6:.0f} MB: cut out the run's time")
+    content = path.read_bytes()
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if marked else "utf-8-sig", errors="replace")
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text[: 1 << 16]):
+        raise ValueError(f"it is no text: {_WANTED}")
+    return text
 
 
-def _encoding(head: bytes) -> str:
-    """That of the byte order mark; without one UTF-8, of which all that counts is ASCII, or UTF-16 by its zeros."""
-    marked = next((name for mark, name in _BOMS if head.startswith(mark)), None)
-    if marked or len(head) < 2 or head[:2] == b"\0\0":
-        return marked or "utf-8"
-    return "utf-16-be" if head[0] == 0 else "utf-16-le" if head[1] == 0 else "utf-8"
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """How the lines of a file are read."""
-
-    names: list[str]
-    separator: str
-    time: int  # place of the column
-    power: int
-
-
-def _columns(path: Path, lines: Iterator[tuple[int, str]]) -> _Columns:
-    """Those of the first line that names both."""
-    first: tuple[int, list[str]] | None = None
-    for number, line in islice(lines, _PREAMBLE):
-        if _BINARY.search(line):
-            raise ConfigError([_refusal(path, f"it is no text: {_WANTED}")])
-        for separator in _SEPARATORS:
-            names = _cells(line, separator)
-            places = [_places(names, wanted) for wanted in (_TIME, _POWER)]
-            if all(places):
-                twice = [names[found[1]] for found in places if len(found) > 1]
-                if twice:
-                    why = f"line {number} has more than one column {twice[0]}: rename those that are not meant"
-                    raise ConfigError([_refusal(path, why)])
-                return _Columns(names, separator, places[0][0], places[1][0])
-        cells = _cells(line, next((sign for sign in _SEPARATORS if sign in line), ","))
-        if first is None and any(cells) and not _is_comment(line):
-            first = number, cells
-    if first is None:
-        raise ConfigError([_refusal(path, f"it is empty: {_WANTED}")])
-    shown = ", ".join(repr(_short(name)) for name in first[1][:10])
-    raise ConfigError([_refusal(path, f"line {first[0]} has the columns {shown}; {_WANTED}")])
-
-
-def _places(names: list[str], wanted: str) -> list[int]:
-    """Where a column is named, in upper or lower case where it is nowhere named exactly so."""
-    exact = [place for place, name in enumerate(names) if name == wanted]
-    return exact or [place for place, name in enumerate(names) if name.lower() == wanted]
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip(' "').lower().startswith(("#", "sep="))  # the latter is a spreadsheet's
+def _columns(lines: list[str]) -> tuple[list[str], str, int]:
+    """The names of the first line that has both, in small letters, what separates them, and its number."""
+    for number, line in enumerate(lines[:_PREAMBLE], 1):
+        for separator in "\t;,":
+            names = [cell.lower() for cell in _cells(line, separator)]
+            if _TIME in names and _POWER in names:
+                for twice in (name for name in (_TIME, _POWER) if names.count(name) > 1):
+                    raise ValueError(
+                        f"line {number} has more than one column {twice}: rename those that are not meant"
+                    )
+                return names, separator, number
+    said = next((line for line in lines if line.strip() and not line.startswith("#")), None)
+    raise ValueError(f"it is empty: {_WANTED}" if said is None else f"it begins with {_short(said)!r}; {_WANTED}")
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -190,80 +158,40 @@ def _cells(line: str, separator: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _take(found: _Readings, columns: _Columns, number: int, line: str) -> None:
-    cells = _cells(line, columns.separator)
-    if not any(cells) or cells == columns.names or _is_comment(line):  # the names: files that were put together
-        return
-    if any(cells[len(columns.names) :]):
-        why = f"has {len(cells)} cells, and {len(columns.names)} columns have names"
-        found.refuse(number, f"{why} (separate them with ; where powers have a decimal comma)")
-        return
-    time, power = ("".join(cells[place : place + 1]) for place in (columns.time, columns.power))
-    try:
-        at = _time(time)
-    except ValueError as error:
-        found.refuse(number, str(error))
-        return
-    if isinstance(at, datetime):
-        seen = [*found.local, (at, number)]
-        found.local = [min(seen), max(seen)]
-    try:
-        watts = _watts(power, columns.separator)
-        found.decimals |= {sign for sign in ".," if sign in power}
-    except ValueError as error:
-        found.refuse(number, str(error))
-        watts = math.nan
-    if isinstance(at, float):
-        found.times.append(at)
-        found.powers.append(watts)
+def _numbers(cells: pd.Series[str], pattern: str) -> pd.Series[float]:
+    """Of those that are numbers of this pattern, with a decimal comma or point; NaN for others."""
+    plain = cells.where(cells.str.fullmatch(pattern)).str.replace(",", ".", regex=False)
+    return pd.to_numeric(plain, errors="coerce").astype(float)
 
 
-def _watts(cell: str, separator: str) -> float:
-    """The power of a cell. Raises ValueError with what is wrong."""
-    if not cell:
-        raise ValueError(f"{_POWER} is empty")
-    if not _NUMBER.fullmatch(cell) or ("," in cell and separator == ","):
-        raise ValueError(f"{_POWER} is {_short(cell)!r}, which is no number of watts")
-    watts = float(cell.replace(",", "."))
-    if not math.isfinite(watts):
-        raise ValueError(f"{_POWER} is {_short(cell)!r}, which is too large")
-    if watts < 0:
-        raise ValueError(f"{_POWER} is {cell!r}, which is below 0")
-    return watts
+def _seconds(cells: pd.Series[Any]) -> tuple[pd.Series[float], pd.Series[Any]]:
+    """Seconds since 1970 of Unix times and of ISO 8601 with an offset from UTC; and those times that have none."""
+    cells = cells.astype(str)
+    numbers = _numbers(cells, _UNIX)
+    seconds = pd.Series(math.nan, index=cells.index)
+    for unit in _UNITS_PER_S:
+        seconds = seconds.fillna((numbers / unit).where((numbers / unit).between(_FROM_S, _UNTIL_S)))
+    # many write a blank before the offset, and UTC for Z
+    texts = cells.where(numbers.isna(), "").str.upper().str.replace(r" ?(?:UTC|GMT|Z)$", "Z", regex=True)
+    texts = texts.str.replace(r" ([+-][0-9:]+)$", r"\1", regex=True)
+    texts = texts.str.replace(",", ".", regex=False).str.replace("\N{MINUS SIGN}", "-", regex=False)
+    moments = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    moments = moments.where(moments.dt.year.between(1970, 2199))
+    aware = texts.str.contains(_OFFSET, regex=True)
+    unix = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return seconds.fillna(unix.where(aware)), moments.where(~aware)
 
 
-def _time(cell: str) -> float | datetime:
-    """Seconds since 1970 of a cell, or, without an offset from UTC, what it says. Raises ValueError for others."""
-    if not cell:
-        raise ValueError(f"{_TIME} is empty")
-    if _UNIX.fullmatch(cell):
-        number = float(cell.replace(",", "."))
-        seconds = (number / unit for unit in _UNITS_PER_S)
-        known = next((value for value in seconds if _FROM_S <= value < _UNTIL_S), None)
-        if known is not None:
-            return known
-    with suppress(ValueError, OverflowError):
-        at = _iso(cell)
-        if at.tzinfo is None:
-            return at
-        if is_moment(at.timestamp()):
-            return at.timestamp()
-    raise ValueError(f"{_TIME} is {_short(cell)!r}, which is neither Unix time of this century nor ISO 8601")
-
-
-def _iso(text: str) -> datetime:
-    """Of ISO 8601 in any form; a blank in place of the T and before the offset, and UTC for Z, as many write it."""
-    if text.isdigit():  # would be a year, or a day
-        raise ValueError(text)
-    text = " ".join(text.upper().replace("\N{MINUS SIGN}", "-").split())
-    text = re.sub(r" ?(UTC|GMT|Z)$", "Z", text)
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        from dateutil.parser import isoparse  # days of a year, 24:00
-
-        parsed: datetime = isoparse(text)
-        return parsed
+def _why(time: str, power: str, watts: float, untimed: bool) -> str:
+    """Why a line with these cells is no reading."""
+    if untimed and not time:
+        return f"{_TIME} is empty"
+    if untimed:
+        return f"{_TIME} is {_short(time)!r}, which is neither Unix time of this century nor ISO 8601"
+    if not power:
+        return f"{_POWER} is empty"
+    what = "below 0" if watts < 0 else "too large" if watts == math.inf else "no number of watts"
+    return f"{_POWER} is {_short(power)!r}, which is {what}"
 
 
 def _unreadable(path: Path, found: _Readings) -> Iterator[str]:
@@ -272,9 +200,9 @@ def _unreadable(path: Path, found: _Readings) -> Iterator[str]:
         yield f"{path} has powers with a decimal comma and powers with a decimal point: write all of them in one way"
     if found.bad:
         yield f"{path} has lines that are no readings:"
-        yield from found.bad
-        if found.bad_lines > len(found.bad):
-            yield f"  and {found.bad_lines - len(found.bad)} more"
+        yield from (f"  line {number}: {why}" for number, why in list(found.bad.items())[:_SHOWN])
+        if len(found.bad) > _SHOWN:
+            yield f"  and {len(found.bad) - _SHOWN} more"
         yield (
             "Each line needs a time and the power in watts, 0 or more: delete lines without one, multiply kW by 1000, "
             "and turn the sign where it is the other way round"
@@ -283,18 +211,19 @@ def _unreadable(path: Path, found: _Readings) -> Iterator[str]:
 
 def _elsewhere(path: Path, found: _Readings, start: float, end: float) -> Iterator[str]:
     """Times that are not known, and those that do not cover the run's."""
-    if found.local:
-        (first, at_first), (last, at_last) = found.local
+    local, known = found.local, found.seconds.dropna()
+    if len(local):
+        first, last = (f"{at:%Y-%m-%d %H:%M:%S}" for at in (local.min(), local.max()))
         yield (
-            f"{path} has times without an offset from UTC, {_local(first)} (line {at_first}) to {_local(last)} (line "
-            f"{at_last}), and the run trained from {_span(start, end)}: write the offset of the meter's clock at each "
-            f"time, such as {_local(first)}+01:00, or Z where it is UTC"
+            f"{path} has times without an offset from UTC, {first} (line {local.idxmin()}) to {last} (line "
+            f"{local.idxmax()}), and the run trained from {_span(start, end)}: write the offset of the meter's clock "
+            f"at each time, such as {first}+01:00, or Z where it is UTC"
         )
-    elif found.times and (min(found.times) > start + _ROUNDED_S or max(found.times) < end - _ROUNDED_S):
+    elif len(known) and (known.min() > start + _ROUNDED_S or known.max() < end - _ROUNDED_S):
         yield (
-            f"{path} has readings from {_span(min(found.times), max(found.times))}, which do not cover the run's "
-            f"training, from {_span(start, end)}: give the file of that time; where both are whole hours apart, the "
-            "meter's times are not UTC"
+            f"{path} has readings from {_span(known.min(), known.max())}, which do not cover the run's training, from "
+            f"{_span(start, end)}: give the file of that time; where both are whole hours apart, the meter's times "
+            "are not UTC"
         )
 
 
@@ -307,10 +236,6 @@ def _utc(unix_s: float) -> str:
         return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):  # of a board's clock that is far off
         return f"{unix_s:g} s"
-
-
-def _local(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _short(text: str) -> str:

@@ -95,8 +95,6 @@ def iso(second, form="%Y-%m-%dT%H:%M:%S", offset_h=1.0):
         table(lambda s: iso(s, "%Y-%m-%d %H:%M:%SZ", 0)),
         table(lambda s: iso(s, "%Y-%m-%d %H:%M:%S UTC", 0)),
         table(lambda s: iso(s, "%Y-%m-%dt%H:%M:%Sz", 0)),
-        table(lambda s: iso(s, "%G-W%V-%uT%H:%M:%SZ", 0)),
-        table(lambda s: iso(s, "%Y-%jT%H:%M:%SZ", 0)),
         table(lambda s: iso(s, "%Y-%m-%dT%H:%M:%S", -3.5) + "\N{MINUS SIGN}03:30"),
         table(lambda s: iso(s, "%Y-%m-%dT%H:%M:%S.123456789Z", 0) if s % 20 else iso(s, offset_h=0) + "Z"),
         table(lambda s: iso(s, "%Y-%m-%dT%H:%M:%S,25Z", 0), "time;power_w", "{};80,0"),
@@ -131,9 +129,9 @@ def test_it_is_read_however_it_is_written(tmp_path, run, text, capsys):
     assert joules == pytest.approx(JOULES, rel=1e-3), said
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "\ufeff be"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252", "\ufeff be"])
 def test_it_is_read_in_any_encoding(tmp_path, run, encoding, capsys):
-    text = "# Wohnküche\n" + table(str, "time,power_w,note", "{},80.0,Küche") if "16-" not in encoding else table(str)
+    text = "# Wohnküche\n" + table(str, "time,power_w,note", "{},80.0,Küche")
     text, encoding = (f"\ufeff{text}", "utf-16-be") if encoding == "\ufeff be" else (text, encoding)
     said, joules = energy(run, written(tmp_path, text, encoding), capsys)
     assert joules == pytest.approx(JOULES, rel=1e-3), said
@@ -168,7 +166,6 @@ def changed(cells):
         ("1_000", "'1_000', which is no number of watts"),
         ("0x50", "'0x50', which is no number of watts"),
         ('"1,234"', "'1,234', which is no number of watts"),
-        ("\0\0\0", "which is no number of watts"),
         ("80,5", "has 3 cells, and 2 columns have names (separate them with ;"),
         ("x" * 10**6, "xxxxxxxxx...'"),
     ],
@@ -263,22 +260,23 @@ def test_powers_below_what_a_board_takes_are_refused(tmp_path, run, watts, capsy
     [
         (b"", "it is empty"),
         (b"\n\n# nothing\n", "it is empty"),
-        (b"time,power_w\n", "it has no line below the names of its columns"),
+        (b"time,power_w\n", "it has no line below its columns' names"),
         (b"time,power_w\n1795287300,80\n", "which do not cover the run's training"),
         (
             b"time,watts\n1795287300,80\n",
-            "line 1 has the columns 'time', 'watts'; give CSV with the columns time and power_w",
+            "it begins with 'time,watts'; give CSV with the columns time and power_w",
         ),
-        (b"1795287300,80\n", "line 1 has the columns '1795287300', '80'; give CSV"),
+        (b"1795287300,80\n", "it begins with '1795287300,80'; give CSV"),
         (b"time,power_w,power_w\n1,2,3\n", "line 1 has more than one column power_w"),
-        (b"Time,TIME,power_w\n1,2,3\n", "line 1 has more than one column TIME"),
+        (b"Time,TIME,power_w\n1,2,3\n", "line 1 has more than one column time"),
         (bytes(range(256)) * 40, "it is no text"),
         (gzip.compress(b"time,power_w\n" * 1000, mtime=0), "it is no text"),
         (b"when,\x1b[2Jwatts\n", "it is no text"),
         (b"PK\x03\x04\x14\x00\x08\x00", "it is no text"),
         (b"\xff\xfe", "it is empty"),
-        (b"\xff" * 10**6, "line 1 has the columns"),
-        (b'"' * 10**6, "line 1 has the columns"),
+        (table(str).encode("utf-16-le"), "it is no text"),
+        (b"\xff" * 10**6, "it begins with"),
+        (b'"' * 10**6, "it begins with"),
     ],
 )
 def test_what_is_no_such_file_is_refused_in_a_sentence(tmp_path, run, content, why, capsys):
@@ -296,7 +294,7 @@ def test_what_is_no_file_is_refused_in_a_sentence(tmp_path, run, capsys, monkeyp
         assert f"{path} cannot be read as a wall meter's file: it is no file" in energy(run, path, capsys)[0]
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(10**12)
-    assert "it is larger than 100 MB: cut out the run's time" in energy(run, tmp_path / "huge.csv", capsys)[0]
+    assert "it is larger than 30 MB: cut out the run's time" in energy(run, tmp_path / "huge.csv", capsys)[0]
 
 
 class TestARunOfWhichNobodyKnowsWhenItTrained:
