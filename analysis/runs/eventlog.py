@@ -16,7 +16,7 @@ _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes a line; o
 
 
 def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """What `trainer.contract.events.read_records` returns, without whole windows; one that was cut is still reported."""
+    """What `trainer.contract.events.read_records` returns, without whole windows; a cut one is still reported."""
     with path.open("rb", buffering=1 << 16) as file:
         lines = [
             (number, line.decode("utf-8", errors="replace"))

@@ -5,7 +5,6 @@ Not named load.py: `analysis.load` is the function, and a module of that name wo
 
 from __future__ import annotations
 
-from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from analysis.runs.manifest import describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run, to_dict
 from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of, read_records
+from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 
 # what a board says of itself; a board that left no result has these as null
 _FACTS = [

@@ -19,13 +19,10 @@ from analysis.runs.energy import of_board, of_cluster, training
 from analysis.runs.timeline import read_clock
 from trainer.contract import layout, schema1
 from trainer.contract.causes import first_cause
+from trainer.contract.collectives import other_than_asked
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Result, is_moment, read_records
-from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, RESULT, RUN
-from trainer.contract.layout import LOST
-from trainer.contract.layout import SCHEMA
-from trainer.contract.layout import write_json
-from trainer.contract.collectives import other_than_asked
+from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, LOST, RESULT, RUN, SCHEMA, write_json
 
 _RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
 _MANIFEST = (
@@ -89,9 +86,7 @@ def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None)
     if manifest is None:
         raise ConfigError([f"{folder / layout.MANIFEST} {problem}: collect the run first, with playbooks/collect.yml"])
     given = {"switch_energy_j": switch_w is not None, "wall_energy_j": wall_meter is not None}
-    reasons = (
-        [_untimed(folder / BOARDS / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
-    )
+    reasons = [_untimed(folder / BOARDS / board["name"]) for board in manifest["boards"]] if any(given.values()) else []
     if all(reasons) and reasons:
         told = "; ".join(reason for reason in reasons if reason)
         raise ConfigError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from trainer.contract.tegrastats import summed_rails
 
@@ -20,12 +21,12 @@ class Progress:
         self._done = 0
         # seconds of this attempt's epochs: the first one traces and warms up, so it counts for nothing once there is
         # another
-        self._epoch_s: List[float] = []
-        self._first_windows: List[Mapping[str, Any]] = []
-        self._steps_per_epoch: Optional[int] = None
+        self._epoch_s: list[float] = []
+        self._first_windows: list[Mapping[str, Any]] = []
+        self._steps_per_epoch: int | None = None
         self._inside_s = 0.0  # of the steps that were made of the epoch that goes on
 
-    def take(self, record: Mapping[str, Any], samples: Optional[Mapping[str, Any]] = None) -> Optional[str]:
+    def take(self, record: Mapping[str, Any], samples: Mapping[str, Any] | None = None) -> str | None:
         """Note a record; what there is to say of it, if anything. `samples`: each board's latest one, by its name."""
         kind = record["event"]
         if kind == "start":
@@ -58,7 +59,7 @@ class Progress:
         ]
         return "  ".join(parts)
 
-    def left_s(self) -> Optional[float]:
+    def left_s(self) -> float | None:
         """Seconds until the last epoch is over, as far as one can tell; null until the second window.
 
         Within the first epoch its windows but the first tell, and the validations are not counted.
@@ -79,7 +80,7 @@ class Progress:
             return float(first["epoch_s"])
         return float(first["steps"] * step_s + first["epoch_s"] - first["train_s"])
 
-    def _step_s(self) -> Optional[float]:
+    def _step_s(self) -> float | None:
         """Seconds of a step in the first epoch's windows but the first; null without any."""
         later = self._first_windows[1:]
         if not later:
@@ -87,7 +88,7 @@ class Progress:
         return float(sum(window["elapsed_s"] for window in later) / sum(window["steps"] for window in later))
 
 
-def _state(samples: Mapping[str, Mapping[str, Any]]) -> List[str]:
+def _state(samples: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The hottest board and the power of all of them, as far as they have such sensors."""
     hottest = max(
         (

@@ -14,13 +14,10 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from analysis.runs import throttling
-from analysis.runs import timeline
-from analysis.runs.columns import records
-from analysis.runs.columns import shown
-from trainer.contract.layout import BOARDS, GATES, PREDICTION
-from trainer.contract.layout import MANIFEST
+from analysis.runs import throttling, timeline
+from analysis.runs.columns import records, shown
 from analysis.runs.manifest import read_object
+from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
 
 Row: TypeAlias = list[str]
 PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
@@ -45,7 +42,11 @@ def gates(runs: pd.DataFrame) -> list[Row]:
     for run_id, report in _reports(runs):
         for finding in _objects(report.get("findings")):
             severity = "waived" if finding.get("waived") is True else finding.get("severity")
-            cells = [*(finding.get(name) for name in FINDINGS[:2]), severity, *(finding.get(name) for name in FINDINGS[3:6])]
+            cells = [
+                *(finding.get(name) for name in FINDINGS[:2]),
+                severity,
+                *(finding.get(name) for name in FINDINGS[3:6]),
+            ]
             found.setdefault(tuple(map(shown, cells)), []).append(run_id)
     return [[*cells, ", ".join(run_ids)] for cells, run_ids in found.items()]
 

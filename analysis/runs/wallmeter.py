@@ -141,9 +141,7 @@ def _columns(lines: list[str]) -> tuple[list[str], str, int]:
             names = [cell.lower() for cell in _cells(line, separator)]
             if _TIME in names and _POWER in names:
                 for twice in (name for name in (_TIME, _POWER) if names.count(name) > 1):
-                    raise ValueError(
-                        f"line {number} has more than one column {twice}: rename those that are not meant"
-                    )
+                    raise ValueError(f"line {number} has more than one column {twice}: rename those that are not meant")
                 return names, separator, number
     said = next((line for line in lines if line.strip() and not line.startswith("#")), None)
     raise ValueError(f"it is empty: {_WANTED}" if said is None else f"it begins with {_short(said)!r}; {_WANTED}")
