@@ -1,6 +1,6 @@
 """What boards and their network were measured to take: all that a prediction stands on.
 
-One run seldom has everything. `Measured.from_records` takes what a run has, by kind of record (`_READERS`: a new kind
+One run seldom has everything. `Measured.from_folder` takes what a run has, by kind of record (`_READERS`: a new kind
 is a function and a line there), and `combine` puts runs together. What was measured nowhere stays null.
 """
 
@@ -97,27 +97,25 @@ class Measured:
         return min(links, default=1e9)
 
     @classmethod
-    def from_records(
-        cls,
-        run: Run,
-        records_by_board: Records,
-        facts_by_board: Mapping[str, Mapping[str, Any]] | None = None,
-        power_w: float | None = None,
-    ) -> Measured:
-        """What one run measured.
-
-        `facts_by_board`: of each board's result, for the link's rate and whether it was emulated. Raises AnalysisError
-        where no board began to train.
-        """
-        starts = [record for record in _of_kind(records_by_board, Start.KIND) if record["gradient_bytes"]]
+    def from_folder(cls, folder: Path) -> Measured:
+        """What a collected run measured. Raises ConfigError where it is none, AnalysisError where no board began."""
+        run = load_run(folder / RUN)
+        homes = {board: folder / BOARDS / board for board in run.boards}
+        records: Records = {
+            board: read_records(home / EVENTS)[0] for board, home in homes.items() if (home / EVENTS).is_file()
+        }
+        starts = [record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"]]
         if not starts:
             raise AnalysisError(f"{run.run_id}: no board began to train: give a run that succeeded")
-        facts = [facts_by_board.get(board, {}) for board in run.boards] if facts_by_board else []
+        facts = [result["facts"] for home in homes.values() if (result := read_result(home / RESULT)[0])]
         links = [fact["link_rate_bit_per_s"] for fact in facts if fact.get("link_rate_bit_per_s")]
         emulated = [fact["emulated"] for fact in facts if fact.get("emulated") is not None]
+        manifest = read_manifest(folder)[0] or {"boards": []}
+        powers = [board.get("cost", {}).get("mean_power_mw") for board in manifest["boards"]]
+        known = [power for power in powers if power is not None]
         found: dict[str, Any] = {}
         for read in _READERS:
-            found |= read(run, records_by_board, min(links, default=None))
+            found |= read(run, records, min(links, default=None))
         return cls(
             run_ids=(run.run_id,),
             emulated=any(emulated) if emulated else None,
@@ -129,26 +127,9 @@ class Measured:
             epochs=run.config.epochs,
             sharding=run.config.data.sharding,
             startup_s=max(start["startup_s"] for start in starts),
-            power_w=power_w,
+            power_w=statistics.fmean(known) / 1000 if known else None,
             **found,
         )
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Measured:
-        """What a collected run measured. Raises ConfigError or AnalysisError where it is none."""
-        run = load_run(folder / RUN)
-        records: dict[str, Sequence[Mapping[str, Any]]] = {}
-        facts: dict[str, Mapping[str, Any]] = {}
-        for board in run.boards:
-            home = folder / BOARDS / board
-            if (home / EVENTS).is_file():
-                records[board] = read_records(home / EVENTS)[0]
-            result = read_result(home / RESULT)[0]
-            facts[board] = result["facts"] if result else {}
-        manifest = read_manifest(folder)[0] or {"boards": []}
-        powers = [board.get("cost", {}).get("mean_power_mw") for board in manifest["boards"]]
-        known = [power for power in powers if power is not None]
-        return cls.from_records(run, records, facts, statistics.fmean(known) / 1000 if known else None)
 
 
 def combine(parts: Sequence[Measured]) -> Measured:
