@@ -5,7 +5,6 @@ Versions are compared as PEP 440 compares them, which needs `packaging`: it come
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath
@@ -14,6 +13,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
+
+from analysis.runs.manifest import digest
 
 _FIRST = ("pip", "setuptools", "wheel", "numpy")  # what source packages are built with
 _HASH = re.compile(r"\s--hash=sha(256|384|512):[0-9a-f]+(?=\s|$)")
@@ -53,7 +54,7 @@ def parts(text: str, names: Collection[str]) -> dict[str, str]:
 def staging(text: str, folder: str, target: str) -> dict[str, list[Any]]:
     """Of a folder with packages' files those that `text` (parts of a requirements file) has a hash of, as `files` to
     stage in `target`; and the packages of which there is none, as `missing`."""
-    by_hash = {_sha256(path): path for path in sorted(Path(folder).iterdir()) if path.is_file()}
+    by_hash = {digest(path): path for path in sorted(Path(folder).iterdir()) if path.is_file()}
     files, missing = [], []
     for line in text.splitlines():
         found = [checksum for checksum in re.findall(r"--hash=sha256:([0-9a-f]{64})", line) if checksum in by_hash]
@@ -74,11 +75,6 @@ def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, st
     lacking = [name for name, version in packages.items() if there[name] is None or not _equal(there[name], version)]
     problems += [f"{name} is {there[name] or 'missing'}, not {packages[name]}" for name in lacking]
     return {"problems": problems, "lacking": lacking}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
