@@ -69,11 +69,12 @@ class Mirror:
         said, *records = parts[:3]
         heartbeat, result = (as_object(part) for part in parts[3:])
         events, samples = (part.encode(errors="surrogateescape")[:_PIECE] for part in records)
+        lines: list[bytes] = []
+        kept = self._keep(TELEMETRY, samples)
         if self._keep(EVENTS, events):
             *lines, self._rest = (self._rest + events).split(b"\n")
         else:
-            lines = []
-        self._keep(TELEMETRY, samples)
+            kept = False
         if result is not None and not {"status", "cause"} <= result.keys():
             result = None
         self._live = {
@@ -83,7 +84,8 @@ class Mirror:
             "result": result,
         }
         self._note(None)
-        return Look("running" in said, result, lines, max(len(events), len(samples)) < _PIECE)
+        # what cannot be kept now is not waited for: the collect stage asks for it again
+        return Look("running" in said, result, lines, not kept or max(len(events), len(samples)) < _PIECE)
 
     def lose(self, why: str) -> None:
         """Note that the board does not answer."""

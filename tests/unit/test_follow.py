@@ -229,6 +229,19 @@ def test_a_look_takes_a_piece_and_the_next_one_what_follows(here, monkeypatch):
     assert copied == (here / "board/r/events.jsonl").read_bytes()
 
 
+def test_a_controller_that_can_keep_nothing_still_learns_how_a_run_ended(here, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("controller.mirror.os.open", full)
+    monkeypatch.setattr("controller.mirror.write_json", full)
+    monkeypatch.setattr("controller.mirror._PIECE", 10)
+    (here / "board/r/events.jsonl").write_text("a record that is longer than a piece\n")
+    end(here, status="succeeded", cause=None)
+    assert follow(here)["status"] == "succeeded"
+    assert not (here / "runs/r/boards/orin-2/events.jsonl").exists()
+
+
 def test_a_file_that_shrinks_on_the_board_costs_nothing_that_was_copied(here):
     events = here / "board/r/events.jsonl"
     events.write_text("one\ntwo\n")
