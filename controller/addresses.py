@@ -14,6 +14,7 @@ from typing import Any
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _HERE = re.compile(r"localhost|.*\.localhost|localhost\..*|ip6-localhost", re.IGNORECASE)
 _ELSEWHERE = "give the address that the other boards reach it by"
+_BESIDE = {"@": "a user, which goes into ansible_user", ":": "a port, which goes into ansible_port", "/": "a prefix"}
 _EVERYWHERE = {
     "192.168.55.1": "every Jetson has that itself, on l4tbr0 for a PC at its USB port",
     "172.17.0.1": "every machine with Docker has that itself, on docker0",
@@ -93,16 +94,16 @@ def _fault(address: Any) -> str | None:
         return "it is empty; give the board's IPv4 address or host name"
     if _is_ipv6(address):
         return "it is an IPv6 address, and TF_CONFIG and the gates are for IPv4; give the board's IPv4 address"
+    beside = re.search(r"[@:/\s]", address)
+    if beside:
+        return f"it has {_BESIDE.get(beside[0], 'a blank')}; give the address alone"
     if re.fullmatch(r"[0-9.]*|(.*\.)?(0[xX][0-9A-Fa-f]*|[0-9]+)", address):
         try:
             ipaddress.IPv4Address(address)
         except ValueError as error:
             return f"{error}; give an IPv4 address such as 192.168.1.11, or a host name"
     elif len(address) > 253 or not all(_LABEL.fullmatch(label) for label in address.split(".")):
-        # a user, a port and a prefix length among others
-        return (
-            "it is neither an IPv4 address nor a host name; give one alone, user and port as ansible_user, ansible_port"
-        )
+        return "it is neither an IPv4 address nor a host name; give one of these"
     return None
 
 

@@ -26,14 +26,14 @@ def test_a_plain_address_or_name_is_taken(address):
         ("fe80::1%eth0", "IPv6"),
         ("fd00::12/64", "IPv6"),
         ("::ffff:192.168.1.12", "IPv6"),
-        ("nvidia@192.168.1.12", "Only decimal digits permitted in 'nvidia@192'"),
-        ("nvidia@orin-2:22", "it is neither an IPv4 address nor a host name; give one alone, user and port as"),
-        ("192.168.1.12:22", "it is neither"),
-        ("orin-2:12345", "it is neither"),
-        ("192.168.1.12/24", "it is neither"),
-        ("192.168.1.12/255.255.255.0", "Unexpected '/' in"),
-        ("ssh://nvidia@orin-2", "it is neither"),
-        ("http://192.168.1.12/", "it is neither"),
+        ("nvidia@192.168.1.12", "it has a user, which goes into ansible_user; give the address alone"),
+        ("nvidia@orin-2:22", "it has a user"),
+        ("192.168.1.12:22", "it has a port, which goes into ansible_port"),
+        ("orin-2:12345", "it has a port"),
+        ("192.168.1.12/24", "it has a prefix; give the address alone"),
+        ("192.168.1.12/255.255.255.0", "it has a prefix"),
+        ("ssh://nvidia@orin-2", "it has a port"),
+        ("http://192.168.1.12/", "it has a port"),
         ("010.0.0.1", "Leading zeros are not permitted in '010'"),
         ("192.168.001.012", "Leading zeros are not permitted"),
         ("192.168.1.12.5", "Expected 4 octets"),
@@ -46,9 +46,9 @@ def test_a_plain_address_or_name_is_taken(address):
         ("", "it is empty; give the board's IPv4 address or host name"),
         (" \t", "it is empty"),
         (None, "it is empty"),
-        (" 192.168.1.12", "Only decimal digits permitted in ' 192'"),
-        ("192.168.1.12\n", "it is neither"),
-        ("192.168.1.12 10.0.0.12", "Expected 4 octets"),
+        (" 192.168.1.12", "it has a blank; give the address alone"),
+        ("192.168.1.12\n", "it has a blank"),
+        ("192.168.1.12 10.0.0.12", "it has a blank"),
         ("192.168.1.12,10.0.0.12", "Expected 4 octets"),
         (192.168, "it is no text"),
         (True, "it is no text"),
@@ -125,8 +125,8 @@ def test_two_boards_cannot_share_an_address():
 def test_an_address_that_ssh_uses_too_is_told_once_by_its_name_in_the_inventory():
     same = {"a": "nvidia@192.168.1.11", "nvidia@orin-2": "nvidia@orin-2"}
     by_host, by_name = problems_with(list(same), same, same)
-    assert by_host.startswith("ansible_host of a is 'nvidia@192.168.1.11': Only decimal digits")
-    assert by_name.startswith("the inventory's name nvidia@orin-2 is 'nvidia@orin-2': it is neither")
+    assert by_host.startswith("ansible_host of a is 'nvidia@192.168.1.11': it has a user")
+    assert by_name.startswith("the inventory's name nvidia@orin-2 is 'nvidia@orin-2': it has a user")
 
 
 def test_an_address_of_ssh_alone_may_be_ipv6_or_a_forwarded_port_of_this_machine():

@@ -187,8 +187,8 @@ def test_an_unknown_task_gets_the_known_ones(project):
 def test_addresses_of_the_boards_that_take_part_are_checked(project):
     odd = {"addresses": ["10.0.0.1", "nvidia@10.0.0.2"], "ssh_addresses": ["10.0.0.1:22", "nvidia@10.0.0.2"]}
     assert [problem.partition(";")[0] for problem in problems(project, **odd)] == [
-        "ansible_host of a is '10.0.0.1:22': it is neither an IPv4 address nor a host name",
-        "ansible_host of b is 'nvidia@10.0.0.2': Only decimal digits permitted in 'nvidia@10' in 'nvidia@10.0.0.2'",
+        "ansible_host of a is '10.0.0.1:22': it has a port, which goes into ansible_port",
+        "ansible_host of b is 'nvidia@10.0.0.2': it has a user, which goes into ansible_user",
     ]
     assert len(problems(project, **odd, workers="3")) == 3
     assert len(problems(project, **odd, workers="1")) == 1
@@ -305,7 +305,7 @@ def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path)
     for said in (
         "seed is -1; give 0 to 4294967295",
         "relative_speed of orin-2 is True",
-        "ansible_host of orin-1 is 'nvidia@192.168.1.11': Only decimal digits",
+        "ansible_host of orin-1 is 'nvidia@192.168.1.11': it has a user",
         "training_address of orin-2 is '010.0.0.2': Leading zeros are not permitted in '010'",
         'kit_port is "0" (text); give a port from 1024 to 65534, such as 12345',
         'train_poll_s is "soon" (text); give a number of seconds, such as 2',

@@ -204,7 +204,7 @@ def test_whatever_is_given_as_a_run_is_refused_in_a_sentence(project, name):
 
 def test_the_addresses_are_checked_of_a_run_that_goes_on_too(project):
     (problem,) = problems(project, addresses=["10.0.0.1", "nvidia@10.0.0.2", "fd00::3"])
-    assert problem.startswith("training_address of b is 'nvidia@10.0.0.2': Only decimal digits")
+    assert problem.startswith("training_address of b is 'nvidia@10.0.0.2': it has a user")
 
 
 def test_what_systems_leave_changes_nothing(project):
