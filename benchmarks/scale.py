@@ -92,7 +92,7 @@ def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) 
                 "efficiency": float(efficiency.median()),
                 "efficiency_min": float(efficiency.min()),
                 "efficiency_max": float(efficiency.max()),
-                "of_apart": float(cycles["of_apart"].median()),
+                "of_no_sync": float(cycles["of_no_sync"].median()),
                 "predicted_efficiency": expected.get((sync, int(boards))),
             }
         )
@@ -102,7 +102,7 @@ def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     lines = [
-        "| sync | boards | images/s | efficiency (least to greatest) | predicted | of no exchange |",
+        "| sync | boards | images/s | efficiency (least to greatest) | predicted | of no_sync |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     most = max(row["boards"] for row in result["summary"])
@@ -112,7 +112,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['sync']} | {row['boards']} | {row['images_per_s']:.1f} | {row['efficiency']:.2f} "
             f"({row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}) | {'' if told is None else f'{told:.2f}'} | "
-            f"{row['of_apart']:.0%} |"
+            f"{row['of_no_sync']:.0%} |"
         )
     links = {row["of"]: row["link_rate_bit_per_s"] / 1e6 for row in result["rows"]}
     alone = {

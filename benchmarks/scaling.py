@@ -26,7 +26,7 @@ from analysis.prediction.predict import PREDICTED
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.runs.columns import records
 from trainer.contract.config import sync_of
-from trainer.contract.events import APART, ONE_BOARD
+from trainer.contract.events import NO_SYNC, ONE_BOARD
 
 BOARDS = [2**power for power in range(1, 11)]
 LINKS = (1e9, 2.5e9, 10e9)  # bit/s
@@ -68,7 +68,7 @@ def validation(result: dict[str, Any]) -> pd.DataFrame:
         found = constants(stands_on)
         rate = next(row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link)
         for row in result["summary"]:
-            if row["engine"] != "tensorflow" or row["link"] != link or row["sync"] in (ONE_BOARD, APART):
+            if row["engine"] != "tensorflow" or row["link"] != link or row["sync"] in (ONE_BOARD, NO_SYNC):
                 continue
             made = step(stands_on, found, sync_of(row["sync"]), row["boards"], Network(rate))
             speedup = row["boards"] * alone_s(stands_on) / made.total_s

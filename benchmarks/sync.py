@@ -6,8 +6,8 @@ the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
 Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
 which has nothing to do with synchronising. So here they take turns on one core, with less than half of it each, and a
-link that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no exchange"
-shows what two boards reach that train each for itself, and `of_apart` is a method's share of that.
+link that is as much slower; `--own-cores` is for what turns would hide, the latency of a message. A row "no_sync"
+shows what two boards reach that train each for itself, and `of_no_sync` is a method's share of that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analysis.runs.columns import records
 from benchmarks import ddp
 from benchmarks.sitting import Sitting
 from trainer.contract.config import load_run
-from trainer.contract.events import APART, ONE_BOARD, read_records
+from trainer.contract.events import NO_SYNC, ONE_BOARD, read_records
 from trainer.contract.layout import BOARDS, EVENTS, RUN
 
 _CYCLES = 3
@@ -69,14 +69,14 @@ def trial_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with `speedup` and `of_apart`: images_per_s over that of one board, and over that of two boards which
+    """The rows with `speedup` and `of_no_sync`: images_per_s over that of one board, and over that of two boards which
     exchange nothing, in the same cycle."""
     pace = {(row["sync"], row["cycle"]): row["images_per_s"] for row in rows}
     return [
         {
             **row,
             "speedup": row["images_per_s"] / pace[ONE_BOARD, row["cycle"]],
-            "of_apart": None if row["boards"] == 1 else row["images_per_s"] / pace[APART, row["cycle"]],
+            "of_no_sync": None if row["boards"] == 1 else row["images_per_s"] / pace[NO_SYNC, row["cycle"]],
         }
         for row in rows
     ]
@@ -91,7 +91,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for name in (
                 "images_per_s",
                 "speedup",
-                "of_apart",
+                "of_no_sync",
                 "step_s",
                 "communication_s",
                 "waiting_s",
@@ -118,16 +118,16 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     lines = [
-        "| link | engine | boards | sync | images/s | speed-up (least to greatest) | of no exchange | "
+        "| link | engine | boards | sync | images/s | speed-up (least to greatest) | of no_sync | "
         "MB a step and board | expected |",
         "|---|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for row in result["summary"]:
-        expected, of_apart = row["expected_bytes_per_step"], row["of_apart"]
+        expected, of_no_sync = row["expected_bytes_per_step"], row["of_no_sync"]
         lines.append(
             f"| {row['link']} | {row['engine']} | {row['boards']} | {row['sync']} | {row['images_per_s']:.1f} | "
             f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f}) | "
-            f"{'' if of_apart is None else f'{of_apart:.0%}'} | "
+            f"{'' if of_no_sync is None else f'{of_no_sync:.0%}'} | "
             f"{row['sent_bytes_per_step'] / 1e6:.3f} | {'' if expected is None else f'{expected / 1e6:.3f}'} |"
         )
     return "\n".join(lines)

@@ -239,7 +239,7 @@ def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Time
         stretch = max(1.0, stall_s / by_itself_s)
     else:
         stall_s = it.communication_s
-    return stretch, max(0.0, it.step_s - (it.apart_s or compute_s(measured)) - waiting_s - stall_s)
+    return stretch, max(0.0, it.step_s - (it.no_sync_s or compute_s(measured)) - waiting_s - stall_s)
 
 
 def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
@@ -250,7 +250,7 @@ def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
 def _longer_s(measured: Measured, it: Timed) -> float:
     """A local step, than one without exchange; what it stood still for is not counted."""
     stall_s = (it.communication_s or 0.0) + (it.waiting_s or 0.0)
-    return it.step_s - (it.apart_s or compute_s(measured)) - stall_s
+    return it.step_s - (it.no_sync_s or compute_s(measured)) - stall_s
 
 
 def _spread(measured: Measured, all_reduce: AllReduce) -> float | None:

@@ -23,7 +23,7 @@ from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest, read_result
 from trainer.contract.config import Run, Sync, load_run, sync_of
 from trainer.contract.events import (
-    APART,
+    NO_SYNC,
     ONE_BOARD,
     Average,
     Collective,
@@ -50,7 +50,7 @@ class Timed:
     workers: int
     link_bit_per_s: float | None
     step_s: float
-    apart_s: float | None = None  # of a step in the same minute, by boards that exchange nothing
+    no_sync_s: float | None = None  # of a step in the same minute, by boards that exchange nothing
     communication_s: float | None = None  # stood still for bytes
     waiting_s: float | None = None  # stood still for the slowest board; null: within communication_s
     average_s: float | None = None  # with local steps: that what they learned travels
@@ -238,14 +238,14 @@ _READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
 def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, Any]:
     """The fields of `Measured` that turns have (see `analysis.prediction.trials.turns`): medians over the cycles.
 
-    What a method takes longer than no exchange is the median of the differences within a cycle, so that a machine that
+    What a method takes longer than no_sync is the median of the differences within a cycle, so that a machine that
     slows down does not count.
     """
     middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
     alone = middle.pop(ONE_BOARD)["step_s"]
-    if APART not in middle:  # one board has nobody beside it
+    if NO_SYNC not in middle:  # one board has nobody beside it
         return {"step_s": (alone,)}
-    apart = middle.pop(APART)["step_s"]
+    no_sync_s = middle.pop(NO_SYNC)["step_s"]
     by_cycle = rows.pivot(index="cycle", columns="sync", values="step_s")
     timed, points = [], []
     for name, row in middle.items():
@@ -256,8 +256,8 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 sync=sync,
                 workers=workers,
                 link_bit_per_s=link,
-                step_s=apart + float((by_cycle[name] - by_cycle[APART]).median()),
-                apart_s=apart,
+                step_s=no_sync_s + float((by_cycle[name] - by_cycle[NO_SYNC]).median()),
+                no_sync_s=no_sync_s,
                 communication_s=stall_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
                 average_s=(row["overlapped_s"] + stall_s) * sync.period if METHODS[sync.method].local_steps else None,
@@ -268,7 +268,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
         # what one stands still for messages that something hides is not what they take
         if sent.behind == NOTHING and sent.every == 1 and link:
             points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link))
-    return {"step_s": (alone,), "together_step_s": (apart,), "timed": tuple(timed), "points": tuple(points)}
+    return {"step_s": (alone,), "together_step_s": (no_sync_s,), "timed": tuple(timed), "points": tuple(points)}
 
 
 def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:

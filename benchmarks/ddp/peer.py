@@ -22,9 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 BATCH, CLASSES, PORT, PERIOD = 64, 100, 29500, 16
 WARM_UP_STEPS = 4
-ONE_BOARD, APART = "one board", "no exchange"  # one board alone; both, each for itself
+ONE_BOARD, NO_SYNC = "one board", "no_sync"  # one board alone; both, each for itself
 # communication hook -> steps in a cycle
-HOOKS = {ONE_BOARD: 16, APART: 16, "none": 8, "fp16": 8, "powersgd, rank 2": 16, "post-local SGD, period 16": 32}
+HOOKS = {ONE_BOARD: 16, NO_SYNC: 16, "none": 8, "fp16": 8, "powersgd, rank 2": 16, "post-local SGD, period 16": 32}
 PARAMETERS = 2_931_044
 
 
@@ -94,7 +94,7 @@ class Variant:
         net: nn.Module = model()
         assert sum(p.numel() for p in net.parameters()) == PARAMETERS
         self.averager = None
-        if hook not in (ONE_BOARD, APART):
+        if hook not in (ONE_BOARD, NO_SYNC):
             net = DistributedDataParallel(net)
         if hook == "fp16":
             net.register_comm_hook(None, default_hooks.fp16_compress_hook)

@@ -147,7 +147,7 @@ def test_a_trial_times_it(trial):
     for board in ("board-1", "board-2"):
         lines = (trial / "boards" / board / "events.jsonl").read_text().splitlines()
         timed = [record for record in map(json.loads, lines) if record["event"] == "trial"]
-        assert {record["sync"] for record in timed} == {"signs", "one board", "no exchange"}
+        assert {record["sync"] for record in timed} == {"signs", "one board", "no_sync"}
         (own,) = (record for record in timed if record["sync"] == "signs")
         assert own["steps"] == 4 and own["elapsed_s"] > 0 and own["payload_bytes"] > 0
 

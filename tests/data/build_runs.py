@@ -247,9 +247,9 @@ def build_prediction(parent: Path, *, step_s: Mapping[str, float], validation_s:
         log.write(_start(load_run(folder / "run.json"), rank, True))
         for cycle in (1, 2):
             for method, seconds in step_s.items():
-                together = method not in ("one board", "no exchange")
+                together = method not in ("one board", "no_sync")
                 alone_and_idle = method == "one board" and rank
-                stall_s = max(0.0, seconds - step_s["no exchange"]) if together else 0.0
+                stall_s = max(0.0, seconds - step_s["no_sync"]) if together else 0.0
                 log.write(
                     Trial(
                         sync=method,

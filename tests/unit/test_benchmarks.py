@@ -21,7 +21,7 @@ def test_a_result_has_the_name_and_checksum_of_a_file_and_not_where_it_lies(tmp_
 
 
 def test_a_copy_of_a_run_is_not_the_latest(tmp_path):
-    folder = build_prediction(tmp_path, step_s={"one board": 0.1, "no exchange": 0.1}, validation_s=1.0)
+    folder = build_prediction(tmp_path, step_s={"one board": 0.1, "no_sync": 0.1}, validation_s=1.0)
     copy_beside(folder)
     assert _latest(tmp_path, 2) == folder
 

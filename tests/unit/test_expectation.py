@@ -10,7 +10,7 @@ from trainer.contract.config import parse
 from trainer.contract.layout import write_json
 
 BOARDS = ["board-1", "board-2"]
-STEP_S = {"one board": 0.4, "no exchange": 0.4, "keras": 1.2, "local_sgd, period 16": 0.42}
+STEP_S = {"one board": 0.4, "no_sync": 0.4, "keras": 1.2, "local_sgd, period 16": 0.42}
 
 
 def config(**changes):

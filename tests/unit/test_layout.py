@@ -105,7 +105,7 @@ def twins(tmp_path_factory):
     """runs/ as collected, and the same with everything that systems leave: in it, in each run, beside each file."""
     clean, littered = (tmp_path_factory.mktemp(name) / "runs" for name in ("clean", "littered"))
     shutil.copytree(REHEARSAL, clean)
-    build_prediction(clean, step_s={"one board": 0.1, "no exchange": 0.1, "keras": 0.3}, validation_s=1.0)
+    build_prediction(clean, step_s={"one board": 0.1, "no_sync": 0.1, "keras": 0.3}, validation_s=1.0)
     for run in clean.iterdir():
         (run / ATTEMPTS / "1").mkdir(parents=True)
         shutil.copy(run / "manifest.json", run / ATTEMPTS / "1")
@@ -214,7 +214,7 @@ def test_a_copy_of_a_run_is_not_the_newest(tmp_path):
 
 
 def test_what_is_expected_of_a_run_stands_on_runs_and_not_on_copies(tmp_path):
-    steps = {"one board": 0.1, "no exchange": 0.1, "keras": 0.3}
+    steps = {"one board": 0.1, "no_sync": 0.1, "keras": 0.3}
     folder = build_prediction(tmp_path, step_s=steps, validation_s=1.0)
     run = load_run(folder / "run.json")
     found = expected(run.config, 2, run.boards, tmp_path)

@@ -1,5 +1,6 @@
 """Run folders of the version before are read; its names in what a user writes get an error that says what to write."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from analysis.runs.errors import AnalysisError
 from controller.study import slots
 from tests.data.build_runs import build_run
 from trainer.contract.config import ConfigError, load_run, parse
-from trainer.contract.events import parse_record
+from trainer.contract.events import Trial, parse_record
 
 REHEARSAL = sorted((Path(__file__).parents[1] / "data" / "rehearsal").iterdir())
 
@@ -37,6 +38,12 @@ def test_what_auto_chose_is_read():
     numbers = ("wanted_efficiency", "expected_efficiency", "compute_s", "float32_all_reduce_s", "float16_all_reduce_s")
     record = parse_record(json.dumps({**old, **dict.fromkeys(numbers, 0.5), "reason": "a test's"}))
     assert record["method"] == "local_sgd" and "way" not in record
+
+
+@pytest.mark.parametrize(("old", "now"), [("no exchange", "no_sync"), ("keras", "keras")])
+def test_what_a_trial_timed_is_read(old, now):
+    numbers = {field.name: 1 for field in dataclasses.fields(Trial)}
+    assert parse_record(json.dumps({"event": "trial", "time_s": 1.0, **numbers, "sync": old}))["sync"] == now
 
 
 def test_old_names_are_those_of_old_runs_alone(tmp_path):

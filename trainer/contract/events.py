@@ -159,7 +159,7 @@ class Probe:
     payload_bytes: int  # of the gradient
 
 
-ONE_BOARD, APART = "one board", "no exchange"  # Trial.sync of one board alone, and of boards that exchange nothing
+ONE_BOARD, NO_SYNC = "one board", "no_sync"  # Trial.sync of one board alone, and of boards that exchange nothing
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ SCHEMA = 1
 _SECTION = "sync"
 _OPTIONS = {"way": "method"}  # fields of `Sync`
 _RECORDS = {"average": {"stood_s": "stall_s"}, "choice": {"way": "method"}}  # by event
+_VALUES = {"trial": {"sync": {"no exchange": "no_sync"}}}  # by event and field
 
 
 def run(raw: Mapping[str, Any]) -> Dict[str, Any]:
@@ -29,13 +30,16 @@ def made(raw: Mapping[str, Any]) -> bool:
 
 
 def translate_record(record: Dict[str, Any]) -> None:
-    """Give a record of events.jsonl the names of this schema.
+    """Give a record of events.jsonl the names of this schema, those that are values too.
 
     Records carry no number, and have no need of one: no kind has an old name for something else.
     """
     for old, new in _RECORDS.get(record["event"], {}).items():
         if old in record:
             record[new] = record.pop(old)
+    for field, values in _VALUES.get(record["event"], {}).items():
+        if record.get(field) in values:
+            record[field] = values[record[field]]
 
 
 def renamed(key: str, value: Any) -> Optional[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Tuple
 import tensorflow as tf
 
 from trainer.contract.config import sync_of
-from trainer.contract.events import APART, ONE_BOARD, Trial
+from trainer.contract.events import NO_SYNC, ONE_BOARD, Trial
 from trainer.contract.interface import counters
 from trainer.contract.methods import METHODS, VARIANTS
 from trainer.learning import data
@@ -51,7 +51,7 @@ def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int
     turns = _ready(context, methods) if context.cluster.workers > 1 else {}
     turns[ONE_BOARD] = (plain if context.cluster.is_chief else lambda: None, alone_steps, context)
     if context.cluster.workers > 1:
-        turns[APART] = (plain, alone_steps, context)
+        turns[NO_SYNC] = (plain, alone_steps, context)
     together = tf.function(lambda: mean_over_boards(context.strategy, tf.zeros([1])))
     order = random.Random(context.seed)  # the same on all boards
     for cycle in range(1, cycles + 1):
