@@ -36,7 +36,7 @@ class Needs:
     strict_communication: bool
 
 
-class Miss(NamedTuple):
+class Violation(NamedTuple):
     """What one gate has against one board."""
 
     found: str
@@ -45,7 +45,7 @@ class Miss(NamedTuple):
     severity: str = REFUSE
 
 
-_Check = Callable[[Facts, Needs], Iterator[Miss]]
+_Check = Callable[[Facts, Needs], Iterator[Violation]]
 GATES: dict[str, _Check] = {}
 
 
@@ -68,117 +68,117 @@ def flash(jetpack: str) -> str:
 
 
 @_gate("board.jetpack")
-def _jetpack(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _jetpack(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if is_jetson(facts) and needs.jetpack and facts["jetpack"] != needs.jetpack:
         missing = "no /etc/nv_tegra_release, no nvidia-l4t-core"
-        yield Miss(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", flash(needs.jetpack))
+        yield Violation(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", flash(needs.jetpack))
 
 
 @_gate("board.tensorflow")
-def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
     found, wanted = (facts["venv"] or {}).get("tensorflow"), needs.tensorflow
     if facts["venv"] is None:
         found = f"no {needs.python} that works"
     elif found and (found == wanted or found.startswith((f"{wanted}.", f"{wanted}+"))):
         return
     remedy = "set it up with playbooks/provision.yml --tags python_env"
-    yield Miss(found or f"none for {needs.python}", f"TensorFlow {wanted}", remedy)
+    yield Violation(found or f"none for {needs.python}", f"TensorFlow {wanted}", remedy)
 
 
 @_gate("board.disk")
-def _disk(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _disk(facts: Facts, needs: Needs) -> Iterator[Violation]:
     yield from _too_little(facts["disk_free_bytes"], needs.disk_bytes, "free", "delete what the board needs no more")
 
 
 @_gate("board.memory")
-def _memory(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _memory(facts: Facts, needs: Needs) -> Iterator[Violation]:
     remedy = "end other programs on the board (top -o %MEM), or the desktop: sudo systemctl stop display-manager"
     yield from _too_little(facts["memory_available_bytes"], needs.memory_bytes, "available", remedy)
 
 
 @_gate("board.swap")
-def _swap(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _swap(facts: Facts, needs: Needs) -> Iterator[Violation]:
     used = facts["swap_used_bytes"]
     if used is not None and used > needs.swap_used_bytes and not facts["emulated"]:
         remedy = "training slows down if it swaps: end other programs, or reboot the board"
-        yield Miss(f"{_bytes(used)} used", f"at most {_bytes(needs.swap_used_bytes)}", remedy, WARN)
+        yield Violation(f"{_bytes(used)} used", f"at most {_bytes(needs.swap_used_bytes)}", remedy, WARN)
 
 
 @_gate("board.power_mode")
-def _power_mode(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _power_mode(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if not is_jetson(facts):
         return
     if facts["power_mode"] is None:
-        yield Miss("unknown", needs.power_mode or "a known one", "does nvpmodel -q work on the board?", WARN)
+        yield Violation("unknown", needs.power_mode or "a known one", "does nvpmodel -q work on the board?", WARN)
     elif needs.power_mode.upper() not in ("", facts["power_mode"].upper(), facts["power_mode_id"]):
-        yield Miss(facts["power_mode"], needs.power_mode, "set it with playbooks/provision.yml --tags power")
+        yield Violation(facts["power_mode"], needs.power_mode, "set it with playbooks/provision.yml --tags power")
 
 
 @_gate("board.frequencies")
-def _frequencies(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _frequencies(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if not is_jetson(facts) or not needs.clocks_pinned:
         return
     found, wanted = facts["frequencies_hz"] or {}, "pinned clocks"
     loose = frequencies.unpinned(found)
     if loose:
         remedy = "pin them with playbooks/provision.yml --tags power"
-        yield Miss(f"unpinned: {clocks(loose)}", wanted, remedy)
+        yield Violation(f"unpinned: {clocks(loose)}", wanted, remedy)
     kinds = {"GPU" if frequencies.is_gpu(name) else "CPUs" for name in found}
     unknown = [kind for kind in ("CPUs", "GPU") if kind not in kinds]
     if unknown:
         remedy = "does the board's kernel show them in /sys/devices/system/cpu/cpufreq and /sys/class/devfreq?"
-        yield Miss(f"no frequency of its {' and '.join(unknown)}", wanted, remedy, WARN)
+        yield Violation(f"no frequency of its {' and '.join(unknown)}", wanted, remedy, WARN)
 
 
 @_gate("board.temperature")
-def _temperature(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _temperature(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if facts["emulated"] and not is_jetson(facts):
         return  # this machine's, which its boards share; those dressed as Jetsons have sensors of their own
     remedy = "let the board cool down; look at its fan and at where it stands"
     if facts["throttles"]:
-        yield Miss(f"throttled: {', '.join(facts['throttles'])}", "no throttling", remedy)
+        yield Violation(f"throttled: {', '.join(facts['throttles'])}", "no throttling", remedy)
     elif (facts["temperature_c"] or 0) >= needs.temperature_c:
-        yield Miss(f"{facts['temperature_c']:.0f} C", f"below {needs.temperature_c:.0f} C", remedy)
+        yield Violation(f"{facts['temperature_c']:.0f} C", f"below {needs.temperature_c:.0f} C", remedy)
 
 
 @_gate("board.lock")
-def _lock(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _lock(facts: Facts, needs: Needs) -> Iterator[Violation]:
     lock = facts["lock"]
     if lock is not None:
         run_id = lock.get("run_id", "unknown")
         minutes = max(0.0, facts["ended_s"] - lock.get("since_s", facts["ended_s"])) / 60
         remedy = f"wait, or pick it up with playbooks/collect.yml -e run_id={run_id}, or end it with playbooks/stop.yml"
-        yield Miss(f"run {run_id} of {lock.get('owner')}, for {minutes:.0f} min", "no other run", remedy)
+        yield Violation(f"run {run_id} of {lock.get('owner')}, for {minutes:.0f} min", "no other run", remedy)
 
 
 @_gate("board.port")
-def _port(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _port(facts: Facts, needs: Needs) -> Iterator[Violation]:
     port = facts["port"]
     if not port["free"] and facts["lock"] is None:
         held = f"pid {port['pid']}, {port['command']}" if port["pid"] else "a process of another account"
         how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{needs.port}' tells which"
-        yield Miss(f"held by {held}", f"port {needs.port} free", f"end that process on the board: {how}")
+        yield Violation(f"held by {held}", f"port {needs.port} free", f"end that process on the board: {how}")
 
 
 @_gate("board.stale_trainer")
-def _stale_trainer(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _stale_trainer(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if facts["trainers"] and facts["lock"] is None:
         pids = " ".join(str(trainer["pid"]) for trainer in facts["trainers"])
         remedy = f"wait if a run is going on; else, on the board: sudo kill {pids}"
-        yield Miss(f"pid {pids}: {facts['trainers'][0]['command']}", "no trainer", remedy)
+        yield Violation(f"pid {pids}: {facts['trainers'][0]['command']}", "no trainer", remedy)
 
 
 @_gate("board.clock")
-def _clock(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _clock(facts: Facts, needs: Needs) -> Iterator[Violation]:
     error_s = facts["clock_error_s"]
     if abs(error_s) > needs.clock_error_s:
         found = f"{abs(error_s):.1f} s {'ahead' if error_s > 0 else 'behind'}"
         wanted = f"within {needs.clock_error_s:g} s of the controller"
-        yield Miss(found, wanted, "set it with playbooks/provision.yml --tags clock")
+        yield Violation(found, wanted, "set it with playbooks/provision.yml --tags clock")
 
 
 @_gate("network.address")
-def _address(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _address(facts: Facts, needs: Needs) -> Iterator[Violation]:
     own, addresses = facts["own_address"], facts["addresses"]
     if not facts["routes"] or addresses is None:
         return  # nobody has to reach a board alone
@@ -198,56 +198,56 @@ def _address(facts: Facts, needs: Needs) -> Iterator[Miss]:
         ways = {route["dev"]: peer for peer, route in facts["routes"].items() if route and not route["wireless"]}
         for way in sorted(way for way in ways if way not in (dev, "lo") and not is_own_network(way)):
             remedy = f"bytes are counted on {dev} alone: see ip route on the board"
-            yield Miss(f"on {dev}, but {way} leads to {ways[way]}", "one interface for both ways", remedy, WARN)
+            yield Violation(f"on {dev}, but {way} leads to {ways[way]}", "one interface for both ways", remedy, WARN)
         return
     others = {other: local for other, local in addresses.items() if other != "lo" and not is_own_network(other)}
     has = "; ".join(f"{other} has {', '.join(local)}" for other, local in others.items())
-    yield Miss(found, "an address of the board", f"{remedy}: {has or 'it has no other'}")
+    yield Violation(found, "an address of the board", f"{remedy}: {has or 'it has no other'}")
 
 
 @_gate("network.wired")
-def _wired(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _wired(facts: Facts, needs: Needs) -> Iterator[Violation]:
     peers: dict[tuple[str, bool] | None, list[str]] = {}
     for peer, route in facts["routes"].items():
         peers.setdefault((route["dev"], route["wireless"]) if route else None, []).append(peer)
     for to, names in peers.items():
         if to is None:
             found = f"no route to {_several(names)}"
-            yield Miss(found, "a wired interface", "is the training_address right, is the cable in?")
+            yield Violation(found, "a wired interface", "is the training_address right, is the cable in?")
         elif to[0] == "lo":
             remedy = "give each board a training_address of its own"
-            yield Miss(f"has itself the address of {_several(names)}", "a wired interface", remedy)
+            yield Violation(f"has itself the address of {_several(names)}", "a wired interface", remedy)
         elif is_own_network(to[0]):
             remedy = f"the board takes {to[0]}'s network for theirs: give the boards addresses in another one"
-            yield Miss(f"{to[0]}, the board's own network, to {_several(names)}", "a wired interface", remedy)
+            yield Violation(f"{to[0]}, the board's own network, to {_several(names)}", "a wired interface", remedy)
         elif to[1]:
             remedy = f"sudo ip link set {to[0]} down, or playbooks/provision.yml --tags network"
-            yield Miss(f"{to[0]} (wireless) to {_several(names)}", "a wired interface", remedy)
+            yield Violation(f"{to[0]} (wireless) to {_several(names)}", "a wired interface", remedy)
 
 
 @_gate("network.mtu")
-def _mtu(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _mtu(facts: Facts, needs: Needs) -> Iterator[Violation]:
     mtu = (facts["link"] or {}).get("mtu_bytes") if facts["routes"] else None
     if mtu is not None and mtu < needs.mtu_bytes:
         remedy = "set network_mtu to what the switch takes, then playbooks/provision.yml --tags network"
-        yield Miss(f"{mtu} bytes on {facts['link']['dev']}", f"{needs.mtu_bytes} or more", remedy)
+        yield Violation(f"{mtu} bytes on {facts['link']['dev']}", f"{needs.mtu_bytes} or more", remedy)
 
 
 @_gate("network.speed")
-def _speed(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _speed(facts: Facts, needs: Needs) -> Iterator[Violation]:
     link = facts["link"] or {}
     if not facts["routes"] or facts["emulated"]:
         return  # the lab's link is as slow as was asked for
     remedy = "try another cable and another port of the switch"
     if link.get("bit_per_s") is not None and link["bit_per_s"] < needs.link_bit_per_s:
         found = f"{rate(link['bit_per_s'])} on {link['dev']}"
-        yield Miss(found, f"{rate(needs.link_bit_per_s)} or more", remedy)
+        yield Violation(found, f"{rate(needs.link_bit_per_s)} or more", remedy)
     if link.get("duplex") == "half":
-        yield Miss(f"half duplex on {link['dev']}", "full duplex", remedy)
+        yield Violation(f"half duplex on {link['dev']}", "full duplex", remedy)
 
 
 @_gate("collective.nccl")
-def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
+def _nccl(facts: Facts, needs: Needs) -> Iterator[Violation]:
     probe = facts["nccl"] or {}  # roles/nccl wrote it, of the TensorFlow that was there then
     same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None
@@ -258,7 +258,7 @@ def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
     if capable and tried and tried["used"] != "NcclReduce":
         found = tried["error"] or f"{tried['used'] or 'nothing that TensorFlow names'} ran in a trial"
         remedy = f"run it by hand with NCCL_DEBUG=INFO, or {another}"
-        yield Miss(found, "an all-reduce by NCCL", remedy, REFUSE if needs.communication else WARN)
+        yield Violation(found, "an all-reduce by NCCL", remedy, REFUSE if needs.communication else WARN)
     elif capable is False or (capable is None and needs.communication):
         found = probe.get("evidence") or "its TensorFlow has no NCCL kernels"
         probing = "" if same else "probe it with playbooks/provision.yml --tags nccl; "
@@ -270,7 +270,7 @@ def _nccl(facts: Facts, needs: Needs) -> Iterator[Miss]:
             "manifest and verdict say so; sync.strict_implementation: true refuses such boards"
         )
         wanted = "a TensorFlow that can" + (" (sync.strict_implementation)" if strict else "")
-        yield Miss(found if same else "not known to be able", wanted, probing + remedy, REFUSE if strict else WARN)
+        yield Violation(found if same else "not known to be able", wanted, probing + remedy, REFUSE if strict else WARN)
 
 
 # ---- what the numbers look like
@@ -289,9 +289,9 @@ def _span(least: int, greatest: int) -> str:
     return f"{greatest / 1e6:.0f}" if least == greatest else f"{least / 1e6:.0f} to {greatest / 1e6:.0f}"
 
 
-def _too_little(found: int | None, wanted: int, what: str, remedy: str) -> Iterator[Miss]:
+def _too_little(found: int | None, wanted: int, what: str, remedy: str) -> Iterator[Violation]:
     if found is not None and found < wanted:
-        yield Miss(f"{_bytes(found)} {what}", f"{_bytes(wanted)} or more", remedy)
+        yield Violation(f"{_bytes(found)} {what}", f"{_bytes(wanted)} or more", remedy)
 
 
 def _several(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.gates import board
-from controller.gates.board import REFUSE, WARN, Facts, Miss, Needs, clocks, is_jetson, rate
+from controller.gates.board import REFUSE, WARN, Facts, Needs, Violation, clocks, is_jetson, rate
 from trainer.contract.config import ConfigError
 from trainer.contract.packages import TENSORFLOW
 
@@ -22,7 +22,7 @@ _OVER_A_NETWORK = r"nfs4?|cifs|smb3|smbfs|ceph|lustre|beegfs|afs|9p|virtiofs|gfs
 
 @dataclass(frozen=True)
 class Finding:
-    """A miss, of which board and gate it is, and whether it was waived."""
+    """A violation: of which board and gate it is, and whether it was waived."""
 
     board: str
     gate: str
@@ -45,22 +45,22 @@ def judge(
     if unknown:
         raise ConfigError(unknown)
     answered = {name: facts for name, facts in boards.items() if "error" not in facts}
-    found: list[tuple[str, str, Miss]] = [
+    found: list[tuple[str, str, Violation]] = [
         (name, *_without_facts(name, facts, needs)) for name, facts in boards.items() if "error" in facts
     ]
     for gate, check in board.GATES.items():
-        found += [(name, gate, miss) for name, facts in answered.items() for miss in check(facts, needs)]
+        found += [(name, gate, violation) for name, facts in answered.items() for violation in check(facts, needs)]
     found += _with_one_folder(answered)
     found += _between(answered, needs, measured)
     for gate, (of, remedy) in _SYMMETRY.items():
         own = gate.replace("symmetry.", "board.")  # a board that this gate refuses is not told twice
         told = {name for name, other, _ in found if other == own and own not in waive}
-        found += [(name, gate, miss) for name, miss in _deviations(answered, of, remedy) if name not in told]
+        found += [(name, gate, violation) for name, violation in _deviations(answered, of, remedy) if name not in told]
     ranks = list(boards)
     found.sort(key=lambda item: (ranks.index(item[0]), GATES.index(item[1])))
     return [
-        Finding(name, gate, miss.severity, miss.found, miss.wanted, miss.remedy, gate in waive)
-        for name, gate, miss in found
+        Finding(name, gate, violation.severity, violation.found, violation.wanted, violation.remedy, gate in waive)
+        for name, gate, violation in found
     ]
 
 
@@ -75,31 +75,31 @@ def unknown_gates(waive: Sequence[str]) -> list[str]:
     return found
 
 
-def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Miss]:
+def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Violation]:
     """The gate that a board fails which did not say what it is, and why."""
     address, error = facts["address"], facts["error"]
     if facts.get("old_python"):
         found = f"Python {facts['old_python']}"
         if facts["jetpack"] and needs.jetpack:
             found = f"{facts['jetpack']}, {found}"
-            return "board.jetpack", Miss(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
+            return "board.jetpack", Violation(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
         remedy = (
             f"{name} needs Python 3.8 or newer as its python3: let ls -l $(command -v python3) there tell which it is"
         )
-        return "board.reachable", Miss(found, "Python 3.8 or newer", remedy)
+        return "board.reachable", Violation(found, "Python 3.8 or newer", remedy)
     if facts.get("rc") in (None, _NO_SSH):
         remedy = (
             f"{name} cannot be reached at {address}: {error}. Is it on, is ansible_host right, is its key enrolled?"
         )
-        return "board.reachable", Miss("no answer", f"an answer at {address}", remedy)
+        return "board.reachable", Violation("no answer", f"an answer at {address}", remedy)
     remedy = f"{name} answers at {address}, but its python3 could not say what it is: {error}"
-    return "board.reachable", Miss(f"exit code {facts['rc']}", "what it is, as JSON", remedy)
+    return "board.reachable", Violation(f"exit code {facts['rc']}", "what it is, as JSON", remedy)
 
 
 # ---- boards against each other
 
 
-def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Miss]]:
+def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Violation]]:
     """Boards whose kit_home is the folder of another one, on which each would remove what the other has written."""
     names = list(boards)
     for rank, name in enumerate(names):
@@ -110,7 +110,7 @@ def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Mi
                 f"give kit_home a path on the board's own disk, or mount another folder on each board at {home['path']}"
             )
             found = f"{home['path']} ({home['source']}, {home['kind']}) is that of {other}, too"
-            yield name, "board.home", Miss(found, "a folder of its own", remedy)
+            yield name, "board.home", Violation(found, "a folder of its own", remedy)
 
 
 def _is_one_folder(first: Facts, second: Facts) -> bool:
@@ -131,13 +131,13 @@ def _is_one_folder(first: Facts, second: Facts) -> bool:
 
 def _between(
     boards: Mapping[str, Facts], needs: Needs, measured: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, str, Miss]]:
+) -> Iterator[tuple[str, str, Violation]]:
     """What was measured: throughput is a finding on the board that received, latency on the one that asked."""
     for record in measured:
         name, other = record["to"], record["from"]
         if "error" in record:
             remedy = f"can {other} reach TCP port {needs.port} of {name}? A firewall must let it"
-            yield name, "network.throughput", Miss(f"{record['error']} ({other})", "a connection", remedy)
+            yield name, "network.throughput", Violation(f"{record['error']} ({other})", "a connection", remedy)
             continue
         rates = [_link_rate(boards[end]) for end in (name, other)]
         least = min(rate for rate in rates if rate) if all(rates) else None
@@ -152,12 +152,12 @@ def _between(
             yield (
                 name,
                 "network.throughput",
-                Miss(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy, severity),
+                Violation(f"{rate(record['bit_per_s'])} from {other}", wanted, remedy, severity),
             )
         if record["round_trip_s"] > needs.round_trip_s:
             found = f"{record['round_trip_s'] * 1e3:.2f} ms to {other}"
             remedy = "is there other traffic, or more than one switch between them?"
-            yield name, "network.latency", Miss(found, f"at most {needs.round_trip_s * 1e3:g} ms", remedy, WARN)
+            yield name, "network.latency", Violation(found, f"at most {needs.round_trip_s * 1e3:g} ms", remedy, WARN)
 
 
 def _link_rate(facts: Facts) -> int | None:
@@ -223,7 +223,7 @@ GATES = (
 )
 
 
-def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[tuple[str, Miss]]:
+def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[tuple[str, Violation]]:
     """Boards that differ from the most; where there is no most, from the first."""
     values = {name: value for name, facts in boards.items() for value in [of(facts)] if value is not None}
     if len(set(values.values())) < 2:
@@ -233,7 +233,7 @@ def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterato
     for name, value in values.items():
         if value != most:
             found, wanted = _apart(value, most)
-            yield name, Miss(found, f"{wanted} (as {like})", remedy)
+            yield name, Violation(found, f"{wanted} (as {like})", remedy)
 
 
 def _apart(value: str, most: str) -> tuple[str, str]:

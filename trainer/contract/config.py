@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from trainer.contract import schema1
-from trainer.contract.fields import ConfigError, Section, known_keys, read, shown, within
+from trainer.contract.fields import ConfigError, Section, bounded, known_keys, read, shown
 from trainer.contract.methods import METHODS, those_with
 
 __all__ = [
@@ -45,19 +45,19 @@ class Data(Section):
 
     prefix = "data."
 
-    source: str = within("cifar100", choices=("cifar100", "synthetic", "npz"))
+    source: str = bounded("cifar100", choices=("cifar100", "synthetic", "npz"))
     # archive on the controller: CIFAR-100's python archive, or a NumPy archive with x_train, y_train,
     # x_test, y_test; null downloads CIFAR-100 once
     path: Optional[str] = None
     sha256: Optional[str] = None  # of the archive at `path`; null takes it as it is
-    train_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
-    validation_images: Optional[int] = within(None, minimum=1)  # the first so many; null takes all
+    train_images: Optional[int] = bounded(None, minimum=1)  # the first so many; null takes all
+    validation_images: Optional[int] = bounded(None, minimum=1)  # the first so many; null takes all
     # whole: every board sees every image in an epoch ("the same data set", the paper);
     # sharded: each board sees its part; proportional: a part, and batches, as large as its relative_speed in the
     # inventory says, so that a slower board takes no longer for a step
-    sharding: str = within("whole", choices=("whole", "sharded", "proportional"))
+    sharding: str = bounded("whole", choices=("whole", "sharded", "proportional"))
 
-    def sense(self) -> Iterator[str]:
+    def checks(self) -> Iterator[str]:
         if self.path is not None and not self.path.strip():
             yield f"data.path is {self.path!r}; give the path of an archive, or leave it out"
         elif self.source == "npz" and not self.path:
@@ -76,24 +76,24 @@ class Model(Section):
 
     prefix = "model."
 
-    image_size: int = within(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
+    image_size: int = bounded(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
     # imagenet (the paper), none (random), or the path of a Keras weight file (.h5, without top)
     weights: str = "imagenet"
     weights_sha256: Optional[str] = None  # of a weight file given by path; null takes it as it is
     # which layers train: all, head, or last:N layers of the backbone and the head. Unstated in the paper;
     # its all-reduce time fits the gradient of all layers
     fine_tune: str = "all"
-    dense_units: int = within(512, minimum=1)  # the paper
-    dropout: float = within(0.3, minimum=0, maximum=0.99)  # the paper
+    dense_units: int = bounded(512, minimum=1)  # the paper
+    dropout: float = bounded(0.3, minimum=0, maximum=0.99)  # the paper
     # with fine_tune head: the backbone's output is computed once per board and image, and the head trains on that
     cache_features: bool = False
     # of the computation on a GPU; a board without one computes in float32, and its records say so
-    precision: str = within("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    precision: str = bounded("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
     xla: bool = False  # compile with XLA on a GPU; on a CPU that is several times slower, so it is left off there
     # of the moving statistics; Keras' MobileNetV2 has 0.999, which needs some thousand steps to settle
-    batch_norm_momentum: float = within(0.999, above=0, maximum=0.9999)
+    batch_norm_momentum: float = bounded(0.999, above=0, maximum=0.9999)
 
-    def sense(self) -> Iterator[str]:
+    def checks(self) -> Iterator[str]:
         if not self.weights.strip():
             yield "model.weights is empty; give imagenet, none or the path of a Keras weight file"
         if not re.fullmatch(r"all|head|last:[1-9][0-9]{0,4}", self.fine_tune):
@@ -112,9 +112,9 @@ class Optimizer(Section):
 
     prefix = "optimizer."
 
-    name: str = within("adam", choices=("adam", "sgd"))
-    learning_rate: float = within(0.001, above=0)
-    momentum: float = within(0.9, minimum=0, maximum=0.9999)  # of sgd
+    name: str = bounded("adam", choices=("adam", "sgd"))
+    learning_rate: float = bounded(0.001, above=0)
+    momentum: float = bounded(0.9, minimum=0, maximum=0.9999)  # of sgd
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Schedule(Section):
 
     prefix = "schedule."
 
-    constant_epochs: int = within(10, minimum=0)
+    constant_epochs: int = bounded(10, minimum=0)
     # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
     # LearningRateScheduler, whose shape the paper describes
-    decay: float = within(0.1, minimum=0)
+    decay: float = bounded(0.1, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -135,40 +135,40 @@ class Sync(Section):
 
     prefix = "sync."
 
-    method: str = within("keras", choices=tuple(METHODS))
+    method: str = bounded("keras", choices=tuple(METHODS))
     # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
-    implementation: str = within("nccl", choices=("auto", "ring", "nccl"))
+    implementation: str = bounded("nccl", choices=("auto", "ring", "nccl"))
     # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
     # runs its ring, and the records say so
     strict_implementation: bool = False
     # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
     # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
-    timeout_s: float = within(0.0, minimum=0)
+    timeout_s: float = bounded(0.0, minimum=0)
     # what these are, their units, and which method uses which: OPTIONS and METHODS in contract/methods.py
-    bytes_per_pack: int = within(0, minimum=0)
-    gradient_dtype: str = within("float16", choices=("float32", "float16", "bfloat16"))
-    bucket_bytes: int = within(0, minimum=0)
-    accumulate_steps: int = within(1, minimum=1)
-    rank: int = within(4, minimum=1)
-    period: int = within(16, minimum=1)
+    bytes_per_pack: int = bounded(0, minimum=0)
+    gradient_dtype: str = bounded("float16", choices=("float32", "float16", "bfloat16"))
+    bucket_bytes: int = bounded(0, minimum=0)
+    accumulate_steps: int = bounded(1, minimum=1)
+    rank: int = bounded(4, minimum=1)
+    period: int = bounded(16, minimum=1)
     overlap: bool = True
-    outer_momentum: float = within(0.0, minimum=0, maximum=0.9999)
-    outer_learning_rate: float = within(1.0, above=0)
-    warm_up_steps: int = within(0, minimum=0)
-    efficiency: float = within(0.95, above=0, maximum=1)
+    outer_momentum: float = bounded(0.0, minimum=0, maximum=0.9999)
+    outer_learning_rate: float = bounded(1.0, above=0)
+    warm_up_steps: int = bounded(0, minimum=0)
+    efficiency: float = bounded(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
-    scale_rate: str = within("none", choices=("none", "sqrt", "linear"))
+    scale_rate: str = bounded("none", choices=("none", "sqrt", "linear"))
     # epochs in which a scaled rate grows from the unscaled one (the same)
-    scale_warm_up_epochs: float = within(0.0, minimum=0)
+    scale_warm_up_epochs: float = bounded(0.0, minimum=0)
     # one board: plain trains without a distribution strategy, mwms under it with one worker
-    one_board: str = within("plain", choices=("plain", "mwms"))
+    one_board: str = bounded("plain", choices=("plain", "mwms"))
 
     def learning_rate_scale(self, workers: int) -> float:
         """What the learning rate is multiplied by on so many boards."""
         return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
 
-    def sense(self) -> Iterator[str]:
+    def checks(self) -> Iterator[str]:
         if self.strict_implementation and self.implementation != "nccl":
             yield (
                 f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
@@ -197,13 +197,13 @@ def sync_of(name: str) -> Sync:
 class Config(Section):
     """One experiment, complete. The defaults are the paper's."""
 
-    epochs: int = within(100, minimum=1)
-    batch_size: int = within(64, minimum=1)  # images a step
+    epochs: int = bounded(100, minimum=1)
+    batch_size: int = bounded(64, minimum=1)  # images a step
     # board: batch_size images on each board; global: split over the boards. Unstated in the paper
-    batch_per: str = within("board", choices=("board", "global"))
-    window_steps: int = within(10, minimum=1)  # steps summed in one record
+    batch_per: str = bounded("board", choices=("board", "global"))
+    window_steps: int = bounded(10, minimum=1)  # steps summed in one record
     # epochs between checkpoints, from which a run that was stopped can go on; 0: none
-    checkpoint_epochs: int = within(1, minimum=0)
+    checkpoint_epochs: int = bounded(1, minimum=0)
     # every run with this seed gives the same numbers; slower on a GPU, and an average of local_sgd that overlaps is
     # applied just before the next one begins
     deterministic: bool = False

@@ -45,12 +45,12 @@ class ConfigError(ValueError):
 
 
 class _SectionError(ConfigError):
-    def __init__(self, ranges: Sequence[str], sense: Sequence[str]) -> None:
-        super().__init__([*ranges, *sense])
+    def __init__(self, ranges: Sequence[str], checks: Sequence[str]) -> None:
+        super().__init__([*ranges, *checks])
         self.ranges = ranges  # those of the problems that a field has by itself
 
 
-def within(
+def bounded(
     default: Any,
     *,
     minimum: Optional[float] = None,
@@ -72,14 +72,14 @@ def within(
 
 @dataclass(frozen=True)
 class Section:
-    """Base of every section: checks the declared ranges, then what a section adds in `sense`."""
+    """Base of every section: checks the declared ranges, then what a section adds in `checks`."""
 
     prefix = ""  # in front of its fields, as the user writes them
 
     def __post_init__(self) -> None:
-        ranges, sense = [*self._out_of_range()], [*self.sense()]
-        if ranges or sense:
-            raise _SectionError(ranges, sense)
+        ranges, checks = [*self._out_of_range()], [*self.checks()]
+        if ranges or checks:
+            raise _SectionError(ranges, checks)
 
     def _out_of_range(self) -> Iterator[str]:
         for item in dataclasses.fields(self):
@@ -101,7 +101,7 @@ class Section:
             elif limits["maximum"] is not None and value > limits["maximum"]:
                 yield f"{name} is {value}; give {limits['maximum']} or less"
 
-    def sense(self) -> Iterator[str]:
+    def checks(self) -> Iterator[str]:
         """Problems that a range cannot express."""
         return iter(())
 
