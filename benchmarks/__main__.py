@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sitting import BenchmarkError
+from benchmarks.benchmark_run import BenchmarkError
 
 Options = argparse.Namespace
 

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.runs.loading import load
-from benchmarks.sitting import PROJECT, Sitting
+from benchmarks.benchmark_run import PROJECT, BenchmarkRun
 from trainer.formats.archives import sha256
 
 BASE = "one board"
@@ -74,16 +74,16 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
     probe = {"model": {"image_size": size}}
     calibration_file = f".cache/lab_calibration_{size}.json"
     # another image size has another ratio at the same rate
-    with Sitting("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as sitting:
-        found = sitting.calibration()
+    with BenchmarkRun("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as bench:
+        found = bench.calibration()
         more = {"calibration": found, "configuration": recorded(common), "sync": methods(train)}
         for seed in range(1, seeds + 1):
             for arm in random.Random(seed).sample(list(ARMS), len(ARMS)):
                 override = {**common, "sync": methods(train)[arm]}
-                row = _outcome(sitting.run(ARMS[arm], override, seed=seed))
-                sitting.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
+                row = _outcome(bench.run(ARMS[arm], override, seed=seed))
+                bench.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
                 print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
-            path = sitting.write(**more, summary=summary(sitting.rows))  # all arms have this seed
+            path = bench.write(**more, summary=summary(bench.rows))  # all arms have this seed
     print(table(json.loads(path.read_text(encoding="utf-8"))))
     return path
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
-from benchmarks.sitting import PROJECT, RUNS
+from benchmarks.benchmark_run import PROJECT, RUNS
 from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {

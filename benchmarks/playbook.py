@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sitting import PROJECT, Sitting
+from benchmarks.benchmark_run import PROJECT, BenchmarkRun
 from trainer.contract.events import read_records
 
 _WARM = 3  # runs
@@ -30,13 +30,13 @@ def measure(sizes: Sequence[int]) -> Path:
     """Runs on labs of so many boards; returns the file written."""
     rows: list[dict[str, Any]] = []
     for boards in sizes:
-        own = Sitting("playbook", boards=boards, lab_core_share=1, lab_link_rate="1gbit")
-        with _room_for_neighbours(boards), own as sitting:
-            sitting.playbook("benchmarks/standin/install.yml", source=str(PROJECT / "benchmarks/standin"), to=_ON_BOARD)
+        own = BenchmarkRun("playbook", boards=boards, lab_core_share=1, lab_link_rate="1gbit")
+        with _room_for_neighbours(boards), own as bench:
+            bench.playbook("benchmarks/standin/install.yml", source=str(PROJECT / "benchmarks/standin"), to=_ON_BOARD)
             for number in range(1 + _WARM):
-                rows.append({"boards": boards, "warm": number > 0, **_run(sitting, boards)})
-            sitting.rows = rows
-            path = sitting.write(summary=summary(rows))
+                rows.append({"boards": boards, "warm": number > 0, **_run(bench, boards)})
+            bench.rows = rows
+            path = bench.write(summary=summary(rows))
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
@@ -56,8 +56,8 @@ def _room_for_neighbours(boards: int) -> Iterator[None]:
             _NEIGHBOURS.write_text(before, encoding="ascii")
 
 
-def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
-    times = sitting.runs / "task_times.jsonl"
+def _run(bench: BenchmarkRun, boards: int) -> dict[str, Any]:
+    times = bench.runs / "task_times.jsonl"
     times.unlink(missing_ok=True)
     environment = {
         "CLUSTER_KIT_TASK_TIMES": str(times),
@@ -65,7 +65,7 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
         "ANSIBLE_CALLBACKS_ENABLED": "interrupt,task_times",
     }
     override = {"data": {"source": "synthetic", "train_images": 128, "validation_images": 64}}
-    folder = sitting.run(
+    folder = bench.run(
         boards, override, environment=environment, train_environment={"PYTHONPATH": _ON_BOARD}, train_poll_s=1
     )
     tasks = [json.loads(line) for line in times.read_text(encoding="utf-8").splitlines()]
@@ -76,7 +76,7 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
     processes = [record["time_s"] - record["startup_s"] for record in starts]  # when each trainer's began
     shutil.rmtree(folder)
     seconds: dict[str, float] = {}
-    before = sitting.command_began_s
+    before = bench.command_began_s
     stage = "ansible's own start"
     for task in tasks:
         seconds[stage] = seconds.get(stage, 0.0) + task["time_s"] - before
@@ -87,10 +87,10 @@ def _run(sitting: Sitting, boards: int) -> dict[str, Any]:
             stage = "training"
     # training, as the follower sees it, less what the stand-in takes: noticing the end is the controller's
     return {
-        "until_first_step_s": max(record["time_s"] for record in starts) - sitting.command_began_s,
+        "until_first_step_s": max(record["time_s"] for record in starts) - bench.command_began_s,
         "starts_apart_s": max(processes) - min(processes),
         "collect_s": seconds["collect"],
-        "controller_cpu_s": sitting.command_cpu_s,
+        "controller_cpu_s": bench.command_cpu_s,
         "stages_s": {name: value for name, value in seconds.items() if name != "training"},
     }
 

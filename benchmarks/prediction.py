@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.comparison.metrics import measure as measured
 from analysis.runs.loading import load
-from benchmarks.sitting import Sitting
+from benchmarks.benchmark_run import BenchmarkRun
 from controller.foretell import expected
 from trainer.contract.config import load_run
 from trainer.contract.layout import RUN
@@ -31,18 +31,18 @@ _METHODS: dict[str, dict[str, Any]] = {
 def measure() -> Path:
     """Predictions and runs; returns the file written."""
     share = round(min(1.0, _USED * len(os.sched_getaffinity(0)) / _BOARDS), 2)
-    with Sitting("prediction", boards=_BOARDS, lab_core_share=share) as sitting:
-        known = sitting.calibration()
+    with BenchmarkRun("prediction", boards=_BOARDS, lab_core_share=share) as bench:
+        known = bench.calibration()
         links = {"paper's ratio": known["link_rate_bit_per_s"] / known["core_share"], "1 Gbit/s": 1e9}
         for link, rate in links.items():
-            sitting.link(f"{int(rate * share)}bit")
+            bench.link(f"{int(rate * share)}bit")
             for boards in (2, 4):
-                sitting.run(boards, _override(boards, "keras") | {"epochs": 1}, run_config_task="predict")
+                bench.run(boards, _override(boards, "keras") | {"epochs": 1}, run_config_task="predict")
             for boards, method in [(1, "keras"), *((boards, method) for boards in (2, 4) for method in _METHODS)]:
-                sitting.rows.append(
-                    {"link": link, "link_rate_bit_per_s": int(rate * share), **_row(sitting, boards, method)}
+                bench.rows.append(
+                    {"link": link, "link_rate_bit_per_s": int(rate * share), **_row(bench, boards, method)}
                 )
-                path = sitting.write(core_share=share, calibration=known)
+                path = bench.write(core_share=share, calibration=known)
                 print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
@@ -54,10 +54,10 @@ def _override(boards: int, method: str) -> dict[str, Any]:
     return {"epochs": epochs, "window_steps": 4, "data": data, "sync": _METHODS[method]}
 
 
-def _row(sitting: Sitting, boards: int, method: str) -> dict[str, Any]:
-    folder = sitting.run(boards, _override(boards, method))
+def _row(bench: BenchmarkRun, boards: int, method: str) -> dict[str, Any]:
+    folder = bench.run(boards, _override(boards, method))
     run, loaded = load_run(folder / RUN), load([folder])
-    told = expected(run.config, run.workers, run.boards, [sitting.runs])
+    told = expected(run.config, run.workers, run.boards, [bench.runs])
     took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
     return {
         "boards": boards,

@@ -20,7 +20,7 @@ from analysis.prediction.allreduce import Network
 from analysis.prediction.predict import Plan, measured_in, predict
 from analysis.runs.columns import records
 from analysis.runs.manifest import read_manifest
-from benchmarks.sitting import Sitting
+from benchmarks.benchmark_run import BenchmarkRun
 from benchmarks.sync import compared, trial_rows
 from trainer.contract.config import load_run
 from trainer.contract.events import ONE_BOARD
@@ -33,20 +33,20 @@ _START_LIMIT_S = 3600  # eight boards trace all methods with a ninth of a core e
 def measure(numbers: Sequence[int]) -> Path:
     """A lab and a run for each of these numbers of boards; of others the latest are kept. Returns the file written."""
     for boards in numbers:
-        with Sitting("scale", boards=boards, turns=True) as sitting:
+        with BenchmarkRun("scale", boards=boards, turns=True) as bench:
             data = {"sharding": "sharded", "train_images": 64 * 16 * boards, "validation_images": 64 * boards}
             override = {"epochs": 1, "data": data}
-            sitting.run(boards, override, run_config_task="predict", train_start_limit_s=_START_LIMIT_S)
+            bench.run(boards, override, run_config_task="predict", train_start_limit_s=_START_LIMIT_S)
         print(table(json.loads(_summed_up().read_text(encoding="utf-8"))), flush=True)
     return _summed_up()
 
 
 def _summed_up() -> Path:
     """Write the file from the runs that are there."""
-    sitting = Sitting("scale", turns=True)
-    folders = [folder for count in BOARDS if (folder := _latest(sitting.runs, count))]
-    sitting.rows = [row for folder in folders for row in _rows(folder)]
-    return sitting.write(calibration=sitting.calibration(), summary=summary(sitting.rows, predicted(folders[0])))
+    bench = BenchmarkRun("scale", turns=True)
+    folders = [folder for count in BOARDS if (folder := _latest(bench.runs, count))]
+    bench.rows = [row for folder in folders for row in _rows(folder)]
+    return bench.write(calibration=bench.calibration(), summary=summary(bench.rows, predicted(folders[0])))
 
 
 def _latest(runs: Path, boards: int) -> Path | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.loading import load
-from benchmarks.sitting import Sitting
+from benchmarks.benchmark_run import BenchmarkRun
 from trainer.formats.archives import sha256
 
 _BOARDS = ["board-1", "board-2"]
@@ -27,25 +27,25 @@ def measure(repeats: int, weights: Path) -> Path:
     """Run all pairs, and the head both ways on a backbone with these weights; returns the file written."""
     head = {"fine_tune": "head", "weights": str(weights.resolve())}
     heads = {"head": head, "head, cached features": {**head, "cache_features": True}}
-    with Sitting("single", lab_link_rate="1gbit") as sitting:
+    with BenchmarkRun("single", lab_link_rate="1gbit") as bench:
         for repeat in range(1, repeats + 1):
             for variant, model in heads.items():
-                folder = sitting.run(1, {**_PAPERS, "model": model})
-                sitting.rows.append({"variant": variant, "repeat": repeat, **_of_kit(folder)})
-            sitting.rows += _pair(sitting, repeat)
-            path = sitting.write(weights_sha256=sha256(weights), summary=summary(sitting.rows))
+                folder = bench.run(1, {**_PAPERS, "model": model})
+                bench.rows.append({"variant": variant, "repeat": repeat, **_of_kit(folder)})
+            bench.rows += _pair(bench, repeat)
+            path = bench.write(weights_sha256=sha256(weights), summary=summary(bench.rows))
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def _pair(sitting: Sitting, repeat: int) -> list[dict[str, Any]]:
+def _pair(bench: BenchmarkRun, repeat: int) -> list[dict[str, Any]]:
     kit, bare = _BOARDS if repeat % 2 else reversed(_BOARDS)
-    out = sitting.runs / "bare_keras.json"
+    out = bench.runs / "bare_keras.json"
     with ThreadPoolExecutor(2) as together:
         script = together.submit(
-            sitting.playbook, "benchmarks/bare/run.yml", bare, bare_out=str(out), bare_config=_COMMON
+            bench.playbook, "benchmarks/bare/run.yml", bare, bare_out=str(out), bare_config=_COMMON
         )
-        run = together.submit(sitting.run, 1, _COMMON, limit=kit)
+        run = together.submit(bench.run, 1, _COMMON, limit=kit)
         script.result()
         found = json.loads(out.read_text(encoding="utf-8"))
         return [

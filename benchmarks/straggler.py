@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.loading import load
-from benchmarks.sitting import Sitting
+from benchmarks.benchmark_run import BenchmarkRun
 
 _HOSTS = {"board-1": {"lab_core_share": 0.6}, "board-2": {"lab_core_share": 0.3, "relative_speed": 0.5}}
 _COMMON: dict[str, Any] = {
@@ -25,15 +25,15 @@ _ARMS = {"one board": (1, "sharded"), "equal parts": (2, "sharded"), "in proport
 
 def measure(repeats: int) -> Path:
     """Interleaved runs; returns the file written."""
-    with Sitting("straggler", hosts=_HOSTS, turns=True, lab_link_rate="1gbit") as sitting:
+    with BenchmarkRun("straggler", hosts=_HOSTS, turns=True, lab_link_rate="1gbit") as bench:
         for repeat in range(1, repeats + 1):
             for arm, (workers, sharding) in _ARMS.items():
                 data = {**_COMMON["data"], "sharding": sharding}
-                epochs = load([sitting.run(workers, {**_COMMON, "data": data}, seed=repeat)]).epochs
+                epochs = load([bench.run(workers, {**_COMMON, "data": data}, seed=repeat)]).epochs
                 steady = epochs[~epochs["begins"]]
                 seconds = steady.groupby("board")["epoch_s"].mean()
-                sitting.rows.append({"arm": arm, "repeat": repeat, "epoch_s": float(seconds.max())})
-            path = sitting.write()
+                bench.rows.append({"arm": arm, "repeat": repeat, "epoch_s": float(seconds.max())})
+            path = bench.write()
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 

@@ -23,7 +23,7 @@ from analysis.prediction.allreduce import wire_bytes
 from analysis.prediction.trials import turns
 from analysis.runs.columns import records
 from benchmarks import ddp
-from benchmarks.sitting import Sitting
+from benchmarks.benchmark_run import BenchmarkRun
 from trainer.contract.config import load_run
 from trainer.contract.events import NO_SYNC, ONE_BOARD, read_records
 from trainer.contract.layout import BOARDS, EVENTS, RUN
@@ -35,24 +35,24 @@ def measure(engines: list[str], own_cores: bool = False) -> Path:
     """Time all variants of the engines; returns the file written. With `own_cores` boards take no turns."""
     name = "sync-cores" if own_cores else "sync"
     envs = {ddp.ON_BOARD: str(ddp.environment())} if "pytorch" in engines else {}
-    with Sitting(name, turns=not own_cores, lab_more_envs=envs) as sitting:
-        known = sitting.calibration()
+    with BenchmarkRun(name, turns=not own_cores, lab_more_envs=envs) as bench:
+        known = bench.calibration()
         of_paper = known["link_rate_bit_per_s"] / known["core_share"]
         for link, whole in {"paper's ratio": of_paper, "1 Gbit/s": 1e9}.items():
             rate = int(whole * known["core_share"])
-            sitting.link(f"{rate}bit")
+            bench.link(f"{rate}bit")
             for engine in engines:
-                rows = _tensorflow(sitting) if engine == "tensorflow" else ddp.run(sitting, _CYCLES)
+                rows = _tensorflow(bench) if engine == "tensorflow" else ddp.run(bench, _CYCLES)
                 for row in compared(rows):
-                    sitting.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
-                path = sitting.write(calibration=sitting.calibration(), summary=summary(sitting.rows))
+                    bench.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
+                path = bench.write(calibration=bench.calibration(), summary=summary(bench.rows))
                 print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def _tensorflow(sitting: Sitting) -> list[dict[str, Any]]:
+def _tensorflow(bench: BenchmarkRun) -> list[dict[str, Any]]:
     data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
-    return trial_rows(sitting.run(2, {"epochs": _CYCLES, "data": data}, run_config_task="trial"))
+    return trial_rows(bench.run(2, {"epochs": _CYCLES, "data": data}, run_config_task="trial"))
 
 
 def trial_rows(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.sitting import RUNS, Sitting
+from benchmarks.benchmark_run import RUNS, BenchmarkRun
 from trainer.supervise.telemetry import Telemetry
 
 _TURN_S = 15.0
@@ -28,13 +28,13 @@ def measure(turns: int) -> Path:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     RUNS.mkdir(exist_ok=True)
-    sitting = Sitting("telemetry")  # never entered: no boards are needed
+    bench = BenchmarkRun("telemetry")  # never entered: no boards are needed
     for turn in range(1, turns + 1):
         for sampled in (False, True):
-            sitting.rows.append({"turn": turn, "sampled": sampled, **_turn(sampled)})
+            bench.rows.append({"turn": turn, "sampled": sampled, **_turn(sampled)})
     share = _idle_share()
     os.sched_setaffinity(0, cores)
-    path = sitting.write(core_share=share)
+    path = bench.write(core_share=share)
     print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.sitting import Sitting
+    from benchmarks.benchmark_run import BenchmarkRun
 
 HERE = Path(__file__).parent
 ON_BOARD = "/opt/cluster-kit/ddp"  # the environment, on the boards
@@ -28,10 +28,10 @@ def environment() -> Path:
     return _ENVIRONMENT
 
 
-def run(sitting: Sitting, cycles: int) -> list[dict[str, Any]]:
+def run(bench: BenchmarkRun, cycles: int) -> list[dict[str, Any]]:
     """A row for each communication hook and cycle, of both boards together; see peer.py."""
-    out = sitting.runs / "ddp"
-    sitting.playbook("benchmarks/ddp/run.yml", ddp_out=str(out), ddp_cycles=cycles)
+    out = bench.runs / "ddp"
+    bench.playbook("benchmarks/ddp/run.yml", ddp_out=str(out), ddp_cycles=cycles)
     boards = [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
     rows = []
     for turns in zip(*boards, strict=True):

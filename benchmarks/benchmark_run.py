@@ -1,4 +1,4 @@
-"""One sitting: emulated boards for the time of a benchmark, and runs on them, one after the other."""
+"""A benchmark run: emulated boards for the time of a benchmark, and runs on them, one after the other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BenchmarkError(Exception):
     """A playbook failed; the message has the end of its output."""
 
 
-class Sitting:
+class BenchmarkRun:
     """The lab, up within a `with` block, and what is measured in it."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Sitting:
         turns: bool = False,
         **lab: Any,
     ) -> None:
-        """`lab` are variables of the role lab for the whole sitting, `hosts` those of single boards.
+        """`lab` are variables of the role lab for the whole benchmark run, `hosts` those of single boards.
 
         With `turns`, boards take turns of some milliseconds on one core, each with its share of it (an equal one,
         unless `hosts` has them), and all else runs on the other cores: boards on two cores slow each other down at the
@@ -58,7 +58,7 @@ class Sitting:
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)
 
-    def __enter__(self) -> Sitting:
+    def __enter__(self) -> BenchmarkRun:
         self.runs.mkdir(parents=True, exist_ok=True)
         if self._hosts:
             write_json(self._own_inventory, {"boards": {"hosts": self._hosts}})
