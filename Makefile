@@ -21,9 +21,9 @@ provision-rehearsal: setup setup-boards ## provision two emulated Orins, train t
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
-bench-sync: setup setup-boards ## images/s of every way of synchronising, beside PyTorch's DDP (50 minutes; ARGS=--help)
+bench-sync: setup setup-boards ## images/s of every method of synchronising, beside PyTorch's DDP (50 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
-bench-accuracy: setup setup-boards ## accuracy of the fast ways (half an hour; ARGS="--images FILE.npz --weights FILE.h5")
+bench-accuracy: setup setup-boards ## accuracy with allreduce and local_sgd (half an hour; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
 bench-single: setup setup-boards ## the kit against bare Keras, the head with and without cached features (ARGS="--weights FILE.h5")
 	.venv/bin/python -m benchmarks single $(ARGS)

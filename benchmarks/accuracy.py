@@ -1,4 +1,4 @@
-"""Accuracy of one board, of two boards that train together, and of the fast way, for the same passes over the images.
+"""Accuracy of one board, and of two boards with `allreduce` and with `local_sgd`, for the same passes over the images.
 
 Real images and pretrained weights, which the user gives; several seeds; the paper's learning-rate schedule, its
 constant part and its decay compressed to the number of epochs. The link is such that boards have the paper's ratio of
@@ -23,18 +23,18 @@ from benchmarks.benchmark_run import PROJECT, BenchmarkRun
 from trainer.formats.archives import sha256
 
 BASE = "one board"
-ARMS = {BASE: 1, "two boards, together": 2, "two boards, fast": 2}  # how many boards each has
+ARMS = {BASE: 1, "two boards, allreduce": 2, "two boards, local_sgd": 2}  # how many boards each has
 _EPOCHS = 10
 _BATCH = 64
 
 
 def methods(train: int) -> dict[str, dict[str, Any]]:
     """What the arms differ in. Two boards make half as many steps, so their learning rate is twice as high (linear
-    scaling, with its usual warm-up of an epoch; in the fast arm the epoch of synchronous steps serves)."""
+    scaling, with its usual warm-up of an epoch; with local_sgd the epoch of synchronous steps serves)."""
     return {
         BASE: {},
-        "two boards, together": {"method": "allreduce", "scale_rate": "linear", "scale_warm_up_epochs": 1},
-        "two boards, fast": {"method": "local_sgd", "scale_rate": "linear", "warm_up_steps": train // 2 // _BATCH},
+        "two boards, allreduce": {"method": "allreduce", "scale_rate": "linear", "scale_warm_up_epochs": 1},
+        "two boards, local_sgd": {"method": "local_sgd", "scale_rate": "linear", "warm_up_steps": train // 2 // _BATCH},
     }
 
 

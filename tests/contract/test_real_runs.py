@@ -36,7 +36,7 @@ def final_accuracy(folder: Path) -> float:
 
 @pytest.fixture(scope="module")
 def folders() -> dict[str, Path]:
-    """One board, two the paper's way, two the fast way."""
+    """One board, two with plain Keras, two with local SGD."""
     names = {"-rehearsal-w1": "one", "-rehearsal-w2": "two", "-rehearsal_fast-w2": "fast"}
     return {short: folder for part, short in names.items() for folder in RUNS if part in folder.name}
 
@@ -63,7 +63,7 @@ def test_the_verdict_and_the_readme_have_the_same_figures(folders):
     assert verdict.startswith("Two boards (local_sgd, ") and f" a speed-up of {speedup:.2f} (n=1 each" in verdict
     assert verdict.endswith(f"Two boards (keras) took {ratio:.2f} times as long per epoch as one (the paper: 3.03).")
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert f"take {ratio:.2f} times as long as one (the paper: 3.03), the fast way {fast:.2f} times" in readme
+    assert f"take {ratio:.2f} times as long as one (the paper: 3.03), with local SGD {fast:.2f} times" in readme
 
 
 def test_each_figure_can_stand_alone(tmp_path, capsys):

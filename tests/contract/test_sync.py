@@ -165,7 +165,7 @@ def test_an_outer_momentum_moves_further(weights):
     assert difference(weights, "local_sgd, outer", "local_sgd, in line") > 1e-3
 
 
-def test_auto_takes_the_least_lossy_way_that_is_efficient_enough(records):
+def test_auto_takes_the_least_lossy_method_that_is_efficient_enough(records):
     for board in records:
         (undemanding,) = board["auto, undemanding"]["records"]
         assert (undemanding["method"], undemanding["gradient_dtype"]) == ("allreduce", "float32")

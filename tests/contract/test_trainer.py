@@ -199,7 +199,7 @@ def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
     assert keras == own
 
 
-def test_every_way_of_the_configuration_has_a_module(on_board):
+def test_every_method_of_the_configuration_has_a_module(on_board):
     with pytest.raises(ValueError, match="give one of ") as error:
         parse({"sync": {"method": "telepathy"}})
     offered = str(error.value).partition("give one of ")[2].split(", ")

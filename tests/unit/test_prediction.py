@@ -103,7 +103,7 @@ def test_a_probe_tells_a_step_and_an_all_reduce(tmp_path):
     assert (point.payload_bytes, point.seconds, point.link_bit_per_s) == (4 * PARAMETERS, 0.85, LINK)
 
 
-def test_a_trial_tells_every_way_and_the_contention_of_boards_that_share_a_machine(tmp_path):
+def test_a_trial_tells_every_method_and_the_contention_of_boards_that_share_a_machine(tmp_path):
     folder = add(build_run(tmp_path, workers=2, epochs=1, task="trial"), trial)
     measured = Measured.from_folder(folder)
     assert (measured.step_s, measured.together_step_s) == ((pytest.approx(0.38),), (pytest.approx(0.4),))
@@ -169,7 +169,7 @@ def test_keras_on_two_boards_is_what_it_was_measured_to_be():
     assert made["compute_s"] + made["communication_s"] + made["waiting_s"] == pytest.approx(made["step_s"])
 
 
-def test_the_fast_way_is_predicted_before_it_is_run():
+def test_local_sgd_is_predicted_before_it_is_run():
     measured = measured_in([ONE, TWO])
     made = row(predict(measured, plan(2, link=measured.link_bit_per_s)), 2, "local_sgd, period 16")
     # the first epoch is made together, and the last one waits at its end

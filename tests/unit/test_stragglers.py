@@ -24,7 +24,7 @@ def test_a_slow_board_is_named_with_what_it_costs_and_the_remedy(tmp_path):
     )
 
 
-def test_the_papers_way_cannot_share_in_proportion(tmp_path):
+def test_plain_keras_cannot_share_in_proportion(tmp_path):
     build_run(tmp_path, "two", workers=2, slower={0: 1.2})
     (problem,) = problems(tmp_path)
     assert problem.endswith(" (with another sync.method than keras, whose batches are all of one size)")
