@@ -14,7 +14,7 @@ from analysis.comparison.arms import arm_name
 from analysis.comparison.paper import PAPER
 from analysis.runs.columns import WIDTH, Column, records, text_table
 
-if TYPE_CHECKING:  # only then: comparison needs circumstances, these the prediction, and that needs this module
+if TYPE_CHECKING:  # only then: comparison needs provenance, that the prediction, and that needs this module
     from analysis.comparison.compare import Comparison
 
 _LABELS = (16, 24)  # characters of the first column; longer labels continue on the next line

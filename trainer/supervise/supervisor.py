@@ -31,7 +31,7 @@ from trainer.supervise.lock import Lock, Locked, read
 from trainer.supervise.peers import FAILED, INTERRUPTED
 from trainer.supervise.result import write_result
 from trainer.supervise.telemetry import Telemetry
-from trainer.supervise.watchdog import POLL_S, Limits, Watch, boot, cause_of_exit, process_state, read_object
+from trainer.supervise.watchdog import POLL_S, Limits, Watchdog, boot, cause_of_exit, process_state, read_object
 
 # TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
 _EXIT_GRACE_S = 20.0
@@ -96,7 +96,7 @@ def supervise(
     started_s = time.time()
     result = folder / RESULT
     (folder / RESERVE).write_bytes(bytes(_RESERVED))  # so that a full disk has room for the result
-    watch = Watch(folder, limits)
+    watchdog = Watchdog(folder, limits)
     code: Optional[int] = None
     cause: Optional[Cause] = None
     trainer: Optional[subprocess.Popen[bytes]] = None
@@ -105,7 +105,7 @@ def supervise(
     telemetry = Telemetry(folder, interface)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        cause = watch.meet_peers()  # so that no board computes, and none is measured idle, while another begins
+        cause = watchdog.meet_peers()  # so that no board computes, and none is measured idle, while another begins
         if cause:
             raise _Stopped
         telemetry.rest(idle_s)
@@ -121,8 +121,8 @@ def supervise(
         )
         keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / LOG), daemon=True)
         keeper.start()
-        watch.trainer = trainer.pid
-        code, cause = _follow(trainer, watch, keeper)
+        watchdog.trainer = trainer.pid
+        code, cause = _follow(trainer, watchdog, keeper)
     except _Stopped:
         if not result.exists():
             cause = cause or Cause(INTERRUPTED, "stopped from outside")
@@ -140,7 +140,7 @@ def supervise(
             status = INTERRUPTED if cause.kind == INTERRUPTED else FAILED
             write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
     left = read_object(result)
-    watch.farewell(left.get("status", FAILED), left.get("cause"))
+    watchdog.farewell(left.get("status", FAILED), left.get("cause"))
     return 1 if code is None else code
 
 
@@ -179,15 +179,15 @@ def stop(folder: Path) -> bool:
 
 
 def _follow(
-    trainer: subprocess.Popen[bytes], watch: Watch, keeper: threading.Thread
+    trainer: subprocess.Popen[bytes], watchdog: Watchdog, keeper: threading.Thread
 ) -> Tuple[Optional[int], Optional[Cause]]:
     """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
-    result = watch.folder / RESULT
+    result = watchdog.folder / RESULT
     deadline: Optional[float] = None
     cause: Optional[Cause] = None
     while trainer.poll() is None:
         # the other boards hear of this one, and are heard, also while it takes its time to exit
-        cause = watch.cause_to_end() or cause
+        cause = watchdog.cause_to_end() or cause
         if result.exists():
             deadline = deadline or time.monotonic() + _EXIT_GRACE_S
             if time.monotonic() > deadline or read_object(result).get("status") == FAILED:
@@ -201,9 +201,9 @@ def _follow(
         kind = read_object(result).get("cause_kind")
         code = int(kind is not None) if code is None else code
     else:
-        kind = cause_of_exit(code or 0, watch.folder).kind
+        kind = cause_of_exit(code or 0, watchdog.folder).kind
     # TensorFlow's words for a lost peer say nothing of why: the other boards' supervisors do
-    return code, (cause or watch.why_peers_left()) if kind == "peer" else None
+    return code, (cause or watchdog.why_peers_left()) if kind == "peer" else None
 
 
 def _keep_log(printed: IO[bytes], path: Path) -> None:

@@ -40,7 +40,7 @@ class Limits:
     silence: float  # of another board
 
 
-class Watch:
+class Watchdog:
     """What a supervisor knows of its trainer and of the other boards."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
