@@ -1,4 +1,4 @@
-"""One board: what the kit costs beside a bare Keras script of the same training, and what cached features save.
+"""One board: an epoch's time beside that of a bare Keras script of the same training, and what cached features save.
 
 The kit and the script train at the same time, each on a board of its own, and change boards with every repeat: the
 machine's speed varies by more than what is looked for, but for both alike.
@@ -108,9 +108,10 @@ def table(result: dict[str, Any]) -> str:
         [
             *lines,
             "",
-            f"The kit costs {kit['cost']:+.1%} ({kit['cost_min']:+.1%} to {kit['cost_max']:+.1%}) beside a bare Keras "
-            f"script on the other board at the same time. With cached features an epoch of the head is "
-            f"{head['epoch_s'] / cached['epoch_s']:.1f} times faster, and the losses of its epochs are at most "
+            f"An epoch takes {abs(kit['cost']):.1%} {'more' if kit['cost'] > 0 else 'less'} time than with a bare "
+            f"Keras script on the other board at the same time ({kit['cost_min']:+.1%} to {kit['cost_max']:+.1%}). "
+            f"With cached features an epoch of the head is {head['epoch_s'] / cached['epoch_s']:.1f} times faster, and "
+            f"the losses of its epochs are at most "
             f"{apart:.1e} apart (the first is {plain[0]:.3f}, the last {plain[-1]:.3f}).",
         ]
     )

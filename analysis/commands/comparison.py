@@ -55,7 +55,7 @@ def _accuracy(text: str) -> float:
     except ValueError:
         accuracy = math.nan
     if not 0 < accuracy <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share of right answers: give one above 0, at most 1, as 0.75")
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction between 0 and 1 (for example 0.75)")
     return accuracy
 
 

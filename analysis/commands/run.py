@@ -12,7 +12,7 @@ from analysis.commands import Commands
 
 
 def add(commands: Commands) -> None:
-    cost = commands.add_parser("energy", help="what a run took, with what no board knows, kept in its manifest")
+    cost = commands.add_parser("energy", help="a run's energy, with what boards cannot measure, kept in its manifest")
     cost.add_argument("run", type=Path, metavar="RUN_DIR")
     cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix or ISO 8601), power_w")
     cost.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch")

@@ -114,7 +114,7 @@ def test_a_target_accuracy_is_taken_and_said(runs, capsys):
 def test_a_target_accuracy_that_is_no_share_is_refused(runs, capsys, value):
     with pytest.raises(SystemExit):
         main(["compare", *runs, "--target-accuracy", value])
-    assert f"{value} is no share of right answers: give one above 0, at most 1" in capsys.readouterr().err
+    assert f"{value} is not a fraction between 0 and 1 (for example 0.75)" in capsys.readouterr().err
 
 
 def test_extremes_are_dropped_on_request_and_it_is_said(tmp_path, capsys):
