@@ -85,7 +85,7 @@ def test_without_a_steady_epoch_the_first_window_of_every_attempt_is_left_out(tm
     assert Measured.from_folder(folder).step_s == (pytest.approx((3 * 0.4 + 0.4) / 2),)  # as many steps of each epoch
 
 
-def test_a_run_on_two_boards_tells_what_agreeing_took(tmp_path):
+def test_a_run_on_two_boards_tells_what_synchronising_took(tmp_path):
     measured = Measured.from_folder(build_run(tmp_path, workers=2, step_s=1.2))
     assert measured.step_s == ()
     assert measured.together_step_s == (pytest.approx(0.8), pytest.approx(0.8))

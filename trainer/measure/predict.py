@@ -1,7 +1,7 @@
 """Measures in two or three minutes what a prediction is made from; it trains nothing.
 
-Some steps of one board alone, of all boards apart, and of the methods of synchronising; the real collective with
-vectors of several sizes, from which its latency and its rate follow; and the validation of some batches.
+Some steps of one board alone, of all boards without synchronising, and of the methods of synchronising; the real
+collective with vectors of several sizes, from which its latency and its rate follow; the validation of some batches.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def measure(context: TrainingContext) -> None:
 
 
 def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
-    """Time these methods, one board alone, and boards apart; returns the model of a board by itself.
+    """Time these methods, one board alone, and boards that do not synchronise; returns the model of a board by itself.
 
     A cluster of one board has nobody to synchronise with, so that only the board alone is timed.
     """

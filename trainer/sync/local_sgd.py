@@ -47,7 +47,7 @@ class LocalSgd(tf.Module):
         self._as_they_come = not config.deterministic
         self._synchronous, self._warm_up_steps = synchronous, warm_up_steps
         self._averaging = _Averaging(worker)
-        self._apart = worker.made_steps > warm_up_steps  # whether boards make their steps alone already
+        self._local = worker.made_steps > warm_up_steps  # whether boards make local steps already
         self._number = worker.made_steps
         self._alone = tf.function(self._step_alone, input_signature=worker.signature)
 
@@ -55,7 +55,7 @@ class LocalSgd(tf.Module):
         """The steps alone, their averages, and the synchronous steps before them."""
         self._worker.dry_run(self._alone)  # else the first one after the synchronous ones would take seconds
         self._averaging.trace()
-        if not self._apart and self._warm_up_steps:
+        if not self._local and self._warm_up_steps:
             self._synchronous.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
@@ -63,10 +63,10 @@ class LocalSgd(tf.Module):
         self._number = number
         if number <= self._warm_up_steps:
             return self._synchronous.step(number, images, labels)
-        if not self._apart:
+        if not self._local:
             with self._synchronous.consensus():  # changes are sent from where all boards have the same
                 self._averaging.start()
-            self._apart = True
+            self._local = True
         logs: Logs = self._alone(images, labels)
         if self._as_they_come:
             self._averaging.take_over_if_there(number)
@@ -78,7 +78,7 @@ class LocalSgd(tf.Module):
 
     def finalize(self) -> None:
         """An average of all that was learned since the last one, waited for."""
-        if self._apart:
+        if self._local:
             last = self._worker.last_step
             if (last - self._warm_up_steps) % self._period:  # else the last step began it
                 self._averaging.begin(last)
@@ -92,7 +92,7 @@ class LocalSgd(tf.Module):
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
         """The model as of the last average that has come, which all boards have: nothing is sent for it."""
-        with self._averaging.consensus() if self._apart else self._synchronous.consensus():
+        with self._averaging.consensus() if self._local else self._synchronous.consensus():
             yield
 
     def _step_alone(self, images: tf.Tensor, labels: tf.Tensor) -> Logs:
