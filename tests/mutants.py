@@ -1,6 +1,7 @@
 """`make mutants`: change one operator or constant of a module at a time, and see whether its unit tests notice.
 
-Each mutant is tried in a copy of the project, in a process that is forked from one in which the libraries are loaded.
+Each mutant is tried in a copy of the project, in a process that is forked from one in which the libraries are loaded:
+first with the tests that execute its line, then with all of its module's.
 A mutant that no test can notice is explained in mutants.yml, which names it by the line's text and the change.
 """
 
@@ -9,23 +10,31 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-# loaded once, for all mutants
+# loaded once, for all mutants: they take longer than a module's tests
+import hypothesis  # noqa: F401
+import numpy  # noqa: F401
+import pandas  # noqa: F401
 import pytest
+import rich.console  # noqa: F401
+import scipy.stats  # noqa: F401
 import yaml
 
 PROJECT = Path(__file__).parents[1]
 EXPLAINED = Path(__file__).with_name("mutants.yml")  # module, line, change, why
-LIMIT_S = 120  # of one mutant's tests: those that never end have noticed
+LIMIT_S = 600  # of one mutant's tests, on a busy machine: those that never end have noticed
 NOT_COPIED = {".git", ".venv", ".board-venv", ".cache", ".lab", "runs"}
 TESTS = {
     "trainer/contract/config.py": ["test_config.py"],
@@ -122,7 +131,43 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def passes(project: Path, arguments: list[str], shown: bool = False) -> bool:
+class _Executed:
+    """Notes in a file which lines of a module each test executes."""
+
+    def __init__(self, module: Path, noted: Path) -> None:
+        self.module, self.noted = str(module), noted
+        self.lines: dict[str, list[int]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        found = set()
+
+        def line(frame: FrameType, event: str, _: object) -> Any:
+            found.add(frame.f_lineno)
+            return line
+
+        sys.settrace(lambda frame, event, _: line if frame.f_code.co_filename == self.module else None)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            self.lines[item.nodeid] = sorted(found)
+
+    def pytest_sessionfinish(self) -> None:
+        self.noted.write_text(json.dumps(self.lines), encoding="utf-8")
+
+
+class _Only:
+    """Leaves these tests only."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid in self.tests]
+
+
+def passes(project: Path, arguments: list[str], plugin: object, shown: bool = False) -> bool:
     """Whether pytest ends well there, in a process of its own."""
     child = os.fork()
     if child == 0:
@@ -135,15 +180,15 @@ def passes(project: Path, arguments: list[str], shown: bool = False) -> bool:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
         marks = "not lab and not tensorflow and not slow and not thorough"
-        os._exit(pytest.main(["-x", "-q", "-m", marks, *arguments]))
+        os._exit(pytest.main(["-x", "-q", "--disable-warnings", "-m", marks, *arguments], [plugin] if plugin else None))
     until = time.monotonic() + LIMIT_S
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
-            if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            if shown and code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
                 sys.exit(f"pytest finds no tests: {' '.join(arguments)}")
-            return code == 0
+            return code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # of first ones none may be left
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -153,13 +198,16 @@ def passes(project: Path, arguments: list[str], shown: bool = False) -> bool:
 def survivors(project: Path, path: str, only: list[str]) -> tuple[int, list[Mutant]]:
     """How many mutants a module has, and those that its tests let live."""
     tests = [f"tests/unit/{name}" for name in TESTS[path]] + only
-    if not passes(project, tests, shown=True):
+    noted = project.with_name("executed.json")
+    if not passes(project, tests, _Executed(project / path, noted), shown=True):
         sys.exit(f"{path}: its tests fail without any change")
+    executed = json.loads(noted.read_text(encoding="utf-8"))
     found = list(mutants(path))
     alive = []
     for number, mutant in enumerate(found, 1):
         (project / path).write_text(mutant.source, encoding="utf-8")
-        if passes(project, tests):
+        first = [test for test, lines in executed.items() if mutant.line in lines]
+        if (not first or passes(project, tests, _Only(first))) and passes(project, tests, None):
             alive.append(mutant)
             print(f"{path}:{mutant.line}: {mutant.change}  {mutant.text}")
         print(f"{path}: {number} of {len(found)}", end="\r", file=sys.stderr)
