@@ -32,19 +32,20 @@ import rich.console  # noqa: F401
 import scipy.stats  # noqa: F401
 import yaml
 
-PROJECT = Path(__file__).parents[1]
+from tests import PROJECT
+
 EXPLAINED = Path(__file__).with_name("mutants.yml")  # module, line, change, why
 LIMIT_S = 600  # of one mutant's tests, on a busy machine: those that never end have noticed
 NOT_COPIED = {".git", ".venv", ".board-venv", ".cache", ".lab", "runs"}
 TESTS = {
-    "trainer/contract/config.py": ["test_config.py"],
-    "trainer/contract/choice.py": ["test_choice.py"],
-    "controller/gates/board.py": ["test_gates.py"],
-    "controller/gates/judge.py": ["test_gates.py"],
-    "controller/gates/report.py": ["test_gates.py"],
-    "controller/gates/table.py": ["test_gates.py"],
-    "analysis/comparison/verdict.py": ["test_analysis_verdict.py"],
-    "analysis/comparison/statistics.py": ["test_statistics.py"],
+    "trainer/contract/config.py": ["trainer/contract/test_config.py"],
+    "trainer/contract/choice.py": ["trainer/contract/test_choice.py"],
+    "controller/gates/board.py": ["controller/gates/test_gates.py"],
+    "controller/gates/judge.py": ["controller/gates/test_gates.py"],
+    "controller/gates/report.py": ["controller/gates/test_gates.py"],
+    "controller/gates/table.py": ["controller/gates/test_gates.py"],
+    "analysis/comparison/verdict.py": ["analysis/comparison/test_verdict.py"],
+    "analysis/comparison/statistics.py": ["analysis/comparison/test_statistics.py"],
 }
 SIGNS = {
     ast.Lt: "<",
@@ -174,6 +175,7 @@ def passes(project: Path, arguments: list[str], plugin: object, shown: bool = Fa
         os.setsid()
         os.chdir(project)
         sys.path[0] = str(project)
+        sys.modules.pop("tests")  # the copy's own is what is to be loaded
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         if not shown:

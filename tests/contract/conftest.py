@@ -5,12 +5,11 @@ import os
 import subprocess
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests import PROJECT
 
 
 @pytest.fixture(scope="session")

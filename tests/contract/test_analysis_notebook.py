@@ -1,16 +1,14 @@
 """The notebook does what the package does, and is kept without outputs."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tests import PROJECT
 from tests.data.build_runs import build_run
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOK = ROOT / "analysis" / "compare.ipynb"
+NOTEBOOK = PROJECT / "analysis" / "compare.ipynb"
 
 
 def execute(folder):
@@ -27,7 +25,7 @@ def test_it_is_kept_without_outputs():
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "analysis"])
+@pytest.mark.parametrize("folder", [PROJECT, PROJECT / "analysis"])
 def test_it_runs_from_the_repository_and_from_analysis(tmp_path, monkeypatch, folder):
     build_run(tmp_path, workers=1, step_s=0.4)
     build_run(tmp_path, workers=2, step_s=1.25)
@@ -40,11 +38,11 @@ def test_it_runs_from_the_repository_and_from_analysis(tmp_path, monkeypatch, fo
 
 def test_by_default_it_reads_the_runs_that_are_kept_with_the_kit(monkeypatch):
     monkeypatch.delenv("RUNS", raising=False)
-    text, _ = execute(ROOT)
+    text, _ = execute(PROJECT)
     assert "paper: 2 boards, keras" in text and "times as long per epoch as one (the paper: 3.03)." in text
 
 
 def test_without_runs_it_says_how_to_make_some(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNS", str(tmp_path))
     with pytest.raises(CellExecutionError, match="has no runs: make some with `make rehearse`"):
-        execute(ROOT)
+        execute(PROJECT)

@@ -4,13 +4,12 @@ import json
 import os
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from controller.gates.report import trial
+from tests import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.tensorflow
 
 

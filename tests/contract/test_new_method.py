@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests import PROJECT
+
 pytestmark = pytest.mark.tensorflow
 
 MODULE = '''

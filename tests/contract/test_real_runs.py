@@ -9,8 +9,9 @@ import pytest
 
 from analysis import compare, load
 from analysis.__main__ import main
+from tests import PROJECT
 
-RUNS = sorted((Path(__file__).parents[1] / "data" / "rehearsal").iterdir())
+RUNS = sorted((PROJECT / "tests/data/rehearsal").iterdir())
 
 
 def raw(folder: Path) -> list[list[dict]]:
@@ -62,7 +63,7 @@ def test_the_verdict_and_the_readme_have_the_same_figures(folders):
     speedup = images_per_s(folders["fast"]) / images_per_s(folders["one"])
     assert verdict.startswith("Two boards (local_sgd, ") and f" a speed-up of {speedup:.2f} (n=1 each" in verdict
     assert verdict.endswith(f"Two boards (keras) took {ratio:.2f} times as long per epoch as one (the paper: 3.03).")
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (PROJECT / "README.md").read_text()
     assert f"take {ratio:.2f} times as long as one (the paper: 3.03), with local SGD {fast:.2f} times" in readme
 
 
@@ -85,7 +86,7 @@ def test_each_figure_can_stand_alone(tmp_path, capsys):
 
 def test_the_committed_figures_are_theirs(tmp_path):
     main(["figures", *map(str, RUNS), "--out", str(tmp_path)])
-    committed = Path(__file__).parents[2] / "docs" / "figures"
+    committed = PROJECT / "docs" / "figures"
     for path in tmp_path.iterdir():
         assert (committed / path.name).read_text() == path.read_text(), f"renew with: analysis figures ({path.name})"
 

@@ -4,12 +4,12 @@ import json
 import os
 import socket
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests import PROJECT
+
 pytestmark = pytest.mark.tensorflow
 
 

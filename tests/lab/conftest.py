@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from plugins.module_utils import lab_processes
+from tests import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 BEGIN = "---the-script-begins---"
 
 ANSIBLE = Path(sys.executable).parent

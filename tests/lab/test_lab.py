@@ -18,13 +18,13 @@ import pytest
 from plugins.module_utils import lab_machine, lab_processes, lab_share
 from plugins.module_utils.lab_link import bit_per_s
 from plugins.module_utils.lab_settings import Settings, added_boards, setting_problems
+from tests import PROJECT
 
 if TYPE_CHECKING:
     from conftest import Lab
 
 pytestmark = pytest.mark.lab
 
-PROJECT = Path(__file__).resolve().parents[2]
 
 RECEIVE = """
 import socket, time

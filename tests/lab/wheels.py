@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests import PROJECT
+
 KERNELS = """
 class Kernel:
     device_type = "GPU"

@@ -14,10 +14,10 @@ from analysis import commands
 from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
 from controller import cli
+from tests import PROJECT
 from trainer.contract.config import Config, known_keys, parse
 from trainer.contract.methods import METHODS, OPTIONS, those_with
 
-PROJECT = Path(__file__).parents[2]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = sorted(
     path.name for path in PROJECT.iterdir() if path.is_dir() and path.name.isalpha() and path.name != "runs"

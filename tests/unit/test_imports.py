@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests import PROJECT
+
 OURS = {"analysis", "benchmarks", "controller", "requirements", "tests", "trainer"}
 # What Ansible runs on the controller, and what it sends to a board.
 ON_CONTROLLER = [

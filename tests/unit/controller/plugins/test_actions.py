@@ -1,0 +1,182 @@
+"""Actions of the kit: options, check mode, and what they do on controller and board, without a lab."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleActionFail
+
+from analysis.runs.errors import AnalysisError
+from controller import notes
+from controller.plugins import base, direct_command, enrol_board
+from tests import PROJECT
+from tests.unit.actions import Board, action, run, snapshot
+
+ACTIONS = sorted(path.stem for path in (PROJECT / "plugins/action").glob("*.py"))
+LOOKING = {"clock_offset", "stage_files"}  # ask the board in check mode, too
+OF_THE_CONTROLLER = {"enrol_board", "resolve_run", "run_study"}  # below, and in test_boards_found.py, test_resolve.py
+
+
+def options(name, folder):
+    """Options with which the action would do something, to files of this folder and on the board."""
+    (folder / "run").mkdir(exist_ok=True)
+    (folder / "run/run.json").write_text('{"boards": ["orin-1"], "config": {"epochs": 2}, "workers": 1}')
+    (folder / "image").write_text("pixels")
+    given = {"type": "str", "path": str(folder / "new"), "int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}}
+    chosen = {
+        "argv": ["touch", str(folder / "made")],
+        "board_dir": str(folder / "run"),
+        "files": [{"source": str(folder / "image"), "path": str(folder / "assets/image"), "sha256": "0" * 64}],
+        "run_dir": str(folder / ("new" if name == "begin_run" else "run")),
+        "trainer": {"source": str(folder / "image"), "path": str(folder / "trainer")},
+    }
+    spec = base.documented(name)
+    return {
+        option: chosen.get(option, given[about["type"]])
+        for option, about in spec.items()
+        if about.get("required") or option in ("dest", "chdir")
+    }
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIONS} - OF_THE_CONTROLLER))
+def test_check_mode_changes_nothing_on_controller_and_board(name, tmp_path):
+    given, board = options(name, tmp_path), Board()
+    before = snapshot(tmp_path)
+    outcome = run(name, board, given, check=True)
+    assert outcome["changed"] is (name != "clock_offset") and not outcome.get("failed")
+    assert snapshot(tmp_path) == before and board.put == []
+    assert bool(board.commands) is (name in LOOKING)
+
+
+def test_every_action_is_one_of_the_kits():
+    for name in ACTIONS:
+        assert isinstance(action(name, Board()), base.Action)
+
+
+@pytest.mark.parametrize("check, look, looks", [(False, False, False), (False, True, True), (True, False, True)])
+def test_enrolment_only_looks_in_check_mode_and_where_it_is_asked_to(check, look, looks, monkeypatch):
+    seen = []
+    monkeypatch.setattr(enrol_board, "enrol", lambda board, look, found: seen.append((board.ssh, look)))
+    monkeypatch.setattr(enrol_board.ActionModule, "_ssh", lambda self: ("ssh", self.board))
+    required = ("known_hosts", "private_key_file", "public_key_file")
+    outcome = run("enrol_board", Board(), {"look": look, **dict.fromkeys(required, "/x")}, check)
+    assert seen == [(("ssh", "orin-1"), looks)] and outcome["problem"] == "" and not outcome["changed"]
+
+
+def test_options_are_checked_by_their_documentation(tmp_path):
+    with pytest.raises(AnsibleActionFail, match="missing required arguments: argv"):
+        run("direct_command", Board(), {})
+    with pytest.raises(AnsibleActionFail, match="Unsupported parameters"):
+        run("direct_command", Board(), {"argv": ["true"], "shell": "zsh"})
+    with pytest.raises(AnsibleActionFail, match="rounds"):
+        run("clock_offset", Board(), {"rounds": "many"})
+    assert run("clock_offset", Board(), {"rounds": "2"})["rounds"] == 2
+
+
+def test_an_error_of_the_kits_is_the_tasks_message(monkeypatch):
+    def refuse(self, options):
+        raise AnalysisError("no such study: give another")
+
+    monkeypatch.setattr(direct_command.ActionModule, "act", refuse)
+    outcome = run("direct_command", Board(), {"argv": ["true"]})
+    assert outcome == {"failed": True, "msg": "no such study: give another"}
+
+
+def test_a_command_has_its_input_folder_and_exit_code(tmp_path):
+    given = {"argv": ["sh", "-c", "cat; pwd; echo no >&2; exit 3"], "stdin": "in\n", "chdir": str(tmp_path)}
+    outcome = run("direct_command", Board(), given)
+    assert (outcome["rc"], outcome["stdout_lines"], outcome["stderr"]) == (3, ["in", str(tmp_path)], "no")
+    assert outcome["failed"] and outcome["msg"] == "ended with code 3" and outcome["changed"]
+
+
+@pytest.mark.parametrize("noted, folder, words", [(True, "/n", ["--notes=/n"]), (True, None, []), (False, "/n", [])])
+def test_a_program_that_takes_long_is_told_where_to_leave_notes_if_anybody_prints_them(
+    noted, folder, words, monkeypatch
+):
+    monkeypatch.setattr(notes, "folder", folder and Path(folder))
+    outcome = run("direct_command", Board(), {"argv": ["echo", "x"], "noted": noted})
+    assert outcome["stdout"].split() == ["x", *words]
+
+
+def test_a_clock_is_kept_on_the_board_whole_or_not_at_all(tmp_path):
+    outcome = run("clock_offset", Board(), {"rounds": 2, "dest": str(tmp_path / "clock.json")})
+    kept = json.loads((tmp_path / "clock.json").read_text())
+    assert kept["offset_s"] == outcome["offset_s"] and abs(kept["offset_s"]) < 1 and not outcome["changed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clock.json"]
+    outcome = run("clock_offset", Board(), {"rounds": 0})
+    assert outcome["failed"] and outcome["msg"] == "rounds is 0: give 1 or more"
+
+
+class TestBegin:
+    def test_a_run_has_its_configuration_and_what_the_gates_found(self, tmp_path):
+        given = {"run_dir": str(tmp_path / "runs/r"), "run": {"seed": 1}, "gates": {"refused": False}}
+        assert run("begin_run", Board(), given)["changed"]
+        found = {path.name: json.loads(path.read_text()) for path in (tmp_path / "runs/r").iterdir()}
+        assert found == {"run.json": {"seed": 1}, "gates.json": {"refused": False}}
+
+    def test_a_name_is_given_once(self, tmp_path):
+        given = {"run_dir": str(tmp_path / "r"), "run": {"seed": 1}}
+        assert not run("begin_run", Board(), given).get("failed")
+        again = run("begin_run", Board(), {**given, "run": {"seed": 2}})
+        assert again["failed"] and again["msg"].endswith("cannot be made: another run began in the same second")
+        assert json.loads((tmp_path / "r/run.json").read_text()) == {"seed": 1}
+
+    def test_a_run_that_goes_on_keeps_its_configuration_and_has_new_findings_of_the_gates(self, tmp_path):
+        (tmp_path / "r").mkdir()
+        (tmp_path / "r/run.json").write_text("{}")
+        given = {"run_dir": str(tmp_path / "r"), "run": {"seed": 2}, "gates": {"refused": False}, "resume": True}
+        assert run("begin_run", Board(), given)["changed"]
+        assert (tmp_path / "r/run.json").read_text() == "{}" and (tmp_path / "r/gates.json").exists()
+
+
+class TestPlace:
+    @pytest.fixture
+    def given(self, tmp_path):
+        """Options for a board whose home is a folder here."""
+        (tmp_path / "runs/r").mkdir(parents=True)
+        (tmp_path / "runs/r/run.json").write_text('{"seed": 1}')
+        (tmp_path / "__main__.py").write_text("print()")
+        with tarfile.open(tmp_path / "trainer.tar.gz", "w:gz") as archive:
+            archive.add(tmp_path / "__main__.py", "trainer/__main__.py")
+        home = tmp_path / "board/home"
+        return {
+            "run_dir": str(tmp_path / "runs/r"),
+            "board_dir": str(home / "runs/r"),
+            "home": str(home),
+            "trainer": {"source": str(tmp_path / "trainer.tar.gz"), "path": str(home / "trainer/0123")},
+            "tf_config": {"task": {"index": 0}},
+        }
+
+    def test_a_board_has_its_files_and_the_trainer_after_one_round_trip(self, given, tmp_path):
+        board = Board()
+        assert run("place_run", board, given) == {"changed": True}
+        assert len(board.commands) == 1 and board.put == []
+        found = {name: content for name, content in snapshot(tmp_path / "board/home").items() if content is not None}
+        assert found == {
+            "runs/r/run.json": b'{"seed": 1}',
+            "runs/r/tf_config.json": b'{\n "task": {\n  "index": 0\n }\n}\n',
+            "trainer/0123/trainer/__main__.py": b"print()",
+        }
+
+    def test_a_trainer_that_is_there_stays(self, given, tmp_path):
+        run("place_run", Board(), given)
+        there = tmp_path / "board/home/trainer/0123/trainer/__main__.py"
+        there.write_text("the same, by its checksum")
+        assert run("place_run", Board(), {**given, "board_dir": given["board_dir"] + "2"}) == {"changed": True}
+        assert there.read_text() == "the same, by its checksum"
+
+    def test_a_board_that_has_the_run_is_left_as_it_is(self, given, tmp_path):
+        run("place_run", Board(), given)
+        before = snapshot(tmp_path / "board")
+        outcome = run("place_run", Board(), {**given, "tf_config": {}})
+        assert outcome["failed"] and outcome["msg"].startswith("the run could not be placed on the board: mv: ")
+        assert snapshot(tmp_path / "board") == before
+
+    def test_what_a_run_goes_on_from_is_nobodys_own(self, given, tmp_path):
+        (tmp_path / "runs/r/boards/orin-1/checkpoints").mkdir(parents=True)
+        (tmp_path / "runs/r/boards/orin-1/checkpoints/1.npz").write_text("weights")
+        (tmp_path / "runs/r/boards/orin-1/checkpoints/1.npz").chmod(0o400)
+        run("place_run", Board(), {**given, "records": str(tmp_path / "runs/r/boards/orin-1")})
+        placed = tmp_path / "board/home/runs/r/checkpoints/1.npz"
+        assert placed.read_text() == "weights" and placed.stat().st_mode & 0o777 == 0o644

@@ -1,0 +1,63 @@
+"""Fetching what a board left; tests/lab has the rest of the collect stage."""
+
+import sys
+import tarfile
+
+import pytest
+
+from tests import PROJECT
+from tests.unit.actions import Board, action, run
+
+ROLE = PROJECT / "roles/collect"
+
+
+def test_an_odd_file_of_a_board_is_named_and_costs_no_log(tmp_path):
+    (tmp_path / "trainer.log").write_text("epoch 1")
+    (tmp_path / "latest").symlink_to("trainer.log")
+
+    path = tmp_path / "r.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tmp_path / "latest", "latest")
+        archive.add(tmp_path / "trainer.log", "trainer.log")
+    collect = action("collect_run", Board())
+    (left_out,) = collect._unpack(str(path), path.stat().st_size, tmp_path / "board-1", "r")
+    assert left_out == "latest: neither a plain file nor a folder"
+    assert [path.name for path in (tmp_path / "board-1").iterdir()] == ["trainer.log"]
+
+
+def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path):
+    fetched = []
+    for board in ("192.168.1.11", "192.168.1.12"):
+        home = tmp_path / "boards" / board
+        home.mkdir(parents=True)
+        (tmp_path / "trainer.log").write_text(board)
+
+        path = tmp_path / "r.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(tmp_path / "trainer.log", "trainer.log")
+
+        class Watched(Board):
+            def exec_command(self, *arguments, **options):
+                fetched.append([local.name for local in (tmp_path / "boards").iterdir() if local.is_file()])
+                return super().exec_command(*arguments, **options)
+
+        action("collect_run", Watched())._unpack(str(path), path.stat().st_size, home, "r")
+        assert (home / "trainer.log").read_text() == board
+    # all boards are fetched from at once
+    assert fetched == [["192.168.1.11.tar.gz"], ["192.168.1.12.tar.gz"]]
+    assert not any(local.is_file() for local in (tmp_path / "boards").iterdir())
+
+
+@pytest.mark.parametrize("place", ["trainer/supervise/supervisor.py", "trainer/supervisor.py"], ids=["now", "before"])
+def test_a_run_that_the_version_before_left_on_a_board_is_ended_and_fetched(tmp_path, place):
+    board, source = tmp_path / "board/r1", tmp_path / "source"
+    board.mkdir(parents=True)
+    (board / "tf_config.json").touch()
+    (source / place).parent.mkdir(parents=True)
+    for package in {source / "trainer", (source / place).parent}:
+        (package / "__init__.py").touch()
+    (source / place).write_text("import sys; open(sys.argv[2].replace('run.json', 'result.json'), 'w').write('{}')")
+    options = {"run_dir": tmp_path / "runs/r1", "board_dir": board, "trainer_dir": source, "python": sys.executable}
+    done = run("collect_run", Board(), {name: str(path) for name, path in options.items()})
+    assert done["changed"] and not board.exists(), done
+    assert (tmp_path / "runs/r1/boards/orin-1/result.json").read_text() == "{}"

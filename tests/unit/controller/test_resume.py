@@ -1,0 +1,236 @@
+"""What a run needs to go on after it was stopped, and when it cannot."""
+
+import json
+
+import numpy as np
+import pytest
+
+from controller import resume
+from controller.resolve import resolve
+from tests.data.litter import copy_beside, litter
+from tests.unit.controller.test_resolve import request as new_run
+from trainer.contract.config import ConfigError
+from trainer.contract.layout import CHECKPOINTS, attempts
+from trainer.formats import checkpoint
+
+RUN = "20261121T120000Z-short-w2-s1"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout with a preset that needs no network, and one run of it that failed."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "short.yml").write_text(
+        "epochs: 9\ndata: {source: synthetic, train_images: 200, validation_images: 100}\nmodel: {weights: none}\n"
+    )
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("")
+    made = resolve(request(tmp_path, resume=None))["run"]
+    folder = tmp_path / "runs" / RUN
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({**made, "run_id": RUN}))
+    (folder / "manifest.json").write_text('{"status": "failed"}')
+    return tmp_path
+
+
+def request(project, **changes):
+    return new_run(project, **{"boards": ["a", "b", "c"], "resume": RUN, "given": [], **changes})
+
+
+def problems(project, **changes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolve(request(project, **changes))
+    return caught.value.problems
+
+
+def left_by(project, board, *, recorded, kept, torn=()):
+    """What an attempt left: epochs with a record, with a checkpoint, and with a torn one."""
+    home = project / "runs" / RUN / "boards" / board
+    checkpoints = checkpoint.Checkpoints(home)
+    home.mkdir(parents=True)
+    lines = [{"event": "start"}]
+    for epoch in range(1, recorded + 1):
+        lines += [{"event": "window", "epoch": epoch}, {"event": "epoch", "epoch": epoch}]
+    lines.append({"event": "window", "epoch": recorded + 1})
+    (home / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"event": "win')
+    (home / "trainer.log").write_text("what happened\n")
+    for epoch in sorted([*kept, *torn]):
+        checkpoints.save(epoch, [np.full(100, epoch)])
+    checkpoints.wait()
+    for epoch in torn:
+        path = checkpoint.path_of(home / CHECKPOINTS, epoch)
+        path.write_bytes(path.read_bytes()[:-50])
+
+
+def epochs_of(board):
+    return [json.loads(line)["epoch"] for line in (board / "events.jsonl").read_text().splitlines() if "epoch" in line]
+
+
+def test_it_goes_on_with_what_it_began_with(project):
+    (project / "trainer" / "__init__.py").write_text("changed = True")
+    (project / "experiments" / "short.yml").write_text("epochs: 1")
+    answer = resolve(request(project))
+    assert answer["run"]["run_id"] == RUN and answer["run"]["config"]["epochs"] == 9
+    assert answer["run_dir"] == str(project / "runs" / RUN) and answer["board_dir"] == f"/opt/kit/runs/{RUN}"
+    assert answer["trainer"]["path"].endswith(answer["run"]["trainer_sha256"][:16])
+    assert [asset["path"] for asset in answer["assets"]] == [answer["run"]["assets"]["dataset"]["path"]]
+
+
+def test_every_reason_against_it_is_told_at_once(project):
+    (project / "runs" / RUN / "manifest.json").write_text('{"status": "succeeded"}')
+    for archive in (project / ".cache").glob("trainer-*"):
+        archive.unlink()
+    found = problems(project, boards=["a"], given=["workers", "override"])
+    assert len(found) == 5
+    for words in (
+        "workers is given",
+        "override is given",
+        "b is not among the boards",
+        "has succeeded",
+        "no longer in",
+    ):
+        assert sum(words in problem for problem in found) == 1, found
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "named"),
+    [
+        ("bf7e712", False, "commit bf7e712, whose"),
+        ("bf7e712", True, "commit bf7e712 with uncommitted changes, whose"),
+        (None, None, "one that was not in git, whose"),
+    ],
+)
+def test_a_run_of_the_version_before_is_refused_with_that_version_and_what_to_do(project, commit, dirty, named):
+    left_by(project, "a", recorded=2, kept=[2])
+    folder = project / "runs" / RUN
+    made = json.loads((folder / "run.json").read_text())
+    made["config"]["sync"]["way"] = made["config"]["sync"].pop("method")
+    (folder / "run.json").write_text(json.dumps({**made, "schema": 1, "git_commit": commit, "git_dirty": dirty}))
+    for archive in (project / ".cache").glob("trainer-*"):
+        archive.unlink()  # another reason, which comes to the same
+    (problem,) = problems(project)
+    begins = f"{RUN} was begun with the version of the kit before this one, {named} trainer"
+    assert problem.startswith(begins), problem
+    assert "check that version out in this folder, run 'make setup' and give the same command" in problem
+    assert not (folder / "attempts").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused(project):
+    (problem,) = problems(project, resume="yesterday")
+    assert "'yesterday'" in problem
+
+
+def test_a_run_that_was_not_collected_is_collected_first(project):
+    """By the playbook, between the two steps; only then it is known whether it has succeeded after all."""
+    folder = project / "runs" / RUN
+    (folder / "manifest.json").unlink()
+    assert resolve(request(project))["run_dir"] == str(folder)
+    for board in ("a", "b"):
+        left_by(project, board, recorded=4, kept=[3, 4])
+        result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1.0, "ended_s": 2.0}
+        result |= {"epochs_completed": 9, "facts": {}, "cause_kind": None, "remedy": None}
+        (folder / "boards" / board / "result.json").write_text(json.dumps(result))
+    with pytest.raises(ConfigError, match="has succeeded: there is nothing to go on with"):
+        resume.begin(folder)
+
+
+def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=3, kept=[2, 3])
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == 3
+    for board in ("a", "b"):
+        home = folder / "boards" / board
+        assert epochs_of(home) == [1, 1, 2, 2, 3, 3]
+        assert checkpoint.Checkpoints(home).newest()[0] == 3
+        assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "events.jsonl"]
+        before = folder / "attempts/1/boards" / board
+        assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
+    assert json.loads((folder / "attempts/1/manifest.json").read_text())["status"] == "failed"
+    assert not (folder / "manifest.json").exists()
+
+
+def test_a_failure_of_the_attempt_before_is_put_aside(project):
+    """Followers that find one give their boards twenty seconds to end."""
+    left_by(project, "a", recorded=2, kept=[2])
+    left_by(project, "b", recorded=2, kept=[2])
+    folder = project / "runs" / RUN
+    (folder / "lost.json").write_text('{"board": "b"}')
+    resume.begin(folder)
+    assert not (folder / "lost.json").exists() and (folder / "attempts/1/lost.json").exists()
+
+
+def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=4, kept=[3], torn=[4])
+    assert resume.begin(project / "runs" / RUN) == 3
+
+
+def test_a_checkpoint_whose_epoch_has_no_record_is_passed_over(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=3, kept=[3, 4])
+    assert resume.begin(project / "runs" / RUN) == 3
+
+
+def test_without_a_common_checkpoint_it_begins_again(project):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == 0  # nothing came from b
+    assert all(list((folder / "boards" / board).iterdir()) == [] for board in ("a", "b"))
+
+
+def test_the_second_time_it_goes_on_from_the_second_attempt(project):
+    for board in ("a", "b"):
+        left_by(project, board, recorded=2, kept=[1, 2])
+    folder = project / "runs" / RUN
+    resume.begin(folder)
+    (folder / "manifest.json").write_text('{"status": "interrupted"}')
+    assert resume.begin(folder) == 2
+    assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", [f"runs/{RUN}", f"../runs/{RUN}", f"{RUN}/", RUN[:-1] + "3", f"/elsewhere/{RUN}"])
+def test_a_name_that_is_almost_that_of_a_run_gets_the_one_that_was_meant(project, name):
+    (problem,) = problems(project, resume=name)
+    assert problem.startswith(f"resume is {name!r}, but ")
+    assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "x" * 5000, "\0", "~nosuchuser/x"])
+def test_whatever_is_given_as_a_run_is_refused_in_a_sentence(project, name):
+    (problem,) = problems(project, resume=name)
+    assert "is not the folder of a run: give the name of one in" in problem
+
+
+def test_the_addresses_are_checked_of_a_run_that_goes_on_too(project):
+    (problem,) = problems(project, addresses=["10.0.0.1", "nvidia@10.0.0.2", "fd00::3"])
+    assert problem.startswith("training_address of b is 'nvidia@10.0.0.2': it has a user")
+
+
+def test_what_systems_leave_changes_nothing(project):
+    for board in ("a", "b"):
+        left_by(project, board, recorded=3, kept=[2, 3])
+    folder = project / "runs" / RUN
+    (folder / "attempts/1").mkdir(parents=True)
+    before = resolve(request(project))
+    copy_beside(folder)
+    litter(folder)
+    litter(project / "trainer")
+    (folder / "attempts/1 copy").mkdir()
+    assert resolve(request(project)) == before
+    assert problems(project, resume=f"{RUN} copy") == [
+        f"resume is '{RUN} copy', but in that folder is {RUN}: give this, the name of the run"
+    ]
+    assert resume.begin(folder) == 3
+    assert [path.name for path in attempts(folder)] == ["1", "2"]
+    for board in ("a", "b"):
+        assert sorted(path.name for path in (folder / "boards" / board).iterdir()) == ["checkpoints", "events.jsonl"]
+
+
+def test_a_board_is_given_the_trainers_source_and_nothing_else(project):
+    (project / "trainer/contract").mkdir()
+    (project / "trainer/contract/config.py").write_text("x = 1\n")
+    before = resolve(request(project, resume=None))["trainer"]
+    litter(project / "trainer")
+    (project / "trainer/.ipynb_checkpoints/config-checkpoint.py").write_text("x = 2\n")
+    assert resolve(request(project, resume=None))["trainer"] == before
