@@ -189,6 +189,7 @@ RING = {"used": "RingReduce", "error": None}
         ("board.port", "refuse", {"port": {**HELD, "pid": None}}, {}, "another account"),
         ("board.stale_trainer", "refuse", {"trainers": [TRAINER]}, {}, "pid 41"),
         ("board.clock", "refuse", {"clock_error_s": -3.25}, {}, "3.2 s behind"),
+        ("board.clock", "refuse", {"clock_error_s": 0.75}, {"clock_error_s": 0.5}, "0.8 s ahead"),
         ("network.address", "refuse", own("10.9.9.9"), {}, "10.9.9.9 is on no interface"),
         ("network.address", "refuse", own("orin-1", "10.9.9.9"), {}, "orin-1 (10.9.9.9 on the board) is on no"),
         ("network.address", "refuse", own("orin-1", "127.0.1.1"), {}, "orin-1 (127.0.1.1 on the board) reaches the"),
@@ -260,6 +261,15 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
 )
 def test_what_a_board_passes_with(changes, wants):
     assert judge({"a": {**GOOD, **changes}}, needs(**wants)) == []
+
+
+@pytest.mark.parametrize(
+    ("dev", "wireless", "says"),
+    [("wlan0", True, "sudo ip link set wlan0 down"), ("docker0", False, "takes docker0's network")],
+)
+def test_what_to_do_about_a_route_names_its_interface(dev, wireless, says):
+    (finding,) = judge({"a": {**GOOD, "routes": {"other": {"dev": dev, "wireless": wireless}}}}, NEEDS)
+    assert finding.gate == "network.wired" and says in finding.remedy
 
 
 def test_a_board_without_the_address_is_told_with_those_that_it_has():
