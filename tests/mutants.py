@@ -40,10 +40,10 @@ NOT_COPIED = {".git", ".venv", ".board-venv", ".cache", ".lab", "runs"}
 TESTS = {
     "trainer/contract/config.py": ["trainer/contract/test_config.py"],
     "trainer/contract/choice.py": ["trainer/contract/test_choice.py"],
-    "controller/gates/board.py": ["controller/gates/test_gates.py"],
-    "controller/gates/judge.py": ["controller/gates/test_gates.py"],
-    "controller/gates/report.py": ["controller/gates/test_gates.py"],
-    "controller/gates/table.py": ["controller/gates/test_gates.py"],
+    "controller/gates/board.py": ["controller/gates"],
+    "controller/gates/judge.py": ["controller/gates"],
+    "controller/gates/report.py": ["controller/gates"],
+    "controller/gates/table.py": ["controller/gates"],
     "analysis/comparison/verdict.py": ["analysis/comparison/test_verdict.py"],
     "analysis/comparison/statistics.py": ["analysis/comparison/test_statistics.py"],
 }

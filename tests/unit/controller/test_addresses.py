@@ -89,8 +89,8 @@ def test_an_address_that_ssh_alone_uses_may_be_that_of_the_usb_port():
 def test_a_firewall_takes_addresses_alone_and_tells_of_all_others():
     assert peer_faults(["192.168.1.11", "10.0.0.2", "fd00::12"]) == peer_faults(["127.0.0.1"]) == []
     wrong = {
-        "1.2.3.4:22": "it is neither",
-        "1.2.3.4/24": "it is neither",
+        "1.2.3.4:22": "it has a port",
+        "1.2.3.4/24": "it has a prefix",
         "1.2.3.456": "Octet 456 (> 255) not permitted",
         "[fd00::12]:22": "it is an IPv6 address",
         "fe80::1%eth0": "it is an IPv6 address",
@@ -133,4 +133,4 @@ def test_an_address_of_ssh_alone_may_be_ipv6_or_a_forwarded_port_of_this_machine
     training = {"a": "10.0.0.1", "b": "10.0.0.2"}
     assert problems_with(["a", "b"], training, {"a": "fd00::11", "b": "127.0.0.1"}) == []
     (problem,) = problems_with(["a", "b"], training, {"a": "nvidia@fd00::11", "b": "127.0.0.1"})
-    assert problem.startswith("ansible_host of a is 'nvidia@fd00::11': it is neither")
+    assert problem.startswith("ansible_host of a is 'nvidia@fd00::11': it has a user")

@@ -13,6 +13,7 @@ from controller.plugins import follow_run, shared
 from tests import PROJECT
 from tests.unit.actions import Board, run
 from trainer.contract import layout
+from trainer.contract.layout import EMULATED
 
 GOLDEN = PROJECT / "tests/data/rehearsal/20261121T185346Z-rehearsal-w1-s1"
 RUN = {"boards": ["orin-1", "orin-2"], "workers": 2, "config": {"epochs": 2}}
@@ -183,7 +184,7 @@ def test_the_latest_look_is_told_to_whoever_watches(here, supervisor):
     def gone():
         told = live(here)
         assert (told["following"], told["why"], told["heartbeat"]) == (True, None, {"still_s": 3})
-        assert told["result"] is None and told["emulated"] is Path("/etc/cluster-kit/emulated.json").exists()
+        assert told["result"] is None and told["emulated"] is EMULATED.exists()
         raise AnsibleConnectionFailure("no route\nto host")
 
     def back():
