@@ -48,7 +48,7 @@ NEW: Cases = {
     "enrol": ({}, "would be enrolled"),
 }
 ENROLLED: Cases = {
-    "provision": ({"network_mtu": 1400, "power_mode": "MAXN"}, "it would be set"),
+    "provision": ({"network_mtu": 1400, "kit_power_mode": "MAXN"}, "it would be set"),
 }
 PROVISIONED: Cases = {
     "restore": ({"purge": True}, "changed="),

@@ -1,5 +1,10 @@
 """What all roles have in common: their interface is the same in defaults and in argument_specs."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -22,3 +27,22 @@ def test_argument_specs_mirror_the_defaults(role):
     assert {name for name, option in options.items() if not option.get("required")} == set(defaults)
     stated = {name: option["default"] for name, option in options.items() if "default" in option}
     assert stated == {name: defaults[name] for name in stated}
+
+
+def test_a_variable_by_a_name_of_before_is_refused_with_the_one_of_now(tmp_path):
+    """Before a board is reached."""
+    (tmp_path / "hosts.yml").write_text(
+        "boards: {hosts: {orin-1: {ansible_host: 192.0.2.1}}, vars: {power_mode: '3'}}\n"
+    )
+    for playbook in ("run_experiment", "check", "provision", "restore"):
+        command = [Path(sys.executable).with_name("ansible-playbook"), f"playbooks/{playbook}.yml", "-i", tmp_path]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "power_mode is now kit_power_mode: write it so" in done.stdout, done.stdout
+
+
+def test_names_of_before_are_read_nowhere_and_are_in_the_notes_on_upgrading():
+    renamed = yaml.safe_load((ROLES / "kit/vars/main.yml").read_text())["__kit_renamed"]
+    defaults = [yaml.safe_load(path.read_text()) for path in ROLES.glob("*/defaults/main.yml")]
+    assert not set(renamed) & {name for given in defaults for name in given}
+    upgrade = (PROJECT / "docs/upgrade.md").read_text()
+    assert all(re.search(rf"\b{old}\b.*{new}", upgrade) for old, new in renamed.items())
