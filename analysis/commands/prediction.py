@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 
 from analysis.commands import Commands, wrapped
+from trainer.contract.fields import whole_number
+
+_MOST_WORKERS = 1_000_000
 
 
 def add(commands: Commands) -> None:
@@ -21,10 +24,10 @@ def add(commands: Commands) -> None:
 
 
 def _counts(text: str) -> list[int]:
-    try:
-        return sorted({int(count) for count in text.split(",")})
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: give such as 2,4,8") from None
+    counts = {whole_number(count.strip()) for count in text.split(",")}
+    if not all(count is not None and 1 <= count <= _MOST_WORKERS for count in counts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from 1 to {_MOST_WORKERS}, such as 2,4,8")
+    return sorted(counts)
 
 
 def _predict(options: argparse.Namespace) -> int:

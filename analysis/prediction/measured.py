@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from analysis.prediction.allreduce import Point
 from analysis.prediction.mobilenet import Shape, backbone, elements, head
 from analysis.prediction.trials import turns
 from analysis.runs.errors import AnalysisError
+from analysis.runs.eventlog import first_epochs
 from analysis.runs.manifest import read_manifest, read_result
 from trainer.contract.config import Run, Sync, load_run, sync_of
 from trainer.contract.events import (
@@ -29,7 +30,6 @@ from trainer.contract.events import (
     Collective,
     Epoch,
     Probe,
-    Resume,
     Start,
     Trial,
     Validation,
@@ -275,19 +275,14 @@ def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:
     return [record for of_board in records.values() for record in of_board if record["event"] == kind]
 
 
-def _begins(of_board: Iterable[Mapping[str, Any]]) -> set[int]:
-    """The first epoch of each attempt: it traces and warms up."""
-    return {1} | {record["epoch"] + 1 for record in of_board if record["event"] == Resume.KIND}
-
-
 def _steady_epochs(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [it for it in of_board if it["event"] == Epoch.KIND and it["epoch"] not in _begins(of_board)]
+    return [it for it in of_board if it["event"] == Epoch.KIND and it["epoch"] not in first_epochs(of_board)]
 
 
 def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those of all epochs but the first ones; where there is no such epoch, all but the first window of each."""
     windows = [record for record in of_board if record["event"] == Window.KIND]
-    later = [window for window in windows if window["epoch"] not in _begins(of_board)]
+    later = [window for window in windows if window["epoch"] not in first_epochs(of_board)]
     return later or [window for window in windows if window["first_step"] != 0]
 
 

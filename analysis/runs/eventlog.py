@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trainer.contract.events import Epoch, Window, fields_of, parse_records
+from trainer.contract.events import Epoch, Resume, Window, fields_of, parse_records
 
 KEYS = ["run_id", "board", "rank"]
 _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes a line; one that begins otherwise is parsed
@@ -24,6 +24,11 @@ def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
             if not (line.startswith(_WINDOW) and line.endswith(b"}\n"))
         ]
     return parse_records(path, lines)
+
+
+def first_epochs(records: Iterable[Mapping[str, Any]]) -> set[int]:
+    """The epochs of a board that are not steady: the first one of each attempt traces, warms up and fills caches."""
+    return {1} | {record["epoch"] + 1 for record in records if record["event"] == Resume.KIND}
 
 
 class Columns:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs.errors import AnalysisError
-from analysis.runs.eventlog import Columns, read_but_windows
+from analysis.runs.eventlog import Columns, first_epochs, read_but_windows
 from analysis.runs.manifest import describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run, to_dict
@@ -105,8 +105,8 @@ def load(paths: Iterable[Path | str]) -> Runs:
             tables.problems.append(f"{folder.name}: skipped: {error}")
     runs, boards = pd.DataFrame(tables.runs), pd.DataFrame(tables.boards)
     epochs = tables.epochs.frame(["epoch"], tables.problems)
-    again = pd.MultiIndex.from_tuples(tables.resumed, names=["run_id", "rank", "epoch"])
-    epochs["begins"] = (epochs["epoch"] == 1) | epochs.set_index(again.names).index.isin(again)
+    first = pd.MultiIndex.from_tuples(tables.first, names=["run_id", "rank", "epoch"])
+    epochs["begins"] = epochs.set_index(first.names).index.isin(first)
     if not runs.empty:
         tables.problems += _oddities(runs, boards, epochs)
     return Runs(runs, boards, epochs, tables.problems)
@@ -119,8 +119,8 @@ class _Tables:
     runs: list[dict[str, Any]] = field(default_factory=list)
     boards: list[dict[str, Any]] = field(default_factory=list)
     epochs: Columns = field(default_factory=lambda: Columns(Epoch))
-    # the first epochs of later attempts: run_id, rank, epoch
-    resumed: list[tuple[str, int, int]] = field(default_factory=list)
+    # the first epochs of all attempts: run_id, rank, epoch
+    first: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -192,7 +192,7 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
     for record in records:
         kinds[record["event"]].append(record)
     tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
-    tables.resumed += [(run.run_id, rank, record["epoch"] + 1) for record in kinds["resume"]]
+    tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
     if len(kinds["start"]) > 1:
         problems.append(f"{board} started {len(kinds['start'])} times into the same events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems
