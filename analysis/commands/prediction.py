@@ -24,8 +24,8 @@ def add(commands: Commands) -> None:
 
 
 def _counts(text: str) -> list[int]:
-    counts = {whole_number(count.strip()) for count in text.split(",")}
-    if not all(count is not None and 1 <= count <= _MOST_WORKERS for count in counts):
+    counts = {whole_number(count.strip()) or 0 for count in text.split(",")}
+    if not all(1 <= count <= _MOST_WORKERS for count in counts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from 1 to {_MOST_WORKERS}, such as 2,4,8")
     return sorted(counts)
 

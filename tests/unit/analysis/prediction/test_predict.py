@@ -247,4 +247,11 @@ def test_runs_that_lack_what_is_needed_are_an_error_with_a_remedy(tmp_path, caps
     assert "short: no board began to train" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", "--from", str(folder), "--workers", "two", "--link", "1000"])
-    assert "give such as 2,4,8" in capsys.readouterr().err
+    assert "such as 2,4,8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("counts", ["0", "-2", "2,", "1.5", "9" * 20, "1000001"])
+def test_numbers_of_boards_that_cannot_be_are_refused(counts, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "--from", str(ONE), f"--workers={counts}"])
+    assert "is not a list of numbers from 1 to 1000000, such as 2,4,8" in capsys.readouterr().err
