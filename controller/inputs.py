@@ -29,7 +29,7 @@ _OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "dict": (check_type_dict, "a mapping"),
 }
 _BELOW = {  # the second one must be greater, for a reason
-    ("train_idle_s", "train_silence_limit_s"): "a board that is silent for {1} s is cut off, also while it idles",
+    ("train_idle_s", "train_silence_limit_s"): "a board that is silent for train_silence_limit_s ({:g} s) is cut off",
 }
 
 
@@ -43,8 +43,7 @@ def problems_with(specs: Mapping[str, Mapping[str, Any]], values: Mapping[str, A
     for (low, high), why in _BELOW.items():
         below, above = number(values.get(low)), number(values.get(high))
         if below is not None and above is not None and below >= above:
-            told = why.format(shown(values[low]), shown(values[high]))
-            found.append(f"{low} is {below:g}, but {told}: lower it, or raise {high}")
+            found.append(f"{low} is {below:g}, but {why.format(above)}: lower {low}, or raise {high}")
     return found
 
 

@@ -119,17 +119,17 @@ class TestRefusals:
             "seed is 'x'",
             'epochs is "3" (text)',
             "experiment is 'papre'; known in experiments/ are ",
+            'train_stall_limit_s is "soon" (text); give a number of seconds',
+            'check_temperature_c is "hot" (text); give a number of degrees Celsius',
+            'collect_switch_power_w is "12W" (text); give a number of watts',
             workers=0,
+            train_stall_limit_s="soon",
+            check_temperature_c="hot",
+            collect_switch_power_w="12W",
             seed="x",
             override={"epochs": "3"},
             experiment="papre",
         )
-
-    def test_a_limit_that_is_no_number(self, experiment: Experiment) -> None:
-        self.refused(experiment, "train_stall_limit_s is soon; give a number of seconds", train_stall_limit_s="soon")
-
-    def test_a_power_of_the_switch_that_is_no_number(self, experiment: Experiment) -> None:
-        self.refused(experiment, "collect_switch_power_w is 12W; give a number of watts", collect_switch_power_w="12W")
 
     def test_a_missing_archive(self, experiment: Experiment, tmp_path: Path) -> None:
         path = str(tmp_path / "cifar.tar.gz")

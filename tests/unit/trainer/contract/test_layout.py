@@ -217,12 +217,12 @@ def test_what_is_expected_of_a_run_stands_on_runs_and_not_on_copies(tmp_path):
     steps = {"one board": 0.1, "no_sync": 0.1, "keras": 0.3}
     folder = build_prediction(tmp_path, step_s=steps, validation_s=1.0)
     run = load_run(folder / "run.json")
-    found = expected(run.config, 2, run.boards, tmp_path)
+    found = expected(run.config, 2, run.boards, [tmp_path])
     assert found is not None and found.measured_in == [folder.name]
     renamed = folder.rename(tmp_path / "the-predict-of-monday")
-    assert expected(run.config, 2, run.boards, tmp_path) == found
+    assert expected(run.config, 2, run.boards, [tmp_path]) == found
     renamed.rename(f"{renamed} copy")
-    assert expected(run.config, 2, run.boards, tmp_path) is None
+    assert expected(run.config, 2, run.boards, [tmp_path]) is None
 
 
 def test_litter_that_nobody_may_read_is_passed_over(tmp_path, monkeypatch):
