@@ -13,6 +13,7 @@ import yaml
 from analysis import commands
 from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
+from benchmarks import labels
 from controller import cli
 from tests import PROJECT
 from trainer.contract.config import Config, known_keys, parse
@@ -122,13 +123,16 @@ def test_fields_are_those_of_the_configuration(code):
             assert field[1] in known_keys(Config), piece
 
 
-def test_the_readme_has_every_method_and_option():
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_methods_md_has_every_method_option_and_name():
+    page = (PROJECT / "docs/methods.md").read_text(encoding="utf-8")
     for method in METHODS.values():
-        assert f"\n| `{method.name}` | {method.sends} | {method.when}{' ' if method.when else ''}|\n" in readme
+        assert f"\n| [`{method.name}`](#{method.name}) | {method.sends} | {method.when} |\n" in page
+        assert f"\n### {method.name}\n" in page
     for option, does in OPTIONS.items():
         methods = ", ".join(f"`{name}`" for name in those_with(option))
-        assert f"\n| `{option}` | {does} | {methods} |\n" in readme
+        assert f"\n| `{option}` | {does} | {methods} |\n" in page
+    for name in {*labels.METHODS.values(), *labels.DDP.values(), *labels.ARMS.values()}:
+        assert f"\n| {name} | " in page
 
 
 def test_names_are_known_to_the_code(code, sources):

@@ -58,7 +58,7 @@ class Variant:
 @dataclass(frozen=True)
 class Method:
     name: str  # sync.method; and of its module in trainer/sync
-    sends: str  # what boards exchange, for the table in the README
+    sends: str  # what boards exchange, for the table in docs/methods.md
     when: str  # and when
     options: Sequence[str]  # which of OPTIONS it uses
     remedy: str  # what takes less of the link
@@ -97,17 +97,17 @@ def _changes(sync: Sync, sizes: Sizes) -> Exchange:
 
 # fields of `Sync` that not all methods use: what each is, and its unit
 OPTIONS = {
-    "bytes_per_pack": "bytes of gradient a collective; 0 leaves it to TensorFlow",
-    "gradient_dtype": "type of what travels, scaled so that float16 does not overflow",
-    "bucket_bytes": "bytes (as float32) in a message; such ones leave while the backward pass goes on; 0: one message",
-    "accumulate_steps": "batches in one step of the optimizer",
-    "rank": "of the approximation: a higher one loses less",
-    "period": "steps of the optimizer between averages",
-    "overlap": "an average travels while the next steps compute",
-    "outer_momentum": "of the outer optimizer, whose gradient is the mean change",
-    "outer_learning_rate": "of the same; 1, without momentum, is plain averaging",
-    "warm_up_steps": "first steps, which all boards make together with the whole gradient",
-    "efficiency": "wanted share of a step's time that computes",
+    "bytes_per_pack": "bytes of gradient per collective; 0 leaves it to TensorFlow",
+    "gradient_dtype": "data type on the wire; numbers are scaled so that float16 does not overflow",
+    "bucket_bytes": "bytes (as float32) per message, sent during the backward pass; 0: one message after it",
+    "accumulate_steps": "batches per step of the optimizer",
+    "rank": "rank of the approximation; a higher one loses less and sends more",
+    "period": "steps of the optimizer from one average to the next",
+    "overlap": "whether an average travels while the next steps compute",
+    "outer_momentum": "momentum of the outer optimizer, whose gradient is the mean change",
+    "outer_learning_rate": "learning rate of the outer optimizer; 1 without momentum is plain averaging",
+    "warm_up_steps": "first steps of a run, made synchronously with the whole gradient",
+    "efficiency": "wanted share of a step's time that is computing",
 }
 _OF_AVERAGES = ("overlap", "outer_momentum", "outer_learning_rate")
 _EVERY_STEP = "every step, or every `accumulate_steps`"
@@ -163,8 +163,8 @@ METHODS: Dict[str, Method] = {
         ),
         Method(
             name="auto",
-            sends="the least lossy of these with the wanted `efficiency`, from a few timed steps; the records say why",
-            when="",
+            sends="what it chose: the least lossy of `allreduce` and `local_sgd` with the wanted `efficiency`",
+            when="chosen after a few timed steps; the records say why",
             options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
             remedy="a higher sync.efficiency",
         ),

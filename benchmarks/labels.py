@@ -1,0 +1,49 @@
+"""What tables and figures call a method, an arm and a link: one name each, explained in docs/methods.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.contract.events import NO_SYNC, ONE_BOARD
+
+# of the kit, by its name in the rows
+METHODS = {
+    ONE_BOARD: "one board",
+    NO_SYNC: "no synchronising",
+    "keras": "plain Keras",
+    "allreduce, float32": "allreduce, float32",
+    "allreduce, float16": "allreduce, float16",
+    "allreduce, float16, bucket_bytes 2000000": "allreduce, float16, buckets",
+    "allreduce, buckets": "allreduce, float16, buckets",
+    "powersgd, rank 4": "PowerSGD, rank 4",
+    "local_sgd, period 16": "local SGD, period 16",
+    "local_sgd, period 32": "local SGD, period 32",
+}
+# of PyTorch's DistributedDataParallel, by its communication hook in the rows
+DDP = {
+    ONE_BOARD: "one board, PyTorch",
+    NO_SYNC: "no synchronising, PyTorch",
+    "none": "DDP, no hook",
+    "fp16": "DDP, fp16",
+    "powersgd, rank 2": "DDP, PowerSGD, rank 2",
+    "post-local SGD, period 16": "DDP, post-local SGD, period 16",
+}
+# of `make bench-accuracy`, by their name in the rows
+ARMS = {
+    "one board": "one board",
+    "two boards, allreduce": "two boards, allreduce recipe",
+    "two boards, local_sgd": "two boards, fast recipe",
+}
+_LINKS = {"1 Gbit/s": "1 Gbit/s per core"}  # the rate is that of the boards' share of a core
+
+
+def of_method(row: dict[str, Any]) -> str:
+    """The name of a row's method; rows without an engine are TensorFlow's, and a board alone synchronises nothing."""
+    if row.get("engine") == "pytorch":
+        return DDP[row["sync"]]
+    return METHODS[ONE_BOARD if row["boards"] == 1 else row["sync"]]
+
+
+def of_link(link: str, rate_bit_per_s: float) -> str:
+    """The real rate of a board's link, and why it is that."""
+    return f"{rate_bit_per_s / 1e6:.0f} Mbit/s ({_LINKS.get(link, link)})"
