@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.runs.loading import load
+from benchmarks import labels
 from benchmarks.benchmark_run import PROJECT, BenchmarkRun
 from trainer.formats.archives import sha256
 
@@ -160,20 +161,48 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
-    first = result["summary"][0]
+    first, epochs = result["summary"][0], result["configuration"]["epochs"]
     lines = [
-        "| arm | final accuracy (least to greatest) | less one board's, points (95 % interval) | training | "
-        f"time to {first['wanted_accuracy']:.3f} | times faster |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| arm | seeds (n) | final accuracy (least to greatest) | points above one board (95 % interval) | "
+        f"training [s] | s per pass | training, times as fast | time to {first['wanted_accuracy']:.3f} [s] | "
+        "to it, times as fast |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in result["summary"]:
         low, high = (100 * end for end in row["difference_interval"] or (math.nan, math.nan))
-        reached = "never" if row["time_to_accuracy_s"] is None else f"{row['time_to_accuracy_s']:.0f} s"
+        reached = "never" if row["time_to_accuracy_s"] is None else f"{row['time_to_accuracy_s']:.0f}"
         faster = "" if row["times_faster"] is None else f"{row['times_faster']:.2f}"
         alone = row["arm"] == BASE
         lines.append(
-            f"| {row['arm']} | {row['accuracy']:.4f} ({row['accuracy_min']:.4f} to {row['accuracy_max']:.4f}) | "
+            f"| {labels.ARMS[row['arm']]} | {row['seeds']} | {row['accuracy']:.4f} "
+            f"({row['accuracy_min']:.4f} to {row['accuracy_max']:.4f}) | "
             + ("" if alone else f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})")
-            + f" | {row['train_s']:.0f} s | {reached} | {faster} |"
+            + f" | {row['train_s']:.0f} | {row['train_s'] / epochs:.1f} | {first['train_s'] / row['train_s']:.2f} | "
+            f"{reached} | {faster} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_setting(result)])
+
+
+def _setting(result: dict[str, Any]) -> list[str]:
+    """What was trained, as a list in Markdown."""
+    config = result["configuration"]
+    data, model, schedule = config["data"], config["model"], config["schedule"]
+    rate, decay = config["optimizer"]["learning_rate"], math.exp(-schedule["decay"])
+    seeds = sorted({row["seed"] for row in result["rows"]})
+    scaled = [
+        f"{labels.ARMS[arm]} {rate * boards:g}"
+        for arm, boards in ARMS.items()
+        if result["sync"][arm].get("scale_rate") == "linear"
+    ]
+    warm_up = max(sync.get("warm_up_steps", 0) for sync in result["sync"].values())
+    return [
+        f"- Data: {data['path']} (SHA-256 {data['sha256'][:16]}...), {data['train_images']:,} images to train on and "
+        f"{data['validation_images']:,} to validate on, at {model['image_size']}x{model['image_size']} pixels.",
+        f"- Model: MobileNetV2 from {model['weights']} (SHA-256 {model['weights_sha256'][:16]}...), all layers "
+        f"trained, batch normalisation's momentum {model['batch_norm_momentum']}.",
+        f"- Training: {config['epochs']} epochs, each one pass over the images, shared out between the boards; batch "
+        f"{config['batch_size']} on each board; seeds {', '.join(map(str, seeds))}.",
+        f"- Adam's learning rate: one board {rate:g}; {'; '.join(scaled)}. Constant for {schedule['constant_epochs']} "
+        f"epochs, then times {decay:.3f} every epoch.",
+        f"- The fast recipe's first {warm_up} steps are synchronous: its first pass.",
+    ]

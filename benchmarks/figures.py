@@ -12,7 +12,20 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
-from benchmarks import accuracy, playbook, prediction, scale, scaling, single, straggler, sync, telemetry
+from benchmarks import (
+    accuracy,
+    labels,
+    playbook,
+    prediction,
+    rehearsed,
+    scale,
+    scaling,
+    setup_table,
+    single,
+    straggler,
+    sync,
+    telemetry,
+)
 from benchmarks.benchmark_run import PROJECT, RUNS
 from trainer.contract.layout import entries
 
@@ -50,14 +63,16 @@ def render(docs: Path) -> list[Path]:
     page = docs / "results.md"
     text = page.read_text(encoding="utf-8")
     written = [page]
+    results = {path.stem.removeprefix("bench-"): _read(path) for path in sorted((docs / "data").glob("bench-*.json"))}
+    text = filled(text, "setup", setup_table.table(results))
+    text = filled(text, "rehearsal", rehearsed.table())
     for name, table in _TABLES.items():
-        path = docs / "data" / f"bench-{name}.json"
-        if not path.exists():
+        if name not in results:
             continue
-        result = json.loads(path.read_text(encoding="utf-8"))
-        body = f"{_origin(result)}\n\n{table(result)}"
+        result = results[name]
+        body = table(result)
         if name in _FIGURES:
-            body += f"\n\n![What the table says](figures/bench_{name}.svg)"
+            body += f"\n\n![{_ALT[name]}](figures/bench_{name}.svg)"
         text = filled(text, name, body)
         if name in _FIGURES:
             figure = docs / "figures" / f"bench_{name}.svg"
@@ -86,13 +101,9 @@ def filled(text: str, name: str, body: str) -> str:
     return f"{before}{begin}{body}\n{end}{after}"
 
 
-def _origin(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    dirty = ", with uncommitted changes" if result["git_dirty"] else ""
-    return (
-        f"`make bench-{result['benchmark']}`, {result['began'][:10]}, commit {result['git_commit'][:10]}{dirty}: "
-        f"emulated boards on a machine with {machine['cores']} cores ({machine['cpu']})."
-    )
+def _read(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
 
 
 def speed(result: dict[str, Any]) -> str:
@@ -115,14 +126,13 @@ def speed(result: dict[str, Any]) -> str:
                     textcoords="offset points",
                     verticalalignment="center",
                 )
-            names = {"tensorflow": "", "pytorch": "DDP: "}
-            axes.set_yticks(range(len(rows)), [names[row["engine"]] + row["sync"] for row in rows])
+            axes.set_yticks(range(len(rows)), [labels.of_method(row) for row in rows])
             for at in (1, 2):
                 axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
             axes.set_xlim(0, 1.15 * max(row["speedup_max"] for row in two))  # room for the figures
             axes.tick_params(axis="y", length=0)
             rate = next(row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link)
-            axes.set_title(f"{link} ({rate / 1e6:.0f} Mbit/s)", loc="left", fontsize=11)
+            axes.set_title(labels.of_link(link, rate), loc="left", fontsize=11)
         axes.set_xlabel("images/s of two boards, one board of the same engine = 1")
         figure.suptitle(f"{title}, on emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
         return as_svg(figure, "sync", title)
@@ -135,7 +145,7 @@ def learning(result: dict[str, Any]) -> str:
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
         for place, arm in enumerate(accuracy.ARMS):
-            label: str | None = arm
+            label: str | None = labels.ARMS[arm]
             for row in result["rows"]:
                 if row["arm"] == arm:
                     axes.plot(
@@ -168,7 +178,7 @@ def efficiency(result: dict[str, Any]) -> str:
                 [row["efficiency"] - row["efficiency_min"] for row in rows],
                 [row["efficiency_max"] - row["efficiency"] for row in rows],
             ]
-            axes.errorbar(boards, middle, ends, fmt="o", markersize=5, color=colour, label=method)
+            axes.errorbar(boards, middle, ends, fmt="o", markersize=5, color=colour, label=labels.METHODS[method])
             told = [row["predicted_efficiency"] for row in rows]
             if None not in told:
                 axes.plot(boards, told, "-", color=colour, linewidth=1.2)
@@ -184,6 +194,11 @@ def efficiency(result: dict[str, Any]) -> str:
         return as_svg(figure, "scale", title)
 
 
+_ALT = {
+    "sync": "Speed-up of two boards over one by method, a bar each, at both links",
+    "accuracy": "Validation accuracy over seconds of training, a line per run",
+    "scale": "Efficiency of 2, 4 and 8 boards by method, measured and predicted",
+}
 _FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {"sync": speed, "accuracy": learning, "scale": efficiency}
 
 DOCS = PROJECT / "docs"

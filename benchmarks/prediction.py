@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.comparison.metrics import measure as measured
 from analysis.runs.loading import load
+from benchmarks import labels
 from benchmarks.benchmark_run import BenchmarkRun
 from controller.foretell import expected
 from trainer.contract.config import load_run
@@ -70,12 +71,15 @@ def _row(bench: BenchmarkRun, boards: int, method: str) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The rows as a table in Markdown."""
-    lines = ["| link | boards | sync | expected [s an epoch] | took [s] | error |", "|---|--:|---|--:|--:|--:|"]
+    lines = [
+        "| link | boards | method | images per epoch | expected [s per epoch] | took [s per epoch] | error |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
     for row in result["rows"]:
         told = "-" if row["expected_epoch_s"] is None else f"{row['expected_epoch_s']:.1f}"
         error = "-" if row["error"] is None else f"{row['error']:+.1%}"
         lines.append(
-            f"| {row['link']} ({row['link_rate_bit_per_s'] / 1e6:.0f} Mbit/s) | {row['boards']} | {row['sync']} | "
-            f"{told} | {row['epoch_s']:.1f} | {error} |"
+            f"| {labels.of_link(row['link'], row['link_rate_bit_per_s'])} | {row['boards']} | "
+            f"{labels.of_method(row)} | {64 * _STEPS * row['boards']:,} | {told} | {row['epoch_s']:.1f} | {error} |"
         )
     return "\n".join(lines)

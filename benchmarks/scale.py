@@ -20,6 +20,7 @@ from analysis.prediction.allreduce import Network
 from analysis.prediction.predict import Plan, measured_in, predict
 from analysis.runs.columns import records
 from analysis.runs.manifest import read_manifest
+from benchmarks import labels
 from benchmarks.benchmark_run import BenchmarkRun
 from benchmarks.sync import compared, trial_rows
 from trainer.contract.config import load_run
@@ -102,15 +103,17 @@ def summary(rows: list[dict[str, Any]], expected: dict[tuple[str, int], float]) 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     lines = [
-        "| sync | boards | images/s | efficiency (least to greatest) | predicted | of no_sync |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| method | boards | images/s | s per 50,000 images | efficiency (least to greatest) | predicted | "
+        "of no synchronising |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     most = max(row["boards"] for row in result["summary"])
     last = {row["sync"]: row["efficiency"] for row in result["summary"] if row["boards"] == most}
     for row in sorted(result["summary"], key=lambda row: (last[row["sync"]], row["boards"])):
         told = row["predicted_efficiency"]
         lines.append(
-            f"| {row['sync']} | {row['boards']} | {row['images_per_s']:.1f} | {row['efficiency']:.2f} "
+            f"| {labels.of_method(row)} | {row['boards']} | {row['images_per_s']:.1f} | "
+            f"{50_000 / row['images_per_s']:.0f} | {row['efficiency']:.2f} "
             f"({row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}) | {'' if told is None else f'{told:.2f}'} | "
             f"{row['of_no_sync']:.0%} |"
         )
@@ -119,8 +122,13 @@ def table(result: dict[str, Any]) -> str:
         count: [row["images_per_s"] for row in result["rows"] if row["sync"] == ONE_BOARD and row["of"] == count]
         for count in links
     }
-    told = "; ".join(
-        f"of {count}: {statistics.median(alone[count]):.1f} images/s, a link of {rate:.0f} Mbit/s"
+    lines += [
+        "",
+        "| boards in the run | link [Mbit/s] | one of them alone [images/s] | cycles (n) |",
+        "|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {count} | {rate:.0f} | {statistics.median(alone[count]):.1f} | {len(alone[count])} |"
         for count, rate in links.items()
-    )
-    return "\n".join([*lines, "", f"One board alone, {told}. Predicted: from the run of two boards."])
+    ]
+    return "\n".join(lines)

@@ -25,6 +25,7 @@ from analysis.prediction.mobilenet import backbone, elements, head
 from analysis.prediction.predict import PREDICTED
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.runs.columns import records
+from benchmarks import labels
 from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 
@@ -146,12 +147,15 @@ def helps_up_to(reading: Constants, name: str, network: Network) -> int:
 def validation_table(result: dict[str, Any]) -> str:
     """How far the model is from what was measured, as a table in Markdown."""
     lines = [
-        "| predicted for | sync | step, measured [ms] | predicted | error | speed-up, measured | predicted | error |",
+        "| predicted for | method | step, measured [ms] | predicted [ms] | error | speed-up, measured | predicted | "
+        "error |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
+    rates = {row["link"]: row["link_rate_bit_per_s"] for row in result["rows"]}
     for row in records(validation(result)):
         lines.append(
-            f"| {row['link']} | {row['sync']} | {1000 * row['step_s']:.0f} | {1000 * row['predicted_step_s']:.0f} | "
+            f"| {labels.of_link(row['link'], rates[row['link']])} | {labels.METHODS[row['sync']]} | "
+            f"{1000 * row['step_s']:.0f} | {1000 * row['predicted_step_s']:.0f} | "
             f"{row['step_error']:+.1%} | {row['speedup']:.2f} | {row['predicted_speedup']:.2f} | "
             f"{row['speedup_error']:+.1%} |"
         )
@@ -162,7 +166,7 @@ def speed_table(result: dict[str, Any]) -> str:
     """Speed-up by link, method and boards on one switch, in Markdown."""
     shown, both = [2, 8, 32, 128, 512, 1024], readings(result)
     lines = [
-        f"| link | sync | {' | '.join(str(count) for count in shown)} | helps up to |",
+        f"| link | method | {' | '.join(str(count) for count in shown)} | helps up to |",
         f"|---|---|{'--:|' * (len(shown) + 1)}",
     ]
     for link in LINKS:
@@ -170,7 +174,7 @@ def speed_table(result: dict[str, Any]) -> str:
             network = Network(link)
             cells = [_range(speedup(it, name, count, network) for it in both) for count in shown]
             most = _range(float(helps_up_to(it, name, network)) for it in both)
-            lines.append(f"| {link / 1e9:g} Gbit/s | {name} | {' | '.join(cells)} | {most} |")
+            lines.append(f"| {link / 1e9:g} Gbit/s | {labels.METHODS[name]} | {' | '.join(cells)} | {most} |")
     return "\n".join(lines)
 
 
@@ -188,12 +192,12 @@ def switches_table(result: dict[str, Any]) -> str:
         "two levels, uplinks of 1 Gbit/s": replace(slow, hierarchical=True),
     }
     shown, both = [32, 128, 512, 1024], readings(result)
-    lines = [f"| sync | all-reduce | {' | '.join(map(str, shown))} | helps up to |", "|---|---|" + "--:|" * 5]
+    lines = [f"| method | all-reduce | {' | '.join(map(str, shown))} | helps up to |", "|---|---|" + "--:|" * 5]
     for name in ("allreduce, float16", "local_sgd, period 16"):
         for path, network in networks.items():
             cells = [_range(speedup(it, name, count, network) for it in both) for count in shown]
             most = _range(float(helps_up_to(it, name, network)) for it in both)
-            lines.append(f"| {name} | {path} | {' | '.join(cells)} | {most} |")
+            lines.append(f"| {labels.METHODS[name]} | {path} | {' | '.join(cells)} | {most} |")
     return "\n".join(lines)
 
 
@@ -229,7 +233,7 @@ def efficiency(result: dict[str, Any]) -> str:
             for colour, name in zip(COLOURS, SHOWN, strict=True):
                 low, high = ([100 * speedup(it, name, count, Network(link)) / count for count in BOARDS] for it in both)
                 axes.fill_between(BOARDS, low, high, color=colour, alpha=0.25, linewidth=0)
-                axes.plot(BOARDS, low, color=colour, linewidth=1.6, label=name)
+                axes.plot(BOARDS, low, color=colour, linewidth=1.6, label=labels.METHODS[name])
                 axes.plot(BOARDS, high, color=colour, linewidth=1.6)
             if link == LINKS[0]:
                 papers = 100 * PAPER.arms()[1]["speedup"] / 2
@@ -241,8 +245,7 @@ def efficiency(result: dict[str, Any]) -> str:
             axes.set_title(f"{link / 1e9:g} Gbit/s", loc="left", fontsize=11)
             axes.set_xlabel("boards")
         panels[0].set_ylabel("speed-up / boards [%]")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
         figure.suptitle(f"{title}: a model", x=0.01, horizontalalignment="left", fontsize=12)
         return as_svg(figure, "scaling", title)
 

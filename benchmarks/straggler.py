@@ -44,8 +44,9 @@ def table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         by_arm.setdefault(row["arm"], []).append(row["epoch_s"])
     ideal = statistics.median(by_arm["one board"]) / 1.5
-    lines = ["| | seconds an epoch (least to greatest) | of the ideal |", "|---|--:|--:|"]
+    lines = ["| | runs (n) | s per epoch (least to greatest) | over the ideal |", "|---|--:|--:|--:|"]
     for arm, seconds in by_arm.items():
         middle = statistics.median(seconds)
-        lines.append(f"| {arm} | {middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) | {middle / ideal:.2f} |")
-    return "\n".join([*lines, "", f"Ideal: {ideal:.2f} s, what one board takes over 1.5."])
+        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        lines.append(f"| {arm} | {len(seconds)} | {middle:.2f} ({spread}) | {middle / ideal:.2f} |")
+    return "\n".join([*lines, "", f"Ideal: {ideal:.2f} s, the median of one board divided by 1.5."])

@@ -22,7 +22,7 @@ import pandas as pd
 from analysis.prediction.allreduce import wire_bytes
 from analysis.prediction.trials import turns
 from analysis.runs.columns import records
-from benchmarks import ddp
+from benchmarks import ddp, labels
 from benchmarks.benchmark_run import BenchmarkRun
 from trainer.contract.config import load_run
 from trainer.contract.events import NO_SYNC, ONE_BOARD, read_records
@@ -118,16 +118,19 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
     lines = [
-        "| link | engine | boards | sync | images/s | speed-up (least to greatest) | of no_sync | "
-        "MB a step and board | expected |",
-        "|---|---|--:|---|--:|--:|--:|--:|--:|",
+        "| link | method | boards | images/s | s per 50,000 images | speed-up (least to greatest) | "
+        "of no synchronising | sent [MB per step and board] | theory |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
+    rates = {row["link"]: row["link_rate_bit_per_s"] for row in result["rows"]}
     for row in result["summary"]:
         expected, of_no_sync = row["expected_bytes_per_step"], row["of_no_sync"]
         lines.append(
-            f"| {row['link']} | {row['engine']} | {row['boards']} | {row['sync']} | {row['images_per_s']:.1f} | "
+            f"| {labels.of_link(row['link'], rates[row['link']])} | {labels.of_method(row)} | {row['boards']} | "
+            f"{row['images_per_s']:.1f} | {50_000 / row['images_per_s']:.0f} | "
             f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f}) | "
             f"{'' if of_no_sync is None else f'{of_no_sync:.0%}'} | "
             f"{row['sent_bytes_per_step'] / 1e6:.3f} | {'' if expected is None else f'{expected / 1e6:.3f}'} |"
         )
-    return "\n".join(lines)
+    cycles = {row["cycles"] for row in result["summary"]}
+    return "\n".join([*lines, "", f"n = {', '.join(map(str, sorted(cycles)))} cycles for every row."])

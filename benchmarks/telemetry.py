@@ -67,7 +67,7 @@ def _idle_share() -> float:
 
 def table(result: dict[str, Any]) -> str:
     """What was measured, as a table in Markdown."""
-    lines = ["| telemetry | turns | a step [ms], median (least to greatest) |", "|---|--:|--:|"]
+    lines = ["| telemetry | turns (n) | ms per step (least to greatest) |", "|---|--:|--:|"]
     for sampled, name in ((False, "off"), (True, "on")):
         steps = [1000 * row["step_s"] for row in result["rows"] if row["sampled"] == sampled]
         lines.append(

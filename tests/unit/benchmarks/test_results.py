@@ -1,6 +1,12 @@
 """What benchmarks leave for others to read."""
 
+import shutil
+
+import pytest
+
+from benchmarks import rehearsed, setup_table
 from benchmarks.accuracy import configuration, recorded
+from benchmarks.figures import DOCS, render
 from benchmarks.scale import _latest
 from tests import PROJECT
 from tests.data.build_runs import build_prediction
@@ -30,3 +36,49 @@ def test_published_results_name_no_folder_of_a_machine():
     assert files
     for path in files:
         assert not [line for line in path.read_text(encoding="utf-8").splitlines() if '": "/' in line], path.name
+
+
+def test_the_published_tables_are_those_of_the_published_measurements(tmp_path):
+    for name in ("data", "figures"):
+        shutil.copytree(DOCS / name, tmp_path / name)
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    (tmp_path / "results.md").write_text(page, encoding="utf-8")
+    written = render(tmp_path)
+    assert (tmp_path / "results.md").read_text(encoding="utf-8") == page
+    for figure in written[1:]:
+        assert figure.read_text(encoding="utf-8") == (DOCS / "figures" / figure.name).read_text(encoding="utf-8")
+
+
+def result(**more):
+    machine = {"cpu": "a CPU", "cores": 2, "memory_gib": 8, "kernel": "6.1", "python": "3.11.7"}
+    times = {"began": "2026-01-02T10:00:00+00:00", "ended": "2026-01-02T10:30:00+00:00"}
+    return {"benchmark": "sync", "machine": machine, "git_commit": "0123456789ab", "git_dirty": False, **times, **more}
+
+
+def test_the_set_up_has_the_real_rates_of_the_links_and_where_machines_differ():
+    rows = [{"boards": boards, "link_rate_bit_per_s": rate} for boards, rate in ((1, 62_000_000), (2, 450_000_000))]
+    sync = result(calibration={"core_share": 0.45}, rows=rows)
+    other = result(benchmark="single", git_dirty=True, rows=[])
+    other["machine"] = {**other["machine"], "kernel": "6.2"}
+    text = setup_table.table({"sync": sync, "straggler": result(rows=[]), "single": other})
+    assert "| Linux | 6.1 (6.2 for single) |" in text and "| CPU | a CPU |" in text
+    assert "| 2026-01-02 | 0123456789 | 1, 2 | 0.45 | 450, 62 | 30 min |" in text
+    assert "| 0123456789, with uncommitted changes | 2 at once | a whole core each | not used | 30 min |" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "minutes"),
+    [
+        ({"rows": [{"run_id": "20260102T094000Z-predict-w2-s1"}, {"run_id": "20260102T095000Z-x"}]}, "50 min"),
+        ({"rows": [], "benchmark": "playbook"}, "not recorded"),
+    ],
+)
+def test_a_benchmark_takes_from_its_first_run_to_its_last_row(more, minutes):
+    assert setup_table.took(result(**more)) == minutes
+
+
+def test_equal_work_is_the_time_of_an_epoch_over_its_passes():
+    one, keras, _, paper_one, paper_two = [line.split(" | ") for line in rehearsed.table().splitlines()[2:7]]
+    assert (one[1], keras[1], paper_two[1]) == ("1,280", "2,560", "100,000")
+    assert float(keras[5]) == pytest.approx(float(keras[2]) / 2, abs=0.06)
+    assert (paper_one[6], paper_two[3], paper_two[6]) == ("1.00", "3.03", "1.52")
