@@ -1,16 +1,19 @@
 """What benchmarks leave for others to read."""
 
+import json
+import re
 import shutil
 
 import pytest
 
-from benchmarks import rehearsed, setup_table
+from benchmarks import labels, rehearsed, setup_table
 from benchmarks.accuracy import configuration, recorded
 from benchmarks.figures import DOCS, render
 from benchmarks.scale import _latest
 from tests import PROJECT
 from tests.data.build_runs import build_prediction
 from tests.data.litter import copy_beside
+from trainer.contract.methods import METHODS
 
 DATA = PROJECT / "docs" / "data"
 
@@ -83,3 +86,42 @@ def test_equal_work_is_the_time_of_an_epoch_over_its_passes():
     assert (one[4], keras[4], paper_two[4]) == ("1", "2", "2")
     assert float(keras[5]) == pytest.approx(float(keras[2]) / 2, rel=0.05)  # which has validation
     assert (paper_one[6], paper_two[3], paper_two[6]) == ("1.00", "3.03", "1.52")
+
+
+def test_methods_md_explains_every_method_and_every_name_in_tables():
+    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    for method in METHODS:
+        assert f"\n### {method}\n" in page
+    for name in {*labels.METHODS.values(), *labels.DDP.values(), *labels.ARMS.values()}:
+        assert f"\n| {name} | " in page
+
+
+def published(name):
+    return json.loads((DATA / f"bench-{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def claims():
+    return (DOCS / "claims.md").read_text(encoding="utf-8")
+
+
+def test_claims_have_the_measured_accuracy(claims):
+    rows = published("accuracy")["summary"]
+    for row in rows:
+        spread = f"{row['accuracy_min']:.4f} to {row['accuracy_max']:.4f}"
+        ends = [f"{100 * points:+.2f}" for points in (row["difference"], *row["difference_interval"])]
+        points = "" if row is rows[0] else f"{ends[0]} ({ends[1]} to {ends[2]}) "
+        faster = f"{rows[0]['train_s'] / row['train_s']:.2f} | {row['times_faster']:.2f}"
+        assert f" {row['accuracy']:.4f} ({spread}) | {points}| {faster} |" in claims, row["arm"]
+
+
+@pytest.mark.parametrize("name", ["sync", "accuracy", "scale", "single", "straggler", "prediction"])
+def test_claims_have_the_minutes_that_benchmarks_took(claims, name):
+    minutes = setup_table.took(published(name)).removesuffix(" min")
+    assert re.search(rf"`make bench-{name}[^`]*`, {minutes} minutes", claims)
+
+
+def test_claims_compare_equal_work(claims):
+    passes = [line.split(" | ")[6] for line in rehearsed.table().splitlines()[2:7]]  # over one board
+    assert f"time per pass {passes[1]} times that of one (the paper: {passes[4]})" in claims
+    assert f"time per pass {passes[2]} times |" in claims
