@@ -32,7 +32,7 @@ def time_per_epoch(comparison: Comparison) -> str:
         return seconds if base is None else f"{_interval(arm, f'{unit}_ratio', 2)}   ({seconds})"
 
     rows = []
-    for arm, row in _rows(comparison, f"{unit}_s", value, 1 / scale):
+    for arm, row in _rows(comparison, f"{unit}_s", value, lambda seconds: seconds / scale):
         rows.append(row)
         paper = papers.get((arm["workers"], arm["label"]))
         if paper:
@@ -42,6 +42,31 @@ def time_per_epoch(comparison: Comparison) -> str:
     return draw(comparison, "time", f"Time per {unit}", below, rows)
 
 
+def time_per_image(comparison: Comparison) -> str:
+    """Time for the same number of images, validation left out: equal work, whatever an epoch of an arm has.
+
+    As a multiple of one board, beside the paper's bar where it has that arm; in milliseconds, without the paper, where
+    no run on one board was given.
+    """
+    base = one_board(comparison.arms)
+    scale = 1e3 if base is None else float(base["images_per_s"])
+    papers = {} if base is None else {(arm["workers"], arm["sync"]): arm for arm in PAPER.arms()}
+
+    def value(arm: dict[str, Any]) -> str:
+        milliseconds = f"{1e3 / arm['images_per_s']:.2f} ms an image"
+        return milliseconds if base is None else f"{_inverse(arm, 'speedup')}   ({milliseconds})"
+
+    rows = []
+    for arm, row in _rows(comparison, "images_per_s", value, lambda speed: scale / speed):
+        rows.append(row)
+        paper = papers.get((arm["workers"], arm["label"]))
+        if paper:
+            ratio = 1 / paper["speedup"]
+            rows.append(Row("the same in the paper", f"{ratio:.2f}   (paper)", [ratio], hollow=True))
+    below = "milliseconds per image" if base is None else "time for as many images, one board = 1"
+    return draw(comparison, "image", "Time for the same number of images", below, rows)
+
+
 def time_to_accuracy(comparison: Comparison) -> str:
     """Seconds of training, validation included, until the comparison's target accuracy."""
     title = f"Time to a validation accuracy of {comparison.target_accuracy:.3f}"
@@ -49,7 +74,8 @@ def time_to_accuracy(comparison: Comparison) -> str:
     def value(arm: dict[str, Any]) -> str:
         return f"{_interval(arm, 'time_to_accuracy_s', 1)} s"
 
-    rows = [row for _, row in _rows(comparison, "time_to_accuracy_s", value, 1.0, "not reached by all runs")]
+    found = _rows(comparison, "time_to_accuracy_s", value, unknown="not reached by all runs")
+    rows = [row for _, row in found]
     return draw(comparison, "reach", title, "seconds", rows)
 
 
@@ -93,7 +119,7 @@ def energy_per_image(comparison: Comparison) -> str:
     def value(arm: dict[str, Any]) -> str:
         return f"{_interval(arm, 'energy_j_per_image', 3)} J   ({arm['mean_power_w']:.1f} W)"
 
-    rows = [row for _, row in _rows(comparison, "energy_j_per_image", value, 1.0)]
+    rows = [row for _, row in _rows(comparison, "energy_j_per_image", value)]
     return draw(comparison, "energy", "Energy per image", "joules per image, modules of all boards", rows)
 
 
@@ -106,16 +132,16 @@ def _rows(
     comparison: Comparison,
     measure: str,
     value: Callable[[dict[str, Any]], str],
-    factor: float,
+    length: Callable[[Any], Any] = lambda measured: measured,
     unknown: str = "not known",
 ) -> Iterator[tuple[dict[str, Any], Row]]:
     for arm, colour, _ in arms(comparison):
-        runs: pd.Series[Any] = comparison.runs.loc[comparison.runs["run_id"].isin(arm["run_ids"]), measure] * factor
+        runs: pd.Series[Any] = length(comparison.runs.loc[comparison.runs["run_id"].isin(arm["run_ids"]), measure])
         if math.isnan(arm[measure]):
             yield arm, Row(name(arm), unknown, [0.0], colour)
         else:
             dots = list(runs) if len(runs) > 1 else []
-            yield arm, Row(name(arm), value(arm), [arm[measure] * factor], colour, dots)
+            yield arm, Row(name(arm), value(arm), [length(arm[measure])], colour, dots)
 
 
 def _interval(arm: dict[str, Any], measure: str, decimals: int) -> str:
@@ -123,3 +149,10 @@ def _interval(arm: dict[str, Any], measure: str, decimals: int) -> str:
     low, high = arm[f"{measure}_low"], arm[f"{measure}_high"]
     known = "" if math.isnan(low) else f" [{low:.{decimals}f}–{high:.{decimals}f}]"
     return f"{arm[measure]:.{decimals}f}{known}"
+
+
+def _inverse(arm: dict[str, Any], ratio: str) -> str:
+    """One over a ratio, and its 95 % interval where there is one."""
+    low, high = arm[f"{ratio}_low"], arm[f"{ratio}_high"]
+    known = "" if math.isnan(low) else f" [{1 / high:.2f}–{1 / low:.2f}]"
+    return f"{1 / arm[ratio]:.2f}{known}"

@@ -13,7 +13,7 @@ from tests.data.build_runs import build_run
 
 REAL = {"emulated": False}
 LINK = {"link_rate_bit_per_s": 10**9}  # on which the bytes of build_run travel in less time than steps stand still
-ALWAYS = {"accuracy_by_epoch", "loss_by_epoch", "time_per_epoch"}
+ALWAYS = {"accuracy_by_epoch", "loss_by_epoch", "time_per_epoch", "time_per_image"}
 SEVERAL_BOARDS = {"efficiency_by_boards", "time_of_a_step", "computing_by_board"}
 SENSORS = {"energy_per_image", "power_over_time", "temperature_over_time"}
 
@@ -115,6 +115,31 @@ def test_without_one_board_the_time_is_in_seconds_and_the_paper_left_out(tmp_pat
     build_run(tmp_path, workers=2)
     labels = " ".join(texts(figures(compared(tmp_path))["time_per_epoch"].svg))
     assert "seconds per epoch" in labels
+    assert "paper" not in labels
+
+
+def test_equal_work_is_as_many_images_whatever_an_epoch_has(drawn):
+    labels = " ".join(" ".join(texts(drawn["time_per_image"].svg)).split())
+    # a step of two boards has twice the images of one board's, and takes three times as long
+    assert "1.00 (6.25 ms an image)" in labels and "1.50 (9.38 ms an image)" in labels
+    assert "1.52 (paper)" in labels and "one board = 1" in labels
+
+
+def test_the_interval_of_equal_work_is_that_of_the_speed_up_turned_over(tmp_path):
+    for seed in (1, 2):
+        build_run(tmp_path, f"one-{seed}", workers=1, seed=seed, step_s=0.4 + 0.01 * seed)
+        build_run(tmp_path, f"two-{seed}", workers=2, seed=seed, step_s=1.2 + 0.1 * seed)
+    comparison = compared(tmp_path)
+    arm = comparison.arms[comparison.arms["workers"] == 2].iloc[0]
+    value, least, greatest = (1 / arm[f"speedup{end}"] for end in ("", "_high", "_low"))
+    labels = " ".join(texts(figures(comparison)["time_per_image"].svg))
+    assert least < value < greatest and f"{value:.2f} [{least:.2f}–{greatest:.2f}]" in labels
+
+
+def test_without_one_board_equal_work_is_in_milliseconds(tmp_path):
+    build_run(tmp_path, workers=2)
+    labels = " ".join(texts(figures(compared(tmp_path))["time_per_image"].svg))
+    assert "milliseconds per image" in labels and "3.12 ms an image" in labels
     assert "paper" not in labels
 
 
