@@ -58,16 +58,16 @@ _PLOTS = (
         time_per_image,
         lambda it: _knows(it, "images_per_s", several=False),
         lambda it: (
-            "Equal work: the steps' time for as many images, over all boards of an arm, validation left out; it is one "
-            f"over the speed-up. The paper's times have its validation. {_BRACKETS}"
+            "Equal work: the time of the steps for the same number of images, all boards of an arm together, without "
+            f"validation; one divided by the speed-up. The paper's times include validation. {_BRACKETS}"
         ),
     ),
     _Plot(
         time_per_epoch,
         lambda it: True,
         lambda it: (
-            f"Mean time per {time_unit(it)} of an arm. Unlike the time for the same number of images this is not equal "
-            f"work where boards do not share the images: each of N boards then has all of them in an epoch. {_BRACKETS}"
+            f"Mean time per {time_unit(it)} of an arm. Arms that do not share the images do more work in an epoch: "
+            f"each of N boards then has all images. {_BRACKETS}"
         ),
     ),
     _Plot(
