@@ -14,6 +14,7 @@ from analysis import commands
 from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
 from controller import cli
+from controller.gates.table import lines
 from tests import PROJECT
 from trainer.contract.config import Config, known_keys, parse
 from trainer.contract.methods import METHODS, OPTIONS, those_with
@@ -90,9 +91,12 @@ def test_the_packages_have_the_commands_and_their_options(code):
     known = {"analysis": commands_of(*COMMANDS), "controller": commands_of(*COMMANDS, cli)}
     every = set().union(ANSIBLE, *map(options, known["controller"].values()))
     for piece in code:
-        for package, name, rest in re.findall(r"\bpython -m (analysis|controller) (\w+)([^;&|]*)", piece):
+        for package, name, rest in re.findall(
+            r"(?:\bpython -m (analysis|controller)|(?<![\w/-])(?:\.venv/bin/)?cluster-kit) ([a-z]+)([^;&|]*)", piece
+        ):
+            commands_there = known[package or "controller"]
             given = {word.partition("=")[0] for word in shlex.split(rest, comments=True) if word.startswith("-")}
-            assert name in known[package] and given <= options(known[package][name]), piece
+            assert name in commands_there and given <= options(commands_there[name]), piece
         if piece.startswith("--"):
             assert piece.split()[0] in every, piece
 
@@ -146,25 +150,119 @@ def test_the_hooks_before_a_commit_are_make_lint():
     assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in lint.split()]
 
 
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the tables below a heading, up to the next one of its level or above."""
+    level = heading.partition(" ")[0]
+    text = (PROJECT / page).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2]
+    text = re.split(rf"^#{{1,{len(level)}}} ", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+
+
+def test_the_readme_is_short_and_begins_with_its_status():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(readme) <= 120
+    beginning = " ".join(readme[:11])
+    assert "no real Orin has run this yet" in beginning and "*emulated boards*" in beginning
+
+
+def test_usage_has_every_command():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) - {"help"}
+    told = {name for row in rows("docs/usage.md", "### make") for name in re.findall(r"`make ([a-z-]+)", row[0])}
+    parts = {name for name in targets if name.startswith("lint-")}
+    assert told == targets - parts
+    told = {name for row in rows("docs/usage.md", "### Playbooks") for name in re.findall(r"`(\w+)`", row[0])}
+    assert told == {path.stem for path in (PROJECT / "playbooks").glob("*.yml")}
+    told = {
+        name for row in rows("docs/usage.md", "### cluster-kit") for name in re.findall(r"`cluster-kit (\w+)", row[0])
+    }
+    assert told == set(commands_of(*COMMANDS, cli))
+
+
+def test_usage_tells_which_playbooks_become_root_on_boards():
+    for row in rows("docs/usage.md", "### Playbooks"):
+        for name in re.findall(r"`(\w+)`", row[0]):
+            plays = yaml.safe_load((PROJECT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))
+            if any(play.get("become") for play in plays):
+                assert row[2] == "on the boards", name
+
+
+# What playbooks give to roles, and nobody else does.
+GIVEN = {
+    *("apt_packages", "apt_recommends", "apt_state", "apt_update", "apt_valid_s", "check_boards"),
+    *("check_communication", "check_strict_communication", "collect_interrupted", "firewall_peers", "lab_inventory"),
+    *("run_config_boards", "run_config_gates", "run_config_given", "run_config_stages", "run_config_study"),
+    "study_boards",
+}
+
+
+def test_usage_has_every_variable_of_roles_with_its_default():
+    table = {row[0].strip("`"): row[1] for row in rows("docs/usage.md", "## Variables")}
+    files = (PROJECT / "roles").glob("*/defaults/main.yml")
+    defaults = {
+        name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()
+    }
+    short = {
+        name for name in table if not name.startswith(tuple(f"{path.name}_" for path in (PROJECT / "roles").iterdir()))
+    }
+    assert short >= {"workers", "experiment", "override", "seed", "resume", "run_id", "study", "waive", "purge"}
+    assert table.keys() - short - {"lab_core_share"} == defaults.keys() - GIVEN - {"lab_core_share"}
+    for name in table.keys() - short:
+        value = defaults[name]
+        if isinstance(value, (bool, int, float)):
+            shown = {str(value).lower(), str(value)}
+            assert table[name].strip("`") in shown, name
+        elif value in (None, "", [], {}) and not table[name].startswith("`"):
+            assert table[name] in ("empty", "none"), name
+        elif isinstance(value, str) and value and "{{" not in value:
+            assert table[name].strip("`") == value, name
+
+
+def test_the_faq_shows_a_check_as_it_is():
+    measured_pair = {"from": "orin-1", "to": "orin-2", "bit_per_s": 941e6, "tool": "iperf3", "round_trip_s": 0.00098}
+    good = "\n".join(lines([], ["orin-1", "orin-2"], [measured_pair]))
+    assert f"```\n{good}\n```" in (PROJECT / "docs/faq.md").read_text(encoding="utf-8")
+
+
+def test_usage_has_the_times_of_claims():
+    """Benchmarks' times are those of docs/data, with which another test compares claims.md."""
+    claims = (PROJECT / "docs/claims.md").read_text(encoding="utf-8")
+    for name, minutes in re.findall(r"`make (bench-\w+)[^`]*`, (\d+) minutes", claims):
+        (time,) = (row[2] for row in rows("docs/usage.md", "### make") if f"`make {name}" in row[0])
+        assert time == f"{minutes} minutes", name
+
+
 def measured(name):
     return json.loads((PROJECT / f"docs/data/bench-{name}.json").read_text())["summary"]
 
 
 def test_figures_in_words_are_the_measured_ones():
-    """README and claims.md repeat some of docs/data; results.md is made from it."""
-    readme = " ".join((PROJECT / "README.md").read_text().split())
+    """README, usage.md and claims.md repeat some of docs/data; results.md is made from it."""
+    readme, usage = (" ".join((PROJECT / name).read_text().split()) for name in ("README.md", "docs/usage.md"))
     claims = (PROJECT / "docs/claims.md").read_text()
     efficiency = {(row["sync"], row["boards"]): row for row in measured("scale")}
     keras, local = (
         [efficiency[method, boards] for boards in (2, 4, 8)] for method in ("keras", "local_sgd, period 16")
     )
+    two, four, eight = (f"{100 * row['of_no_sync']:.0f} %" for row in keras)
     assert (
-        f"two boards reach {100 * keras[0]['of_no_sync']:.0f} % of the images per second that they reach without any "
-        f"exchange, and eight {100 * keras[2]['of_no_sync']:.0f} %; with local SGD "
-        f"{100 * local[0]['of_no_sync']:.0f} % and {100 * local[2]['of_no_sync']:.0f} %"
+        f"with plain Keras, two boards reach {two} of their images per second without communication, four {four} and "
+        f"eight {eight}; with local SGD "
     ) in readme
-    fast = next(row for row in measured("accuracy") if row["arm"] == "two boards, local_sgd")
-    assert f"learn as much as one, {fast['times_faster']:.2f} times as fast" in readme
+    two, four, eight = (f"{100 * row['of_no_sync']:.0f} %" for row in local)
+    assert f"; with local SGD {two}, {four} and {eight}." in readme
+    arms = {row["arm"]: row for row in measured("accuracy")}
+    fast, one = arms["two boards, local_sgd"], arms["one board"]
+    assert (
+        f"an accuracy of {one['wanted_accuracy']:.3f} in {fast['time_to_accuracy_s']:.0f} s, one board in "
+        f"{one['time_to_accuracy_s']:.0f} s, and ended no lower"
+    ) in readme
+    assert fast["difference_interval"][0] > 0  # so it "ended no lower"
+    trained = json.loads((PROJECT / "docs/data/bench-accuracy.json").read_text())["configuration"]
+    assert fast["seeds"] == 3
+    assert f"over {trained['epochs']} passes of {trained['data']['train_images']:,} images, three seeds" in readme
     for row in (*keras, *local):
         spread = f"{row['efficiency_min']:.2f} to {row['efficiency_max']:.2f}"
         assert f"{row['efficiency']:.2f} ({spread}); {100 * row['of_no_sync']:.0f} %" in claims
@@ -179,7 +277,13 @@ def test_figures_in_words_are_the_measured_ones():
         assert f"{1.5 * middle[arm] / middle['one board']:.2f} (n={len(seconds[arm])})" in claims, arm
     told = json.loads((PROJECT / "docs/data/bench-prediction.json").read_text())["rows"]
     furthest = f"within {100 * max(abs(row['error']) for row in told):.1f} %"
-    assert f"time per epoch {furthest}" in claims and f"took what was predicted {furthest}" in readme
+    assert f"time per epoch {furthest}" in claims and f"was predicted {furthest}" in usage
+    controllers = {row["boards"]: row for row in measured("playbook") if row["warm"]}
+    for stage in ("check", "collect"):
+        few, many = (controllers[boards]["stages_s"][stage] for boards in (2, 32))
+        assert f"{few:.1f} s for 2 boards, {many:.1f} s for 32" in usage, stage
+    few, many = (controllers[boards]["outside_training_s"] for boards in (2, 32))
+    assert f"{few:.1f} s for 2 boards, {many:.1f} s for 32" in usage
     for row in measured("sync"):
         if row["boards"] == 2 and row["sync"] != "no_sync":
             assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
