@@ -279,7 +279,7 @@ def test_in_a_terminal_a_run_says_how_it_gets_on(experiment: Experiment) -> None
 
 def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
     images = {"train_images": 320, "validation_images": 64, "sharding": "sharded"}
-    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, run_config_task="trial")
+    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, limit_s=540, run_config_task="trial")
     assert outcome.ok, outcome.output
     rows = {row["sync"]: row for row in trial_rows(experiment.folders()[0])}
     sent = {name: row for name, row in rows.items() if row["expected_bytes_per_step"]}
