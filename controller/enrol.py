@@ -18,6 +18,7 @@ from paramiko.pkey import PublicBlob
 
 from analysis.runs.errors import AnalysisError
 from controller import known_hosts, ssh
+from controller.answer import marked, own_words
 from controller.connection import Connection, connect, environment
 from controller.known_hosts import Pin
 from controller.ssh import Destination
@@ -42,7 +43,7 @@ cat >$new <<END
 $1 ALL=(ALL:ALL) NOPASSWD: ALL
 END
 chmod 0440 $new
-visudo -cqf $new
+visudo -cqf $new || { rm $new; exit 1; }
 mv $new /etc/sudoers.d/cluster-kit
 """
 
@@ -89,14 +90,14 @@ def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
     known = board.known()
     require_sense(board, known)
     pins = [pin for pin in known if not pin.marker]
-    with _connect(board, pins) as (transport, connection):
+    with open_connection(board, pins) as (transport, connection):
         host_key = transport.get_remote_server_key()
         found["host_key"] = shown(host_key) + ("" if pins else " (new)")
         require_right_key(board, host_key, known)
         with tempfile.NamedTemporaryFile("wb", suffix="-known_hosts") as accepted:
             accepted.write(known_hosts.with_pin(b"", board.to.name, host_key.get_name(), host_key.asbytes()))
             accepted.flush()
-            key_works, sudo_works, detail = _access(board, accepted.name)
+            key_works, sudo_works, detail = access(board, accepted.name)
         if not key_works and not any(words in detail for words in ("Permission denied", "Too many authentication")):
             raise RefusalError(
                 f"{board.address} has the host key {shown(host_key)}, and yet Ansible's ssh does not get as far as "
@@ -117,7 +118,7 @@ def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
         if not key_works:
             _add_key(transport, board, connection)
     if not key_works:
-        key_works, sudo_works, detail = _access(board, board.known_hosts)
+        key_works, sudo_works, detail = access(board, board.known_hosts)
         if not key_works:
             raise RefusalError(
                 f"{board.address} has the key {board.public_key_file}, and still refuses Ansible's ssh ({detail}): "
@@ -179,7 +180,7 @@ def require_right_key(board: Board, key: paramiko.PKey, known: list[Pin]) -> Non
 
 
 @contextmanager
-def _connect(board: Board, pins: list[Pin]) -> Iterator[tuple[paramiko.Transport, Connection]]:
+def open_connection(board: Board, pins: list[Pin]) -> Iterator[tuple[paramiko.Transport, Connection]]:
     """A connection that nobody has logged in to yet. A pinned type of host key is asked for first."""
     with ExitStack() as stack:
         connection = stack.enter_context(connect(board.to, board.timeout_s))
@@ -207,18 +208,18 @@ def _kind(algorithm: str) -> str:
 
 def _add_key(transport: paramiko.Transport, board: Board, connection: Connection) -> None:
     """Log in with the password and put the controller's key into authorized_keys."""
-    public_key = _public_key(board)
+    line = public_key(board)
     with connection.breaking_off():
         _log_in(transport, board)
         channel = transport.open_session(timeout=board.timeout_s)
         channel.settimeout(board.timeout_s)
         channel.set_combine_stderr(True)
-        channel.exec_command(f"sh -c {shlex.quote(_ADD_KEY)} sh {shlex.quote(public_key)}")
+        channel.exec_command(f"sh -c {shlex.quote(_ADD_KEY)} sh {shlex.quote(line)}")
         output = channel.makefile().read().decode(errors="replace")
         status = channel.recv_exit_status()
     if status:
         raise RefusalError(
-            f"{board.user}@{board.address} cannot keep a key in ~/.ssh/authorized_keys ({_last_line(output)}): see "
+            f"{board.user}@{board.address} cannot keep a key in ~/.ssh/authorized_keys ({last_line(output)}): see "
             "that the home folder exists, is the user's own and has space"
         )
 
@@ -238,7 +239,7 @@ def _log_in(transport: paramiko.Transport, board: Board) -> None:
         ) from error
 
 
-def _public_key(board: Board) -> str:
+def public_key(board: Board) -> str:
     path = Path(board.public_key_file)
     try:
         content = path.read_text(encoding="utf-8").strip()
@@ -251,10 +252,10 @@ def _public_key(board: Board) -> str:
     return content
 
 
-def _access(board: Board, known_hosts_file: str) -> tuple[bool, bool, str]:
+def access(board: Board, known_hosts_file: str) -> tuple[bool, bool, str]:
     """Whether the key can log in, whether it gets root without a password, and what ssh said."""
-    done = _ssh(board, known_hosts_file, "LC_ALL=C sudo -kn true")
-    return done.returncode != 255, done.returncode == 0, _last_line(done.stderr)
+    done = run(board, known_hosts_file, "LC_ALL=C sudo -kn true")
+    return done.returncode != 255, done.returncode == 0, last_line(done.stderr)
 
 
 def _become_root(board: Board, works: bool) -> str:
@@ -263,9 +264,23 @@ def _become_root(board: Board, works: bool) -> str:
         return "free"
     if not board.password:
         return "untried"
-    script = _ADD_SUDO_RULE if board.sudo_nopasswd else "true"
-    command = f"LC_ALL=C sudo -kSp '' sh -c {shlex.quote(script)} sh {shlex.quote(board.user)}"
-    done = _ssh(board, board.known_hosts, command, f"{board.password}\n")
+    run_as_root(board, _ADD_SUDO_RULE if board.sudo_nopasswd else "true", free=False)
+    if board.sudo_nopasswd and not access(board, board.known_hosts)[1]:
+        raise RefusalError(
+            f"sudo on {board.address} still asks {board.user} for a password: a file in /etc/sudoers.d that sorts "
+            "after cluster-kit has a rule without NOPASSWD; remove it, or set enrol_sudo_nopasswd=false"
+        )
+    return "free" if board.sudo_nopasswd else "password"
+
+
+def run_as_root(board: Board, script: str, free: bool) -> str:
+    """Run a script on the board as root, and return what it prints; `free`: sudo asks for no password.
+
+    The script's $1 is the account. Raises RefusalError with the reason of sudo's.
+    """
+    asked = "sudo -kn" if free else "sudo -kSp ''"
+    command = f"LC_ALL=C {asked} sh -c {shlex.quote(marked(script))} sh {shlex.quote(board.user)}"
+    done = run(board, board.known_hosts, command, "" if free else f"{board.password}\n")
     if any(words in done.stderr for words in ("not in the sudoers", "may not run sudo", "not allowed to")):
         raise RefusalError(
             f"{board.user} may not use sudo on {board.address}: let an administrator run usermod -aG sudo {board.user} "
@@ -277,17 +292,13 @@ def _become_root(board: Board, works: bool) -> str:
         )
     if done.returncode:
         raise RefusalError(
-            f"sudo does not work for {board.user} on {board.address} ({_last_line(done.stderr)}): try sudo -v there"
+            f"sudo does not work for {board.user} on {board.address} ({last_line(own_words(done.stderr))}): "
+            "try sudo -v there"
         )
-    if board.sudo_nopasswd and not _access(board, board.known_hosts)[1]:
-        raise RefusalError(
-            f"sudo on {board.address} still asks {board.user} for a password: a file in /etc/sudoers.d that sorts "
-            "after cluster-kit has a rule without NOPASSWD; remove it, or set enrol_sudo_nopasswd=false"
-        )
-    return "free" if board.sudo_nopasswd else "password"
+    return own_words(done.stdout)
 
 
-def _ssh(board: Board, known_hosts_file: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def run(board: Board, known_hosts_file: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command on the board over a fresh connection, as Ansible will, but for where its host key is looked up."""
     options = {  # of the same option, ssh takes the first
         "BatchMode": "yes",
@@ -317,5 +328,5 @@ def _ssh(board: Board, known_hosts_file: str, command: str, text: str = "") -> s
     )
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason given"])[-1]

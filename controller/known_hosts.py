@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,15 +138,44 @@ def with_pin(content: bytes, name: str, kind: str, blob: bytes) -> bytes:
 
 def add(path: Path, name: str, kind: str, blob: bytes) -> None:
     """Add a host's key to a known_hosts file, while other hosts' keys are added by other processes."""
+    _change(path, lambda known: with_pin(known.content, name, kind, blob))
+
+
+def own(pin: Pin, name: str) -> bool:
+    """Whether a line that pins a host's key is for this host alone; only then can it be removed."""
+    return not pin.marker and (pin.names == name.encode() or pin.names.startswith(b"|1|"))
+
+
+def remove(path: Path, name: str) -> int:
+    """Remove the lines of a known_hosts file that pin a key of this host alone; every other byte stays.
+
+    Returns how many keys the file still pins.
+    """
+
+    def without(known: KnownHosts) -> bytes:
+        gone = {pin.line for pin in known.of(name) if own(pin, name)}
+        return b"\n".join(line for number, line in enumerate(known.content.split(b"\n"), 1) if number not in gone)
+
+    _change(path, without)
+    return len(read(path).pins)
+
+
+def _change(path: Path, changed: Callable[[KnownHosts], bytes]) -> None:
+    """Replace a known_hosts file's content, while other processes do so for other hosts; its mode stays."""
     path = path.resolve()  # of a link, what it leads to
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        before = read_whole(path).content
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        before = read_whole(path)
+        content = changed(before)
+        if content == before.content and path.exists():
+            return
+        status = path.stat() if path.exists() else None
         new = path.with_name(f".{path.name}.new")
-        new.write_bytes(with_pin(before, name, kind, blob))
-        new.chmod(mode)
+        new.write_bytes(content)
+        new.chmod(status.st_mode & 0o777 if status else 0o644)
+        if status and (status.st_uid, status.st_gid) != (new.stat().st_uid, new.stat().st_gid):
+            os.chown(new, status.st_uid, status.st_gid)
         new.replace(path)
     finally:
         os.close(folder)

@@ -1,4 +1,4 @@
-"""Makes a board that has only a password one that Ansible reaches with a key."""
+"""Makes a board that has only a password one that Ansible reaches with a key, and takes that back."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from analysis.runs.errors import AnalysisError
 from controller import ssh
 from controller.enrol import Board, RefusalError, enrol
 from controller.plugins.base import Action
+from controller.unenrol import unenrol
 
 
 class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
-        look = options.pop("look")
-        found = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
+        look, state, traces = options.pop("look"), options.pop("state"), options.pop("traces")
+        found: dict[str, Any] = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
+        if state == "absent":
+            found |= {"taken": [], "remarks": [], "pinned": 0}
         try:
-            enrol(Board(ssh=self._ssh(), **options), look, found)
+            board = Board(ssh=self._ssh(), **options)
+            if state == "absent":
+                unenrol(board, traces, look, found)
+            else:
+                enrol(board, look, found)
         except AnalysisError as error:
             found["problem"] = str(error)
         except OSError as error:
-            found["problem"] = f"the controller lacks something to enrol it: {error}"
+            found["problem"] = f"something is missing on the controller: {error}"
         return found
 
     def preview(self, options: dict[str, Any]) -> dict[str, Any]:

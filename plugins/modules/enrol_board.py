@@ -2,7 +2,7 @@
 
 DOCUMENTATION = """
 module: enrol_board
-short_description: Make a board that has only a password one that Ansible reaches with a key
+short_description: Make a board that has only a password one that Ansible reaches with a key, or take that back
 description:
   - Looks at the board's host key and refuses it if another one is pinned or expected; pins it; logs in with the
     password and adds the controller's public key; logs in with the key, over a new connection, and sees that sudo
@@ -11,6 +11,9 @@ description:
     hosts, proxies and names from ~/.ssh/config are as good as addresses.
   - The password goes to the board over the connection alone, and only after the host key was found right. It is in no
     result and in no process's arguments. Set C(no_log) nevertheless, since Ansible knows the task's arguments.
+  - With C(state=absent) it takes that back, with the key and, where sudo asks for one, the password. It removes the
+    rule for sudo, the one line of C(authorized_keys) that is exactly the public key's, and the pinned host key. A board
+    whose host key is not pinned counts as taken back already.
   - Does not fail, so that all boards' problems can be told at once; look at RV(problem).
   - Check mode only looks.
 options:
@@ -22,6 +25,12 @@ options:
   accept_new: {type: bool, default: true, description: [Whether a new host key will do without a fingerprint.]}
   sudo_nopasswd: {type: bool, default: true, description: [Whether the account is to get root without a password.]}
   timeout_s: {type: float, default: 10, description: [Seconds to wait for an answer of the board.]}
+  state: {type: str, default: present, choices: [present, absent], description: [Whether the board is to be enrolled.]}
+  traces:
+    type: list
+    elements: str
+    default: []
+    description: [Paths on the board that provisioning leaves; with C(state=absent) those that are there are told.]
   look: {type: bool, default: false, description: [Only look, and send no password.]}
 """
 
@@ -39,5 +48,16 @@ RETURN = """
 host_key: {type: str, returned: always, description: [Type and SHA256 fingerprint, with C(new) if it was not pinned.]}
 wants_password: {type: bool, returned: always, description: [Whether a password is needed and none was given.]}
 sudo: {type: str, returned: success, description: ["free, password or untried."]}
+taken:
+  type: list
+  elements: str
+  returned: with C(state=absent)
+  description: ["What was or would be taken back: key, sudo rule, host key."]
+pinned: {type: int, returned: with C(state=absent), description: [How many host keys are pinned for other hosts.]}
+remarks:
+  type: list
+  elements: str
+  returned: with C(state=absent)
+  description: ["What stays, and what should come first: sentences for people."]
 problem: {type: str, returned: always, description: [What is wrong and the remedy, or empty.]}
 """

@@ -52,6 +52,7 @@ ENROLLED: Cases = {
 }
 PROVISIONED: Cases = {
     "restore": ({"purge": True}, "changed="),
+    "unenrol": ({}, "is still provisioned"),
 }
 
 KIT = ("analysis", "controller", "experiments", "inventory", "playbooks", "plugins", "roles", "studies", "trainer")

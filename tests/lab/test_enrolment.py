@@ -21,6 +21,8 @@ import pytest
 import yaml
 from conftest import ANSIBLE, PASSWORD, PROJECT, Lab, Outcome
 
+from plugins.module_utils import lab_snapshot
+
 pytestmark = pytest.mark.lab
 
 SECRET = "Geheim"  # enough of it, however the rest is escaped
@@ -86,6 +88,22 @@ class Boards:
     def enrol(self, *arguments: str | Path, password: bool = True) -> Outcome:
         given = ("-e", f"@{self.password_file}") if password else ()
         return self.ansible("ansible-playbook", "playbooks/enrol.yml", *given, *arguments)
+
+    def unenrol(self, *arguments: str | Path) -> Outcome:
+        return self.ansible("ansible-playbook", "playbooks/unenrol.yml", *arguments)
+
+    def state(self) -> list[dict[str, str]]:
+        """What the boards' files are, with modes and owners."""
+        return [lab_snapshot.snapshot(self.lab.folder, f"board-{number}") for number in (1, 2)]
+
+    def login(self, number: int) -> str:
+        """What ssh says to the controller's key, whatever host keys are pinned."""
+        options = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes")
+        ssh = ["ssh", "-F", "none", "-p", str(PORT), "-i", self.made / "id_ed25519"]
+        ssh += [part for option in (*options, "LogLevel=ERROR") for part in ("-o", option)]
+        ssh += [f"nvidia@{self.lab.address(number)}", "echo let in"]
+        done = subprocess.run(ssh, capture_output=True, text=True)
+        return done.stdout + done.stderr
 
     def become_root(self) -> Outcome:
         return self.ansible("ansible", "boards", "-b", "-m", "ansible.builtin.command", "-a", "id -un")
@@ -333,6 +351,79 @@ def test_the_password_is_asked_for_once_after_the_host_keys_were_shown(boards: B
     assert output.index(boards.fingerprint(2)) < output.index("Password of ")
     assert boards.lab.ssh(1, "ls /etc/sudoers.d", user="root") == ""
     assert "Missing sudo password" in boards.become_root().output
+
+
+MINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN/KLhCK2V1+GPYylRAgmxxYOedjCJzGu/2yzdNCoUq6 mine"
+
+AS_MINE = f"echo '{MINE}' >authorized_keys; chown nvidia: authorized_keys; chmod 600 authorized_keys"
+
+
+def test_unenrolled_boards_are_as_they_were_before(boards: Boards) -> None:
+    boards.ssh = {}  # Ansible keeps its connections, as it does for users
+    boards.lab.root(2, f"install -d -m 700 -o nvidia -g nvidia ~nvidia/.ssh; cd ~nvidia/.ssh; {AS_MINE}")
+    boards.made.mkdir(mode=0o700)
+    other = "# of another lab\n10.9.9.9 " + MINE.rsplit(" ", 1)[0] + "\n"
+    (boards.made / "known_hosts").write_text(other)
+    before = boards.state()
+    assert boards.enrol().ok
+    enrolled, pins = boards.state(), (boards.made / "known_hosts").read_text()
+    assert all(lab_snapshot.differences(was, now) for was, now in zip(before, enrolled, strict=True))
+
+    looked = boards.unenrol("--check", "--diff")
+    assert looked.ok and set(rows(looked.output).values()) == {"would be unenrolled"}, looked.output
+    assert boards.state() == enrolled and (boards.made / "known_hosts").read_text() == pins
+    assert "still provisioned" not in looked.output
+
+    assert boards.become_root().ok
+    boards.lab.root(1, "mkdir /opt/cluster-kit")
+    one = boards.unenrol("--limit", "orin-1")
+    boards.lab.root(1, "rmdir /opt/cluster-kit")
+    assert one.ok and rows(one.output) == {"orin-1": "unenrolled"}, one.output
+    assert "still provisioned: it has /opt/cluster-kit." in one.output
+    assert "key, sudo rule, host key" in one.output and "2 host keys are still pinned" in one.output
+    assert "Permission denied" in boards.login(1) and "let in" in boards.login(2)
+    assert boards.become_root().output.count("rc=0") == 1  # not over a connection from before either
+    assert boards.state()[1] == enrolled[1]
+
+    both = boards.unenrol()
+    assert both.ok and rows(both.output) == {"orin-1": "was not enrolled", "orin-2": "unenrolled"}, both.output
+    for number, was, now in zip((1, 2), before, boards.state(), strict=True):
+        assert lab_snapshot.differences(was, now) == {}
+        assert "Permission denied" in boards.login(number)
+    assert (boards.made / "known_hosts").read_text() == other and (boards.made / "id_ed25519").exists()
+
+    again = boards.unenrol()
+    assert again.ok and again.changed == 0, again.output
+    assert set(rows(again.output).values()) == {"was not enrolled"}
+
+
+def test_unenrolling_asks_for_the_password_where_sudo_does_and_goes_on_without_boards_out_of_reach(
+    boards: Boards,
+) -> None:
+    boards.list(**{"orin-1": boards.board(1), "orin-2": boards.board(2), "gone": boards.board(99, enrol_timeout_s=5)})
+    boards.lab.root(1, "echo 'nvidia ALL=(ALL:ALL) ALL' >/etc/sudoers.d/zz; chmod 0440 /etc/sudoers.d/zz")
+    assert boards.enrol("--limit", "orin-1", "-e", "enrol_sudo_nopasswd=false").ok
+    assert boards.enrol("--limit", "orin-2").ok
+    boards.lab.root(1, "cp /etc/sudoers.d/zz /etc/sudoers.d/cluster-kit")  # of an enrolment before
+    pins = boards.made / "known_hosts"
+    pins.write_text(pins.read_text() + f"[{boards.lab.address(99)}]:{PORT} {MINE.rsplit(' ', 1)[0]}\n")
+    try:
+        refused = boards.unenrol()
+        assert not refused.ok
+        assert rows(refused.output) == {"orin-1": "failed", "orin-2": "unenrolled", "gone": "failed"}
+        assert "asks nvidia for a password, and none was given" in refused.told["orin-1"]
+        address = rf"\[{re.escape(boards.lab.address(99))}\]:{PORT}"
+        assert re.search(rf"cannot be reached .* forget its host key with ssh-keygen .*{address}", refused.told["gone"])
+        assert "let in" in boards.login(1)
+
+        command = [ANSIBLE / "ansible-playbook", "-vvv", "-i", boards.inventory, "playbooks/unenrol.yml"]
+        output, status = in_terminal(PASSWORD, [*command, "--limit", "orin-1"])
+        assert status == 0 and output.count("Password of nvidia@orin-1") == 1, output
+        assert SECRET not in output and "key, sudo rule, host key" in output
+        assert boards.lab.root(1, "ls /etc/sudoers.d") == "zz" and "Permission denied" in boards.login(1)
+    finally:
+        boards.lab.root(1, "rm /etc/sudoers.d/zz")
+    assert [line.split()[0] for line in pins.read_text().splitlines()] == [f"[{boards.lab.address(99)}]:{PORT}"]
 
 
 def in_terminal(answer: str, command: list[str | Path]) -> tuple[str, int]:

@@ -163,3 +163,26 @@ def test_hosts_that_are_pinned_at_the_same_time_are_all_kept(tmp_path: Path) -> 
         worker.join()
     assert [line.split()[0] for line in path.read_text().splitlines()] == [f"10.0.0.{n}" for n in range(10, 40)]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_only_a_hosts_own_lines_are_removed_and_every_other_byte_stays(tmp_path: Path) -> None:
+    own = b"orin-1 " + KEY + b"\n"
+    others = [
+        b"# K\xfcche\n\norin-1,orin-2 " + KEY + b"\n",
+        b"orin-? " + KEY + b" a comment\r\n@revoked orin-1 " + KEY + b"\n",
+        b"orin-11 " + KEY + b"\n[orin-1]:2222 " + KEY,
+    ]
+    path = one_line(tmp_path, own.join(others))
+    path.chmod(0o640)
+    assert known_hosts.remove(path, "orin-1") == 5
+    assert path.read_bytes() == b"".join(others) and path.stat().st_mode & 0o777 == 0o640
+    changed = path.stat()
+    assert known_hosts.remove(path, "orin-1") == 5
+    assert path.stat() == changed, "nor is it written again"
+
+
+def test_a_hashed_line_is_a_hosts_own(tmp_path: Path) -> None:
+    path = one_line(tmp_path, b"orin-1 " + KEY + b"\norin-2 " + KEY + b"\n")
+    subprocess.run(["ssh-keygen", "-H", "-f", path], check=True, capture_output=True)
+    assert known_hosts.remove(path, "orin-1") == 1
+    assert not known_hosts.read_whole(path).of("orin-1") and known_hosts.read_whole(path).of("orin-2")

@@ -54,13 +54,15 @@ def test_every_action_is_one_of_the_kits():
         assert isinstance(action(name, Board()), base.Action)
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
 @pytest.mark.parametrize("check, look, looks", [(False, False, False), (False, True, True), (True, False, True)])
-def test_enrolment_only_looks_in_check_mode_and_where_it_is_asked_to(check, look, looks, monkeypatch):
+def test_enrolment_only_looks_in_check_mode_and_where_it_is_asked_to(check, look, looks, state, monkeypatch):
     seen = []
-    monkeypatch.setattr(enrol_board, "enrol", lambda board, look, found: seen.append((board.ssh, look)))
+    name = "enrol" if state == "present" else "unenrol"
+    monkeypatch.setattr(enrol_board, name, lambda board, *given: seen.append((board.ssh, given[-2])))
     monkeypatch.setattr(enrol_board.ActionModule, "_ssh", lambda self: ("ssh", self.board))
     required = ("known_hosts", "private_key_file", "public_key_file")
-    outcome = run("enrol_board", Board(), {"look": look, **dict.fromkeys(required, "/x")}, check)
+    outcome = run("enrol_board", Board(), {"look": look, "state": state, **dict.fromkeys(required, "/x")}, check)
     assert seen == [(("ssh", "orin-1"), looks)] and outcome["problem"] == "" and not outcome["changed"]
 
 
