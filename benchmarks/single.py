@@ -1,4 +1,4 @@
-"""One board: an epoch's time beside that of a bare Keras script of the same training, and what cached features save.
+"""One board: an epoch's time with the kit and with a bare Keras script, and with cached features.
 
 The kit and the script train at the same time, each on a board of its own, and change boards with every repeat: the
 machine's speed varies by more than what is looked for, but for both alike.
@@ -93,7 +93,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown, with what follows from it."""
     by_name = {row["variant"]: row for row in result["summary"]}
-    lines = ["| one board | repeats | seconds an epoch (least to greatest) |", "|---|--:|--:|"]
+    lines = ["| one board | repeats | seconds per epoch (least to greatest) |", "|---|--:|--:|"]
     lines += [
         f"| {name} | {row['repeats']} | {row['epoch_s']:.3f} ({row['epoch_s_min']:.3f} to {row['epoch_s_max']:.3f}) |"
         for name, row in by_name.items()

@@ -1,4 +1,4 @@
-"""What a board at half speed costs, and what images in proportion to speed bring back.
+"""The cost of a board at half speed, with equal parts of the images and with parts in proportion to speed.
 
 Two boards that take turns on one core, the second with half as much of it: the faster one alone, both with equal parts
 of the images, and both with parts in proportion to their speed. Ideal is what the faster one takes alone, over 1.5.
@@ -44,7 +44,7 @@ def table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         by_arm.setdefault(row["arm"], []).append(row["epoch_s"])
     ideal = statistics.median(by_arm["one board"]) / 1.5
-    lines = ["| | seconds an epoch (least to greatest) | of the ideal |", "|---|--:|--:|"]
+    lines = ["| | seconds per epoch (least to greatest) | of the ideal |", "|---|--:|--:|"]
     for arm, seconds in by_arm.items():
         middle = statistics.median(seconds)
         lines.append(f"| {arm} | {middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) | {middle / ideal:.2f} |")
