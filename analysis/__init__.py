@@ -1,10 +1,10 @@
-"""What the runs of the kit measured; runs on the controller, reads runs/<run_id>/ and nothing else.
+"""Analyses runs: works on the controller, and reads only runs/<run_id>/.
 
     from pathlib import Path
     from analysis import as_text, compare, load, write_report
 
     loaded = load(Path("runs").iterdir())   # tidy DataFrames: runs, boards, epochs, windows; problems
-    comparison = compare(loaded)            # arms beside each other, or NotComparable
+    comparison = compare(loaded)            # arms compared, or NotComparable
     print(as_text(comparison), comparison.verdict)
     write_report(comparison, Path("report.html"))
 
@@ -16,12 +16,12 @@
 | `as_text`, `figures` -> `Figure`, `write_report` | a `Comparison` |
 | `predict` -> DataFrame | what runs measured (`measured_in` -> `Measured`) and a `Plan` over a `Network` |
 | `write_manifest` | a collected run |
-| `PAPER` | what the paper prints |
+| `PAPER` | the paper's numbers |
 
-Every error that the user can mend is an `AnalysisError`. The same from the shell: `python -m analysis --help`.
+Errors that the user can correct are `AnalysisError`s. On the command line: `python -m analysis --help`.
 
-The names are imported when they are first used (PEP 562): pandas, scipy and matplotlib take seconds, and a command such
-as `python -m controller manifest` needs none of them. So no name here may be that of a module of this package.
+The names are imported at their first use (PEP 562): pandas, scipy and matplotlib take seconds, and a command such as
+`python -m controller manifest` does not need them. So no name here may equal that of a module in this package.
 """
 
 from __future__ import annotations

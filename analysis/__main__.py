@@ -1,4 +1,4 @@
-"""python -m analysis COMMAND: the commands that only read runs."""
+"""`python -m analysis COMMAND`: the commands that only read runs."""
 
 import sys
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ COMMANDS = (comparison, prediction, run, evidence)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, see `commands.execute`."""
-    return commands.execute("python -m analysis", "What runs measured.", COMMANDS, arguments)
+    """Run one command; see `commands.execute`."""
+    return commands.execute("python -m analysis", "Compare, predict and publish runs.", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the kit measures of itself, on emulated boards: `make bench-NAME` writes runs/bench-NAME.json."""
+"""Benchmarks of the kit on emulated boards: `make bench-NAME` writes runs/bench-NAME.json."""

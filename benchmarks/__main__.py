@@ -1,4 +1,4 @@
-"""`python -m benchmarks COMMAND`: what the kit measures of itself, and how it gets into docs/."""
+"""`python -m benchmarks COMMAND`: benchmarks of the kit, and their figures and tables in docs/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     _add(parser.add_subparsers(required=True, metavar="COMMAND"))
     options = parser.parse_args()
-    # also where it was begun in the background, which ignores Ctrl-C: so that the emulated boards come down
+    # also if started in the background, which ignores Ctrl-C, so that the emulated boards are stopped
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -38,44 +38,44 @@ def _add(commands: Any) -> None:
 
     speed = command("sync", "images/s of every method, and of PyTorch's DDP", _speed)
     speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
-    speed.add_argument("--own-cores", action="store_true", help="a core for each board, for docs/scaling.md")
+    speed.add_argument("--own-cores", action="store_true", help="give each board its own core, for docs/scaling.md")
     real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)
     real.add_argument(
         "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
     )
-    real.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of the backbone, without top (.h5)")
+    real.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
     real.add_argument("--seeds", type=int, default=3)
     real.add_argument("--train-images", type=int, default=8192)
     real.add_argument("--validation-images", type=int, default=5000)
-    real.add_argument("--size", type=int, default=32, help="pixels a side")
+    real.add_argument("--size", type=int, default=32, help="pixels per side")
     one = command(
         "single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats, o.weights)
     )
-    one.add_argument("--repeats", type=int, default=6, help="of the pair; in each the two change boards")
-    one.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of the backbone, without top (.h5)")
+    one.add_argument("--repeats", type=int, default=6, help="repeats of the pair; the two swap boards in each")
+    one.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
     more = command(
         "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure(o.boards)
     )
-    more.add_argument("--boards", type=int, nargs="*", choices=[2, 4, 8], default=[2, 4, 8], help="none: sum up only")
-    slow = command("straggler", "what a board at half speed costs", lambda o: _of("straggler").measure(o.repeats))
-    slow.add_argument("--repeats", type=int, default=3)
-    command("prediction", "what runs were expected to take, and took", lambda o: _of("prediction").measure())
-    stages = command(
-        "playbook", "seconds that the controller takes of a run", lambda o: _of("playbook").measure(o.boards)
+    more.add_argument(
+        "--boards", type=int, nargs="*", choices=[2, 4, 8], default=[2, 4, 8], help="none: only summarise"
     )
+    slow = command("straggler", "the cost of a board at half speed", lambda o: _of("straggler").measure(o.repeats))
+    slow.add_argument("--repeats", type=int, default=3)
+    command("prediction", "predicted and actual times of runs", lambda o: _of("prediction").measure())
+    stages = command("playbook", "the controller's time per run", lambda o: _of("playbook").measure(o.boards))
     stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32])
-    cost = command("telemetry", "what telemetry costs a board", lambda o: _of("telemetry").measure(o.turns))
-    cost.add_argument("--turns", type=int, default=5, help="with it and without")
+    cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("telemetry").measure(o.turns))
+    cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
     many = command("loading", "time and memory of the analysis of many runs", lambda o: _of("loading").measure(o.runs))
     many.add_argument("--runs", type=int, default=300)
     command("coverage", "how often intervals of few runs cover the true speed-up", lambda o: _of("coverage").table())
-    command("publish", "put what runs/bench-*.json have into docs/", lambda o: _listed(_of("figures").publish))
+    command("publish", "copy results from runs/bench-*.json into docs/", lambda o: _listed(_of("figures").publish))
     command("scaling", "the cost model's tables and figure in docs/", lambda o: _listed(_of("figures").render_scaling))
     command("screenshot", "the report on the committed rehearsal, as a picture in docs/", _screenshot)
 
 
 def _of(name: str) -> Any:
-    """The module, imported now: matplotlib and pandas take a second."""
+    """Import the module now: matplotlib and pandas take a second."""
     return importlib.import_module(f"benchmarks.{name}")
 
 

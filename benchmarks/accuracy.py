@@ -1,8 +1,8 @@
 """Accuracy of one board, and of two boards with `allreduce` and with `local_sgd`, for the same passes over the images.
 
 Real images and pretrained weights, which the user gives; several seeds; the paper's learning-rate schedule, its
-constant part and its decay compressed to the number of epochs. The link is such that boards have the paper's ratio of
-communication to computation at this image size; only validation is left out of the times.
+constant part and its decay compressed to the number of epochs. The link is calibrated to the paper's ratio of
+communication to computation at this image size; times exclude only validation.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from benchmarks.benchmark_run import PROJECT, BenchmarkRun
 from trainer.formats.archives import sha256
 
 BASE = "one board"
-ARMS = {BASE: 1, "two boards, allreduce": 2, "two boards, local_sgd": 2}  # how many boards each has
+ARMS = {BASE: 1, "two boards, allreduce": 2, "two boards, local_sgd": 2}  # arm: number of boards
 _EPOCHS = 10
 _BATCH = 64
 
 
 def methods(train: int) -> dict[str, dict[str, Any]]:
-    """What the arms differ in. Two boards make half as many steps, so their learning rate is twice as high (linear
+    """The arms' overrides. Two boards make half as many steps, so their learning rate is twice as high (linear
     scaling, with its usual warm-up of an epoch; with local_sgd the epoch of synchronous steps serves)."""
     return {
         BASE: {},
@@ -40,7 +40,7 @@ def methods(train: int) -> dict[str, dict[str, Any]]:
 
 
 def configuration(images: Path, weights: Path, train: int, validation: int, size: int) -> dict[str, Any]:
-    """What all arms have in common."""
+    """The configuration common to all arms."""
     return {
         "epochs": _EPOCHS,
         "batch_size": _BATCH,
@@ -52,7 +52,7 @@ def configuration(images: Path, weights: Path, train: int, validation: int, size
             "validation_images": validation,
             "sharding": "sharded",
         },
-        # 0.999 needs more steps than there are to settle
+        # 0.999 needs more steps to settle than there are
         "model": {"image_size": size, "weights": str(weights), "batch_norm_momentum": 0.9},
         "optimizer": {"learning_rate": 0.0003},
         "schedule": {"constant_epochs": _EPOCHS // 2, "decay": 0.5},
@@ -60,7 +60,7 @@ def configuration(images: Path, weights: Path, train: int, validation: int, size
 
 
 def recorded(common: dict[str, Any]) -> dict[str, Any]:
-    """The configuration as the result has it: of the user's files the name and the checksum, not where they lie."""
+    """The configuration for the result: the user's files by name and checksum, without their folders."""
     images, weights = Path(common["data"]["path"]), Path(common["model"]["weights"])
     return {
         **common,
@@ -74,7 +74,7 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
     common = configuration(images, weights, train, validation, size)
     probe = {"model": {"image_size": size}}
     calibration_file = f".cache/lab_calibration_{size}.json"
-    # another image size has another ratio at the same rate
+    # the ratio depends on the image size
     with BenchmarkRun("accuracy", lab_calibration_file=str(PROJECT / calibration_file), override=probe) as bench:
         found = bench.calibration()
         more = {"calibration": found, "configuration": recorded(common), "sync": methods(train)}
@@ -84,7 +84,7 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
                 row = _outcome(bench.run(ARMS[arm], override, seed=seed))
                 bench.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
                 print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
-            path = bench.write(**more, summary=summary(bench.rows))  # all arms have this seed
+            path = bench.write(**more, summary=summary(bench.rows))  # all arms have completed this seed
     print(table(json.loads(path.read_text(encoding="utf-8"))))
     return path
 
@@ -112,7 +112,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
 def time_to_accuracy(row: dict[str, Any], wanted: float) -> float | None:
     """Seconds of training after which validation reached `wanted`; between two epochs as on the line between them.
 
-    None where it never did.
+    None if it never did.
     """
     points: list[tuple[float, float]] = list(zip([0.0, *row["train_s"]], [0.0, *row["val_accuracy"]], strict=True))
     for (before_s, before), (after_s, after) in itertools.pairwise(points):

@@ -18,7 +18,7 @@ from trainer.contract.layout import run_folders, write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUNS = PROJECT / "runs"
-# the controller looks at the boards seldom: it computes on the cores that the boards compute on
+# the controller polls rarely, since it shares cores with the boards
 _POLL_S = 15
 _LAB_UP = "playbooks/lab_up.yml"
 _USED = 0.9  # of the core on which boards take turns; the rest is the kernel's, which moves their bytes
@@ -31,7 +31,7 @@ class BenchmarkError(Exception):
 
 
 class BenchmarkRun:
-    """The lab, up within a `with` block, and what is measured in it."""
+    """The lab, which is up within a `with` block, and its measurements."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class BenchmarkRun:
         if turns:
             self._cores = {max(self._cores)}
             self._others = self._others - self._cores or self._cores
-            shares = {} if hosts else {"lab_core_share": self.core_share}  # it would come before those of single boards
+            shares = {} if hosts else {"lab_core_share": self.core_share}  # it would override those of single boards
             self._lab = {**shares, "lab_calibration_file": str(_CALIBRATION), **lab}
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ class BenchmarkRun:
 
     @property
     def core_share(self) -> float:
-        """What each board has of a core where boards take turns."""
+        """Each board's fraction of the core on which boards take turns."""
         return round(_USED / self._boards, 4)
 
     @property
@@ -123,7 +123,7 @@ class BenchmarkRun:
         the controller's processes took. Raises BenchmarkError where it fails.
         """
         self.command_began_s = time.time()
-        cores = self._cores if path == _LAB_UP else self._others  # lab_up deals the boards out to its own
+        cores = self._cores if path == _LAB_UP else self._others  # lab_up assigns the boards to its own cores
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [

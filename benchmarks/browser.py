@@ -1,4 +1,4 @@
-"""Pages in headless Chromium: the report's picture in docs/, and what the tests see of the page."""
+"""Renders pages in headless Chromium: the report's picture in docs/, and the tests of the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis import compare, load, write_report
 from benchmarks.benchmark_run import PROJECT, BenchmarkError
 
 REHEARSAL = PROJECT / "tests" / "data" / "rehearsal"
-# nothing is fetched, nothing is kept
+# no network, no profile
 _QUIET = (
     "--headless",
     "--no-sandbox",
@@ -27,12 +27,12 @@ _TIMEOUT_S = 120.0
 
 
 def chromium() -> str | None:
-    """Where the browser is; none: it is not installed."""
+    """Path of the browser, or None if it is not installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def browse(page: Path, *options: str, width: int = 1100, height: int = 1400) -> subprocess.CompletedProcess[str]:
-    """Open a page. Its console is in stderr, what `options` ask for in stdout.
+    """Open a page. Its console is in stderr, the output of `options` in stdout.
 
     Raises BenchmarkError without Chromium.
     """

@@ -1,4 +1,4 @@
-"""How often 95 % intervals of a speed-up cover the true one, from few runs: the kit's beside the usual bootstraps.
+"""How often 95 % intervals of a speed-up cover the true one, from few runs: the kit's and the usual bootstraps.
 
 Two arms with noise of their own, normal and log-normal; in pairs, with a drift of 10 % that both arms of a
 repeat share.
@@ -70,7 +70,7 @@ def studentised(two: Floats, one: Floats, paired: bool, generator: np.random.Gen
         with np.errstate(divide="ignore", invalid="ignore"):
             t[resample] = (again - value) / its_error
     low, high = np.nanquantile(np.where(np.isfinite(t), t, np.nan), [0.025, 0.975], axis=0)
-    with np.errstate(over="ignore"):  # three runs that lie close together
+    with np.errstate(over="ignore"):  # three runs that are close together
         return np.exp(value - high * error), np.exp(value - low * error)
 
 
@@ -88,7 +88,7 @@ METHODS: dict[str, Callable[[Floats, Floats, bool, np.random.Generator], Bounds]
 
 
 def coverages(runs: int, paired: bool) -> dict[str, list[float]]:
-    """By method, the share of simulations whose interval covers, for each of SPREADS x NOISES."""
+    """By method, the fraction of simulations whose interval covers the true value, for each of SPREADS x NOISES."""
     found: dict[str, list[float]] = {name: [] for name in METHODS}
     generator = np.random.default_rng([runs, paired])
     for spreads in SPREADS:

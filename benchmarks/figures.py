@@ -1,4 +1,4 @@
-"""What was measured, drawn and put into docs/results.md."""
+"""Draws results and puts them into docs/results.md."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SCALING: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def publish(docs: Path) -> list[Path]:
-    """Take over what runs/bench-*.json have: a copy in docs/data, a figure, and the table in docs/results.md."""
+    """Publish runs/bench-*.json: a copy in docs/data, a figure, and the table in docs/results.md."""
     written = []
     for path in entries(RUNS, "bench-*.json"):
         copy = docs / "data" / path.name
@@ -95,7 +95,7 @@ def render_scaling(docs: Path) -> list[Path]:
 
 
 def filled(text: str, name: str, body: str) -> str:
-    """A page with what stands between a name's marks replaced."""
+    """A page with the text between a name's marks replaced."""
     before, begin, rest = text.partition(f"<!-- {name} -->\n")
     _, end, after = rest.partition("<!-- end -->")
     return f"{before}{begin}{body}\n{end}{after}"

@@ -1,7 +1,7 @@
-"""How long the analysis takes for many long runs, and how much memory: generated run folders, no boards.
+"""Time and memory of the analysis for many long runs, with generated run folders and no boards.
 
-The paper's configuration: 782 steps an epoch, so with 10 steps a window 79 windows, 100 epochs, two boards. What a run
-measured is made up, but its lines are written by the trainer's own records and as long as real ones.
+The paper's configuration: 782 steps an epoch, so with 10 steps a window 79 windows, 100 epochs, two boards. The values
+are made up, but the lines are written by the trainer's own records and as long as real ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ print(f"{len(comparison.runs)} runs loaded and compared in {ended - began:.1f} s
 
 
 def measure(runs: int) -> str:
-    """Generate so many runs, load and compare them in a process of its own, and say what that took."""
+    """Generate runs, load and compare them in a separate process, and print time and memory."""
     with tempfile.TemporaryDirectory() as folder:
         size = generate(Path(folder), runs)
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the controller takes of a run, outside training: seconds by stage, for 2, 8 and 32 boards, cold and warm.
+"""The controller's time per run outside training: seconds by stage, for 2, 8 and 32 boards, cold and warm.
 
 The trainer is a stand-in (standin/sitecustomize.py) that makes its records without TensorFlow, so that 32 boards fit on
 one machine; all else is the real thing. Cold: the boards have neither the trainer's source nor the images, and no
@@ -27,7 +27,7 @@ _STAGES = {"run_config": "resolve and configure", "check": "check", "dataset": "
 
 
 def measure(sizes: Sequence[int]) -> Path:
-    """Runs on labs of so many boards; returns the file written."""
+    """Run on labs of these sizes; returns the file written."""
     rows: list[dict[str, Any]] = []
     for boards in sizes:
         own = BenchmarkRun("playbook", boards=boards, lab_core_share=1, lab_link_rate="1gbit")

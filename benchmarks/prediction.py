@@ -1,7 +1,7 @@
-"""What a run was expected to take, against what it took: 1, 2 and 4 boards, three methods of synchronising, two links.
+"""Predicted and actual times of runs: 1, 2 and 4 boards, three methods of synchronising, two links.
 
-For each link the boards are measured once for 2 and once for 4 of them (the task `predict`); what is expected is what a
-user is told when a run begins. The boards have equal shares of the cores, and the links are as much slower.
+For each link the task `predict` measures 2 and 4 boards once; the prediction is the one printed when a run starts.
+Boards have equal fractions of the cores, and links are slower in proportion.
 """
 
 from __future__ import annotations

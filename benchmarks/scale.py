@@ -1,4 +1,4 @@
-"""Images a second of 2, 4 and 8 boards at the paper's ratio, with each method, measured beside predicted.
+"""Measured and predicted images/s of 2, 4 and 8 boards at the paper's ratio, with each method.
 
 Boards take turns on one core, so that eight of them have a ninth of it each, and a link that is as much slower:
 communication over computation stays what it was. Each number of boards is one run of the task `predict`, which times

@@ -1,4 +1,4 @@
-"""The cost model held against what was measured, and the paper's boards on paper: 2 to 1,024 of them.
+"""Compares the cost model with measurements, and predicts 2 to 1,024 of the paper's boards.
 
 What the paper prints leaves one thing open: of the 242 ms that a second Orin adds to a step, the link explains 100; the
 rest may grow with the bytes (copying, serialising) or be the same for any message (Keras, gRPC). Both are drawn, and
@@ -145,7 +145,7 @@ def helps_up_to(reading: Constants, name: str, network: Network) -> int:
 
 
 def validation_table(result: dict[str, Any]) -> str:
-    """How far the model is from what was measured, as a table in Markdown."""
+    """The model's errors, as a table in Markdown."""
     lines = [
         "| predicted for | method | step, measured [ms] | predicted [ms] | error | speed-up, measured | predicted | "
         "error |",

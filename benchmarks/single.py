@@ -1,4 +1,4 @@
-"""One board: an epoch's time beside that of a bare Keras script of the same training, and what cached features save.
+"""One board: an epoch's time with the kit and with a bare Keras script, and with cached features.
 
 The kit and the script train at the same time, each on a board of its own, and change boards with every repeat: the
 machine's speed varies by more than what is looked for, but for both alike.

@@ -1,4 +1,4 @@
-"""What a board at half speed costs, and what images in proportion to speed bring back.
+"""The cost of a board at half speed, with equal parts of the images and with parts in proportion to speed.
 
 Two boards that take turns on one core, the second with half as much of it: the faster one alone, both with equal parts
 of the images, and both with parts in proportion to their speed. Ideal is what the faster one takes alone, over 1.5.

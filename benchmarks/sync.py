@@ -1,4 +1,4 @@
-"""Images a second of two boards with each method of synchronising, against one board and against PyTorch's DDP.
+"""Images/s of two boards with each method of synchronising, compared with one board and with PyTorch's DDP.
 
 Each engine cycles through its variants in one process a board (measure/trial.py, ddp/peer.py), so that what is compared
 was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains

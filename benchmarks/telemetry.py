@@ -1,4 +1,4 @@
-"""What telemetry costs a board: its share of a core, and the time of a step beside it.
+"""The cost of telemetry on a board: its fraction of a core, and its effect on the time of a step.
 
 The sampler of supervise/telemetry.py and a fixed amount of computing share one core of this machine; the sampler is on
 and off in turn. Without tegrastats the kernel's counters are read; with it its lines are parsed, which takes less.
@@ -55,7 +55,7 @@ def _turn(sampled: bool) -> dict[str, float]:
 
 
 def _idle_share() -> float:
-    """Of a core, that the sampler takes by itself."""
+    """Fraction of a core that the sampler uses."""
     with tempfile.TemporaryDirectory() as folder:
         before, began = time.process_time(), time.monotonic()
         sampler = Telemetry(Path(folder), "lo")

@@ -1,4 +1,4 @@
-"""python -m controller: see cli.py."""
+"""`python -m controller`: see cli.py."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Where boards are, as people write it in an inventory: what is wrong with an address, and what to write instead.
+"""Checks boards' addresses in an inventory and says what to write instead.
 
-TensorFlow's TF_CONFIG, the heartbeats and the gates know IPv4 and host names. Whether a name leads to a board, only
-boards can tell. Standard library only.
+TF_CONFIG, the heartbeats and the gates support IPv4 addresses and host names. Whether a name resolves is checked on the
+boards. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _HERE = re.compile(r"localhost|.*\.localhost|localhost\..*|ip6-localhost", re.IGNORECASE)
-_ELSEWHERE = "give the address that the other boards reach it by"
+_ELSEWHERE = "give the address at which the other boards reach it"
 _BESIDE = {"@": "a user, which goes into ansible_user", ":": "a port, which goes into ansible_port", "/": "a prefix"}
 _EVERYWHERE = {
-    "192.168.55.1": "every Jetson has that itself, on l4tbr0 for a PC at its USB port",
-    "172.17.0.1": "every machine with Docker has that itself, on docker0",
+    "192.168.55.1": "every Jetson has this network itself: l4tbr0, for a PC at its USB port",
+    "172.17.0.1": "every machine with Docker has this network itself: docker0",
 }
-# Interfaces of networks inside a board, or between it and a PC at its USB port, by the names that their makers give.
+# Names of interfaces of networks inside a board, or between it and a PC at its USB port.
 _OWN_NETWORK = re.compile(
     r"(l4tbr|usb|rndis|docker|podman|virbr|lxcbr|lxdbr|cni)\d+|docker_gwbridge|br-[0-9a-f]{12}|veth.+"
 )
 
 
 def problems_in(request: Mapping[str, Any], boards: Sequence[str]) -> list[str]:
-    """A sentence for each address of these boards that cannot be, and for the kit's folder on them.
+    """A sentence for each invalid address of these boards, and for an invalid kit_home.
 
     `request` is that of controller.resolve.
     """
@@ -35,19 +35,19 @@ def problems_in(request: Mapping[str, Any], boards: Sequence[str]) -> list[str]:
     problems = problems_with(boards, training, ssh)
     home = str(request["board_home"])
     if not re.fullmatch(r"/\S+", home):
-        problems.append(f"kit_home is {home!r}; give the whole path of a folder on the boards, without blanks")
+        problems.append(f"kit_home is {home!r}; give the absolute path of a folder on the boards, without spaces")
     return problems
 
 
 def problems_with(boards: Sequence[str], training: Mapping[str, Any], ssh: Mapping[str, Any]) -> list[str]:
-    """A sentence for each address of these boards that cannot be: those of training, and those that ssh uses."""
+    """A sentence for each invalid address of these boards, for training or for ssh."""
     problems = []
     by_address: dict[str, list[str]] = {}
     for board in boards:
         address = training.get(board)
         same = board in ssh and ssh[board] == address  # training_address was not given
         if board in ssh and not same:
-            fault = _fault(ssh[board]) if not _is_ipv6(ssh[board]) else None  # which ssh can reach
+            fault = _fault(ssh[board]) if not _is_ipv6(ssh[board]) else None  # ssh supports IPv6
             problems += [f"{_name(board, ssh[board])} is {ssh[board]!r}: {fault}"] if fault else []
         if board not in training:
             continue
@@ -65,20 +65,18 @@ def problems_with(boards: Sequence[str], training: Mapping[str, Any], ssh: Mappi
 
 
 def peer_faults(addresses: Sequence[Any]) -> list[str]:
-    """A sentence for each of these that a firewall cannot let in: what is no address, and what no board has alone."""
+    """A sentence for each address that a firewall cannot use: names, and addresses that are not a board's own."""
     faults = []
     for address in addresses:
         fault = None if _is_plain_ipv6(address) else _fault(address) or _useless(str(address), len(addresses) == 1)
         if not fault and not re.fullmatch("[0-9.]+|.*:.*", str(address)):
-            fault = (
-                "it is a name, and a packet has addresses, no names; give those boards a training_address in numbers"
-            )
+            fault = "firewall rules need numbers, not names; give those boards an IPv4 address as training_address"
         faults += [f"{address!r}: {fault}"] if fault else []
     return faults
 
 
 def is_own_network(interface: str) -> bool:
-    """Whether the network of this interface is a board's own (Docker's, its USB port's), and reaches no board."""
+    """Whether this interface's network is inside a board (Docker, USB port) and reaches no other board."""
     return bool(_OWN_NETWORK.fullmatch(interface))
 
 
@@ -87,30 +85,30 @@ def _name(board: str, address: Any) -> str:
 
 
 def _fault(address: Any) -> str | None:
-    """Why this is neither a plain IPv4 address nor a plain host name, and the remedy."""
+    """Why this is neither an IPv4 address nor a host name, and the remedy."""
     if not isinstance(address, (str, type(None))):
-        return "it is no text; give an IPv4 address such as 192.168.1.11, in quotes"
+        return "it is not text; give an IPv4 address such as 192.168.1.11, in quotes"
     if not address or not address.strip():
         return "it is empty; give the board's IPv4 address or host name"
     if _is_ipv6(address):
-        return "it is an IPv6 address, and TF_CONFIG and the gates are for IPv4; give the board's IPv4 address"
+        return "it is an IPv6 address, but TF_CONFIG and the gates support only IPv4; give the board's IPv4 address"
     beside = re.search(r"[@:/\s]", address)
     if beside:
-        return f"it has {_BESIDE.get(beside[0], 'a blank')}; give the address alone"
+        return f"it has {_BESIDE.get(beside[0], 'a space')}; give the address alone"
     if re.fullmatch(r"[0-9.]*|(.*\.)?(0[xX][0-9A-Fa-f]*|[0-9]+)", address):
         try:
             ipaddress.IPv4Address(address)
         except ValueError as error:
             return f"{error}; give an IPv4 address such as 192.168.1.11, or a host name"
     elif len(address) > 253 or not all(_LABEL.fullmatch(label) for label in address.split(".")):
-        return "it is neither an IPv4 address nor a host name; give one of these"
+        return "it is neither an IPv4 address nor a host name; give one of them"
     return None
 
 
 def _useless(address: str, alone: bool) -> str | None:
-    """Why no other board can train with one at this address, which has no fault by itself."""
+    """Why other boards cannot reach a board at this address, which is valid in itself."""
     if _HERE.fullmatch(address):
-        return None if alone else f"every board has that itself; {_ELSEWHERE}"
+        return None if alone else f"every board has this address itself; {_ELSEWHERE}"
     if address in _EVERYWHERE:
         return None if alone else f"{_EVERYWHERE[address]}; {_ELSEWHERE}"
     try:
@@ -118,9 +116,9 @@ def _useless(address: str, alone: bool) -> str | None:
     except ValueError:
         return None
     if number.is_loopback:
-        return None if alone else f"every board has that itself; {_ELSEWHERE}"
+        return None if alone else f"every board has this address itself; {_ELSEWHERE}"
     if number in ipaddress.IPv4Network("0.0.0.0/8"):
-        return "it stands for no host; give the board's own address"
+        return "it is not a host's address; give the board's own"
     if number.is_multicast or number.is_reserved:  # 255.255.255.255, too
         return "it is a multicast, broadcast or reserved address; give the board's own"
     return None

@@ -1,4 +1,4 @@
-"""The large files of a run, on the controller: found, fetched or generated, and checked before a board is touched."""
+"""A run's large files on the controller: found, downloaded or generated, and checked before a board is touched."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from controller.download import download
 from trainer.contract.config import ConfigError, Data, Model
 from trainer.formats import archives
 
-# data.source -> address of its archive, and the checksum that Keras' loader of it has
+# by data.source: the archive's URL, and its checksum from Keras' loader
 DOWNLOADS = {
     "cifar100": (
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     ),
 }
-# keras.applications' MobileNetV2 without top. Keras gives no checksum for it: the first download is pinned in a file
-# beside it, and model.weights_sha256 may name it
+# keras.applications' MobileNetV2 without top. Keras publishes no checksum: that of the first download is kept in a file
+# beside it, and model.weights_sha256 can set it
 IMAGENET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 )
-_WANTED = {  # of data.source: what its archive is, and what else will do
+_WANTED = {  # by data.source: the kind of its archive, and the remedy for another one
     "cifar100": (
         local_files.GZIP,
-        "give CIFAR-100's cifar-100-python.tar.gz as it was published; for a NumPy archive set data.source to npz",
+        "give the original cifar-100-python.tar.gz; for a NumPy archive set data.source to npz",
     ),
     "npz": (
         local_files.ZIP,
@@ -40,10 +40,10 @@ _WANTED = {  # of data.source: what its archive is, and what else will do
         "archive set data.source to cifar100",
     ),
 }
-_LONGEST_NAME = 200  # bytes of a file's own name, in longer ones on boards and in the cache
+_LONGEST_NAME = 200  # bytes of a file's name, which becomes part of longer names
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SYNTHETIC_IMAGES = (50_000, 10_000)  # as many as CIFAR-100 has
-_DOWNLOAD_TIMEOUT_S = 15.0  # without an answer
+_SYNTHETIC_IMAGES = (50_000, 10_000)  # as in CIFAR-100
+_DOWNLOAD_TIMEOUT_S = 15.0  # seconds without an answer
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Asset:
     sha256: str
 
     def board_path(self, home: str) -> str:
-        """Where it lies on a board: under its checksum, so that runs share it."""
+        """Path on a board: includes the checksum, so that runs share the file."""
         return f"{home}/assets/{self.sha256[:16]}-{_short(self.source.name)}"
 
     def staging(self, home: str) -> dict[str, str]:
-        """What the stage that copies it to the boards must know."""
+        """What the role dataset needs to copy it."""
         return {"source": str(self.source), "path": self.board_path(home), "sha256": self.sha256}
 
 
 def prepare(data: Data | None, model: Model | None, project: Path, download: bool = True) -> dict[str, Asset]:
-    """The assets of a configuration by kind (dataset, weights), ready on the controller.
+    """The assets of a configuration by kind (dataset, weights), present on the controller.
 
-    Without `download` only those that are files here, and nothing is written: in check mode, and for a configuration of
-    which not all could be understood.
-    Raises ConfigError with a sentence and its remedy for each that is missing, torn or of another checksum.
+    Without `download` only those that exist already, and nothing is written: in check mode, and for a configuration
+    with errors. Raises ConfigError with a sentence and remedy for each that is missing, corrupt or has another
+    checksum.
     """
     problems: list[str] = []
     found: dict[str, Asset] = {}
@@ -89,7 +89,9 @@ def prepare(data: Data | None, model: Model | None, project: Path, download: boo
             problems.append(str(error))
             continue
         except OSError as error:
-            problems.append(f"the {kind} cannot be prepared ({error}): see that .cache has room and can be written")
+            problems.append(
+                f"the {kind} cannot be prepared ({error}): make sure that .cache is writable and has free space"
+            )
             continue
         if asset is not None:
             found[kind] = asset
@@ -118,7 +120,7 @@ def _dataset(config: Data, project: Path, cache: Path) -> Asset:
             raise archives.ArchiveError(
                 f"data.path: {asset.source} is {kind}, but data.source {config.source} needs {wanted}: {remedy}"
             )
-    if config.path or config.train_images or config.validation_images:  # the official archive is known to be whole
+    if config.path or config.train_images or config.validation_images:  # else its checksum suffices
         archives.load(config.source, asset.source, config.train_images, config.validation_images)
     return asset
 
@@ -135,7 +137,7 @@ def _weights(config: Model, project: Path, cache: Path) -> Asset | None:
 
 
 def _pinned(key: str, place: str, sha256: str | None, cache: Path, project: Path | None = None) -> Asset:
-    """The file at a path or an address, checked against its checksum; `key` is the field that names it."""
+    """The file at a path or URL, checked against its checksum; `key` is its field."""
     if _ADDRESS.match(place):
         _check_address(key, place)
         path = _downloaded(key, place, cache)
@@ -147,8 +149,8 @@ def _pinned(key: str, place: str, sha256: str | None, cache: Path, project: Path
     found = archives.sha256(path)
     if sha256 is not None and found != sha256:
         raise archives.ArchiveError(
-            f"{key}: {path} has the checksum {found}, wanted is {sha256}: it is torn or another file; "
-            "remove it and fetch it again, or give its own checksum"
+            f"{key}: {path} has the checksum {found}, expected {sha256}: it is corrupt or another file; "
+            "delete it and fetch it again, or correct the checksum"
         )
     if pin is not None and not pin.exists():
         pin.write_text(found + "\n", encoding="ascii")
@@ -156,14 +158,14 @@ def _pinned(key: str, place: str, sha256: str | None, cache: Path, project: Path
 
 
 def _downloaded(key: str, address: str, cache: Path) -> Path:
-    # two addresses may end in the same name
+    # two URLs may end in the same name
     digest = hashlib.sha256(address.encode(errors="backslashreplace")).hexdigest()
     path = cache / f"{digest[:8]}-{_short(address.rpartition('/')[2])}"
     try:
         download(address, path, _DOWNLOAD_TIMEOUT_S)
     except OSError as error:
         raise archives.ArchiveError(
-            f"{key}: {address} cannot be fetched ({error}): fetch it elsewhere and give its path in {key}"
+            f"{key}: {address} cannot be downloaded ({error}): download it elsewhere and give its path as {key}"
         ) from error
     return path
 
@@ -173,21 +175,21 @@ def _check_address(key: str, address: str) -> None:
         parts = urllib.parse.urlsplit(address)
         scheme, host = parts.scheme, parts.hostname
     except ValueError as error:
-        raise archives.ArchiveError(f"{key} is {address!r}, which is no address ({error}): correct it") from error
+        raise archives.ArchiveError(f"{key} is {address!r}, which is not a valid URL ({error}): correct it") from error
     if scheme == "file" and host in (None, "localhost"):
         local = urllib.request.url2pathname(parts.path)
-        if os.path.lexists(local):  # else it may have been fetched before
+        if os.path.lexists(local):  # else it may have been downloaded before
             local_files.find(key, local, Path("/"))
     elif scheme != "https" or not host:
-        # nothing would vouch for what arrives from elsewhere
+        # other protocols do not authenticate the server
         raise archives.ArchiveError(
-            f"{key} is {address!r}, but only https://HOST/... is fetched: give such an address, or fetch the file "
-            "yourself and give its path"
+            f"{key} is {address!r}, but only https://HOST/... is supported: give such a URL, or download "
+            "the file yourself and give its path"
         )
 
 
 def _short(name: str) -> str:
-    """The name as any file system and sha256sum take it: without odd characters, or only its end."""
+    """The name with safe characters only, cut to its end if it is too long."""
     plain = re.sub(r"[^\w.,+=@~-]", "_", name)
     return plain if len(plain.encode()) <= _LONGEST_NAME else plain[-_LONGEST_NAME // 4 :]
 

@@ -1,7 +1,7 @@
 """The link rate at which emulated boards have the paper's ratio of communication to computation.
 
 The paper's ratio compares a step of two boards, less a step of one, with a step of one. What the second board adds
-to a step is the time of the gradient's bytes on the wire, and some more (copies, waiting, the network stack) that
+to a step is the time of the gradient's bytes on the wire, and an overhead (copies, waiting, the network stack) that
 does not depend on the rate:
 
     distributed_step_s(rate) - step_s = 8 * wire_bytes / rate + overhead_s
@@ -27,23 +27,23 @@ from trainer.contract.layout import BOARDS, EVENTS, RUN
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured on emulated boards, and the rate that follows."""
+    """The measurements on emulated boards, and the rate calculated from them."""
 
     run_id: str  # of the probe
-    core_share: float  # of a processor core, which each board had
+    core_share: float  # fraction of a processor core per board
     probed_rate_bit_per_s: int
     step_s: float  # of one board alone; median over boards and windows
     distributed_step_s: float  # of all boards, at the probed rate; median
     overhead_s: float
-    ratio: float  # wanted
-    link_rate_bit_per_s: int  # at which the ratio holds
+    ratio: float  # wanted ratio of communication to computation
+    link_rate_bit_per_s: int  # at which that ratio holds
 
 
 def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Calibration:
-    """The calibration from a probe's collected folder, of boards with so much of a core each.
+    """The calibration from a probe's collected folder, with `core_share` of a core per board.
 
-    Raises AnalysisError where the folder holds no probe of two or more boards, or where the ratio cannot be had
-    at any rate, because synchronising takes longer than that without any wire.
+    Raises AnalysisError if the folder has no probe of two or more boards, or if no rate gives the ratio because the
+    overhead alone is larger.
     """
     run = load_run(folder / RUN)
     probes = [
@@ -61,8 +61,9 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Ca
     wanted_s = PAPER.communication_ratio * step_s
     if wanted_s <= overhead_s:
         raise AnalysisError(
-            f"synchronising takes {overhead_s:.3f} s a step here whatever the link, but {wanted_s:.3f} s at the "
-            "paper's ratio: measure again while nothing else runs, or give a rate with -e lab_link_rate=120mbit"
+            f"synchronising takes {overhead_s:.3f} s per step on this machine at any link rate, but "
+            f"{wanted_s:.3f} s at the paper's ratio: measure again while nothing else runs, or give a rate "
+            "with -e lab_link_rate=120mbit"
         )
     return Calibration(
         run_id=run.run_id,

@@ -1,9 +1,7 @@
-"""A playbook that a playbook starts: with the options and the secrets of the command that is under way.
+"""Runs a playbook from a playbook, with the running command's options and secrets.
 
-Secrets were asked for, or came from files and scripts, once. The child gets them through its standard input, and so
-neither arguments, environment nor files have them. Ansible's own options for secrets would not do: they take files,
-from which they strip blanks, and whose links they resolve, which a pipe's do not survive; and where a configuration
-says to ask, there is no option not to.
+The child gets the secrets through its standard input, so that neither arguments, environment nor files contain them.
+Ansible's own options for secrets do not work with a pipe, and cannot turn off a configured prompt.
 
 Run as a program, this is ansible-playbook for such a child: the same options, the secrets on standard input.
 """
@@ -16,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# ansible-playbook's options, and where it keeps what was given for them
+# ansible-playbook's options and their names in CLIARGS
 HANDED_ON = {
     "--inventory": "inventory",
     "--limit": "subset",
@@ -43,13 +41,13 @@ REFUSED = {"--tags": "tags", "--skip-tags": "skip_tags", "--start-at-task": "sta
 
 
 def problems(given: Mapping[str, Any]) -> list[str]:
-    """What was given to ansible-playbook (its CLIARGS) and cannot be meant for its children, with the remedy."""
+    """A sentence for each option of ansible-playbook (its CLIARGS) that does not suit its children."""
     found = []
     for option, key in REFUSED.items():
         value = given[key]
         if value and list(value if isinstance(value, (list, tuple)) else [value]) != ["all"]:
             told = option if value is True else f"{option} {value if isinstance(value, str) else ','.join(value)}"
-            found.append(f"{told} is for the tasks of one playbook, and this one starts others: leave it out")
+            found.append(f"{told} selects tasks of a single playbook, but this one starts others: leave it out")
     return found
 
 
@@ -57,11 +55,11 @@ def command(given: Mapping[str, Any], playbook: Path, variables: Mapping[str, An
     """The child's command, to be called in the same folder; `variables` come after the given ones."""
     from ansible import constants
 
-    words = [sys.executable, "-P", __file__]  # -P: modules of this folder must not hide those of the standard library
+    words = [sys.executable, "-P", __file__]  # -P: modules of this folder must not shadow the standard library
     for option, key in HANDED_ON.items():
         value = given[key]
         if key == "verbosity":
-            words += [option] * (value - constants.DEFAULT_VERBOSITY)  # the child adds to that as well
+            words += [option] * (value - constants.DEFAULT_VERBOSITY)  # the child adds its own default
         elif key == "module_path":
             words += [f"{option}={':'.join(value)}"] if value else []
         elif isinstance(value, (list, tuple)):
@@ -74,8 +72,7 @@ def command(given: Mapping[str, Any], playbook: Path, variables: Mapping[str, An
 
 
 def handed_over(play_context: Any) -> bytes:
-    """What the child reads from its standard input: the passwords of a task's play context, all vault secrets, and
-    whether somebody watches."""
+    """The child's standard input: passwords, vault secrets, and whether output goes to a terminal."""
     from ansible.parsing.vault import VaultSecretsContext
 
     from controller.plugins import shared
@@ -88,7 +85,7 @@ def handed_over(play_context: Any) -> bytes:
 
 
 def main(arguments: list[str]) -> None:
-    """ansible-playbook, but with its secrets from standard input: it never asks, whatever a configuration says."""
+    """ansible-playbook with secrets from standard input; it never prompts."""
     handed = json.load(sys.stdin)
 
     from ansible.cli import CLI

@@ -1,4 +1,4 @@
-"""cluster-kit COMMAND, or python -m controller COMMAND: all commands, those that only read runs among them."""
+"""`cluster-kit COMMAND` or `python -m controller COMMAND`: all commands, also those that only read runs."""
 
 from __future__ import annotations
 
@@ -18,28 +18,38 @@ from trainer.contract.layout import RUN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, see `commands.execute`."""
+    """Run one command; see `commands.execute`."""
     groups = (*COMMANDS, sys.modules[__name__])
-    return commands.execute("cluster-kit", "Runs on boards: what they measured, and what they do.", groups, arguments)
+    return commands.execute("cluster-kit", "Watch, compare and publish runs.", groups, arguments)
 
 
 def add(commands: Commands) -> None:
     live = commands.add_parser("watch", help="a live view of a run; exit code 1 if it fails")
-    live.add_argument("run", nargs="?", metavar="RUN", help="its folder, or its name in runs/; the newest without it")
-    live.add_argument("-i", "--inventory", metavar="PATH", help="the one that the run was started with (ansible.cfg's)")
-    live.add_argument("--every", type=amount, default=10.0, metavar="S", help="between frames without a terminal (10)")
-    live.add_argument("--once", action="store_true", help="show one frame and exit")
+    live.add_argument("run", nargs="?", metavar="RUN", help="run folder, or name in runs/ (default: the newest)")
+    live.add_argument(
+        "-i", "--inventory", metavar="PATH", help="inventory that the run was started with (default: ansible.cfg's)"
+    )
+    live.add_argument(
+        "--every",
+        type=amount,
+        default=10.0,
+        metavar="S",
+        help="seconds between frames without a terminal (default: 10)",
+    )
+    live.add_argument("--once", action="store_true", help="print one frame and exit")
     live.set_defaults(execute=_watch)
-    ended = commands.add_parser("manifest", help="write manifest.json into a collected run")
+    ended = commands.add_parser("manifest", help="write manifest.json of a collected run")
     ended.add_argument("run", type=Path, metavar="RUN_DIR")
-    ended.add_argument("--interrupted", action="store_true", help="the controller stopped the run")
+    ended.add_argument("--interrupted", action="store_true", help="the run was stopped by the controller")
     ended.set_defaults(execute=_manifest)
-    ended.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch")
-    rate = commands.add_parser("calibrate", help="the link rate of emulated boards, from a probe")
-    rate.add_argument("run", type=Path, metavar="RUN_DIR", help="the probe's collected folder")
-    rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="the link's during the probe")
-    rate.add_argument("--core-share", type=float, default=1.0, metavar="SHARE", help="that each board had, 0 to 1")
-    rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="write it there as JSON")
+    ended.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch in watts")
+    rate = commands.add_parser("calibrate", help="calculate the link rate of emulated boards from a probe")
+    rate.add_argument("run", type=Path, metavar="RUN_DIR", help="collected folder of the probe")
+    rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="link rate during the probe")
+    rate.add_argument(
+        "--core-share", type=float, default=1.0, metavar="SHARE", help="fraction of a core per board, 0 to 1"
+    )
+    rate.add_argument("--out", type=Path, metavar="FILE", required=True, help="JSON file to write")
     rate.set_defaults(execute=_calibrate)
 
 
@@ -50,7 +60,7 @@ def _watch(options: argparse.Namespace) -> int:
     folder = Path(options.run) if options.run else newest(runs)
     if not (folder / RUN).is_file():
         if not (runs / folder / RUN).is_file():
-            raise AnalysisError(f"{options.run} is not a run: give its folder, or its name in {runs}/")
+            raise AnalysisError(f"{options.run} is not a run: give a run's folder, or its name in {runs}/")
         folder = runs / folder
     return watch(folder, options.inventory, every_s=options.every, once=options.once)
 
@@ -62,14 +72,14 @@ def _manifest(options: argparse.Namespace) -> int:
     cause = f": {manifest['cause']}" if manifest["cause"] else ""
     print(f"{manifest['run_id']} {manifest['status']}{cause}")
     if manifest["remedy"]:
-        print(f"What to do: {manifest['remedy']}.")
+        print(f"Remedy: {manifest['remedy']}.")
     for line in costs(manifest):
         print(line)
     for board in manifest["boards"]:
         for sentence in throttling.sentences(board["name"], board["facts"]):
             print(f"Warning: {sentence}.")
         if board["partial"]:
-            print(f"Warning: of {board['name']} there is only what was copied while it trained: nothing was collected.")
+            print(f"Warning: {board['name']} was not collected; only records copied during training are available.")
     tail = log_tail(options.run, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
         print(f"The log of {manifest['culprit']} ends with:")
@@ -86,7 +96,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     write_json(options.out, asdict(found))
     print(
         f"A step takes {1000 * found.step_s:.0f} ms on one board and {1000 * found.distributed_step_s:.0f} ms on two "
-        f"at {options.rate / 1e6:.0f} Mbit/s; {1000 * found.overhead_s:.0f} ms of that are neither computing nor on "
-        f"the link. The paper's ratio, {found.ratio:.2f}, is at {found.link_rate_bit_per_s / 1e6:.0f} Mbit/s."
+        f"at {options.rate / 1e6:.0f} Mbit/s; {1000 * found.overhead_s:.0f} ms of that are overhead, "
+        f"neither computing nor communication. The paper's ratio, {found.ratio:.2f}, needs "
+        f"{found.link_rate_bit_per_s / 1e6:.0f} Mbit/s."
     )
     return 0

@@ -1,4 +1,4 @@
-"""A connection to where ssh would connect: direct, or through a jump host or a proxy."""
+"""Opens a connection as ssh would: directly, or through a jump host or proxy."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import paramiko
 from analysis.runs.errors import AnalysisError
 from controller.ssh import Destination
 
-_END_S = 2.0  # for a proxy to end by itself
+_END_S = 2.0  # seconds for a proxy to end
 
 
 class UnreachedError(AnalysisError):
-    """Why an ssh server is not reached, and the remedy."""
+    """An ssh server cannot be reached; the message has reason and remedy."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A connection to where an ssh server answers, and the proxy that leads there, if any."""
+    """A connection to an ssh server, and its proxy process, if any."""
 
     to: Destination
     timeout_s: float
@@ -37,7 +37,7 @@ class Connection:
 
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Errors of ssh over this connection, as UnreachedError."""
+        """Turns ssh's errors on this connection into UnreachedError."""
         try:
             yield
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -48,14 +48,15 @@ class Connection:
                 said = self.errors.read().decode(errors="replace").strip()
                 raise UnreachedError(_why_not(self.to, said, self.timeout_s)) from error
             raise UnreachedError(
-                f"{self.to.shown} answers on port {self.to.port}, but ssh with it breaks off "
-                f"({error or type(error).__name__}): see that ansible_port is the board's ssh server, and try again"
+                f"{self.to.shown} answers on port {self.to.port}, but the ssh connection breaks off "
+                f"({error or type(error).__name__}): check that ansible_port is the ssh server's, and try "
+                "again"
             ) from error
 
 
 @contextmanager
 def connect(to: Destination, timeout_s: float) -> Iterator[Connection]:
-    """A connection to where this ssh server answers; nobody has logged in yet. Raises UnreachedError without one."""
+    """Connect to this ssh server, without logging in. Raises UnreachedError."""
     with tempfile.TemporaryFile() as errors, ExitStack() as stack:
         try:
             if to.proxy:
@@ -63,16 +64,18 @@ def connect(to: Destination, timeout_s: float) -> Iterator[Connection]:
             else:
                 made = Connection(to, timeout_s, stack.enter_context(_direct(to, timeout_s)))
         except socket.gaierror as error:
-            raise UnreachedError(f"the name {to.shown} is not known: correct ansible_host in hosts.yml") from error
+            raise UnreachedError(
+                f"the name {to.shown} cannot be resolved: correct ansible_host in hosts.yml"
+            ) from error
         except ConnectionRefusedError as error:
             raise UnreachedError(
-                f"{to.shown} is there, but nothing answers on port {to.port}: start the board's ssh server "
+                f"{to.shown} is up, but nothing listens on port {to.port}: start the board's ssh server "
                 "(sudo systemctl enable --now ssh), or correct ansible_port"
             ) from error
-        except OSError as error:  # a timeout among them
+        except OSError as error:  # includes timeouts
             raise UnreachedError(
                 f"{to.shown} cannot be reached ({error.strerror or f'no answer in {timeout_s:g} s'}): "
-                "see that the board is on and its cable in, and that ansible_host is right"
+                "check the board's power and cable, and ansible_host"
             ) from error
         yield made
 
@@ -81,7 +84,7 @@ def _direct(to: Destination, timeout_s: float) -> socket.socket:
     failures: list[OSError] = []
     try:
         addresses = socket.getaddrinfo(to.host, to.port, to.family, socket.SOCK_STREAM)
-    except UnicodeError as error:  # of a name that no name server could be asked for
+    except UnicodeError as error:  # from a name that cannot be encoded
         raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
     for family, kind, protocol, _, address in addresses:
         made = socket.socket(family, kind, protocol)
@@ -125,18 +128,18 @@ def _through(to: Destination, timeout_s: float, stack: ExitStack, errors: IO[byt
 
 
 def environment() -> dict[str, str]:
-    """For an ssh in a session of its own, so without a terminal: it opens no window for its questions either."""
+    """Environment for an ssh without a terminal that opens no window to ask questions."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     return {**kept, "SSH_ASKPASS_REQUIRE": "never"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a proxy, with whatever it started."""
+    """End a proxy and all its child processes."""
     if process.returncode is not None:
         return
     deadline = time.monotonic() + _END_S
     with suppress(ProcessLookupError, ChildProcessError):
-        # the group's number stays taken until its first process is waited for
+        # the group's id stays reserved until its first process is waited for
         os.killpg(process.pid, signal.SIGTERM)
         while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
             if time.monotonic() > deadline:
@@ -146,25 +149,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-# What ssh says on its way through a jump host, and what that means; the first one that fits.
+# ssh's messages about a jump host, and what they mean; the first match counts.
 _MEANINGS = {
-    "IDENTIFICATION HAS CHANGED": "which has another host key than the one that is known ({said}): find out why before "
-    "you log in there again; {by_hand} tells in which file and line the old one is",
-    "Host key verification failed": "whose host key nobody has accepted here yet ({said}): log in there once by hand "
-    "with {by_hand}, and compare the key that it shows",
-    "Permission denied": "which lets nobody in without a question ({said}): give ssh-agent the key for it with "
-    "ssh-add, until {by_hand} asks for nothing",
-    "Too many authentication failures": "which was offered too many keys ({said}): name the right one as IdentityFile, "
+    "IDENTIFICATION HAS CHANGED": "whose host key has changed ({said}): find out why before you log in there again; "
+    "{by_hand} shows the file and line of the old key",
+    "Host key verification failed": "whose host key is not known here yet ({said}): log in there once with {by_hand}, "
+    "and compare the key that it shows",
+    "Permission denied": "which asks for a password or passphrase ({said}): add its key to ssh-agent with ssh-add, "
+    "until {by_hand} asks for nothing",
+    "Too many authentication failures": "which was offered too many keys ({said}): set IdentityFile to the right one, "
     "with IdentitiesOnly yes, until {by_hand} asks for nothing",
-    "administratively prohibited": "whose ssh server leads nobody further ({said}): set AllowTcpForwarding yes there",
-    "open failed": "which does not reach {host} port {port} ({said}): see that the board is on and its cable in, and "
-    "that ansible_host and ansible_port are right as seen from there",
-    "": "and that breaks off ({said}): see whether {by_hand} works",
+    "administratively prohibited": "whose ssh server does not forward connections ({said}): set AllowTcpForwarding "
+    "yes there",
+    "open failed": "which cannot reach {host} port {port} ({said}): check the board's power and cable, and that "
+    "ansible_host and ansible_port are right as seen from there",
+    "": "but the connection breaks off ({said}): check whether {by_hand} works",
 }
 
 
 def _why_not(to: Destination, complaint: str, timeout_s: float) -> str:
-    """Why the proxy did not lead to its destination, and the remedy, from what it said."""
+    """Why the proxy did not reach its destination, and the remedy, from its output."""
     words, meaning = next((words, meaning) for words, meaning in _MEANINGS.items() if words in complaint)
     lines = [line.strip() for line in complaint.splitlines() if words in line]
     said = (lines or [f"no answer in {timeout_s:g} s"])[-1].strip("@ ")

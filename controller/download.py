@@ -1,4 +1,4 @@
-"""`python -m controller.download ADDRESS PATH`: fetches a large file, and notes how much of it is there."""
+"""`python -m controller.download ADDRESS PATH`: downloads a large file and notes its progress."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ _NOTE_S = 1.0
 
 
 def download(address: str, path: Path, timeout_s: float, sha256: str | None = None) -> bool:
-    """Fetches what is at an address, whole or not at all; returns False where it is there already.
+    """Download a URL to a path, atomically; returns False if the file exists already.
 
-    `timeout_s` is how long the server may say nothing. A file with another checksum than `sha256` is fetched anew.
-    Raises OSError, with a sentence, where it cannot be fetched or what comes has another checksum.
+    `timeout_s`: seconds without an answer. A file with another checksum than `sha256` is downloaded again.
+    Raises OSError, with a sentence, if the download fails or has another checksum.
     """
     draft = path.with_name(path.name + ".part")
     with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of playbooks that begin at once one fetches it, the others find it there
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several playbooks, one downloads it and the others find it
         if path.exists() and sha256 in (None, checksum(path)):
             return False
         try:
             _fetch(address, draft, timeout_s)
-        except (http.client.HTTPException, ValueError) as error:  # ValueError: no address that one can ask
+        except (http.client.HTTPException, ValueError) as error:  # ValueError: not a usable URL
             raise OSError(str(error)) from error
         if sha256 is not None and checksum(draft) != sha256:
-            raise OSError(f"it has the checksum {checksum(draft)}, wanted is {sha256}")
+            raise OSError(f"it has the checksum {checksum(draft)}, expected {sha256}")
         draft.replace(path)
     return True
 
 
 def _fetch(address: str, draft: Path, timeout_s: float) -> None:
     name = urllib.parse.unquote(address.rpartition("/")[2])
-    # many servers refuse urllib's own name
+    # many servers refuse urllib's user agent
     request = urllib.request.Request(address, headers={"User-Agent": "cluster-experiment-kit"})
     with urllib.request.urlopen(request, timeout=timeout_s) as answer, draft.open("wb") as file:
         stated = answer.headers["Content-Length"] or ""
         size, done, noted_s = int(stated) if stated.isdigit() else 0, 0, 0.0
-        while block := answer.read1(1 << 20):  # read would wait for all of it, minutes at some kB a second
+        while block := answer.read1(1 << 20):  # read would block until the whole piece has arrived
             file.write(block)
             done += len(block)
             if time.monotonic() - noted_s >= _NOTE_S:
                 noted_s = time.monotonic()
                 notes.note(notes.share(done, size, name))
-        if done < size:  # of which http.client itself says nothing
+        if done < size:  # http.client itself does not report it
             raise OSError(f"{size - done} bytes are missing")
 
 
@@ -60,8 +60,8 @@ def main() -> int:
     parser.add_argument("address")
     parser.add_argument("path", type=Path)
     parser.add_argument("--sha256", default="", help="64 hexadecimal digits")
-    parser.add_argument("--timeout-s", type=float, default=600.0, help="without an answer")
-    parser.add_argument("--notes", type=Path, help="folder for a note of how much is there")
+    parser.add_argument("--timeout-s", type=float, default=600.0, help="seconds without an answer")
+    parser.add_argument("--notes", type=Path, help="folder for notes of the progress")
     options = parser.parse_args()
     notes.folder = options.notes
     try:

@@ -1,8 +1,7 @@
-"""What a run will take, from what the same boards measured before.
+"""Predicts a run's time from earlier measurements on the same boards.
 
-The newest prediction that fits (`playbooks/predict.yml` leaves a run that trained nothing), or else the newest run of
-one board, for more of them together with a probe of their all-reduce. A run fits whose model and batch are the same,
-on boards that take part.
+It uses the newest matching run of `playbooks/predict.yml`, else the newest run of one board and, for several boards, a
+probe of their all-reduce. A run matches if its model and batch are the same and its boards take part.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ _Made = tuple[Run, Path]
 
 @dataclass(frozen=True)
 class Expectation:
-    epoch_s: float  # with validation
-    total_s: float  # from the trainer's start; what only a first epoch does is not counted
+    epoch_s: float  # including validation
+    total_s: float  # from the trainer's start, without the first epoch's extra time
     energy_j: float | None  # of all boards
     measured_in: list[str]  # run ids
 
 
 def expected(config: Config, workers: int, boards: Sequence[str], places: Sequence[Path]) -> Expectation | None:
-    """What such a run will take on the first of these boards; None where nothing that fits was measured.
+    """The prediction for a run on these boards; None without matching measurements.
 
     `places`: folders of runs.
     """
     sources = _sources(config, list(boards[:workers]), places)
     if not sources or METHODS[config.sync.method].exchange is None:
         return None
-    # pandas takes a second to import, which a run of which nothing is known does not need
+    # imported late: pandas takes a second
     from analysis.prediction.allreduce import Network
     from analysis.prediction.measured import Measured, combine
     from analysis.prediction.predict import Plan, predict
@@ -65,9 +64,9 @@ def expected(config: Config, workers: int, boards: Sequence[str], places: Sequen
 
 
 def _sources(config: Config, boards: Sequence[str], places: Sequence[Path]) -> list[_Made]:
-    """The runs to predict from, none where they do not suffice."""
+    """The runs to predict from; empty if they do not suffice."""
     predictions = [*_fitting("*-predict-*", "predict", config, boards, places)]
-    if predictions:  # measured on as many boards where there is such a one; else the latest
+    if predictions:  # prefer one on equally many boards, else the latest
         return [next((made for made in predictions if made[0].workers == len(boards)), predictions[0])]
     one = next(_fitting("*-w1-*", "train", config, boards[:1], places), None)
     if one is None or len(boards) == 1:
@@ -77,7 +76,7 @@ def _sources(config: Config, boards: Sequence[str], places: Sequence[Path]) -> l
 
 
 def _fitting(pattern: str, task: str, config: Config, boards: Sequence[str], places: Sequence[Path]) -> Iterator[_Made]:
-    """Runs of such a name and task that fit and ended well, the newest first: others may lack any of their records."""
+    """Matching runs with this name and task that succeeded, the newest first."""
     folders = [folder for place in places for folder in run_folders(entries(place, pattern))]
     for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
         try:
@@ -96,7 +95,7 @@ def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:
 
 
 def _images(config: Config, run: Run, measured: Measured) -> int | None:
-    """Training images of the asked run; None where its archive was not the measured one's and its length is unknown."""
+    """Training images of the requested run; None if its archive is not the measured one and its length is unknown."""
     if config.data.train_images is not None:
         return config.data.train_images
     same = (config.data.source, config.data.path) == (run.config.data.source, run.config.data.path)

@@ -1,7 +1,6 @@
-"""What a playbook's roles are given, checked before the first of them begins: every problem of every stage at once.
+"""Checks the inputs of all of a playbook's roles before the first begins, and reports all problems at once.
 
-A role's meta/argument_specs.yml has the type of each input, and a number's range follows from its unit, the end of its
-name.
+Types come from the roles' meta/argument_specs.yml; a number's range follows from the unit at the end of its name.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 
 from trainer.contract.fields import closest, number, shown, whole_number
 
-_UNITS = {  # what to give, and its least and its greatest value, by the end of the name
+_UNITS = {  # by the end of the name: what to give, minimum, maximum
     "_s": ("{} of seconds", 0, math.inf),
     "_bytes": ("{} of bytes", 0, math.inf),
     "_bit_per_s": ("{} of bit/s", 0, math.inf),
     "_c": ("{} of degrees Celsius", 0, math.inf),
     "_w": ("{} of watts", 0, 1e6),
     "_fraction": ("{} from 0 to 1", 0, 1),
-    "_port": ("a port from 1024 to 65534", 1024, 65534),  # the next one is for heartbeats
+    "_port": ("a port from 1024 to 65534", 1024, 65534),  # port + 1 is for heartbeats
 }
 _OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (check_type_bool, "true or false"),
@@ -34,10 +33,10 @@ _BELOW = {  # the second one must be greater, for a reason
 
 
 def problems_with(specs: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each input that cannot be, with its remedy.
+    """A sentence with a remedy for each invalid input.
 
-    `specs`: options by name, as argument_specs.yml has them; `values`: what the inputs have, those that are not known
-    yet left out. A value of null is taken where the option has no default.
+    `specs`: options by name, as in argument_specs.yml; `values`: known values by name. Null is allowed if the option
+    has no default.
     """
     found = [sentence for name, value in values.items() for sentence in _problems(name, value, specs[name])]
     for (low, high), why in _BELOW.items():
@@ -49,7 +48,7 @@ def problems_with(specs: Mapping[str, Mapping[str, Any]], values: Mapping[str, A
 
 def _problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
     kind = option.get("type", "str")
-    if kind == "raw" and option.get("default") is not None:  # Ansible itself would tell of it alone, before the others
+    if kind == "raw" and option.get("default") is not None:  # Ansible would report it first and alone
         kind = type(option["default"]).__name__
     if value is None and option.get("default") is None:
         return
@@ -62,7 +61,7 @@ def _problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]
         except TypeError:
             yield f"{name} is {shown(value)}; give {wanted}"
     elif kind == "str" and isinstance(value, float):
-        yield f"{name} is {value}, a number, so that 2.10 would be 2.1: put it in quotes"
+        yield f"{name} is {value}, a number, and 2.10 would become 2.1: put it in quotes"
     elif "choices" in option and value not in option["choices"]:
         known = ", ".join(choice or "''" for choice in option["choices"])
         yield f"{name} is {shown(value)}; give one of {known}{closest(str(value), option['choices'])}"

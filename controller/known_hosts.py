@@ -1,4 +1,4 @@
-"""Files of host keys, as ssh reads them: which keys a host may have, and how one is added."""
+"""Reads known_hosts files as ssh does, and adds keys."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from analysis.runs.errors import AnalysisError
 
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
-_SHOWN = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA", "ssh-dss": "DSA"}  # as ssh names them
-_LISTED = 5  # lines of a file that one error lists
+_SHOWN = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA", "ssh-dss": "DSA"}  # names that ssh shows
+_LISTED = 5  # lines listed in an error
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Pin:
 
     @property
     def shown(self) -> str:
-        """Type and fingerprint, as ssh shows them."""
+        """Type and fingerprint in ssh's format."""
         name = "ECDSA" if self.kind.startswith("ecdsa-") else _SHOWN.get(self.kind, self.kind)
         return f"{name} SHA256:{base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip('=')}"
 
@@ -41,11 +41,11 @@ class Pin:
 class KnownHosts:
     content: bytes
     pins: tuple[Pin, ...]
-    problems: tuple[str, ...]  # lines that ssh would pass over, each with the reason
+    problems: tuple[str, ...]  # lines that ssh would skip, each with the reason
 
     def of(self, name: str) -> list[Pin]:
-        """What is said of a host; `name` as ssh looks it up, with the port where it is not 22."""
-        # ssh-keygen knows patterns, hashed names and markers; of the same content that was checked
+        """The pins of a host; `name` as ssh looks it up, with the port if it is not 22."""
+        # ssh-keygen understands patterns, hashed names and markers; it gets the checked content
         command = ["ssh-keygen", "-F", name, "-f", "/dev/stdin"]
         found = subprocess.run(command, input=self.content, capture_output=True).stdout
         lines = {int(number) for number in re.findall(rb"^# Host .* found: line (\d+)", found, re.MULTILINE)}
@@ -53,16 +53,18 @@ class KnownHosts:
 
 
 def read(path: Path) -> KnownHosts:
-    """What the file says; nothing where there is none. Raises AnalysisError for one that cannot be read at all."""
+    """The file's pins; none if it does not exist. Raises AnalysisError if it cannot be read."""
     try:
         if path.exists() and not path.is_file():
-            raise AnalysisError(f"{path} is no file: give a known_hosts file that host keys can be pinned in")
+            raise AnalysisError(f"{path} is not a file: give a known_hosts file for the boards' host keys")
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be read ({error.strerror}): see whose it is, with ls -l") from error
+        raise AnalysisError(
+            f"{path} cannot be read ({error.strerror}): check its owner and permissions with ls -l"
+        ) from error
     pins, problems = [], []
     if b"\0" in content:
-        problems.append(f"{path}, line 1: it is in another encoding than UTF-8, such as UTF-16")
+        problems.append(f"{path}, line 1: it is not UTF-8 (perhaps UTF-16)")
         return KnownHosts(b"", (), tuple(problems))
     for number, line in enumerate(content.split(b"\n"), 1):
         try:
@@ -75,28 +77,28 @@ def read(path: Path) -> KnownHosts:
 
 
 def read_whole(path: Path) -> KnownHosts:
-    """As read(), but raises AnalysisError for a file with a line that is none: it may be a pin that was torn."""
+    """As read(), but raises AnalysisError for invalid lines, since one may be a damaged pin."""
     known = read(path)
     if known.problems:
         more = len(known.problems) - _LISTED
         told = [*known.problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
-        raise AnalysisError(f"{'; '.join(told)}: correct or remove it, since ssh passes over what it cannot read")
+        raise AnalysisError(f"{'; '.join(told)}: correct or remove it, since ssh skips invalid lines")
     return known
 
 
 def _parsed(line: bytes, number: int) -> Pin | None:
-    """The pin in a line, None in an empty one or a comment. Raises ValueError with the reason where it is neither."""
+    """The pin in a line, None for an empty line or comment. Raises ValueError with the reason for other lines."""
     stripped = line.strip(b" \t\r")
     fields = re.split(rb"[ \t]+", stripped) if stripped else []
     if line.startswith(b"\xef\xbb\xbf"):
-        raise ValueError("it begins with a byte order mark, which ssh takes for a part of the name")
+        raise ValueError("it begins with a byte order mark, which ssh reads as part of the name")
     if not fields or fields[0].startswith(b"#"):
         return None
     marker = fields.pop(0).decode(errors="replace") if fields[0].startswith(b"@") else ""
     if marker not in ("", AUTHORITY, REVOKED):
-        raise ValueError(f"{marker} is no marker, only {AUTHORITY} and {REVOKED} are")
+        raise ValueError(f"{marker} is not a marker; only {AUTHORITY} and {REVOKED} are")
     if len(fields) < 3:
-        raise ValueError("it is cut off: names, type and key of a host belong on it")
+        raise ValueError("it is incomplete: a line has names, type and key of a host")
     names, kind, key = fields[:3]
     if not names.isascii():
         raise ValueError("the host's name is not in ASCII: the file may be in another encoding")
@@ -104,14 +106,14 @@ def _parsed(line: bytes, number: int) -> Pin | None:
         blob = base64.b64decode(key, validate=True)
         parts = _strings(blob)
     except (binascii.Error, ValueError):
-        raise ValueError("its key is cut off or damaged") from None
+        raise ValueError("its key is incomplete or damaged") from None
     if len(parts) < 2 or parts[0] != kind:
-        raise ValueError(f"it is no key of the type {kind.decode(errors='replace')}")
+        raise ValueError(f"it is not a key of the type {kind.decode(errors='replace')}")
     return Pin(number, names, kind.decode(), blob, marker)
 
 
 def _strings(blob: bytes) -> list[bytes]:
-    """The strings that make up a public key, RFC 4253. Raises ValueError where they do not make it up exactly."""
+    """The strings in a public key (RFC 4253). Raises ValueError if it is malformed."""
     parts = []
     while blob:
         end = 4 + int.from_bytes(blob[:4], "big")
@@ -123,14 +125,14 @@ def _strings(blob: bytes) -> list[bytes]:
 
 
 def with_pin(content: bytes, name: str, kind: str, blob: bytes) -> bytes:
-    """The content of a known_hosts file with a host's key added where its name sorts; every other byte stays."""
+    """The content with a host's key added in order of names; every other byte is kept."""
     new = f"{name} {kind} {base64.b64encode(blob).decode()}\n".encode()
     lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
     if new.split() in [line.split()[:3] for line in lines]:
         return content
     place = next((at for at, line in enumerate(lines) if line.strip() and line[:1] != b"#" and line > new), len(lines))
     while 0 < place < len(lines) and lines[place - 1].startswith(b"#"):
-        place -= 1  # comments belong to the line below them
+        place -= 1  # a comment belongs to the line below it
     if place == len(lines) and lines and not lines[-1].endswith(b"\n"):
         lines[-1] += b"\n"
     return b"".join([*lines[:place], new, *lines[place:]])

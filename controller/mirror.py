@@ -1,7 +1,7 @@
-"""A board's records on the controller while its run goes on, which is what `cluster-kit watch` reads.
+"""Copies a board's records to the controller during the run, for `cluster-kit watch`.
 
-The copies of events.jsonl and telemetry.jsonl lie where the collect stage puts the board's own over them. Of a board
-that is never collected they stay, as far as they came.
+The collect stage overwrites the copies of events.jsonl and telemetry.jsonl with the board's files. If a board is never
+collected, the copies remain.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from analysis.watch.tail import as_object
 from trainer.contract.layout import EMULATED, EVENTS, HEARTBEAT, LIVE, RESULT, TELEMETRY, write_json
 
 MARK = "---end---"
-_PIECE = 1 << 20  # bytes of a file that one look takes; what is left comes with the next one
-_SMALL = 1 << 16  # bytes of a file that is one JSON object
+_PIECE = 1 << 20  # bytes of a file per look; the rest comes with the next look
+_SMALL = 1 << 16  # bytes of a file with one JSON object
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at a board found."""
+    """The result of a look at a board."""
 
     running: bool  # the run's supervisor lives
     result: dict[str, Any] | None
-    lines: list[bytes]  # of events.jsonl, that have become whole
-    whole: bool  # nothing of the records was left for the next look
+    lines: list[bytes]  # new complete lines of events.jsonl
+    whole: bool  # all records were read
 
 
 class Mirror:
-    """Keeps what is new of a board's records, a look at a time.
+    """Copies the new part of a board's records with each look.
 
-    Several may keep the same board's: each writes what it read to where that stood on the board.
+    Several processes may copy the same board: each writes at the offset that it read.
     """
 
     def __init__(self, home: Path, board_dir: str, poll_s: float) -> None:
@@ -47,7 +47,7 @@ class Mirror:
         self._live: dict[str, Any] = {"seen_s": time.time(), "emulated": None, "heartbeat": None, "result": None}
 
     def command(self) -> str:
-        """What asks a board for what is new, in a POSIX shell; `take` takes what it prints."""
+        """The shell command (POSIX) that prints a board's new records, for `take`."""
         folder, emulated = shlex.quote(self._board_dir), shlex.quote(str(EMULATED))
         asked = [
             f"pid=$(cat {folder}/supervisor.pid 2>/dev/null); "
@@ -61,7 +61,7 @@ class Mirror:
         return f"; echo {MARK}; ".join(asked) + "; true"
 
     def take(self, printed: str) -> Look | None:
-        """Keep what the board answered; None where the answer is torn. Bytes that are no UTF-8 are surrogates."""
+        """Write the board's answer to the copies; None if it is incomplete. Bytes that are not UTF-8 are surrogates."""
         parts = [part.removeprefix("\n") for part in printed.split(MARK)]
         if len(parts) != 5:
             self.lose("the connection broke in the middle of an answer")
@@ -84,7 +84,7 @@ class Mirror:
             "result": result,
         }
         self._note(None)
-        # what cannot be kept now is not waited for: the collect stage asks for it again
+        # what cannot be written is left to the collect stage
         return Look("running" in said, result, lines, not kept or max(len(events), len(samples)) < _PIECE)
 
     def lose(self, why: str) -> None:
@@ -92,11 +92,11 @@ class Mirror:
         self._note(" ".join(why.split()))
 
     def end(self) -> None:
-        """Note that nobody looks any more, because nothing more is to come."""
+        """Note that the board is done and no longer looked at."""
         self._note(None, following=False)
 
     def _keep(self, name: str, content: bytes) -> bool:
-        """Whether the content could be kept: what cannot is asked for again."""
+        """Whether the content could be written; if not, it is asked for again."""
         offset = self._sizes[name]
         try:
             if content:
@@ -112,7 +112,7 @@ class Mirror:
 
     def _note(self, why: str | None, following: bool = True) -> None:
         live = {**self._live, "due_s": time.time() + self._poll_s, "following": following, "why": why}
-        with suppress(OSError, ValueError):  # a full disk ends no run, nor does a number that JSON has not
+        with suppress(OSError, ValueError):  # neither a full disk nor a number like NaN may stop a run
             write_json(self._home / LIVE, live)
 
 

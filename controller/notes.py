@@ -1,6 +1,6 @@
-"""What a step that takes minutes is doing, for the line that controller/plugins/elapsed.py prints meanwhile.
+"""Notes on the progress of long tasks, which controller/plugins/elapsed.py prints.
 
-Notes are files: who writes them is another process than Ansible's own, which prints. Standard library only.
+Notes are files, since Ansible's main process prints what others write. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,49 +11,49 @@ import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-CONTROLLER = "localhost"  # whose note it is, where no board's
-folder: Path | None = None  # of this process and its forks; set by who reads notes, and None where nobody does
+CONTROLLER = "localhost"  # owner of notes that belong to no board
+folder: Path | None = None  # for this process and its forks; None if nobody reads notes
 
 
 def note(text: str, whose: str = CONTROLLER) -> None:
-    """Replaces the note of a board, or of the controller, by this line; nothing where nobody reads it."""
+    """Replace the note of a board or the controller, if anybody reads notes."""
     if folder is None:
         return
     path = folder / whose
     draft = path.with_name(f".{path.name}")
-    with contextlib.suppress(OSError):  # what is noted must not fail for want of a note
+    with contextlib.suppress(OSError):  # a failed note must not fail the task
         path.parent.mkdir(exist_ok=True)
         draft.write_text(" ".join(text.split()), encoding="utf-8")
         draft.replace(path)
 
 
 def read() -> dict[str, str]:
-    """The notes, by whose they are."""
+    """The notes by owner."""
     found = {}
     for path in folder.glob("[!.]*") if folder else ():
-        with contextlib.suppress(OSError):  # taken away meanwhile
+        with contextlib.suppress(OSError):  # removed meanwhile
             found[path.name] = path.read_text(encoding="utf-8")
     return {whose: text for whose, text in found.items() if text}
 
 
 def clear() -> None:
-    """Takes all notes away: they were of a step that is over."""
+    """Remove all notes, when a task ends."""
     for path in folder.glob("*") if folder else ():
         path.unlink(missing_ok=True)
 
 
 def share(done_bytes: int, all_bytes: int, name: str) -> str:
-    """How much of a file is there, such as 42 of 169 MB of x.tar.gz; `all_bytes` is 0 where nobody said it."""
+    """Progress such as "42 of 169 MB of x.tar.gz"; `all_bytes` is 0 if unknown."""
     of_all = f" of {all_bytes / 1e6:.0f}" if all_bytes else ""
     return f"{done_bytes / 1e6:.0f}{of_all} MB of {name}"
 
 
 @contextlib.contextmanager
 def noting(look: Callable[[], str], whose: str, every_s: float = 5.0) -> Iterator[None]:
-    """Meanwhile notes what `look` says, every few seconds, until it fails.
+    """A context that notes what `look` returns every few seconds, until it fails.
 
-    A process of its own does that, since Ansible's connections are not made for threads. It is asked to end, and not
-    killed: it may hold the lock of the queue through which Ansible's processes talk.
+    It runs in its own process, since Ansible's connections do not support threads. It is asked to end, not killed: it
+    may hold the lock of Ansible's result queue.
     """
     if folder is None:
         yield

@@ -1,6 +1,6 @@
-"""What an environment is to have, by a requirements file and the role's settings, and how one differs from that.
+"""The packages that an environment must have, from a requirements file and the role's settings, and how one differs.
 
-Versions are compared as PEP 440 compares them, which needs `packaging`: it comes with ansible-core, and is on no board.
+Versions are compared by PEP 440, which needs `packaging`: it comes with ansible-core; boards do not have it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from packaging.version import InvalidVersion, Version
 
 from analysis.runs.manifest import digest
 
-_FIRST = ("pip", "setuptools", "wheel", "numpy")  # what source packages are built with
+_FIRST = ("pip", "setuptools", "wheel", "numpy")  # needed to build source packages
 _HASH = re.compile(r"\s--hash=sha(256|384|512):[0-9a-f]+(?=\s|$)")
-_SHOWN = 3  # names that a message lists before it counts the others
+_SHOWN = 3  # names listed in a message; the others are counted
 
 
 def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an environment is to have: `packages` (name to version, that of a wheel of TensorFlow among them), `wheel`
-    (the name of that one, or nothing), and `problems`, a sentence each.
+    """The wanted environment: `packages` (name to version), `wheel` (TensorFlow's package name, or empty), `problems`.
 
-    `text` is the requirements file's, or nothing where there is none. `settings` has those of the role by their names
-    without the prefix python_env_, and `wheel`, the file name of TensorFlow's or nothing.
+    `text`: content of the requirements file, or empty. `settings`: the role's by name without the prefix python_env_,
+    and `wheel`, the file name of TensorFlow's wheel or empty.
     """
     lines, problems = _parse(text or "", settings["requirements"])
     if not settings["pycuda"]:
@@ -45,15 +44,14 @@ def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parts(text: str, names: Collection[str]) -> dict[str, str]:
-    """Of a requirements file the lines of these packages: of those that others are built with as `first`, and `all`."""
+    """The requirements of these packages: `first` (needed to build others) and `all`."""
     lines, _ = _parse(text, "")
     texts = {name: line for name, (_, line) in lines.items() if name in names}
     return {"first": "".join(texts[name] for name in _FIRST if name in texts), "all": "".join(texts.values())}
 
 
 def staging(text: str, folder: str, target: str) -> dict[str, list[Any]]:
-    """Of a folder with packages' files those that `text` (parts of a requirements file) has a hash of, as `files` to
-    stage in `target`; and the packages of which there is none, as `missing`."""
+    """Packages' files in a folder whose hashes `text` has: `files` to stage in `target`, and `missing` packages."""
     by_hash = {digest(path): path for path in sorted(Path(folder).iterdir()) if path.is_file()}
     files, missing = [], []
     for line in text.splitlines():
@@ -64,9 +62,9 @@ def staging(text: str, folder: str, target: str) -> dict[str, list[Any]]:
 
 
 def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, str]) -> dict[str, list[str]]:
-    """How an environment, as trainer/contract/packages.py describes it, differs from what is wanted.
+    """How an environment, described by trainer/contract/packages.py, differs from the wanted one.
 
-    `problems` are sentences; `lacking` are the names of packages that it has not, or in another version.
+    `problems` are sentences; `lacking` has the packages that are missing or have another version.
     """
     problems = []
     if found["python"].split(".")[:2] != python.split(".")[:2]:
@@ -78,7 +76,7 @@ def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, st
 
 
 def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Version and text of each requirement by its canonical name, and what is wrong with the file."""
+    """Version and text of each requirement by canonical name, and the file's problems."""
     lines: dict[str, tuple[str, str]] = {}
     wrong: dict[str, list[str]] = {}
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
@@ -89,30 +87,30 @@ def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]
         try:
             wanted = Requirement(asked)
         except InvalidRequirement:
-            wrong.setdefault("options or files, and no NAME==VERSION", []).append(asked)
+            wrong.setdefault("options or files instead of NAME==VERSION", []).append(asked)
             continue
         name, pinned = canonicalize_name(wanted.name), re.fullmatch(r"==([^*]+)", str(wanted.specifier))
         if not pinned:
             wrong.setdefault("no NAME==VERSION", []).append(asked)
         elif wanted.marker:
-            wrong.setdefault("lines for some machines only", []).append(asked)
+            wrong.setdefault("lines with markers for some machines only", []).append(asked)
         elif asked == line:
             wrong.setdefault("lines without --hash", []).append(asked)
         elif name in lines:
             wrong.setdefault("packages twice", []).append(name)
         else:
             lines[name] = (pinned[1], f"{line}\n")
-    remedy = "make the file with 'uv pip compile --generate-hashes' for the boards, as `make lock` does"
+    remedy = "generate the file with 'uv pip compile --generate-hashes' for the boards, as `make lock` does"
     return lines, [f"{file} has {what}: {_some(which)}; {remedy}." for what, which in wrong.items()]
 
 
 def _numbers(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What YAML took for a number: 3.10 is 3.1 then."""
+    """A problem for each version that YAML read as a number: 3.10 becomes 3.1."""
     given = {f"python_env_{name}": settings[name] for name in ("python_version", "tensorflow_version")}
     given |= {f"python_env_pins: {name}": version for name, version in settings["pins"].items()}
     for name, version in given.items():
         if not isinstance(version, str):
-            yield f'{name} is {version!r}, which is no text, so that 3.10 would be 3.1: put it in quotes, as in "3.10".'
+            yield f'{name} is {version!r}, a number, and 3.10 would become 3.1: put it in quotes, as in "3.10".'
 
 
 def _wheel(file: str, python: str, packages: dict[str, str]) -> Iterator[str]:
@@ -120,12 +118,15 @@ def _wheel(file: str, python: str, packages: dict[str, str]) -> Iterator[str]:
     try:
         name, version, _, tags = parse_wheel_filename(file)
     except InvalidWheelFilename as error:
-        yield f"python_env_tensorflow names the wheel {file}, which pip will not take ({error}): give it its own name."
+        yield (
+            f"python_env_tensorflow names the wheel {file}, which pip does not accept ({error}): restore its "
+            "original name."
+        )
         return
     own = python.replace(".", "")
     if not any(tag.abi == "abi3" or tag.interpreter in (f"cp{own}", f"py{own}", "py3") for tag in tags):
         made_for = " ".join(sorted({tag.interpreter for tag in tags}))
-        yield f"{file} is made for {made_for}, and the boards have Python {python} (python_env_python_version)."
+        yield f"{file} is made for {made_for}, but the boards have Python {python} (python_env_python_version)."
     if name in packages:
         yield f"{name} is both python_env_tensorflow and in python_env_requirements: leave it out of one."
     packages[name] = str(version)
@@ -136,9 +137,9 @@ def _same(setting: str, name: str, version: str, packages: Mapping[str, str], fi
     if there is None or not _equal(there, version):
         has = f"has {there}" if there else "does not have it"
         yield (
-            f"{setting} wants {name} {version}, and {file} {has}: the hashes in that file decide what is installed. "
-            f"Change {PurePath(file).stem}.in and renew it with `make lock`, or name another file in "
-            "python_env_requirements."
+            f"{setting} requires {name} {version}, but {file} {has}: the hashes in that file decide what "
+            f"is installed. Change {PurePath(file).stem}.in and run `make lock`, or set "
+            "python_env_requirements to another file."
         )
 
 

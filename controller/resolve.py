@@ -1,7 +1,7 @@
-"""From an experiment and what the user overrides to a complete run, on the controller, or to every problem of it.
+"""Resolves an experiment and the user's overrides to a complete run, or to all of its problems.
 
-Nothing here reaches a board. What the boards need (the trainer's source, the data set, weights) lies ready on the
-controller afterwards.
+It does not reach a board. Afterwards, the files that boards need (the trainer's source, data set, weights) are on the
+controller.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_d
 from trainer.contract.fields import closest, number, shown, whole_number
 from trainer.contract.layout import SCHEMA
 
-LARGEST_SEED = 2**32 - 1  # of NumPy and Keras
+LARGEST_SEED = 2**32 - 1  # limit of NumPy and Keras
 
 
 def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The run that the request asks for: `run` is the content of run.json, the rest says what lies where.
+    """The requested run: `run` is the content of run.json, the rest are paths and assets.
 
     `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), of these
     boards the speeds relative to each other, the addresses in the training network and the ssh_addresses,
     project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
-    of a study its place in it as `study`; to go on with a run, its name as `resume`, and which of the others the user
-    gave as `given`; and to take up one that may still go on, its name as `run_id`. With `check`, nothing is written,
-    fetched or made, and what is to be fetched is no part of the answer. Raises ConfigError with every problem found.
+    of a study its place in it as `study`; to resume a run, its name as `resume`, and the names of the other options
+    given by the user as `given`; and to follow and collect an earlier one, its name as `run_id`. With `check`, nothing
+    is written, fetched or made, and what is to be fetched is no part of the answer. Raises ConfigError with every
+    problem found.
     """
     if request.get("run_id") is not None:
         return resume.adopt(request)
@@ -56,8 +57,8 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
     seed = _whole_number(request, "seed", problems)
     if workers is not None and not 1 <= workers <= len(boards):
         problems.append(
-            f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, "
-            "or add boards to the group 'boards' in the inventory's hosts.yml (--limit takes some away)"
+            f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, or add "
+            "boards to the group 'boards' in the inventory's hosts.yml (--limit excludes some)"
         )
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         problems.append(f"seed is {seed}; give 0 to {LARGEST_SEED}, such as -e seed=1")
@@ -75,7 +76,7 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
     staged: dict[str, assets.Asset] = {}
     if understood:
         try:
-            # files are looked for even where other fields are wrong: one look shows everything
+            # also look for files if other fields are wrong, so that one message has all problems
             data, model = _section(raw, "data", []), _section(raw, "model", [])
             sections = (data.data if data else None, model.model if model else None)
             staged = assets.prepare(*sections, project, download=config is not None and not request.get("check"))
@@ -116,7 +117,7 @@ def _prediction(run: Run, places: Sequence[Path]) -> dict[str, Any] | None:
 
 
 def _whole_number(request: Mapping[str, Any], name: str, problems: list[str]) -> int | None:
-    found = whole_number(request[name])  # Ansible hands over -e workers=2 as text
+    found = whole_number(request[name])  # Ansible passes -e workers=2 as text
     if found is None:
         wanted = f"a whole number from 0 to {LARGEST_SEED}" if name == "seed" else "a whole number"
         problems.append(f"{name} is {_brief(request[name])}; give {wanted}, such as -e {name}=1")
@@ -156,14 +157,14 @@ def configuration(request: Mapping[str, Any], project: Path, problems: list[str]
 
 
 def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: list[str]) -> list[Mapping[str, Any]]:
-    """The preset of this name after those that it extends."""
+    """The preset of this name on top of those that it extends."""
     if name not in known:
         known_ones = ", ".join(known) or "none"
-        problems.append(f"{asked_by} is {_brief(name)}; known in experiments/ are {known_ones}{closest(name, known)}")
+        problems.append(f"{asked_by} is {_brief(name)}; presets in experiments/: {known_ones}{closest(name, known)}")
         return []
     file = f"experiments/{name}.yml"
     if asked_by == "experiment" and not re.fullmatch(r"[\w.+-]{1,100}", name):
-        problems.append(f"{file}: its name becomes part of the run's; use up to 100 letters, digits, '_', '-', '.'")
+        problems.append(f"{file}: its name becomes part of the run's id; use up to 100 letters, digits, '_', '-', '.'")
     try:
         preset = strict_yaml.read(known[name], file)
     except ConfigError as error:
@@ -179,12 +180,12 @@ def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: list[
     if not isinstance(below, str):
         problems.append(f"extends in {file} is {shown(below)}; give the name of one preset")
         return [preset]
-    others = {other: path for other, path in known.items() if other != name}  # so that no circle is followed
+    others = {other: path for other, path in known.items() if other != name}  # prevents cycles
     return [*_preset(str(below), f"extends in {file}", others, problems), preset]
 
 
 def _section(raw: dict[str, Any], name: str, problems: list[str], partly: bool = False) -> Config | None:
-    """The configuration, or one with a single section of it; None, and its problems, where it is wrong."""
+    """The configuration, or one with a single section; None and the problems if it is invalid."""
     try:
         return parse({name: raw[name]} if name and name in raw else {} if name else raw, partly)
     except ConfigError as error:
@@ -193,7 +194,7 @@ def _section(raw: dict[str, Any], name: str, problems: list[str], partly: bool =
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with what `above` says on top, mappings within them merged too."""
+    """`below` updated with `above`, nested mappings included."""
     both = dict(below)
     for key, value in above.items():
         nested = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -203,7 +204,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 @contextlib.contextmanager
 def _one_at_a_time(project: Path) -> Iterator[IO[str]]:
-    """Runs that begin at once, on other boards, take their turn: they share the cache, and must not share a name."""
+    """A lock for runs that start at the same time on other boards: they share the cache and must not share a name."""
     path = project / ".cache" / "latest_run"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
@@ -212,7 +213,7 @@ def _one_at_a_time(project: Path) -> Iterator[IO[str]]:
 
 
 def _own_second(latest: IO[str]) -> str:
-    """The time, which the run before does not have in its name; noted in the file `latest`."""
+    """The current time, different from the previous run's; kept in the file `latest`."""
     latest.seek(0)
     before = latest.read()
     while (now := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())) == before:
@@ -223,7 +224,7 @@ def _own_second(latest: IO[str]) -> str:
 
 
 def _pack_trainer(project: Path, write: bool) -> tuple[Path, str]:
-    """An archive of the trainer's source, and the checksum of what is in it."""
+    """An archive of the trainer's source, and the checksum of its content."""
     packed, digest = io.BytesIO(), hashlib.sha256()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for path in (path for path in layout.files(project / "trainer") if path.suffix == ".py"):

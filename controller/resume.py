@@ -1,7 +1,7 @@
-"""Runs that began before: one that did not end well is readied to go on, one that was lost sight of is taken up.
+"""Continues earlier runs: resumes one that failed or was interrupted, and collects one that was left running.
 
-It goes on from the last epoch of which every board has a whole checkpoint, or from the beginning where there is none.
-What the attempt before left is kept in attempts/N/; the new one begins with the records up to that epoch.
+A run resumes from the last epoch with a complete checkpoint on every board, or from the beginning without one. The
+earlier attempt's files are kept in attempts/N/; the new attempt starts with the records up to that epoch.
 """
 
 from __future__ import annotations
@@ -23,30 +23,27 @@ from trainer.formats import checkpoint
 
 
 def plan(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What controller.resolve answers, for the run that `resume` of the request names.
+    """controller.resolve's answer for the run named by the request's `resume`.
 
-    Raises ConfigError with every reason why it cannot go on.
+    Raises ConfigError with all reasons why it cannot resume.
     """
     project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
     runs_dir = Path(request["runs_dir"])
     folder, run = _named("resume", run_id, runs_dir)
-    problems = [
-        f"{name} is given, but {run_id} goes on with what it began with: leave {name} out"
-        for name in request.get("given", [])
-    ]
+    problems = [f"{name} is given, but {run_id} keeps its own: leave {name} out" for name in request.get("given", [])]
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, run.boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
     if schema1.made(json.loads((folder / RUN).read_text(encoding="utf-8"))):
         problems.append(
-            f"{run_id} was begun with the version of the kit before this one, {_version(run)}, whose trainer this one "
-            "cannot start: check that version out in this folder, run 'make setup' and give the same command "
-            "(docs/upgrade.md), or begin anew"
+            f"{run_id} was started with the previous version of the kit, {_version(run)}, whose trainer "
+            "this one cannot start: check that version out in this folder, run 'make setup' and the same "
+            "command (docs/upgrade.md), or start a new run"
         )
     elif not source.is_file():
         problems.append(
-            f"the trainer that {run_id} began with is no longer in {source.parent}: "
-            f"check out commit {run.git_commit} and resolve a run there, or begin anew"
+            f"the trainer of {run_id} is no longer in {source.parent}: check out commit {run.git_commit} "
+            "and resolve a run there, or start a new run"
         )
     staged: dict[str, assets.Asset] = {}
     try:
@@ -55,7 +52,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
         problems += error.problems
     problems += [
         f"the {kind} of {run_id} has checksum {run.assets[kind]['sha256']}, but {asset.source} has {asset.sha256}: "
-        "bring back the file that it began with, or begin anew"
+        "restore the original file, or start a new run"
         for kind, asset in staged.items()
         if asset.sha256 != run.assets[kind]["sha256"]
     ]
@@ -65,10 +62,9 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What controller.resolve answers, for the run that `run_id` of the request names and that this controller began.
+    """controller.resolve's answer for the run named by the request's `run_id`, which this controller started.
 
-    What a controller before wrote of boards that it lost is forgotten: the boards may be there again. Raises
-    ConfigError where there is no such run.
+    Notes about lost boards are deleted, since the boards may be back. Raises ConfigError if there is no such run.
     """
     folder, run = _named("run_id", str(request["run_id"]), Path(request["runs_dir"]))
     if not request.get("check"):
@@ -78,7 +74,7 @@ def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
-    """The folder and the run of this name. Raises ConfigError where there is none."""
+    """The folder and the run of this name. Raises ConfigError without one."""
     folder = runs_dir / run_id
     plain = run_id == Path(run_id).name and run_id.isprintable() and len(run_id) < 256
     if not plain or not (folder / RUN).is_file():
@@ -91,9 +87,7 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
         )
     run = load_run(folder / RUN)
     if run.run_id != run_id:
-        raise ConfigError(
-            [f"{asked_by} is {run_id!r}, but in that folder is {run.run_id}: give this, the name of the run"]
-        )
+        raise ConfigError([f"{asked_by} is {run_id!r}, but that folder has the run {run.run_id}: give that name"])
     return folder, run
 
 
@@ -105,7 +99,7 @@ def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path |
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"path": path, **({"source": str(source)} if source else {})},
         "assets": staged,
-        "prediction": None,  # the one of its beginning is kept
+        "prediction": None,  # the first prediction is kept
     }
 
 
@@ -118,24 +112,24 @@ def _version(run: Run) -> str:
 def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]:
     problems = []
     if run.task != "train":
-        problems.append(f"{run.run_id} is a {run.task}, not a training: run it again")
+        problems.append(f"{run.run_id} is a {run.task}, which cannot be resumed: run it again")
     missing = [board for board in run.boards if board not in boards]
     if missing:
         problems.append(
-            f"{run.run_id} ran on {', '.join(run.boards)}, but {', '.join(missing)} is not among the boards: "
-            "add it to the inventory, or leave --limit out"
+            f"{run.run_id} ran on {', '.join(run.boards)}, but {', '.join(missing)} is not among the "
+            "boards: add it to the inventory, or leave out --limit"
         )
     return problems + _ended_well(run, folder)
 
 
 def _ended_well(run: Run, folder: Path) -> list[str]:
-    """Why it cannot go on, where it has succeeded; one that was not collected has not told yet."""
+    """Why it cannot resume if it has succeeded; unknown until it is collected."""
     succeeded = _status(folder) == "succeeded"
-    return [f"{run.run_id} has succeeded: there is nothing to go on with"] if succeeded else []
+    return [f"{run.run_id} has succeeded: there is nothing to resume"] if succeeded else []
 
 
 def _status(folder: Path) -> str | None:
-    """As the run's manifest has it; None where it was not collected."""
+    """The status in the run's manifest; None if it was not collected."""
     try:
         return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError):
@@ -143,13 +137,13 @@ def _status(folder: Path) -> str | None:
 
 
 def begin(folder: Path) -> int:
-    """Put the attempt before aside; returns the epoch (from 1) after which the run goes on, 0 for the beginning.
+    """Move the previous attempt aside; returns the epoch (from 1) after which the run resumes, 0 for the beginning.
 
-    Each board's folder then has the records up to that epoch and its checkpoint: what the board needs. Raises
-    ConfigError for a run that has succeeded after all, which is known once it is collected.
+    Each board's folder then has its records up to that epoch and the checkpoint. Raises ConfigError if the run turns
+    out to have succeeded.
     """
     run = load_run(folder / RUN)
-    write_manifest(folder, interrupted=_status(folder) == "interrupted")  # boards may have told more since
+    write_manifest(folder, interrupted=_status(folder) == "interrupted")  # boards may have reported more since
     problems = _ended_well(run, folder)
     if problems:
         raise ConfigError(problems)
@@ -166,25 +160,25 @@ def begin(folder: Path) -> int:
             _copy_until(epoch, old / board / EVENTS, new / board / EVENTS)
     for board in run.boards:
         if (old / board / CHECKPOINTS).is_dir():
-            shutil.rmtree(old / board / CHECKPOINTS)  # of no use to anybody, and large
+            shutil.rmtree(old / board / CHECKPOINTS)  # large, and no longer needed
     before = [int(path.name) for path in layout.attempts(folder)]
     attempt = folder / ATTEMPTS / str(1 + max(before, default=0))
     attempt.mkdir(parents=True)
     old.rename(attempt / BOARDS)
     new.rename(old)
-    for name in (MANIFEST, LOST):  # a failure of before would have the new attempt's boards stopped
+    for name in (MANIFEST, LOST):  # an old failure would stop the new attempt's boards
         if (folder / name).exists():
             (folder / name).rename(attempt / name)
     return epoch
 
 
 def _recorded(events: Path) -> set[int]:
-    """The epochs that have a record."""
+    """The epochs with a record."""
     return {epoch for line in _lines(events) if (epoch := _epoch_of(line))}
 
 
 def _copy_until(epoch: int, source: Path, target: Path) -> None:
-    """The records up to that of the epoch."""
+    """The records up to the epoch's."""
     with target.open("w", encoding="utf-8") as file:
         for line in _lines(source):
             file.write(line + "\n")
@@ -200,7 +194,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _epoch_of(line: str) -> int:
-    """The epoch that this line is the record of; 0 for others."""
+    """The epoch whose record this line is; 0 for other lines."""
     try:
         record = json.loads(line)
         return int(record["epoch"]) if record["event"] == Epoch.KIND else 0

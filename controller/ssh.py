@@ -1,7 +1,7 @@
-"""How Ansible calls ssh for a host, and what ssh makes of that.
+"""Ansible's ssh command for a host, and ssh's resolved options.
 
-ssh itself says what its options and configuration files amount to (`ssh -G`), so that a board is reached as Ansible
-reaches it: by a name from ~/.ssh/config, at another port, through a jump host or a proxy.
+`ssh -G` resolves options and configuration files, so that a board is reached as Ansible reaches it: by a name from
+~/.ssh/config, at another port, through a jump host or a proxy.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from typing import Any
 
 from analysis.runs.errors import AnalysisError
 
-TIMEOUT_S = 10.0  # for ssh -G, which may run programs of the configuration
+TIMEOUT_S = 10.0  # seconds for ssh -G, which may run programs from the configuration
 PORT = 22
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-# What ssh refuses since 9.6 (CVE-2023-51385): a proxy's command is run by a shell.
+# Refused by ssh since 9.6 (CVE-2023-51385): a shell runs the proxy's command.
 _BAD_HOST = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$\\;&<>|(){}]")
 _BAD_USER = re.compile(r"^-|[\x00-\x1f\x7f'\"`;&<>|(){}]|\s-|\\$")
-# A name that would be a pattern, several names or a comment in known_hosts.
+# A name that would be a pattern, a list or a comment in known_hosts.
 _BAD_NAME = re.compile(r"^[@#|]|[\s,*?!]")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """An ssh server: a board's, or one on the way to it."""
+    """An ssh server: a board's, or a jump host."""
 
-    address: str  # as the user wrote it
+    address: str  # as given by the user
     host: str
     port: int
     user: str
     pinned_as: str  # its name in known_hosts, without the port
     pinned_port: int
     known_hosts: tuple[Path, ...]
-    identities: tuple[Path, ...]  # private keys, or public ones of which the agent has the other half
-    identities_only: bool  # no other keys of the agent
+    identities: tuple[Path, ...]  # private keys, or public keys whose private half the agent has
+    identities_only: bool  # use no other keys of the agent
     jumps: tuple[str, ...]  # ProxyJump: the ssh servers on the way
-    proxy: tuple[str, ...]  # the command whose input and output lead there, where ssh does not connect by itself
-    proxy_shown: str  # the option that asks for it
-    proxy_by_hand: str  # how to log in to the last jump host, in a shell
-    proxy_gives_socket: bool  # ProxyUseFdpass: it hands a connection over, and ends
+    proxy: tuple[str, ...]  # ProxyCommand, whose input and output are the connection
+    proxy_shown: str  # the option that sets it
+    proxy_by_hand: str  # a shell command that logs in to the last jump host
+    proxy_gives_socket: bool  # ProxyUseFdpass: it passes a socket and ends
     family: socket.AddressFamily
     bind_address: str
     bind_interface: str
@@ -59,18 +59,18 @@ class Destination:
 
     @property
     def shown(self) -> str:
-        """Its address, and what ssh makes of it where that is another one."""
+        """The address for messages, with ssh's resolved host name if it differs."""
         return self.address if self.address.lower() == self.host else f"{self.address} ({self.host})"
 
 
 def command(plugin: Any, host: str) -> tuple[str, ...]:
-    """The command that Ansible calls, without what it does: program, options, destination.
+    """Ansible's ssh command without the remote command: program, options, destination.
 
-    plugin: Ansible's ssh plugin with its options set. They come in its order: of the same option, ssh takes the first.
-    Raises AnalysisError for options that are no words of a shell.
+    plugin: Ansible's ssh plugin with its options set. Options are in its order: ssh uses the first of a kind. Raises
+    AnalysisError for options that cannot be split into words.
     """
     words = [str(plugin.get_option("ssh_executable")), *_split(plugin, "ssh_args")]
-    if plugin.get_option("host_key_checking") is False:  # the user's own setting; enrolment puts "yes" before it
+    if plugin.get_option("host_key_checking") is False:  # the user's setting; enrolment puts "yes" before it
         words += ["-o", "StrictHostKeyChecking=no"]
     if port := plugin.get_option("port"):
         words += ["-o", f"Port={port}"]
@@ -95,21 +95,21 @@ def _split(plugin: Any, option: str) -> list[str]:
 
 
 def hops(board: str, ssh: Sequence[str], most: int = 8) -> list[Destination]:
-    """The ssh servers on the way that a command (as command() gives it) takes; the last one is the board.
+    """The ssh servers along a command's path (see `command`); the last one is the board.
 
-    Raises AnalysisError, as resolve(), and where the jumps are too many, which means that they form a circle.
+    Raises AnalysisError as resolve() does, and for too many jumps, which means a cycle.
     """
     if most == 0:
-        raise AnalysisError(f"the way to {board} goes in a circle: look at ProxyJump in its options and ~/.ssh/config")
+        raise AnalysisError(f"the jump hosts of {board} form a cycle: check ProxyJump in its options and ~/.ssh/config")
     last = resolve(board, ssh)
     return [*(hops(board, jump(ssh, last.jumps), most - 1) if last.jumps else []), last]
 
 
 def resolve(board: str, ssh: Sequence[str]) -> Destination:
-    """What ssh makes of a command (as command() gives it) and its configuration.
+    """The server that ssh resolves from a command (see `command`) and its configuration.
 
-    Raises AnalysisError, which names the board, for what ssh does not accept and for names that would be options of
-    ssh or commands of a shell.
+    Raises AnalysisError, which names the board, for options that ssh refuses and for names that would act as options or
+    shell commands.
     """
     _require(board, "its address", ssh[-1], _BAD_HOST)
     options = _asked(board, ssh)
@@ -128,7 +128,7 @@ def resolve(board: str, ssh: Sequence[str]) -> Destination:
     if jumps:
         shown, by_hand = f"ProxyJump={','.join(jumps)}", shlex.join(jump(ssh, jumps))
         program, *given = jump(ssh, jumps)
-        # a socket of its own would outlast it
+        # its control socket would outlast it
         quiet = ("-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "PermitLocalCommand=no")
         proxy = (program, *quiet, "-W", f"[{host}]:{port}", *given)
     elif proxy_command:
@@ -137,7 +137,8 @@ def resolve(board: str, ssh: Sequence[str]) -> Destination:
             expanded = re.sub("%(.?)", lambda found: values[found[1]], proxy_command)
         except KeyError as error:
             raise AnalysisError(
-                f"{board}: ProxyCommand={proxy_command} has %{error.args[0]}, which ssh does not know there: write %%"
+                f"{board}: ProxyCommand={proxy_command} has %{error.args[0]}, which ssh does not support "
+                "there: write %%"
             ) from None
         proxy = (os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {expanded}")
     lists = [*options.get("userknownhostsfile", []), *options.get("globalknownhostsfile", [])]
@@ -165,10 +166,10 @@ def resolve(board: str, ssh: Sequence[str]) -> Destination:
 
 
 def jump(ssh: Sequence[str], jumps: Sequence[str]) -> list[str]:
-    """The command that logs in to the last of these jump hosts through the others.
+    """The ssh command that logs in to the last of these jump hosts through the others.
 
-    As ssh itself calls it: of the options, a jump has -F alone, so that its host key is looked for where the user's
-    configuration says, and not in the file of the boards' keys.
+    As ssh does, it passes only -F to a jump, so that the jump's host key is looked up where the user's configuration
+    says.
     """
     *first, last = jumps
     destination = f"ssh://{last}" if re.search(r"\]|:\d+$", last) and "://" not in last else last
@@ -177,11 +178,11 @@ def jump(ssh: Sequence[str], jumps: Sequence[str]) -> list[str]:
 
 def _require(board: str, what: str, value: str, bad: re.Pattern[str]) -> None:
     if not value or bad.search(value):
-        raise AnalysisError(f"{board}: {what} is {value!r}, which ssh would not take for a name: correct it")
+        raise AnalysisError(f"{board}: {what} is {value!r}, which ssh does not accept as a name: correct it")
 
 
 def _asked(board: str, ssh: Sequence[str]) -> dict[str, list[str]]:
-    """The options by name in small letters, each with its values."""
+    """The options by lower-case name, each with its values."""
     try:
         done = subprocess.run(
             [ssh[0], "-G", *ssh[1:]],
@@ -192,7 +193,7 @@ def _asked(board: str, ssh: Sequence[str]) -> dict[str, list[str]]:
             timeout=TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AnalysisError(f"{ssh[0]} cannot tell the way to {board} ({error}): install OpenSSH's client") from error
+        raise AnalysisError(f"{ssh[0]} cannot resolve {board} ({error}): install OpenSSH's client") from error
     if done.returncode != 0:
         raise AnalysisError(f"ssh does not accept the options of {board}: {done.stderr.strip()}")
     options: dict[str, list[str]] = {}
@@ -203,13 +204,13 @@ def _asked(board: str, ssh: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _configuration(ssh: Sequence[str]) -> list[str]:
-    """The option -F, where it is given; of several, ssh takes the last."""
+    """The option -F, if given; ssh uses the last one."""
     given = [(word[2:] or after) for word, after in zip(ssh, [*ssh[1:], ""], strict=True) if word.startswith("-F")]
     return ["-F", given[-1]] if given else []
 
 
 def _paths(listed: str) -> list[Path]:
-    """Of a list in which ssh shows paths, unquoted: those may have blanks, but begin with a / or ~."""
+    """Splits ssh's unquoted list of paths, which may contain spaces but begin with / or ~."""
     return [_home(path) for path in re.split(r" (?=[/~])", listed)]
 
 

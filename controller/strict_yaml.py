@@ -1,8 +1,8 @@
-"""YAML that people write, read so that each value is the one that they see in the file.
+"""Reads YAML so that each value is what the file shows.
 
-YAML 1.1, which PyYAML reads, takes 010 for 8, 1:30 for 90, no for false and 2026-11-21 for a date, and of two equal
-keys the last one. Here only what looks like one is a decimal number, true, false or null; all else is text, and
-trainer/contract/fields.py says whether text will do. Keys are text, each given once.
+PyYAML reads YAML 1.1: 010 is 8, 1:30 is 90, no is false, 2026-11-21 is a date, and the last of two equal keys wins.
+Here only decimal numbers, true, false and null are not text; trainer/contract/fields.py decides whether text is
+allowed. Keys are text and unique.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import yaml
 from trainer.contract.fields import ConfigError
 
 _MOST_BYTES = 100_000
-_MOST_VALUES = 10_000  # with those that aliases repeat
-_DEEPEST = 20  # mappings and lists within each other
+_MOST_VALUES = 10_000  # including those repeated by aliases
+_DEEPEST = 20  # levels of nested mappings and lists
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _Problem = tuple[int, str]  # line, from 0
 
 
 def read(path: Path, name: str) -> Any:
-    """What the file at `path` holds, None where it is empty; errors call it `name`.
+    """The content of the file at `path`, None if it is empty; errors call it `name`.
 
-    Raises ConfigError with every problem found, each with its line.
+    Raises ConfigError with all problems and their lines.
     """
     text = _text(path, name)
     try:
@@ -52,16 +52,18 @@ def read(path: Path, name: str) -> Any:
 def _text(path: Path, name: str) -> str:
     try:
         if path.is_symlink() and not path.exists():
-            raise ConfigError([f"{name} is a link to {path.readlink()}, where nothing is: mend the link"])
+            raise ConfigError([f"{name} is a link to {path.readlink()}, which does not exist: correct the link"])
         if not path.is_file():
-            raise ConfigError([f"{name} is {'a folder' if path.is_dir() else 'no plain file'}: put a file there"])
+            raise ConfigError([f"{name} is {'a folder' if path.is_dir() else 'not a regular file'}: put a file there"])
         if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError([f"{name} has {path.stat().st_size} bytes, which are too many: is it the right file?"])
+            raise ConfigError(
+                [f"{name} has {path.stat().st_size} bytes, which is too large: check that it is the right file"]
+            )
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError([f"{name} cannot be read ({error.strerror}): see its owner and rights"]) from error
+        raise ConfigError([f"{name} cannot be read ({error.strerror}): check its owner and permissions"]) from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        raise ConfigError([f"{name} is UTF-16 or no text: save it as UTF-8"])
+        raise ConfigError([f"{name} is UTF-16 or not text: save it as UTF-8"])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -91,7 +93,7 @@ for _kind, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(0|[1-9][0-9]{0,17})", list("-+0123456789")),
-    # with a point: 1e-3 alone stays text, which may be a part of a checksum
+    # with a point: 1e-3 stays text, since it may be part of a checksum
     ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
 ):
     _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(rf"({_pattern})\Z"), _first)
@@ -100,26 +102,28 @@ for _kind, _pattern, _first in (
 def _in_words(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     around = text.splitlines()[max(0, line - 1) : line + 1]
     if "'\\t'" in (error.problem or "") or any("\t" in one[: len(one) - len(one.lstrip())] for one in around):
-        return "it has a tab where spaces belong: use spaces"
+        return "it is indented with a tab: use spaces"
     if "another document" in (error.problem or ""):
-        return "another document begins (---): keep one"
+        return "it has more than one document (---): keep one"
     begun = error.context_mark
     since = f" (which begins in line {begun.line + 1})" if begun and begun.line != line else ""
     told = " ".join(part for part in (error.problem, error.context) if part)
-    return f"{told}{since}: see its indentation, colons, brackets and quotes"
+    return f"{told}{since}: check its indentation, colons, brackets and quotes"
 
 
 def _problems_in(root: yaml.Node) -> list[_Problem]:
-    """What is wrong with the mappings and aliases; afterwards every key is text."""
+    """Problems of mappings and aliases; afterwards every key is text."""
     problems: list[_Problem] = []
-    sizes: dict[int, int] = {}  # of nodes, what aliases repeat included; 0: not yet known
+    sizes: dict[int, int] = {}  # number of values in each node, including aliases; 0: not known yet
 
     def size_of(node: yaml.Node, where: str) -> int:
         if id(node) not in sizes:
             sizes[id(node)] = 0
             sizes[id(node)] = 1 + sum(size_of(value, name) for value, name in inside(node, where))
         elif not sizes[id(node)]:
-            problems.append((node.start_mark.line, f"{where} is an alias of what it is in: write out the value"))
+            problems.append(
+                (node.start_mark.line, f"{where} is an alias of a node that contains it: write out the value")
+            )
         return sizes[id(node)]
 
     def inside(node: yaml.Node, where: str) -> Iterator[tuple[yaml.Node, str]]:

@@ -1,9 +1,9 @@
-"""Studies: arms x repeats. What a study consists of, which of its runs are there, and how long the rest takes.
+"""Studies: arms x repeats. Reads a study, finds its runs, and estimates the time of the missing ones.
 
 A repeat has one run of every arm, all with the same seed, so that arms can be compared in pairs; within a repeat the
 arms come in a random order (a randomised complete block design: Box, Hunter, Hunter, "Statistics for Experimenters",
-2005, chapter 4), so that what drifts with time, such as the temperature of the room, is not taken for the arm's.
-A run says where it belongs in its run.json: study/arm/repeat.
+2005, chapter 4), so that a drift over time, such as the room's temperature, does not look like an effect of an arm.
+A run's run.json has its place: study/arm/repeat.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _ARM = {"workers": int, "experiment": str, "override": dict}
 
 @dataclass(frozen=True)
 class Slot:
-    """One run of a study, made or not."""
+    """A planned run of a study."""
 
     study: str
     arm: str
-    repeat: int  # from 1; the run's seed
+    repeat: int  # from 1; also the run's seed
     workers: int
     experiment: str
     override: dict[str, Any]
@@ -52,28 +52,28 @@ class Slot:
 
 @dataclass(frozen=True)
 class State:
-    """What there is of a slot."""
+    """The runs found for a slot."""
 
     slot: Slot
     succeeded: Path | None  # the run that counts: the latest one that succeeded
-    tried: list[Path]  # all others of it that were collected
+    tried: list[Path]  # its other collected runs
 
 
 def slots(name: str, project: Path, boards: Sequence[str], repeats: int | None = None) -> list[Slot]:
-    """The runs of studies/NAME.yml, or of the file that `name` is the path of, in the order in which they are made.
+    """The planned runs of studies/NAME.yml, or of the file at the path `name`, in order.
 
-    `repeats`: in place of the study's own number. Raises AnalysisError with everything that is wrong, the arms'
-    configurations included.
+    `repeats` replaces the study's number. Raises AnalysisError with all problems, including those of the arms'
+    configurations.
     """
     known = {path.stem: path for path in entries(project / "studies", "*.yml")}
     path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises where there is no such user
-    if path.suffix == ".yml" and os.path.lexists(path):  # Path's own raises where a name is too long
+    if path.suffix == ".yml" and os.path.lexists(path):  # Path.exists raises if a name is too long
         known, name = {path.stem: path}, path.stem
     if name not in known:
         listed = ", ".join(known)
         near = closest(name, known)
         raise AnalysisError(
-            f"study is {name!r}; known in studies/ are {listed}: give one, or the path of a .yml file{near}"
+            f"study is {name!r}; studies in studies/: {listed}; give one, or the path of a .yml file{near}"
         )
     file = known[name].name
     try:
@@ -96,7 +96,7 @@ def slots(name: str, project: Path, boards: Sequence[str], repeats: int | None =
 
 
 def rounds(planned: Sequence[Slot], runs_dir: Path, project: Path) -> int:
-    """How often the whole study was made, as it is now."""
+    """How often the study, as it is now, was completed."""
     found = _by_slot(runs_dir)
     made = [
         [folder for folder, run in found.get(slot.name, []) if not _different(slot, run, project)] for slot in planned
@@ -105,10 +105,10 @@ def rounds(planned: Sequence[Slot], runs_dir: Path, project: Path) -> int:
 
 
 def states(planned: Sequence[Slot], runs_dir: Path, project: Path, skip: int | None = None) -> list[State]:
-    """What runs_dir holds of each slot.
+    """The runs in runs_dir for each slot.
 
-    `skip`: so many runs of each slot that succeeded count as those of earlier rounds, as does what was made with
-    another configuration than the study has now; without it, AnalysisError is raised where there is such a run.
+    `skip`: the number of successful runs per slot that belong to earlier rounds; runs with another configuration do
+    too. Without it, a run with another configuration raises AnalysisError.
     """
     found = _by_slot(runs_dir)
     if skip is not None:
@@ -119,8 +119,8 @@ def states(planned: Sequence[Slot], runs_dir: Path, project: Path, skip: int | N
             for slot in planned
         ]
     problems = [
-        f"{folder.name} was made as {slot.name}, but with another {', '.join(different)}: "
-        "move its folder away to make it again, or give the study another name"
+        f"{folder.name} is a run of {slot.name}, but with another {', '.join(different)}: move its folder "
+        "away to repeat it, or give the study another name"
         for slot in planned
         for folder, run in found.get(slot.name, [])
         if (different := _different(slot, run, project))
@@ -138,7 +138,7 @@ def _by_slot(runs_dir: Path) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
 
 
 def _later(folders: list[Path], skip: int) -> list[Path]:
-    """The runs that began after so many had succeeded."""
+    """The runs that started after `skip` had succeeded."""
     for index, folder in enumerate(folders):
         if skip == 0:
             return folders[index:]
@@ -151,16 +151,16 @@ def _status(folder: Path) -> str | None:
 
 
 def lost(study: str, runs_dir: Path) -> list[Path]:
-    """Runs of the study, also those that only measured, that were begun and not collected."""
+    """Runs of the study, including measurements, that were started and not collected."""
     of_study = [folder for folder, run in _labelled(runs_dir) if run["study"].startswith(f"{study}/")]
     return [folder for folder in of_study if read_manifest(folder)[0] is None]
 
 
 def seconds_of(folder: Path) -> float | None:
-    """How long a collected run took, from its start on the controller to the end of its last board.
+    """Seconds of a collected run, from its start on the controller to the end of its last board.
 
-    None where no board told when it ended, and where the folder has another name than its run. The manifest's own time
-    does not serve: it is written again later.
+    None if no board reported its end, or if the folder was renamed. The manifest's time is not used: it may be
+    rewritten later.
     """
     ended_s = (read_manifest(folder)[0] or {}).get("ended_s")
     try:
@@ -171,9 +171,9 @@ def seconds_of(folder: Path) -> float | None:
 
 
 def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | None:
-    """Seconds that the runs still missing take: by arm the median of those that are there, else what is expected.
+    """Seconds for the missing runs: the median of the arm's runs, else the expected time.
 
-    None where nothing is known of an arm.
+    None if nothing is known about an arm.
     """
     by_arm: dict[str, list[float]] = {}
     for state in found:
@@ -186,9 +186,9 @@ def left_s(found: Sequence[State], expected_s: Mapping[str, float]) -> float | N
 
 
 def expected_s(slot: Slot, project: Path, boards: Sequence[str], runs_dir: Path) -> float | None:
-    """What a run of the slot will take, from what these boards measured before; None where nothing that fits is there.
+    """Predicted seconds of the slot's run, from earlier measurements; None without matching ones.
 
-    Without what the controller does before and after.
+    The controller's time before and after is not included.
     """
     found = expected(_config(slot, project), slot.workers, boards, [runs_dir, project / ".cache" / "probes"])
     return None if found is None else found.total_s
@@ -206,21 +206,21 @@ def _state(slot: Slot, folders: list[Path]) -> State:
 
 
 def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Runs of any study, and their run.json."""
+    """Runs of any study with their run.json."""
     for folder in run_folders(entries(runs_dir)):
         try:
             run = schema1.run(json.loads((folder / RUN).read_text(encoding="utf-8")))
         except ValueError:
-            continue  # `load` tells of it
+            continue  # `load` reports it
         if run.get("study"):
             yield folder, run
 
 
 def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
-    """Fields in which a run is not what its slot is now."""
+    """Fields in which a run differs from its slot."""
     wanted = to_dict(_config(slot, project))
     try:
-        made = to_dict(parse(run["config"]))  # a field that is newer than the run has its default
+        made = to_dict(parse(run["config"]))  # a field newer than the run has its default
     except ConfigError:
         return ["version of the configuration"]
     pairs = {"workers": (slot.workers, run["workers"]), "seed": (slot.repeat, run["seed"])}
@@ -278,7 +278,7 @@ def _fields(prefix: str, raw: Mapping[Any, Any], known: Mapping[str, type], need
     for key, value in raw.items():
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            meant = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
+            meant = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
             yield f"unknown key {prefix}{key}; {meant}"
         elif not isinstance(value, known[key]) or isinstance(value, bool):
             words = {str: "text", int: "a whole number", dict: "a mapping"}

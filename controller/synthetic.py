@@ -1,6 +1,6 @@
 """A generated image set of 100 learnable classes in CIFAR-100's own file format.
 
-For rehearsals and tests where the real archive cannot be had. The same arguments give the same bytes. Every
+For rehearsals and tests without the real archive. The same arguments give the same bytes. Every
 class is one of ten gratings and rings in one of ten pairs of colours; each image has its own phase, brightness
 and noise. Its names say that it is synthetic.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from trainer.formats.archives import FOLDER, SIDE
 
-VERSION = 1  # of what is drawn: raise it with every change
+VERSION = 1  # raise it with every change to the images
 CLASSES = 100
 _PATTERNS = 10
 _NOISE = 14.0  # standard deviation, of 255
@@ -29,7 +29,7 @@ def images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     count = len(labels)
     pattern, colour = labels % _PATTERNS, labels // _PATTERNS
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE - 0.5
-    # seven orientations of a grating, then rings of three widths
+    # gratings in seven orientations, then rings of three widths
     angle = (np.minimum(pattern, 6) * (np.pi / 7))[:, None, None]
     straight = x * np.cos(angle) + y * np.sin(angle)
     round_ = np.sqrt(x**2 + y**2)[None] * np.array([1.0, 1.6, 2.4])[np.maximum(pattern - 7, 0)][:, None, None]
@@ -46,7 +46,7 @@ def images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def write_archive(path: Path, train_images: int, validation_images: int, seed: int = 0) -> None:
-    """Write the archive: CIFAR-100's layout, every class as often as any other (give or take one)."""
+    """Write the archive: CIFAR-100's layout, all classes equally often (within one)."""
     rng = np.random.default_rng(seed)
     names = [f"synthetic_{number:03d}".encode() for number in range(CLASSES)]
     groups = [f"synthetic_group_{number:02d}".encode() for number in range(20)]
@@ -56,7 +56,7 @@ def write_archive(path: Path, train_images: int, validation_images: int, seed: i
         "train": _split(b"synthetic training batch 1 of 1", train_images, rng),
     }
     draft = path.with_name(path.name + ".part")
-    # no time stamps and no names: the bytes depend on the arguments alone
+    # no time stamps or names: the bytes depend on the arguments only
     with (
         draft.open("wb") as raw,
         gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# `make provision-rehearsal`: two emulated boards dressed as fresh Orins are provisioned (the second time changes
-# nothing), checked, train the paper's experiment as it stands, and are put back; then they are as they were.
+# `make provision-rehearsal`: provisions two emulated boards dressed as fresh Orins (twice: the second time changes
+# nothing), checks them, trains the paper's unchanged experiment on them, restores them and compares their state.
 . playbooks/lab_session.sh
 
-# In place of CIFAR-100 and ImageNet's weights, which only the Internet has: generated images and random weights, in
-# files of the same form.
+# Generated images and random weights in files of the same format replace downloads of CIFAR-100 and ImageNet's weights.
 images=.cache/provision_rehearsal.tar.gz weights=.cache/provision_rehearsal.h5
 .venv/bin/python -c "from pathlib import Path; from controller.synthetic import write_archive
 write_archive(Path('$images'), 320, 64)"
@@ -12,7 +11,7 @@ write_archive(Path('$images'), 320, 64)"
 model = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
 model.save_weights('$weights')"
 
-[ ! -e .lab ] || play playbooks/lab_down.yml # boards that are there are not fresh
+[ ! -e .lab ] || play playbooks/lab_down.yml # existing boards are not fresh
 play playbooks/lab_up.yml -e lab_dress=orin -e lab_link_rate=1gbit
 play playbooks/lab_snapshot.yml
 play playbooks/provision.yml

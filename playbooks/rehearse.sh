@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make rehearse`: emulated boards up, the study studies/rehearsal.yml once (one board, two boards with Keras' own
-# method, two with local SGD) and its report, boards down. The next call makes its runs anew.
+# `make rehearse`: starts emulated boards, runs the study studies/rehearsal.yml once (one board, two boards with plain
+# Keras, two with local SGD), writes its report and stops the boards. The next call repeats the runs.
 . playbooks/lab_session.sh
 
 play playbooks/lab_up.yml

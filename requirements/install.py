@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Make this project's environments from the locks in this folder.
+"""Create this project's environments from the locks in this folder.
 
 controller  .venv        Ansible and the analysis
 dev         .venv        the same, with the tools of `make test`
 boards      .board-venv  TensorFlow, for emulated boards
-browser     Chromium, in which `make test` looks at the report, where apt has it
+browser      Chromium, in which `make test` checks the report, if apt has it
 
-It runs before anything is installed, on any Python from 3.8: standard library only. A finished
-environment carries a stamp. While the stamp fits, nothing is done; otherwise the environment is
-made anew, which is also how an interrupted set-up heals.
+It runs before anything is installed, on any Python from 3.8: standard library only. A complete environment has a stamp.
+If it matches, nothing is done; otherwise the environment is created again, also after an interrupted set-up.
 """
 
 import argparse
@@ -32,17 +31,17 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 CACHE = ROOT / ".cache"
 LOG = CACHE / "setup.log"
-PACKAGES = CACHE / "apt_packages"  # what apt has installed for the kit; docs/leaving.md
+PACKAGES = CACHE / "apt_packages"  # packages that apt installed for the kit; see docs/leaving.md
 STAMP = "cluster_kit.json"
 
-CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # what ansible-core 2.19 to 2.21 run on
-BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then what TensorFlow 2.12 also has
-FETCH_LIMIT_S = 180.0  # for an interpreter, a download of 30 MB
-HEARTBEAT_S = 10.0  # a long step says so this often
+CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # supported by ansible-core 2.19 to 2.21
+BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then others of TensorFlow 2.12
+FETCH_LIMIT_S = 180.0  # seconds to download an interpreter of 30 MB
+HEARTBEAT_S = 10.0  # seconds between lines of a long step
 LOG_TAIL_LINES = 15
 NETWORK = "Check the network (PIP_INDEX_URL and PIP_CERT are honoured), then repeat."
 VENV = "Check that the disk has room and that this Python is whole, then repeat."
-CERTIFICATES = (  # where systems keep what they trust, a company's own certificate among it
+CERTIFICATES = (  # systems' bundles of trusted certificates, including a company's own
     ssl.get_default_verify_paths().cafile,
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
@@ -50,7 +49,7 @@ CERTIFICATES = (  # where systems keep what they trust, a company's own certific
 )
 COUNTERS = Path("/proc/net/dev")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# what uv, pip and apt print of what they are about to fetch
+# messages of uv, pip and apt about downloads
 ANNOUNCED = re.compile(r"(?:Downloading \S+ \(|Need to get )([\d.]+) ?(kB|KiB|MB|MiB|GB|GiB)")
 UNITS = {"kB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20, "GB": 1e9, "GiB": 2**30}
 
@@ -58,23 +57,23 @@ started = time.monotonic()
 
 
 class SetupError(Exception):
-    """What went wrong and, in the last line, what to do about it."""
+    """An error with its remedy in the last line."""
 
 
 class Interpreter(NamedTuple):
-    path: str  # the real one, never pyenv's shim nor a virtual environment's link
+    path: str  # resolved, not pyenv's shim or a virtual environment's link
     version: str
-    ensurepip: bool  # Debian packs it apart, in python3-venv
+    ensurepip: bool  # Debian's is in python3-venv
 
 
 class Environment(NamedTuple):
     folder: Path
     lock: str
     choose: Callable[[], Tuple[Interpreter, str]]
-    proof: str  # what must run in it
-    remedy: str  # where that does not
+    proof: str  # code that must run in it
+    remedy: str  # if that code fails
     options: Sequence[str] = ()  # for uv pip sync
-    project: bool = True  # whether the checkout's own packages and commands are to be in it
+    project: bool = True  # whether to install the checkout's own packages and commands
 
 
 def say(text: str) -> None:
@@ -82,7 +81,7 @@ def say(text: str) -> None:
 
 
 def run(step: str, command: Sequence[object], remedy: str, limit_s: float = float("inf")) -> None:
-    """Run a command, its output in the log, a sign of life here; raise when it fails."""
+    """Run a command with its output in the log and regular lines here; raise if it fails."""
     env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     for pip_name, uv_name in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
         if pip_name in env:
@@ -124,7 +123,7 @@ def run(step: str, command: Sequence[object], remedy: str, limit_s: float = floa
 
 
 def received_bytes() -> int:
-    """Bytes that this machine has received, but for those from emulated boards; 0 where the kernel does not say."""
+    """Bytes received by this machine, except from emulated boards; 0 if the kernel does not report them."""
     try:
         counters = [line.partition(":") for line in COUNTERS.read_text().splitlines()[2:]]
     except OSError:
@@ -133,13 +132,13 @@ def received_bytes() -> int:
 
 
 def megabytes(printed: str, received: int) -> str:
-    """How much of what a command said that it fetches has come, as far as the machine's counters tell."""
+    """Progress of a command's downloads, according to the machine's counters."""
     announced = sum(float(number) * UNITS[unit] for number, unit in ANNOUNCED.findall(printed))
     return f", {min(received, announced) / 1e6:.0f} of {announced / 1e6:.0f} MB" if announced else ""
 
 
 def apt_install(why: str, *packages: str) -> Optional[str]:
-    """Install the first of these packages that apt knows, as root or through sudo; returns it, None: it knows none."""
+    """Install the first of these packages that apt has, as root or with sudo; returns it, or None."""
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     remedy = f"Install {packages[0]} as root (Debian, Ubuntu: apt-get install {packages[0]}), then repeat."
     if not all(map(shutil.which, [*sudo, "apt-get", "apt-cache"])):
@@ -170,7 +169,7 @@ print(json.dumps([path, version, importlib.util.find_spec("ensurepip") is not No
 
 @functools.lru_cache(maxsize=None)
 def probe(python: str) -> Optional[Interpreter]:
-    """What an interpreter says of itself; None where it doesn't run, like pyenv's idle shims."""
+    """An interpreter's properties; None if it does not run, like pyenv's inactive shims."""
     try:
         answer = subprocess.run([python, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, check=True)
         return Interpreter(*json.loads(answer.stdout))
@@ -197,11 +196,11 @@ def find_python(*minors: str) -> Optional[Interpreter]:
 
 
 def fetch_python(minor: str) -> Optional[Interpreter]:
-    """An interpreter from uv; None where its downloads are out of reach.
+    """An interpreter from uv; None if it cannot be downloaded.
 
-    It stays where uv keeps them: emulated boards do not see this project's folder.
+    It stays in uv's folder, since emulated boards do not see this project's.
     """
-    step = f"no Python {minor} here, asking uv for it"
+    step = f"no Python {minor} found: downloading it with uv"
     say(step)
     uv = find_uv()
     try:
@@ -214,28 +213,28 @@ def fetch_python(minor: str) -> Optional[Interpreter]:
 def apt_python(what: str, minors: Sequence[str]) -> Interpreter:
     """An interpreter of one of these versions from Debian or Ubuntu."""
     here = "{}.{}".format(*sys.version_info)
-    why = f"{what}, this one is {here}, and uv could fetch no other"
+    why = f"{what}; this one is {here}, and uv could not download another"
     package = apt_install(why, *(f"python{minor}" for minor in minors))
     found = find_python(package[len("python") :]) if package else None
     if not found:
         raise SetupError(
-            f"{why}; nor has apt one that works.\n"
+            f"{why}; apt has no suitable one either.\n"
             f"Install python{minors[0]} from elsewhere (Ubuntu: the deadsnakes archive; anywhere: pyenv), then repeat."
         )
     return found
 
 
 def controller_python() -> Tuple[Interpreter, str]:
-    """The interpreter for the controller, and why this one."""
+    """The interpreter for the controller, and the reason for it."""
     found = find_python(*CONTROLLER_PYTHONS) or fetch_python("3.12")
     found = found or apt_python("ansible-core needs Python 3.11 to 3.13", CONTROLLER_PYTHONS)
     return found, "ansible-core runs on it"
 
 
 def board_python() -> Tuple[Interpreter, str]:
-    """The interpreter for emulated boards, and why this one."""
+    """The interpreter for emulated boards, and the reason for it."""
     if (ROOT / ".lab").exists():
-        raise SetupError("Emulated boards run on the .board-venv of now.\nRepeat after make lab-down.")
+        raise SetupError("Emulated boards are using .board-venv.\nRepeat after make lab-down.")
     preferred, *others = BOARD_PYTHONS
     found = find_python(preferred) or fetch_python(preferred)
     if found:
@@ -248,7 +247,7 @@ def board_python() -> Tuple[Interpreter, str]:
 
 
 def find_uv() -> Path:
-    """The uv that the controller's lock pins; pip fetches it the first time, by its hash."""
+    """The uv pinned by the controller's lock; pip installs it the first time, by its hash."""
     lock = (LOCKS / "controller.txt").read_text()
     pin, version = re.findall(r"^(uv==(\S+)(?:.*\\\n)+.*\n)", lock, re.MULTILINE)[0]
     uv = CACHE / f"uv-{version}"
@@ -266,15 +265,15 @@ def find_uv() -> Path:
         pip = [scratch / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
         wheel = ["--require-hashes", "--only-binary", ":all:", "-r", scratch / "uv.txt"]
         run(f"pip install uv {version}", [*pip, "install", *certificates(pip), *wheel], NETWORK)
-        (scratch / "bin" / "uv").replace(uv)  # one binary: whole, or not there
+        (scratch / "bin" / "uv").replace(uv)  # atomic
     say(f"uv {version}")
     return uv
 
 
 def certificates(pip: Sequence[object]) -> Sequence[str]:
-    """Options that make pip trust what the system trusts, unless the user named something else."""
+    """Options with which pip trusts the system's certificates, unless the user set others."""
     given = subprocess.run([str(part) for part in [*pip, "config", "list"]], capture_output=True, text=True).stdout
-    # pip takes a bundle from these variables as well, and lists those of its own name as :env:
+    # pip also reads these variables, and lists its own as :env:
     named = re.search(r"\bcert=", given) or os.environ.keys() & {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
     found = next((path for path in CERTIFICATES if path and Path(path).is_file()), None)
     return ["--cert", found] if found and not named else []
@@ -286,7 +285,7 @@ def lock_hash(lock: str, project: bool) -> str:
 
 
 def read_stamp(folder: Path) -> Dict[str, str]:
-    """The stamp of a finished environment; empty if there is none, it moved, or it can't run."""
+    """The stamp of a complete environment; empty if there is none, it was moved, or it does not run."""
     try:
         stamp: Dict[str, str] = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):
@@ -296,9 +295,9 @@ def read_stamp(folder: Path) -> Dict[str, str]:
 
 
 def install(env: Environment) -> str:
-    """Make an environment anew unless its stamp fits; returns a line on what it is."""
+    """Create an environment unless its stamp matches; returns a line that describes it."""
     stamp = read_stamp(env.folder)
-    # The front door keeps the tools of `make test` where they are: dev.txt has all it wants.
+    # `make setup` keeps an environment with the tools of `make test`: dev.txt includes controller.txt.
     lock = "dev" if (stamp.get("lock"), env.lock) == ("dev", "controller") else env.lock
     label = env.folder.name
     if stamp.get("sha256") != lock_hash(lock, env.project):
@@ -313,7 +312,7 @@ def install(env: Environment) -> str:
         say(step)
         run(step, [*sync, *env.options, LOCKS / f"{lock}.txt"], NETWORK)
         if env.project:
-            # uv builds it by itself, from files that are here
+            # uv builds it from local files
             own = [uv, "pip", "install", "--offline", "--no-deps", "--python", python, "--editable", ROOT]
             run(f"{label}: the checkout's own packages", own, VENV)
         run(f"{label}: {env.proof}", [python, "-c", env.proof], env.remedy)
@@ -334,7 +333,7 @@ ENVIRONMENTS = {
         board_python,
         "import tensorflow",
         "TensorFlow 2.12.1 needs an aarch64 CPU, or an x86_64 one with AVX.",
-        # Emulated boards each see these files through an overlay: compile them here, once.
+        # Compiled once here: each emulated board sees these files through an overlay.
         ["--compile-bytecode"],
         project=False,
     ),
@@ -342,10 +341,10 @@ ENVIRONMENTS = {
 
 
 def browser() -> str:
-    """Have Chromium, or say why tests will be skipped."""
+    """Install Chromium, or say why tests will be skipped."""
     if not any(map(shutil.which, BROWSERS)):
         try:
-            found = apt_install("the tests look at the report in a browser", BROWSERS[0])
+            found = apt_install("the tests check the report in a browser", BROWSERS[0])
         except SetupError as error:
             return f"without Chromium, tests in a browser are skipped: {error}"
         if not found:
@@ -376,6 +375,6 @@ if __name__ == "__main__":
     except SetupError as error:
         sys.exit(f"\n{error}")
     except PermissionError as error:
-        sys.exit(f"\n{error}\nRoot made it: repeat as root, or chown this folder to yourself.")
+        sys.exit(f"\n{error}\nIt belongs to root: repeat as root, or chown this folder to yourself.")
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted: repeat, and what is unfinished is made anew.")
+        sys.exit("\nInterrupted: repeat; incomplete environments are created again.")

@@ -19,7 +19,7 @@ nice -n 10 .venv/bin/pytest tests/unit tests/contract "$@" >"$logs/others.log" 2
 others=$!
 
 ended() {
-  while kill -0 "$1" 2>/dev/null; do wait "$1"; done # Ctrl-C ends the waiting
+  while kill -0 "$1" 2>/dev/null; do wait "$1"; done # Ctrl-C interrupts wait
   wait "$1"
 }
 
@@ -35,7 +35,7 @@ trap finish EXIT
 
 .venv/bin/pytest tests/lab "${orins[@]/#/--ignore=}" "${faults[@]/#/--ignore=}" "$@"
 codes=$?
-# 2: interrupted, or a module that cannot be imported
+# 2: interrupted, or an import error
 [ "$codes" -ne 2 ] || exit 2
 for job in "${lanes[@]}" "$others"; do
   ended "$job"

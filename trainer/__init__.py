@@ -1,1 +1,1 @@
-"""Runs on the boards: trains one experiment as one worker of a cluster, and records what happened."""
+"""Runs on a board: trains an experiment as one worker of a cluster and records the run."""

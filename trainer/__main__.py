@@ -1,7 +1,7 @@
-"""`python -m trainer --config run.json`: do the run's task as the worker that the tf_config.json beside it names.
+"""`python -m trainer --config run.json`: run its task as the worker named in the tf_config.json beside it.
 
-Writes events.jsonl, the chief's weights and, at last, result.json into the folder of run.json. With --check the
-files are only read and checked.
+Writes events.jsonl, the chief's weights and finally result.json into the folder of run.json. With --check it only reads
+and checks the files.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from trainer.supervise.result import write_result
 def main() -> int:
     started, started_s = time.monotonic(), time.time()
     parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the run.json of this run")
-    parser.add_argument("--check", action="store_true", help="check the configuration and train nothing")
+    parser.add_argument("--config", type=Path, required=True, help="path of the run's run.json")
+    parser.add_argument("--check", action="store_true", help="check the configuration without training")
     arguments = parser.parse_args()
     folder: Path = arguments.config.resolve().parent
     try:
@@ -44,26 +44,26 @@ def main() -> int:
 
 
 def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[Cause]:
-    """Train; returns why that failed, or None."""
+    """Train; return the cause of a failure, or None."""
     try:
         for kind, staged in run.assets.items():
             found = archives.sha256(Path(staged["path"]))
             if found != staged["sha256"]:
                 return Cause("data", f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}")
         perform(run, cluster, folder, started)
-    except Exception as error:  # whatever ends training must reach the result
-        with contextlib.suppress(OSError):  # a full disk takes no more of the log
+    except Exception as error:  # every failure must reach the result
+        with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
         return causes.of_exception(error)
     return None
 
 
 def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
-    """Do the run's task on this board as one worker of the cluster.
+    """Run the task on this board as one worker of the cluster.
 
     `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
     """
-    # TensorFlow takes seconds to import: after everything that can fail early
+    # imported last: TensorFlow takes seconds to import, and all else can fail early
     from trainer import sync
     from trainer.learning.context import TrainingContext
     from trainer.measure import predict, probe, trial

@@ -1,6 +1,6 @@
-"""The commands of `python -m analysis`: each module has `add`, which lists its commands and what executes them.
+"""The commands of `python -m analysis`: each module's `add` adds parsers for its commands.
 
-What a command needs is imported when it is executed: pandas and matplotlib take a second.
+A command imports what it needs when it is executed: pandas and matplotlib take a second.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 class Group(Protocol):
     def add(self, commands: Commands) -> None:
-        """List its commands, each with the function that executes it."""
+        """Add the module's commands, each with the function that executes it."""
 
 
 def execute(program: str, description: str, groups: Iterable[Group], arguments: Sequence[str] | None) -> int:
-    """Run one command; returns its exit code: 0 where all is well, 2 with the reason on stderr, 130 after Ctrl-C, 141
-    where nobody reads on."""
+    """Run one command; returns 0, or 2 with the reason on stderr, 130 after Ctrl-C, 141 after a closed pipe."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in groups:
@@ -36,8 +35,8 @@ def execute(program: str, description: str, groups: Iterable[Group], arguments: 
         code = int(options.execute(options))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+    except BrokenPipeError:  # the reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
         return 141
     except (AnalysisError, ConfigError, OSError) as error:
         print(f"{program.rpartition(' ')[2]}: {error}", file=sys.stderr)
@@ -54,5 +53,5 @@ def runs_argument() -> argparse.ArgumentParser:
 
 
 def wrapped(sentences: str) -> str:
-    """For a terminal."""
+    """Print text for a terminal."""
     return textwrap.fill(sentences, 100, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""compare, report, figures: arms beside each other."""
+"""The commands compare, report and figures."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ def add(commands: Commands) -> None:
         "--target-accuracy",
         type=_accuracy,
         metavar="X",
-        help="validation accuracy (0 to 1) to which time is measured; 95 %% of the lowest final one of the arms",
+        help="validation accuracy (0 to 1) for the time to accuracy (default: 95 %% of the arms' lowest final "
+        "accuracy)",
     )
     runs.add_argument(
         "--drop-extremes",
         action="store_true",
-        help="average without the fastest and the slowest run of arms with five or more, as MLPerf does",
+        help="leave the fastest and the slowest run of arms with five or more out of means, as MLPerf does",
     )
-    beside = commands.add_parser("compare", parents=[runs], help="arms beside each other")
-    beside.add_argument("--json", action="store_true", help="print JSON, not a table")
-    beside.add_argument("--report", type=Path, metavar="FILE", help="write the HTML report as well")
+    beside = commands.add_parser("compare", parents=[runs], help="compare the arms of runs in a table")
+    beside.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    beside.add_argument("--report", type=Path, metavar="FILE", help="also write the HTML report")
     beside.set_defaults(execute=_compare)
     page = commands.add_parser("report", parents=[runs], help="write the HTML report")
     page.add_argument("--out", type=Path, metavar="FILE", required=True)
     page.set_defaults(execute=_report)
-    single = commands.add_parser("figures", parents=[runs], help="write each figure to a file, as SVG")
+    single = commands.add_parser("figures", parents=[runs], help="write each figure as an SVG file")
     single.add_argument("--out", type=Path, metavar="DIR", required=True)
     single.set_defaults(execute=_figures)
 
@@ -86,7 +87,7 @@ def _write(comparison: Comparison, out: Path) -> None:
     try:
         write_report(comparison, out)
     except OSError as error:
-        raise AnalysisError(f"{out} cannot be written ({error}): give another file") from error
+        raise AnalysisError(f"{out} cannot be written ({error}): give another path") from error
     print(f"report: {out}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""bundle, verify, export: runs for others."""
+"""The commands bundle, verify and export."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from analysis.commands import Commands, runs_argument, wrapped
 
 def add(commands: Commands) -> None:
     runs = runs_argument()
-    parser = commands.add_parser("bundle", parents=[runs], help="pack runs and their comparison as evidence")
+    parser = commands.add_parser("bundle", parents=[runs], help="pack runs and their comparison as an evidence bundle")
     parser.add_argument("--out", type=Path, metavar="FILE.tar.gz", required=True)
     parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
     parser.set_defaults(execute=_bundle)
-    check = commands.add_parser("verify", help="check a bundle: its files, and every figure from the records")
+    check = commands.add_parser("verify", help="verify a bundle's files, and recompute its figures from the records")
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
-    check.add_argument("--sha256", metavar="HEX", help="of the bundle, as it was published")
+    check.add_argument("--sha256", metavar="HEX", help="published SHA-256 of the bundle")
     check.set_defaults(execute=_verify)
-    tables = commands.add_parser("export", parents=[runs], help="the tidy tables for other programs")
+    tables = commands.add_parser("export", parents=[runs], help="export tidy tables for other programs")
     tables.add_argument("--to", choices=["csv", "parquet", "mlflow"], required=True)
     tables.add_argument("--out", type=Path, metavar="DIR", required=True)
     tables.set_defaults(execute=_export)
@@ -40,16 +40,16 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = verify(options.bundle, options.sha256)
     if found.findings:
-        print(f"{options.bundle} does not hold:" + "".join(f"\n  {finding}" for finding in found.findings))
+        print(f"{options.bundle} is not valid:" + "".join(f"\n  {finding}" for finding in found.findings))
     elif found.unchecked:
         print(
-            f"{options.bundle} holds as far as this version can check it: its {found.files} files are as they were "
-            f"packed, and its {found.runs} runs as their boards recorded them."
+            f"{options.bundle} is valid as far as this version can check: its {found.files} files are "
+            f"unchanged since packing, and its {found.runs} runs match their boards' records."
         )
     else:
         print(
-            f"{options.bundle} holds: its {found.files} files are as they were packed, and all {found.figures} "
-            f"figures of its comparison follow from the records of its {found.runs} runs."
+            f"{options.bundle} is valid: its {found.files} files are unchanged since packing, and all "
+            f"{found.figures} figures of its comparison follow from the records of its {found.runs} runs."
         )
     print(*(f"Not checked: {sentence}" for sentence in found.unchecked), *found.notes, wrapped(NOT_PROVEN), sep="\n")
     return 1 if found.findings or found.unchecked else 0

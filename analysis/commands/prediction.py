@@ -1,4 +1,4 @@
-"""predict: boards and links that nobody has tried, on paper."""
+"""The command predict: the time of other numbers of boards, links and methods."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ _MOST_WORKERS = 1_000_000
 
 
 def add(commands: Commands) -> None:
-    paper = commands.add_parser("predict", help="what training would take, from what runs measured")
+    paper = commands.add_parser("predict", help="predict training times from measured runs")
     paper.add_argument("--from", dest="runs", nargs="+", type=Path, metavar="RUN", required=True)
-    paper.add_argument("--workers", type=_counts, metavar="N,N,...", help="as many as measured, without it")
-    paper.add_argument("--link", type=float, metavar="MBIT_PER_S", help="of each board; as measured, without it")
-    paper.add_argument("--switch-ports", type=int, metavar="N", help="boards on a switch; without it all are on one")
-    paper.add_argument("--uplink", type=float, metavar="MBIT_PER_S", help="of each switch; without it no bottleneck")
+    paper.add_argument("--workers", type=_counts, metavar="N,N,...", help="numbers of boards (default: as measured)")
+    paper.add_argument(
+        "--link", type=float, metavar="MBIT_PER_S", help="link rate of each board (default: as measured)"
+    )
+    paper.add_argument("--switch-ports", type=int, metavar="N", help="boards per switch (default: one switch)")
+    paper.add_argument(
+        "--uplink", type=float, metavar="MBIT_PER_S", help="uplink of each switch (default: no bottleneck)"
+    )
     paper.add_argument("--json", action="store_true", help="print JSON, not a table")
     paper.set_defaults(execute=_predict)
 

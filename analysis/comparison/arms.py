@@ -1,4 +1,4 @@
-"""Runs -> arms: which runs repeat each other, and what they measured on average."""
+"""Groups runs into arms, and averages their measures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from analysis.comparison.statistics import Estimate
 from analysis.runs.columns import shown
 from trainer.contract.config import Sync
 
-MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less is as good
-# an arm's measure over that of one board
+MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less counts as equally good
+# ratios of an arm's measures to one board's
 RATIOS = {
     "speedup": "images_per_s",
     "epoch_ratio": "epoch_s",
@@ -30,21 +30,21 @@ _AGAINST = [
     "detectable_accuracy",
 ]
 
-# what makes an arm, besides the method itself; what only ends or refuses a run does not
+# fields that define an arm besides the method; fields that only stop or refuse a run do not
 _NO_ARM = ("method", "one_board", "timeout_s", "strict_implementation")
 _DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with three columns that say which arm a run belongs to.
+    """`runs` with three columns that identify a run's arm.
 
     sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
-    label: sync, and what sets the arm apart from the paper's method: sharded images, and the fields
-        of config.sync that are not at their defaults. `implementation` is named only where runs
-        differ in it: it is what was asked for, and without GPUs all of them are the same ring. The
-        relative speeds that proportional shares follow are named where an arm's runs would differ in them.
+    label: sync, and the differences from the paper's method: sharded images, and fields of config.sync that are not at
+    their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
+    without GPUs all are the same ring. Relative speeds for proportional parts are named if an arm's runs would differ
+    in them.
     """
     alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
     runs = runs.assign(
@@ -103,13 +103,13 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
 
 
 def _averaged(arm: pd.DataFrame) -> pd.Series[bool]:
-    """Which runs MLPerf's rule keeps, by the time to the accuracy where a run reached it, else by the whole time."""
+    """The runs that MLPerf's rule keeps, by time to accuracy if a run reached it, else by total time."""
     timed = "time_to_accuracy_s" if arm["time_to_accuracy_s"].notna().any() else "total_s"
     return pd.Series(statistics.kept(arm[timed]), index=arm.index)
 
 
 def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
-    """What an arm measured by itself."""
+    """An arm's own measures."""
     row: dict[str, Any] = {
         **{name: arm[name].iloc[0] for name in [*_ARM, "sharding"]},
         "collective": "; ".join(sorted(set(arm["collective"].dropna()))) or None,
@@ -131,7 +131,7 @@ def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
 def _against(
     arm: pd.DataFrame, base: pd.DataFrame, averaged: pd.DataFrame, base_averaged: pd.DataFrame, *, paired: bool
 ) -> dict[str, Any]:
-    """What an arm measured against one board; the ratios' values are those of the averaged runs."""
+    """An arm's measures relative to one board; ratios are of the averaged runs."""
     row: dict[str, Any] = {"paired": paired}
     for name, metric in RATIOS.items():
         of_all = statistics.ratio(arm[metric], base[metric], paired=paired)
@@ -152,7 +152,7 @@ def _estimate(name: str, found: Estimate) -> dict[str, float]:
 
 
 def _pairs(arm: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The runs of both arms that were made under the same conditions, in the same order; None where they were not.
+    """The runs of both arms in pairs made under the same conditions; None if there are no pairs.
 
     By the study's repeat, whose runs were made next to each other, where two or more are in both arms; else by the
     seed where each one occurs once in both arms.
@@ -167,7 +167,7 @@ def _pairs(arm: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
 
 def one_board(arms: pd.DataFrame) -> pd.Series[Any] | None:
-    """The arm that the others are measured against, or None without a run on one board."""
+    """The arm of one board, to which others are compared; None without one."""
     alone = arms[arms["workers"] == 1]
     if alone.empty:
         return None
@@ -176,6 +176,6 @@ def one_board(arms: pd.DataFrame) -> pd.Series[Any] | None:
 
 
 def arm_name(workers: int, label: str) -> str:
-    """Such as '2 boards, keras'."""
+    """A name such as '2 boards, keras'."""
     boards = f"{workers} board{'s' if workers > 1 else ''}"
     return boards if label == "none" else f"{boards}, {label}"

@@ -1,4 +1,4 @@
-"""Runs -> arms beside each other, or the reasons why the runs cannot be compared.
+"""Compares runs by arm, or says why they cannot be compared.
 
 Not named compare.py: see `analysis.runs.loading`.
 """
@@ -23,9 +23,8 @@ from analysis.runs.loading import Runs
 from analysis.runs.provenance import power_modes, throttled
 from trainer.contract.collectives import other_than_asked
 
-# fields of the configuration that runs being compared may differ in: what is compared, and where
-# files lie (their checksums, in `assets`, must agree). A name that ends with a dot stands for its
-# section.
+# fields of the configuration in which compared runs may differ: what is compared, and paths of files (whose checksums,
+# in `assets`, must be equal). A name that ends with a dot is a section.
 MAY_DIFFER = (
     "config.sync.",
     "config.data.sharding",
@@ -33,17 +32,17 @@ MAY_DIFFER = (
     "config.data.sha256",
     "config.model.weights",  # and weights_sha256
 )
-# facts of the boards that decide how fast and how well they train
+# facts of boards that affect their speed or accuracy
 _FACTS = ["machine", "module", "cores", "jetpack", "power_mode", "tensorflow"]
 _LINK = "link_rate_bit_per_s"
-# of the lowest final accuracy: what all arms reach, time to accuracy is measured to
+# of the lowest final accuracy: the target for time to accuracy, which all arms reach
 _TARGET_SHARE = 0.95
-_NAMED = 3  # run ids that a message lists before it counts the others
+_NAMED = 3  # run ids listed in a message; the others are counted
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field in which runs must agree and do not: run ids by value."""
+    """A field that must be equal in all runs but differs: run ids by value."""
 
     field: str
     values: dict[str, list[str]]
@@ -54,33 +53,32 @@ class Difference:
 
 
 class NotComparable(AnalysisError):
-    """The runs differ in more than what is compared; `differences` has all of it."""
+    """The runs differ in fields that must be equal; `differences` lists them."""
 
     def __init__(self, differences: list[Difference]) -> None:
         self.differences = differences
         listed = "".join(f"\n  {difference}" for difference in differences)
         super().__init__(
             "not comparable: the runs differ in more than boards, seed and synchronisation"
-            f"{listed}\nGive only runs that agree in these, or repeat the odd ones to match."
+            f"{listed}\nGive only runs with equal values of these fields, or repeat the others to match."
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms beside each other.
+    """Arms compared with each other.
 
     arms: a row per arm, see `analysis.comparison.arms.summarise`.
-    runs: a row per run that is used: the columns of `Runs.runs`, of `analysis.comparison.metrics.measure` and
-        of `analysis.comparison.arms.with_arms`; collective: which one ran where it is not the one that was asked for.
-    excluded: a row per run that is not used: run_id, folder, workers, sync, seed, status, cause.
+    runs: a row per used run: the columns of `Runs.runs`, of `analysis.comparison.metrics.measure` and
+        of `analysis.comparison.arms.with_arms`; collective: the one that ran, if it is not the one asked for.
+    excluded: a row per run that was left out: run_id, folder, workers, sync, seed, status, cause.
     boards, epochs: those of the runs that are used; boards with facts.power_mode, as the gates found it, epochs with
         workers and label of their arm.
-    target_accuracy: what time to accuracy is measured to; NaN where no arm has an accuracy. target_arm: the arm that
-        it is 95 % of the mean final accuracy of; None where it was given.
+    target_accuracy: of the time to accuracy; NaN if no arm has an accuracy.
+    target_arm: the arm of whose mean final accuracy that is 95 %; None if it was given.
     drop_extremes: whether MLPerf's rule was applied, see `analysis.comparison.arms.summarise`.
-    rehearsal, synthetic: whether any board was emulated, any image generated; None where nobody
-        knows.
-    problems: those of `Runs`, and what may spoil the comparison.
+    rehearsal, synthetic: whether any board was emulated, any image generated; None if unknown.
+    problems: those of `Runs`, and doubts about the comparison.
     """
 
     arms: pd.DataFrame
@@ -97,17 +95,17 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The outcome in words."""
+        """The verdict in plain words."""
         return verdict(self.arms, rehearsal=self.rehearsal, synthetic=self.synthetic)
 
     @property
     def marks(self) -> list[str]:
-        """What every figure of this comparison must say: emulated boards, synthetic images."""
+        """The label that every figure must carry: emulated boards, synthetic images."""
         words = (("emulated boards", self.rehearsal), ("synthetic images", self.synthetic))
         return [word for word, true in words if true]
 
     def to_dict(self) -> dict[str, Any]:
-        """What the tables say, ready for strict JSON: what is not known is None."""
+        """The tables for strict JSON; unknown values are None."""
         known: dict[str, Any] = _known(
             {
                 "arms": records(self.arms),
@@ -126,30 +124,30 @@ class Comparison:
 
 
 def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes: bool = False) -> Comparison:
-    """Group the succeeded runs into arms, average repeats, and set the arms against one board.
+    """Group successful runs into arms, average repeats, and compare the arms with one board.
 
-    `target_accuracy`: validation accuracy (0 to 1) that time to accuracy is measured to; None takes 95 % of the lowest
-    final accuracy of the arms, which all of them reach. `drop_extremes`: see `analysis.comparison.arms.summarise`.
+    `target_accuracy`: validation accuracy (0 to 1) for the time to accuracy; None: 95 % of the arms' lowest final
+    accuracy, which all of them reach. `drop_extremes`: see `analysis.comparison.arms.summarise`.
 
-    Raises NotComparable where the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError
-    where there is no run to use.
+    Raises NotComparable if the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError if
+    there is no usable run.
     """
     if loaded.runs.empty:
-        remedy = "no run found: give the folders of runs that trained, such as runs/*"
+        remedy = "no training run found: give run folders, such as runs/*"
         raise AnalysisError("\n".join([*loaded.problems, remedy]))
     runs = with_arms(loaded.runs)
     excluded = _excluded(runs, loaded.epochs)
     used = runs[~runs["run_id"].isin(excluded["run_id"])]
     if used.empty:
         causes = [f"{row.run_id} {row.status}: {row.cause}" for row in excluded.itertuples()]
-        raise AnalysisError("\n".join([*causes, "no run to use: mend the cause and run again"]))
+        raise AnalysisError("\n".join([*causes, "no usable run: correct the cause and run again"]))
     boards = _with_power_modes(loaded.boards[loaded.boards["run_id"].isin(used["run_id"])], used)
     differences = list(_differences(used, boards))
     if differences:
         raise NotComparable(differences)
     steady = loaded.epochs.loc[~loaded.epochs["begins"], "run_id"].unique()
     windows = loaded.windows_of(used.loc[~used["run_id"].isin(steady), "run_id"])
-    # labels name what sets the arms apart, so only runs that are used count
+    # labels show the arms' differences, so only used runs count
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
     target, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
     used["collective"] = used["run_id"].map(_collectives(boards))
@@ -175,7 +173,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
 
 
 def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
-    """The accuracy that all arms reach, and the arm that it is taken from."""
+    """The accuracy that all arms reach, and the arm that determines it."""
     finals = runs.groupby(["workers", "label"])["val_accuracy_final"].mean().replace([math.inf, -math.inf], math.nan)
     if finals.isna().all():
         return math.nan, None
@@ -184,11 +182,11 @@ def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
 
 
 def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Runs that did not succeed, and those of which no epoch of the chief can be read."""
+    """Runs that did not succeed, or without a readable epoch of the chief."""
     failed = runs["status"] != "succeeded"
     unread = ~failed & ~runs["run_id"].isin(epochs.loc[epochs["rank"] == 0, "run_id"].unique())
     table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
-    table.loc[unread, "cause"] = "no epoch of the chief could be read"
+    table.loc[unread, "cause"] = "no epoch of the chief can be read"
     return table[failed | unread].reset_index(drop=True)
 
 
@@ -200,8 +198,7 @@ def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _collectives(boards: pd.DataFrame) -> dict[str, str | None]:
-    """By run, which collective ran where it is not the one that was asked for, as the first board has it that can
-    tell; else null."""
+    """The collective that ran by run, from the first board that knows it, if it is not the one asked for; else null."""
     told = boards.dropna(subset=["collective_asked", "facts.collective_used"]).drop_duplicates("run_id")
     columns = (told[name] for name in ("run_id", "collective_asked", "facts.collective_used"))
     return {run_id: other_than_asked(asked, ran) for run_id, asked, ran in zip(*columns, strict=True)}
@@ -216,13 +213,13 @@ def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Differenc
             yield from _difference(name.removeprefix("config."), by_run[name])
     for fact in _FACTS:
         yield from _difference(fact, _fact(boards, fact), unknown_passes=True)
-    # one board alone sends nothing over its link
+    # a single board does not use its link
     several = boards["run_id"].isin(runs.loc[runs["workers"] > 1, "run_id"])
     yield from _difference(_LINK, _fact(boards[several], _LINK), unknown_passes=True)
 
 
 def _difference(field: str, values: pd.Series[Any], *, unknown_passes: bool = False) -> Iterator[Difference]:
-    """The difference in `values` (by run id), if there is one."""
+    """The difference in `values` (by run id), if any."""
     by_value: dict[str, list[str]] = {}
     for run_id, value in values.items():
         by_value.setdefault(shown(value), []).append(str(run_id))
@@ -233,13 +230,13 @@ def _difference(field: str, values: pd.Series[Any], *, unknown_passes: bool = Fa
 
 
 def _fact(boards: pd.DataFrame, fact: str) -> pd.Series[Any]:
-    """A fact by run id; where the boards of a run differ in it, all its values."""
+    """A fact by run id; all its values if a run's boards differ."""
     known = boards[["run_id"]].assign(value=boards[f"facts.{fact}"].map(shown, na_action=None))
     return known.groupby("run_id")["value"].agg(lambda values: " and ".join(sorted(set(values) - {"null"})) or "null")
 
 
 def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
-    """What may spoil the comparison, but need not."""
+    """Doubts about the comparison."""
     for difference in _difference("trainer_sha256", runs.set_index("run_id")["trainer_sha256"]):
         yield f"the runs were made with different versions of trainer/, {difference}"
     for difference in _difference("packages_sha256", _fact(boards, "packages_sha256"), unknown_passes=True):
@@ -248,7 +245,7 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
         values = _fact(boards, fact)
         unknown = [str(run_id) for run_id in values.index[values == "null"]]
         if 0 < len(unknown) < len(values):
-            yield f"{fact} of {_some(unknown)} is not known; taken to be that of the other runs"
+            yield f"{fact} of {_some(unknown)} is unknown; assumed to equal the other runs'"
 
 
 def _some(run_ids: list[str]) -> str:
@@ -263,7 +260,7 @@ def _any(flags: pd.Series[Any]) -> bool | None:
 
 
 def _known(value: Any) -> Any:
-    """`value` with None for every number that is none, down to the leaves."""
+    """`value` with None for every NaN or infinite number in it."""
     if isinstance(value, dict):
         return {name: _known(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,16 +1,15 @@
-"""What a run measured, in one row. Pure functions from the tables of `load` to tables.
+"""A run's measures in one row. Pure functions from the tables of `load` to tables.
 
-Steady state: the first epoch of a run, and of an attempt to go on with it, traces, warms up and fills caches, so times
-and bytes are taken over all other epochs. A run of one epoch has no such epoch, nor has one that was resumed after each
-of its epochs; the windows but the first one of each epoch serve instead, and `epoch_s` stays null. Nothing is
-estimated: what a run cannot tell is null.
+Steady state: the first epoch of a run, and of each resumed attempt, traces, warms up and fills caches, so times and
+bytes are taken over all other epochs. A run without such an epoch uses the windows after the first one of each epoch
+instead, and its `epoch_s` is null. Nothing is estimated: unknown values are null.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-# a run's measures, in the order in which they are shown; see `measure`
+# a run's measures in the order of display; see `measure`
 METRICS = [
     "step_s",
     "epoch_s",
@@ -37,16 +36,15 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     """The steady state of each board: run_id, rank, steps, images, seconds, stall_s, communication_s, waiting_s,
     sent_bytes, summed.
 
-    `seconds` is the time of the steps, without validation; `stall_s` the part of it in which a board stood still
-    for other boards or for bytes. A value that one of the records lacks is null. Of runs that have a steady epoch no
-    windows are needed.
+    `seconds` is the time of the steps, without validation; `stall_s` is the part in which a board waited for other
+    boards or for communication. A value that any record lacks is null. Runs with a steady epoch need no windows.
     """
     later = epochs[~epochs["begins"]].rename(columns={"train_s": "seconds"})
     no_steady_epoch = ~windows["run_id"].isin(later["run_id"].unique())
-    first = windows["first_step"] == 0  # each of these epochs begins an attempt
+    first = windows["first_step"] == 0  # epochs that begin an attempt
     rest = windows[no_steady_epoch & ~first].rename(columns={"elapsed_s": "seconds"})
     sums = ["steps", "images", "seconds", "stall_s", "communication_s", "waiting_s", "sent_bytes"]
-    # where waiting was not measured by itself it is part of communication
+    # if waiting was not measured, it is part of communication
     parts = [
         part.assign(stall_s=part["communication_s"] + part["waiting_s"].astype(float).fillna(0.0))
         for part in (later, rest)
@@ -59,18 +57,17 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     """One row per run of `runs`: run_id and METRICS but time_to_accuracy_s, which depends on the runs beside it.
 
-    step_s: seconds a step takes, steady, mean over the boards.
-    epoch_s: seconds an epoch takes with its validation; mean of the epochs but the first and of the
-        boards.
+    step_s: seconds per step, steady, mean over the boards.
+    epoch_s: seconds per epoch with its validation; mean over the epochs but the first and over the boards.
     total_s: seconds of all epochs with their validation, the first one included, as the chief saw them; null where
         one is missing.
     images_per_s: images of all boards together in a second of training, steady; null where a board
         left no records.
-    stall_share: share (0 to 1) of the steps' time in which a board stood still for other boards or for bytes,
+    stall_share: fraction (0 to 1) of the steps' time in which a board waited for other boards or for communication,
         steady, mean over the boards; communication_share and waiting_share are its parts, of which waiting is null
         where it was not measured by itself (then communication includes it); compute_share is the rest: computing,
         reading images, the framework.
-    sent_bytes_per_step: bytes a board sends in a step, steady, mean over the boards.
+    sent_bytes_per_step: bytes that a board sends per step, steady, mean over the boards.
     val_accuracy_first, val_accuracy_final: validation accuracy (0 to 1) after epoch 1 and after the
         last epoch of the configuration, as the chief saw it.
     loss_final: training loss of the last epoch, as the chief saw it.
@@ -112,14 +109,14 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
 
 
 def time_to_accuracy_s(epochs: pd.DataFrame, target: float) -> pd.Series[float]:
-    """By run_id, the seconds of all epochs, validation included, until that of the chief first reached `target`.
+    """Seconds by run_id of all epochs with their validation until the chief's accuracy first reached `target`.
 
-    An epoch counts whole, and the first one with its tracing. A run that never reached it is not in the result; it is
-    null where an epoch before that was not timed.
+    Epochs count as a whole, the first one with its tracing. A run that never reached the target is left out; a run with
+    an epoch that was not timed is null.
     """
     chief = epochs[epochs["rank"] == 0].sort_values(["run_id", "epoch"])
     at = chief.assign(elapsed_s=chief.groupby("run_id")["epoch_s"].cumsum(skipna=False))
-    # an epoch without a record took time too
+    # an epoch without a record also took time
     whole = chief.groupby("run_id").cumcount() + 1 == chief["epoch"]
     reached = at[chief["val_accuracy"] >= target].drop_duplicates("run_id")
     return reached[whole.reindex(reached.index)].set_index("run_id")["elapsed_s"]

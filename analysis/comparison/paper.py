@@ -1,4 +1,4 @@
-"""The numbers of the paper that is being reproduced, and what follows from them.
+"""The numbers of the paper that the kit reproduces, and values derived from them.
 
 Park, Lee, Hwang, "Performance Evaluation of Deep Learning Distributed Training on Edge Devices",
 2023: MobileNetV2 on CIFAR-100, one against two NVIDIA Jetson AGX Orin, 1 Gbit/s.
@@ -13,11 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paper:
-    """What the paper prints (fields) and what follows from it (properties).
+    """The paper's numbers (fields) and values derived from them (properties).
 
     Arithmetic of the properties, for one and for two boards:
 
-    - steps an epoch: 50,000 images / 64 images a step, rounded up = 782. "The same data set" on
+    - steps per epoch: 50,000 images / 64 images per step, rounded up = 782. "The same data set" on
       every
       device: each of two boards makes all 782 (an inference; the paper does not say it).
     - time per epoch: 9,310 s / 100 = 93.1 s and 28,248 s / 100 = 282.5 s, validation included.
@@ -31,7 +31,7 @@ class Paper:
         "Park, Lee, Hwang: Performance Evaluation of Deep Learning Distributed Training on Edge Devices, 2023"
     )
     train_images: int = 50_000
-    batch_size: int = 64  # images a step and board
+    batch_size: int = 64  # images per step and board
     epochs: int = 100
     method: str = "keras"  # under MultiWorkerMirroredStrategy
     one_board_s: float = 9_310.0  # the whole training
@@ -54,7 +54,7 @@ class Paper:
         return (self.two_boards_s - self.one_board_s) / self.one_board_s
 
     def arms(self) -> list[dict[str, Any]]:
-        """The paper's two arms, in the fields of a compared arm; what it does not state is None."""
+        """The paper's two arms with the fields of a compared arm; None where the paper does not state it."""
         return [
             self._arm(1, "none", self.one_board_s, self.one_board_val_accuracy_first),
             self._arm(2, self.method, self.two_boards_s, self.two_boards_val_accuracy_first),

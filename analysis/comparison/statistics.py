@@ -1,6 +1,6 @@
-"""What a few runs can tell: intervals, ratios, equivalence and power. Pure functions of arrays.
+"""Statistics of few runs: intervals, ratios, equivalence and power. Pure functions of arrays.
 
-Runs of an arm lie along the last axis; axes before it (simulations, say) are kept. Everything rests on the t tests of
+An arm's runs are along the last axis; earlier axes (such as simulations) are kept. Everything rests on the t tests of
 scipy.stats. From three runs a bootstrap can draw ten different resamples: 95 % intervals of the percentile method and
 of BCa then cover in about 75 % of experiments, those of pairs studentised in less than 90 %. The t interval of
 logarithms covers in 94 to 97 %, for normal and for log-normal noise. docs/statistics.md has the table, and the command
@@ -8,7 +8,7 @@ that made it.
 Sources:
 
 - one arm, and pairs: Student, "The probable error of a mean", Biometrika 1908
-- two arms with spreads of their own: Welch, "The generalization of 'Student's' problem when several different
+- two arms with different spreads: Welch, "The generalization of 'Student's' problem when several different
   population variances are involved", Biometrika 1947, with Satterthwaite's degrees of freedom
 - ratios: the difference of logarithms, since noise of times is relative, and means of ratios have no preferred arm
   (Fleming and Wallace, "How not to lie with statistics: the correct way to summarize benchmark results", 1986)
@@ -26,14 +26,14 @@ import numpy.typing as npt
 from scipy import special, stats
 
 CONFIDENCE = 0.95
-POWER = 0.8  # with which a difference is said to be detectable
-FEW = 5  # runs from which MLPerf drops the fastest and the slowest one
+POWER = 0.8  # for a detectable difference
+FEW = 5  # number of runs from which MLPerf drops the fastest and the slowest
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value and its 95 % interval; `low` and `high` are NaN where an arm has one run only."""
+    """A value and its 95 % interval; `low` and `high` are NaN if an arm has only one run."""
 
     value: Floats
     low: Floats
@@ -56,14 +56,14 @@ def difference(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> E
 
 
 def ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Estimate:
-    """The geometric mean of an arm over that of the base, for values above zero; NaN where one is not."""
+    """The ratio of an arm's geometric mean to the base's, for positive values; else NaN."""
     return Estimate(*map(np.exp, difference(_log(values), _log(base), paired=paired)))
 
 
 def not_worse(values: npt.ArrayLike, base: npt.ArrayLike, margin: float, *, paired: bool) -> Floats:
-    """How likely means like these are (p) if the arm's true mean is lower than the base's by `margin` or more.
+    """The probability (p) of such means if the arm's true mean is lower than the base's by `margin` or more.
 
-    Below 0.05 the arm is not worse by more than the margin. NaN where an arm has one run only.
+    Below 0.05 the arm is not worse by more than the margin. NaN if an arm has only one run.
     """
     return np.asarray(_test(_known(values) + margin, _known(base), paired, "greater").pvalue)
 
@@ -83,12 +83,12 @@ def detectable(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> F
 
 
 def detectable_ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Floats:
-    """The same of a ratio: how far from 1 it must be, such as 0.05 for 5 %."""
+    """The detectable difference of a ratio from 1, such as 0.05 for 5 %."""
     return np.asarray(np.expm1(detectable(_log(values), _log(base), paired=paired)))
 
 
 def kept(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which runs of one arm MLPerf averages: all but the fastest and the slowest, where there are 5 or more.
+    """The runs of an arm that MLPerf averages: all but the fastest and the slowest if there are 5 or more.
 
     A run that never converged (NaN) is the slowest; a second one stays, so that the average is not known. MLPerf
     Training Rules, "Benchmark Results": 5 or 10 runs, by benchmark.
@@ -102,16 +102,16 @@ def kept(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def _test(ours: Floats, theirs: Floats, paired: bool, tail: Literal["two-sided", "greater"] = "two-sided") -> Any:
-    """scipy's result of the t test of pairs, or of Welch's."""
+    """scipy's result of the paired t test or of Welch's."""
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one run, or runs that are all the same
+        warnings.simplefilter("ignore", RuntimeWarning)  # one run, or equal runs
         if paired:
             return stats.ttest_rel(ours, theirs, axis=-1, alternative=tail)
         return stats.ttest_ind(ours, theirs, axis=-1, alternative=tail, equal_var=False)
 
 
 def _known(values: npt.ArrayLike) -> Floats:
-    """The values, with NaN for those that are infinite: a loss that left the numbers has no mean."""
+    """The values with NaN for infinite ones: a diverged loss has no mean."""
     runs = np.asarray(values, dtype=float)
     return np.where(np.isfinite(runs), runs, np.nan)
 

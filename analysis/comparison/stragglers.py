@@ -1,4 +1,4 @@
-"""Boards that compute slower than the others: all of them wait for the slowest one."""
+"""Finds boards that compute slower than the others, which wait for them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MUCH = 1.1  # times the fastest board's time
 
 
 def computing(epochs: pd.DataFrame) -> pd.DataFrame:
-    """What steps of each steady epoch went on for: run_id, board, rank, epoch, steps, images, compute_s (a step).
+    """Computing time per steady epoch: run_id, board, rank, epoch, steps, images, compute_s (per step).
 
-    compute_s: the step's time but that in which it stood still for bytes or for other boards; null where communication
-    was not measured. Waiting that was not measured by itself is part of communication.
+    compute_s: the step's time without communication and waiting; null if communication was not measured. If waiting was
+    not measured, it is part of communication.
     """
     steady = epochs[~epochs["begins"]]
     stall_s = steady["communication_s"] + steady["waiting_s"].astype(float).fillna(0.0)
@@ -34,8 +34,8 @@ def by_board(steps: pd.DataFrame) -> pd.DataFrame:
 def warnings(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
     """A sentence for each arm in which a board computes much longer than the fastest one.
 
-    `runs` have their arms (`arms.with_arms`). What the epoch loses is set against images shared out so that all boards
-    compute equally long: then a step of all takes its images over the sum of the boards' speeds.
+    `runs` have their arms (`arms.with_arms`). The loss is relative to images shared so that all boards compute equally
+    long: then a step takes its images over the sum of the boards' speeds.
     """
     means = by_board(computing(epochs))
     for _, arm in runs[runs["workers"] > 1].groupby(["workers", "label"], sort=False):
@@ -54,9 +54,9 @@ def _warning(arm: pd.Series[Any], boards: pd.DataFrame) -> str:
     speed = speeds[slow] / speeds.max()
     another = "" if arm["sharding"] == "proportional" else ", and data.sharding proportional"
     if not METHODS[arm["sync"]].own_loop:
-        another += f" (with another sync.method than {arm['sync']}, whose batches are all of one size)"
+        another += f" (with another sync.method than {arm['sync']}, whose batches are all of the same size)"
     return (
         f"{arm_name(arm['workers'], arm['label'])}: {slow} computes {longer:.0f} % longer per step than {fast}, which "
-        f"makes an epoch {lost_s:.2f} s longer than it were with images in proportion to speed: give {slow} "
+        f"makes an epoch {lost_s:.2f} s longer than with images in proportion to speed: give {slow} "
         f"relative_speed {speed:.2f} in the inventory{another}"
     )

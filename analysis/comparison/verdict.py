@@ -1,4 +1,4 @@
-"""The outcome in plain words, from the table of arms and nothing else."""
+"""The verdict in plain words, from the table of arms only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from analysis.comparison.paper import PAPER
 from trainer.contract.methods import METHODS
 
 _COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_SURE = 0.05  # a probability below it is taken for no
-_MUCH = 0.1  # a share of the steps' time above it limits
+_SURE = 0.05  # significance level
+_MUCH = 0.1  # fraction of the steps' time above which something is a bottleneck
 
 
 def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | None) -> str:
@@ -30,7 +30,7 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
         other = "one board, -e workers=1" if base is None else "more boards, such as -e workers=2"
         return (
             f"{_measured(arms, arms.iloc[0])}{where}. "
-            f"There is nothing to compare it with: run the same experiment on {other}.{_collectives(arms)}"
+            f"There is nothing to compare: run the same experiment on {other}.{_collectives(arms)}"
         )
     if base is None:
         return (
@@ -53,7 +53,7 @@ def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | Non
 
 
 def _collectives(arms: pd.DataFrame) -> str:
-    """A sentence for each collective that ran in place of the one that was asked for, with the arms that it ran in."""
+    """A sentence for each collective that ran instead of the one asked for, with its arms."""
     ran = {what: arms[arms["collective"] == what] for what in arms["collective"].dropna().unique()}
     return "".join(
         f" {', '.join(_name(arms, arm) for _, arm in ours.iterrows())}: {what}." for what, ours in ran.items()
@@ -61,10 +61,10 @@ def _collectives(arms: pd.DataFrame) -> str:
 
 
 def _answer(arms: pd.DataFrame, arm: pd.Series[Any], marks: str, count: str) -> str:
-    """Whether an arm is worth it in speed."""
+    """Whether an arm's speed-up makes it worth it."""
     boards, value = _name(arms, arm), arm["speedup"]
     if math.isnan(value):
-        return f"Whether {_decapitalised(boards)} would be worth it is open: the speed-up is not known{marks} ({count})"
+        return f"Whether {_decapitalised(boards)} would be worth it is unknown: there is no speed-up{marks} ({count})"
     several = arm["workers"] > 1
     speed = f"a speed-up of {value:.2f}{_brackets(_interval(arm, 'speedup', 2), count)}{marks}"
     worth = f"{'' if value > 1 else 'not '}worth it in speed"
@@ -81,12 +81,12 @@ def _answer(arms: pd.DataFrame, arm: pd.Series[Any], marks: str, count: str) -> 
 
 
 def _learns_less(arm: pd.Series[Any]) -> bool:
-    """Less than one board, by more than the margin and, where there is an interval, by more than chance."""
+    """Whether accuracy is lower than one board's by more than the margin and, with an interval, significantly."""
     return bool(arm["accuracy_difference"] < -MARGIN and not arm["accuracy_difference_high"] >= 0)
 
 
 def _time(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
-    """An arm's time against one board, per epoch, or per step where no epoch is steady."""
+    """An arm's time relative to one board, per epoch, or per step without a steady epoch."""
     unit = "step" if math.isnan(arm["epoch_ratio"]) else "epoch"
     ratio = arm[f"{unit}_ratio"]
     if math.isnan(ratio):
@@ -102,10 +102,10 @@ def _time(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
 
 
 def _accuracy(arm: pd.Series[Any], base: pd.Series[Any]) -> str:
-    """What a speed-up is worth depends on it."""
+    """A sentence on the final accuracy."""
     points, margin = 100 * arm["accuracy_difference"], f"{100 * MARGIN:g} points"
     if math.isnan(points):
-        return "What that costs in accuracy is not known."
+        return "The effect on accuracy is not known."
     values = f"{arm['val_accuracy_final']:.3f} against {base['val_accuracy_final']:.3f}"
     low, high = 100 * arm["accuracy_difference_low"], 100 * arm["accuracy_difference_high"]
     if math.isnan(low):
@@ -127,7 +127,7 @@ def _energy(arm: pd.Series[Any]) -> str:
 
 
 def _limit(arm: pd.Series[Any]) -> str:
-    """Where the time of the steps goes, and what would change that."""
+    """The bottleneck of the steps, and its remedy."""
     compute, communication, waiting = (arm[f"{part}_share"] for part in ("compute", "communication", "waiting"))
     if math.isnan(compute):
         return ""
@@ -156,7 +156,7 @@ def _brackets(*notes: str) -> str:
 
 
 def _measured(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
-    """An arm's own figures, where there is nothing to set them against."""
+    """An arm's own figures, without a comparison."""
     parts = []
     if not math.isnan(arm["epoch_s"]):
         parts.append(f"took {arm['epoch_s']:.1f} s per epoch")
@@ -166,7 +166,7 @@ def _measured(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
 
 
 def _name(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
-    """'Two boards', and how they synchronise where that is needed to know which arm is meant."""
+    """'Two boards', with the method if the arm is ambiguous without it."""
     workers = arm["workers"]
     count = _COUNTS[workers] if workers < len(_COUNTS) else str(workers)
     alone = (arms["workers"] == workers).sum() == 1
@@ -183,14 +183,14 @@ def _is_the_papers(arm: pd.Series[Any]) -> bool:
 
 
 def _marks(rehearsal: bool | None, synthetic: bool | None) -> str:
-    """What a reader must know beside every figure: emulated boards, synthetic images."""
+    """The label for every figure: emulated boards, synthetic images."""
     words = (("on emulated boards", rehearsal), ("with synthetic images", synthetic))
     marks = " ".join(mark for mark, true in words if true)
     return f", {marks}" if marks else ""
 
 
 def _count(arms: pd.DataFrame) -> str:
-    """How many runs there are, and whether they were taken in pairs."""
+    """The number of runs, and whether they were paired."""
     fewest, most = arms["runs"].min(), arms["runs"].max()
     each = " each" if len(arms) > 1 and fewest == most else ""
     pairs = ", in pairs" if arms["paired"].eq(True).any() else ""

@@ -1,7 +1,7 @@
-"""How long an all-reduce takes: the ring, and rings in two levels, over one or several switches.
+"""Time of an all-reduce: a ring, or rings in two levels, over one or several switches.
 
-With N boards, B bytes of payload, a link of R bit/s, g the share of a link's bits that are payload, alpha the latency
-of one message and gamma what a board takes to copy and to serialise a byte:
+With N boards, B bytes of payload, a link of R bit/s, g the fraction of a link's bits that are payload, alpha the
+latency of a message and gamma a board's time to copy and serialise a byte:
 
     ring:          2 (N - 1) alpha + 2 (N - 1) / N B (8 / (g R) + gamma)
 
@@ -30,26 +30,26 @@ import numpy as np
 # of a full frame on Ethernet: 1,500 bytes less 40 of IP and TCP and 12 of TCP's timestamps are payload; preamble,
 # header, checksum and gap (IEEE 802.3) add 38
 GOODPUT = (1500 - 52) / (1500 + 38)
-_BURST_BYTES = 2**18  # emulated links let 2^17 pass at once, and as much may wait
-_APART = 1.5  # times: two payloads at least this different tell latency from time per byte
+_BURST_BYTES = 2**18  # emulated links let 2^17 bytes pass at once, and queue as many
+_APART = 1.5  # ratio of payloads from which latency and time per byte can be separated
 
 
 @dataclass(frozen=True)
 class Network:
-    """Links and switches between boards; the uplinks meet in a switch that takes all of them at full rate."""
+    """Links and switches between boards; a central switch connects all uplinks at full rate."""
 
     link_bit_per_s: float
     switch_ports: int | None = None  # boards on a switch; null: all boards are on one
-    uplink_bit_per_s: float | None = None  # of a switch; null: no bottleneck
+    uplink_bit_per_s: float | None = None  # uplink of a switch; null: no bottleneck
     scattered: bool = False  # neighbours in the ring are on different switches
-    hierarchical: bool = False  # two levels of rings; not in the kit
+    hierarchical: bool = False  # two levels of rings; the kit does not support it
 
     def switches(self, workers: int) -> int:
-        """How many switches so many boards take."""
+        """Number of switches for so many boards."""
         return math.ceil(workers / self._on_switch(workers))
 
     def ring_bit_per_s(self, workers: int) -> float:
-        """What the slowest flow of one ring over all boards has."""
+        """Bit/s of the slowest flow in one ring over all boards."""
         if self.switches(workers) == 1 or self.uplink_bit_per_s is None:
             return self.link_bit_per_s
         flows = self._on_switch(workers) if self.scattered else 1
@@ -75,13 +75,13 @@ class Point:
 
 @dataclass(frozen=True)
 class AllReduce:
-    """What an all-reduce takes beyond the wire: constants of the boards and their software."""
+    """Costs of an all-reduce beyond the wire: constants of the boards and their software."""
 
     latency_s: float  # alpha: of one of the 2 (N - 1) messages of a ring
     per_byte_s: float  # gamma: for each byte that a board sends
 
     def seconds(self, payload_bytes: float, workers: int, network: Network) -> float:
-        """Of one all-reduce of that payload; 0 on one board."""
+        """Seconds of an all-reduce of that payload; 0 on one board."""
         if network.hierarchical and network.switches(workers) > 1:
             boards, switches, across = network.levels(workers)
             within_s = self._ring(payload_bytes, boards, network.link_bit_per_s)
@@ -99,19 +99,19 @@ def wire_bytes(payload_bytes: float, workers: int) -> float:
 
 
 def hops(workers: int) -> int:
-    """Messages that follow each other in a ring."""
+    """Number of consecutive messages in a ring."""
     return 2 * (workers - 1)
 
 
 def fit(points: Sequence[Point]) -> AllReduce:
-    """The constants, neither below zero, with the least squared relative error over the points.
+    """The non-negative constants with the least squared relative error over the points.
 
     Payloads that are much alike cannot tell latency from time per byte: all that the wire does not explain is then
     taken to be time per byte, and what follows for many boards is the least it can be (see `tells_latency`). A small
     message that is faster than its wire was let through by a burst, as shaped links have them: it measures latency
     alone.
     """
-    from scipy.optimize import nnls  # takes a second to import
+    from scipy.optimize import nnls  # imported late: takes a second
 
     if not points:
         return AllReduce(0.0, 0.0)
@@ -122,7 +122,7 @@ def fit(points: Sequence[Point]) -> AllReduce:
         wire_s = 8 * sent / (GOODPUT * point.link_bit_per_s)
         if wire_s > point.seconds and point.payload_bytes <= _BURST_BYTES:
             sent, wire_s = 0.0, 0.0
-        # milliseconds and nanoseconds are found: both unknowns are then of one size
+        # scales both unknowns (milliseconds, nanoseconds) to similar size
         rows.append((1e-3 * hops(point.workers) * apart / point.seconds, 1e-9 * sent / point.seconds))
         values.append((point.seconds - wire_s) / point.seconds)
     (latency_ms, per_byte_ns), _ = nnls(np.array(rows), np.array(values))
@@ -130,6 +130,6 @@ def fit(points: Sequence[Point]) -> AllReduce:
 
 
 def tells_latency(points: Sequence[Point]) -> bool:
-    """Whether the payloads differ enough to tell latency from time per byte."""
+    """Whether the payloads differ enough to separate latency from time per byte."""
     payloads = [point.payload_bytes for point in points]
     return bool(payloads) and max(payloads) >= _APART * min(payloads)

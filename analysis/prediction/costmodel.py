@@ -1,11 +1,11 @@
-"""What a step of N boards takes with each method of synchronising, from what was measured on few of them.
+"""The cost model: the time of a step on N boards with each method, from measurements on few boards.
 
-A step's time is computing, and what it stands still for: bytes that nothing hides, and the slowest board.
+A step's time is computing, communication that is not hidden, and waiting for the slowest board.
 
 A method's record says what it sends, how often, and what may hide it (`exchange` in trainer/contract/methods.py);
 `allreduce.py` says how long a message takes. Messages sent during the backward pass overlap it, except for the last
 one; an exchange that overlaps the next steps must arrive before they end (trainer/sync/local_sgd.py). Before any other
-message, four bytes go round to separate waiting from communication, which costs one more ring latency. Waiting: a
+message, a four-byte all-reduce separates waiting from communication, which costs one more ring latency. Waiting: a
 synchronous step ends when the slowest of N boards is ready. With steps that vary normally and independently with the
 standard deviation s that is s E_N later than the mean, E_N being the expected greatest of N standard normals (Blom,
 "Statistical estimates and transformed beta-variables", 1958). Of H steps together the deviation is s sqrt(H), so that
@@ -34,7 +34,7 @@ from trainer.contract.config import Sync
 from trainer.contract.events import Choice
 from trainer.contract.methods import BACKWARD_PASS, METHODS, NEXT_STEPS, NOTHING, Exchange, exchange_of
 
-# of computing: a layer's forward pass is one product of matrices, its backward pass two
+# fraction of computing: a layer's forward pass is one matrix product, its backward pass two
 BACKWARD = 2 / 3
 _LONGEST_PERIOD = 4096  # steps
 _FASTEST_KBIT_S = 10**10
@@ -42,14 +42,14 @@ _FASTEST_KBIT_S = 10**10
 
 @dataclass(frozen=True)
 class Constants:
-    """What follows from the measurements. What was not measured is taken to cost nothing, and `missing` says so."""
+    """Constants from the measurements. What was not measured counts as zero and is listed in `missing`."""
 
     all_reduce: AllReduce
     spread_s: float  # standard deviation of one step of a board
-    stretch: Mapping[str, float]  # by method: how many times as long as by itself the all-reduce takes within steps
-    overhead_s: Mapping[str, float]  # by method: what a step computes longer than without exchange
-    average_delay_s: float  # how much longer an exchange of what local steps learned takes while steps compute
-    average_cpu_s: float  # that it takes from these steps
+    stretch: Mapping[str, float]  # by method: the all-reduce's time within steps relative to its time alone
+    overhead_s: Mapping[str, float]  # by method: extra computing per step compared with no synchronising
+    average_delay_s: float  # extra seconds of local SGD's average while steps compute
+    average_cpu_s: float  # seconds of computing that it takes from these steps
     missing: tuple[str, ...]
 
 
@@ -57,8 +57,8 @@ class Constants:
 class Step:
     """One step of one board, mean; seconds."""
 
-    compute_s: float  # with all that is neither of the other two
-    communication_s: float  # that nothing hides
+    compute_s: float  # everything but the next two
+    communication_s: float  # that is not hidden
     waiting_s: float  # for the slowest board
 
     @property
@@ -67,7 +67,7 @@ class Step:
 
 
 def constants(measured: Measured) -> Constants:
-    """The model's constants; what cannot be told from these measurements is in `missing`."""
+    """The model's constants; those that cannot be derived from these measurements are in `missing`."""
     points = measured.points or tuple(_points_of_training(measured))
     all_reduce = fit(points)
     spread_s = _spread(measured, all_reduce)
@@ -82,15 +82,16 @@ def constants(measured: Measured) -> Constants:
     known = {name: method for name, method in METHODS.items() if method.exchange}
     averaging = ", ".join(name for name, method in known.items() if method.local_steps)
     absent = {
-        "an all-reduce (bytes are taken to travel as fast as the link lets them)": not points,
-        "all-reduces of different sizes (messages are taken to have no latency)": points and not tells_latency(points),
-        "how much steps vary (boards are taken to wait only for one that is always slower)": spread_s is None,
+        "an all-reduce (bytes are assumed to travel at the link's rate)": not points,
+        "all-reduces of different sizes (messages are assumed to have no latency)": points
+        and not tells_latency(points),
+        "the variation of steps (boards are assumed to wait only for one that is always slower)": spread_s is None,
         **{
-            f"what {name} costs beyond its all-reduce": name not in overheads
+            f"the cost of {name} beyond its all-reduce": name not in overheads
             for name, method in known.items()
             if not method.local_steps
         },
-        f"what an average of {averaging} costs the steps it overlaps": not local,
+        f"the cost of an average of {averaging} for the steps that it overlaps": not local,
     }
     return Constants(
         all_reduce=all_reduce,
@@ -113,9 +114,9 @@ def constants(measured: Measured) -> Constants:
 
 
 def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, network: Network) -> Step:
-    """A step of `workers` boards, each with `measured.board_batch` images; `sync` null: they exchange nothing.
+    """A step of `workers` boards with `measured.board_batch` images each; `sync` null: no synchronising.
 
-    NaN where the bytes are not known: powersgd on a model whose shapes are not.
+    NaN if the bytes are unknown: powersgd on a model of unknown shapes.
     """
     if workers == 1:
         return Step(alone_s(measured), 0.0, 0.0)
@@ -141,7 +142,7 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
 
 
 def chosen(measured: Measured, found: Constants, workers: int, network: Network, efficiency: float) -> Choice:
-    """What `auto` would take on such boards, and why: it judges by computing and all-reduces alone."""
+    """What `auto` would choose on such boards, and why: it considers only computing and all-reduces."""
     float32_s, float16_s = (
         found.all_reduce.seconds(share * measured.gradient_bytes, workers, network) for share in (1, 1 / 2)
     )
@@ -149,7 +150,7 @@ def chosen(measured: Measured, found: Constants, workers: int, network: Network,
 
 
 def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: int, network: Network) -> float | None:
-    """bit/s of the boards' links from which on they are as fast as one board; null where no link is fast enough."""
+    """Minimum bit/s of the links with which the boards are as fast as one; null if no link is fast enough."""
 
     def reached(kbit_s: int) -> bool:
         faster = dataclasses.replace(network, link_bit_per_s=1000 * kbit_s)
@@ -163,7 +164,7 @@ def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: i
 def break_even_period(
     measured: Measured, found: Constants, sync: Sync, workers: int, network: Network, efficiency: float
 ) -> int | None:
-    """The shortest period of local SGD with which boards are that efficient; null where none is."""
+    """The shortest period of local SGD that reaches this efficiency; null if none does."""
 
     def reached(period: int) -> bool:
         rarer = dataclasses.replace(sync, period=period)
@@ -175,38 +176,38 @@ def break_even_period(
 
 
 def alone_s(measured: Measured) -> float:
-    """A step of a board while the others do nothing; while they compute, where only that was measured."""
+    """Seconds of a board's step while the others idle; while they compute, if only that was measured."""
     return statistics.fmean(measured.step_s or measured.together_step_s)
 
 
 def compute_s(measured: Measured) -> float:
-    """Computing of a step while all boards compute; of a board alone, where only that was measured."""
+    """Computing per step while all boards compute; of a board alone, if only that was measured."""
     return statistics.fmean(measured.together_step_s or measured.step_s)
 
 
 def expected_maximum(count: int) -> float:
-    """Of that many independent standard normals (Blom 1958, with alpha = 3/8; within 5 % from two on)."""
+    """Expected maximum of independent standard normals (Blom 1958, with alpha = 3/8; within 5 % from two on)."""
     return statistics.NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
 
 def _lag_s(measured: Measured) -> float:
-    """A step, for a board that is always the slowest."""
+    """Waiting per step for a board that is always the slowest."""
     boards = measured.together_step_s or measured.step_s
     return max(boards) - statistics.fmean(boards)
 
 
 def _waiting_s(measured: Measured, spread_s: float, workers: int) -> float:
-    """A step, for the slowest board, where boards meet after each."""
+    """Waiting per step for the slowest board, if boards synchronise after each step."""
     return _lag_s(measured) + spread_s * expected_maximum(workers)
 
 
 def _travel_s(exchange: Exchange, all_reduce: AllReduce, workers: int, network: Network) -> float:
-    """Of all its messages, one after the other, by themselves."""
+    """Seconds of all of an exchange's messages, one after the other, alone."""
     return sum(all_reduce.seconds(exchange.element_bytes * part, workers, network) for part in exchange.messages)
 
 
 def _tells(measured: Measured) -> Callable[[Timed], bool]:
-    """Whether a method's extra cost can be read from its step times: one exchange per step, with no overlap."""
+    """Whether a method's extra cost can be derived from its step times: one exchange per step, no overlap."""
 
     def tells(it: Timed) -> bool:
         if METHODS[it.sync.method].exchange is None or it.link_bit_per_s is None:
@@ -218,7 +219,7 @@ def _tells(measured: Measured) -> Callable[[Timed], bool]:
 
 
 def _points_of_training(measured: Measured) -> Iterator[Point]:
-    """All-reduces within training, less waiting, where none were timed by themselves."""
+    """All-reduces within training without waiting, if none were timed alone."""
     for it in filter(_tells(measured), measured.timed):
         exchange = exchange_of(it.sync, measured.sizes)
         if len(exchange.messages) == 1 and it.communication_s and it.link_bit_per_s:
@@ -228,7 +229,7 @@ def _points_of_training(measured: Measured) -> Iterator[Point]:
 
 
 def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Timed) -> tuple[float | None, float]:
-    """How many times as long as by itself the all-reduce took, where waiting is within it; seconds beyond both."""
+    """The all-reduce's time relative to its time alone, if it includes waiting; and the remaining seconds."""
     by_itself_s = _by_itself_s(measured, all_reduce, it)
     waiting_s = _waiting_s(measured, spread_s, it.workers) if it.waiting_s is None else it.waiting_s
     stretch = None
@@ -248,13 +249,13 @@ def _by_itself_s(measured: Measured, all_reduce: AllReduce, it: Timed) -> float:
 
 
 def _longer_s(measured: Measured, it: Timed) -> float:
-    """A local step, than one without exchange; what it stood still for is not counted."""
+    """Extra seconds of a local step compared with no synchronising, without its stalls."""
     stall_s = (it.communication_s or 0.0) + (it.waiting_s or 0.0)
     return it.step_s - (it.no_sync_s or compute_s(measured)) - stall_s
 
 
 def _spread(measured: Measured, all_reduce: AllReduce) -> float | None:
-    """From how long boards waited for each other; else from how much a board's steps varied."""
+    """Standard deviation of a step, from waiting; else from the variation of a board's steps."""
     found = [
         (it.waiting_s - hops(it.workers) * all_reduce.latency_s) / expected_maximum(it.workers)
         for it in filter(_tells(measured), measured.timed)

@@ -1,7 +1,7 @@
-"""What boards and their network were measured to take: all that a prediction stands on.
+"""The measurements of boards and network on which a prediction is based.
 
-One run seldom has everything. `Measured.from_folder` takes what a run has, by kind of record (`_READERS`: a new kind
-is a function and a line there), and `combine` puts runs together. What was measured nowhere stays null.
+A single run seldom has all of them. `Measured.from_folder` reads a run by kind of record (`_READERS`), and `combine`
+merges runs. What no run measured is null.
 """
 
 from __future__ import annotations
@@ -44,61 +44,61 @@ Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
 
 @dataclass(frozen=True)
 class Timed:
-    """Steps of several boards with one method of synchronising; means over steps and boards, seconds a step."""
+    """Steps of several boards with a method of synchronising; means over steps and boards in seconds per step."""
 
     sync: Sync
     workers: int
     link_bit_per_s: float | None
     step_s: float
-    no_sync_s: float | None = None  # of a step in the same minute, by boards that exchange nothing
-    communication_s: float | None = None  # stood still for bytes
-    waiting_s: float | None = None  # stood still for the slowest board; null: within communication_s
-    average_s: float | None = None  # with local steps: that what they learned travels
+    no_sync_s: float | None = None  # a step in the same minute without synchronising
+    communication_s: float | None = None  # stalled by communication
+    waiting_s: float | None = None  # waited for the slowest board; null: within communication_s
+    average_s: float | None = None  # with local steps: an average's time on the wire
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured on boards that all do the same work."""
+    """Measurements on boards that all do the same work."""
 
     run_ids: tuple[str, ...]
     emulated: bool | None
     gradient_bytes: int  # float32
-    total_parameters: int  # those of the moving statistics too
-    shapes: tuple[Shape, ...] | None  # of the trainable tensors; null where they are not known
-    board_batch: int  # images a step
+    total_parameters: int  # including the moving statistics
+    shapes: tuple[Shape, ...] | None  # of the trainable tensors; null if unknown
+    board_batch: int  # images per step
     train_images: int
     epochs: int
     sharding: str  # config.data.sharding
-    step_s: tuple[float, ...] = ()  # of each board that was timed while the others did nothing
-    together_step_s: tuple[float, ...] = ()  # of each board's computing, while all of them compute
+    step_s: tuple[float, ...] = ()  # of each board timed while the others idled
+    together_step_s: tuple[float, ...] = ()  # of each board's computing while all compute
     spread_s: float | None = None  # standard deviation of one step of a board
-    validation_s: float | None = None  # of all validation images, on one board
-    startup_s: float | None = None  # of the trainer, until it was ready for its first step
-    power_w: float | None = None  # of a board while it trains, mean
-    points: tuple[Point, ...] = ()  # all-reduces by themselves
+    validation_s: float | None = None  # validation of all images on one board
+    startup_s: float | None = None  # from the trainer's start until its first step
+    power_w: float | None = None  # mean power of a board while it trains
+    points: tuple[Point, ...] = ()  # all-reduces timed alone
     timed: tuple[Timed, ...] = ()
 
     @property
     def sizes(self) -> Sizes:
-        """As methods of synchronising ask for them."""
+        """The model's sizes for `exchange_of`."""
         return Sizes(self.gradient_bytes / 4, self.total_parameters, self.shapes)
 
     @property
     def workers(self) -> list[int]:
-        """The numbers of boards that were timed together."""
+        """The numbers of boards timed together."""
         return sorted({it.workers for it in self.timed}) or [1]
 
     @property
     def link_bit_per_s(self) -> float:
-        """The slowest link that steps were timed on. Raises AnalysisError where none is known."""
+        """The slowest link of the timed steps. Raises AnalysisError if it is unknown."""
         links = [it.link_bit_per_s for it in self.timed if it.link_bit_per_s is not None]
         if not links and self.timed:
-            raise AnalysisError(f"{', '.join(self.run_ids)}: the boards' link is not known: give it with --link")
+            raise AnalysisError(f"{', '.join(self.run_ids)}: the boards' link rate is not known: give it with --link")
         return min(links, default=1e9)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Measured:
-        """What a collected run measured. Raises ConfigError where it is none, AnalysisError where no board began."""
+        """A collected run's measurements. Raises ConfigError if it is not a run, AnalysisError if no board started."""
         run = load_run(folder / RUN)
         homes = {board: folder / BOARDS / board for board in run.boards}
         records: Records = {
@@ -106,7 +106,7 @@ class Measured:
         }
         starts = [record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"]]
         if not starts:
-            raise AnalysisError(f"{run.run_id}: no board began to train: give a run that succeeded")
+            raise AnalysisError(f"{run.run_id}: no board started training: give a run that succeeded")
         facts = [result["facts"] for home in homes.values() if (result := read_result(home / RESULT)[0])]
         links = [fact["link_rate_bit_per_s"] for fact in facts if fact.get("link_rate_bit_per_s")]
         emulated = [fact["emulated"] for fact in facts if fact.get("emulated") is not None]
@@ -133,9 +133,9 @@ class Measured:
 
 
 def combine(parts: Sequence[Measured]) -> Measured:
-    """One from several: of what only one may say, the first that knows it. Runs on fewer boards should come first.
+    """Merges several: single values come from the first that has them. Runs on fewer boards should come first.
 
-    Raises AnalysisError where they did not do the same work.
+    Raises AnalysisError if they did not do the same work.
     """
     problems = [
         f"{name}: {', '.join(f'{getattr(part, name)} in {part.run_ids[0]}' for part in parts)}"
@@ -144,7 +144,9 @@ def combine(parts: Sequence[Measured]) -> Measured:
     ]
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
-        raise AnalysisError(f"a prediction cannot stand on runs that differ in{listed}\nGive runs that agree in these.")
+        raise AnalysisError(
+            f"a prediction cannot use runs that differ in{listed}\nGive runs with equal values of these."
+        )
     first, joined = parts[0], {"run_ids", "points", "timed"}
     values: dict[str, Any] = {}
     for item in dataclasses.fields(Measured):
@@ -164,7 +166,7 @@ def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         return {}
     epochs = [epoch for of_board in records.values() for epoch in _steady_epochs(of_board)]
     found: dict[str, Any] = {}
-    if epochs:  # validation is always shared out
+    if epochs:  # validation is always shared
         found["validation_s"] = run.workers * statistics.fmean(epoch["validation_s"] for epoch in epochs)
     if run.workers == 1:
         return {**found, "step_s": (boards[0]["elapsed_s"],), "spread_s": _spread(windows[0])}
@@ -183,7 +185,7 @@ def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
 
 
 def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
-    """A probe: a step alone, Keras' steps of all boards, and all-reduces by themselves."""
+    """A probe: steps of one board, Keras' steps of all boards, and all-reduces alone."""
     probes = _of_kind(records, Probe.KIND)
     if not probes:
         return {}
@@ -204,13 +206,13 @@ def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     if not trials:
         return {}
     start = next(record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"])
-    # shapes do not change how many messages there are
+    # shapes do not affect the number of messages
     sizes = Sizes(start["gradient_bytes"] / 4, start["total_parameters"], shapes=None)
     return of_turns(turns(trials, run.workers), sizes, link)
 
 
 def _collectives(run: Run, records: Records, link: float | None) -> dict[str, Any]:
-    """All-reduces by themselves, of several sizes: each as long as on the board where it took longest."""
+    """All-reduces alone, of several sizes: the time on the slowest board."""
     seconds: dict[int, list[float]] = {}
     for record in _of_kind(records, Collective.KIND):
         seconds.setdefault(record["payload_bytes"], []).append(statistics.median(record["seconds"]))
@@ -220,12 +222,12 @@ def _collectives(run: Run, records: Records, link: float | None) -> dict[str, An
 
 
 def _validation(run: Run, records: Records, link: float | None) -> dict[str, Any]:
-    """Validation of some batches: of all of them, on one board."""
+    """Seconds of the whole validation on one board, from some batches."""
     found = [it["seconds"] / it["batches"] * it["batches_per_epoch"] for it in _of_kind(records, Validation.KIND)]
     return {"validation_s": run.workers * statistics.fmean(found)} if found else {}
 
 
-# what a later one finds takes the place of what an earlier one has
+# later readers override earlier ones
 _READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
     _training,
     _probe,
@@ -236,14 +238,14 @@ _READERS: tuple[Callable[[Run, Records, float | None], dict[str, Any]], ...] = (
 
 
 def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, Any]:
-    """The fields of `Measured` that turns have (see `analysis.prediction.trials.turns`): medians over the cycles.
+    """The fields of `Measured` from turns (see `analysis.prediction.trials.turns`): medians over the cycles.
 
-    What a method takes longer than no_sync is the median of the differences within a cycle, so that a machine that
-    slows down does not count.
+    A method's extra time over no_sync is the median of the differences within a cycle, so that a slow phase of the
+    machine does not count.
     """
     middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
     alone = middle.pop(ONE_BOARD)["step_s"]
-    if NO_SYNC not in middle:  # one board has nobody beside it
+    if NO_SYNC not in middle:  # a single board has no no_sync turns
         return {"step_s": (alone,)}
     no_sync_s = middle.pop(NO_SYNC)["step_s"]
     by_cycle = rows.pivot(index="cycle", columns="sync", values="step_s")
@@ -265,7 +267,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
         )
         sent = exchange_of(sync, sizes)
         messages = len(sent.messages)
-        # what one stands still for messages that something hides is not what they take
+        # the stall of overlapped messages is not their duration
         if sent.behind == NOTHING and sent.every == 1 and link:
             points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link))
     return {"step_s": (alone,), "together_step_s": (no_sync_s,), "timed": tuple(timed), "points": tuple(points)}
@@ -280,14 +282,14 @@ def _steady_epochs(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of all epochs but the first ones; where there is no such epoch, all but the first window of each."""
+    """Windows of all steady epochs; without a steady epoch, all but the first window of each epoch."""
     windows = [record for record in of_board if record["event"] == Window.KIND]
     later = [window for window in windows if window["epoch"] not in first_epochs(of_board)]
     return later or [window for window in windows if window["first_step"] != 0]
 
 
 def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds a step; waiting is not a number where it was not measured by itself."""
+    """Seconds per step; waiting is NaN if it was not measured."""
     steps = sum(window["steps"] for window in windows)
     names = ("elapsed_s", "compute_s", "communication_s", "waiting_s")
     return {
@@ -296,7 +298,7 @@ def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _spread(windows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Of one step, from the means of windows, as if steps varied independently: null for less than three windows."""
+    """Standard deviation of a step from windows' means, if steps vary independently; null below three windows."""
     means = [float(window["elapsed_s"] / window["steps"]) for window in windows]
     if len(means) < 3:
         return None
@@ -304,7 +306,7 @@ def _spread(windows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _shapes(gradient_bytes: int, classes: int, dense_units: int) -> tuple[Shape, ...] | None:
-    """Of all layers or of the head alone, whichever has that many parameters."""
+    """Shapes of all layers or of the head, whichever has that many parameters."""
     top = head(classes, dense_units)
     for shapes in ([*backbone(), *top], top):
         if 4 * elements(shapes) == gradient_bytes:

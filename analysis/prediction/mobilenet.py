@@ -1,4 +1,4 @@
-"""Shapes of the paper's model, so that what PowerSGD sends can be counted without TensorFlow.
+"""Shapes of the paper's model, to compute PowerSGD's messages without TensorFlow.
 
 Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", CVPR 2018, table 2, as Keras builds it with a
 width of 1: convolutions without bias, each with a scale and an offset of batch normalisation.
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def backbone() -> list[Shape]:
-    """Of the trainable tensors, from the first layer to the last."""
+    """Shapes of the trainable tensors, from the first layer to the last."""
     shapes = list(_normalised((3, 3, 3, _FIRST)))
     channels = _FIRST
     for factor, out, times in _BLOCKS:
@@ -30,12 +30,12 @@ def backbone() -> list[Shape]:
 
 
 def head(classes: int, dense_units: int) -> list[Shape]:
-    """Of the two dense layers on top."""
+    """Shapes of the two dense layers on top."""
     return [(_LAST, dense_units), (dense_units,), (dense_units, classes), (classes,)]
 
 
 def elements(shapes: list[Shape]) -> int:
-    """Numbers in tensors of these shapes."""
+    """Number of elements in tensors of these shapes."""
     return sum(math.prod(shape) for shape in shapes)
 
 

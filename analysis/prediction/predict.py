@@ -1,4 +1,4 @@
-"""Boards that one does not have, on paper: the cost model over numbers of boards and methods of synchronising.
+"""Predictions for other clusters: the cost model over numbers of boards and methods of synchronising.
 
 Not named predict.py: see `analysis.runs.loading`.
 """
@@ -30,7 +30,7 @@ from trainer.contract.config import ConfigError, Sync, load_run, sync_of
 from trainer.contract.layout import RUN, run_folders
 from trainer.contract.methods import METHODS, VARIANTS
 
-# by their names in tables
+# methods by their names in tables
 PREDICTED: Mapping[str, Sync] = {
     variant.predicted_as: sync_of(variant.name) for variant in VARIANTS if variant.predicted_as
 }
@@ -45,7 +45,7 @@ COLUMNS = (
     Column("energy_j", ("energy", "[kJ]"), 1e-3, 1),
     Column("break_even_link_bit_per_s", ("even at", "[Mbit/s]"), 1e-6, 1),
 )
-_WANTED = Sync().efficiency  # share of a step's time that computes
+_WANTED = Sync().efficiency  # fraction of a step's time spent computing
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Plan:
         if network.switch_ports is not None and network.switch_ports < 1:
             problems.append(f"a switch has {network.switch_ports} ports for boards: give 1 or more")
         if network.uplink_bit_per_s is not None and network.switch_ports is None:
-            problems.append("an uplink is given, but all boards are on one switch: give the boards on a switch too")
+            problems.append("an uplink is given, but all boards are on one switch: also give --switch-ports")
         problems += [
-            f"the method {name} has to be measured before it is known: leave it out"
+            f"the method {name} cannot be predicted: leave it out"
             for name, sync in self.methods.items()
             if METHODS[sync.method].exchange is None
         ]
@@ -77,9 +77,9 @@ class Plan:
 
 
 def measured_in(folders: Iterable[Path]) -> Measured:
-    """What the collected runs among `folders` measured together; those on fewer boards count first.
+    """The measurements of the collected runs among `folders`; runs on fewer boards come first.
 
-    Raises AnalysisError where there is no run, or none of them timed steps.
+    Raises AnalysisError without a run that timed steps.
     """
     parts, problems = [], []
     for folder in run_folders(folders):
@@ -142,28 +142,28 @@ def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFra
 
 
 def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
-    """For each number of boards what `auto` would choose, and why."""
+    """What `auto` would choose for each number of boards, and why."""
     found = constants(measured)
     return {count: chosen(measured, found, count, plan.network, _WANTED).reason for count in plan.workers if count > 1}
 
 
 def notes(measured: Measured) -> list[str]:
-    """What a reader of a prediction must know, a sentence each."""
+    """Notes for the reader of a prediction, a sentence each."""
     found = constants(measured)
     return [
-        f"A prediction, not a measurement; it stands on {', '.join(measured.run_ids)}"
-        + (", made on emulated boards: it is about such boards, not about real ones." if measured.emulated else "."),
+        f"A prediction, not a measurement; it is based on {', '.join(measured.run_ids)}"
+        + (", made on emulated boards: it is valid for such boards, not for real ones." if measured.emulated else "."),
         f"An epoch has {measured.train_images} images"
         + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
-        *([] if measured.step_s else ["No board was timed alone: one board is taken to compute as fast as several."]),
-        *(["Not measured, and taken to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
-        "Exposed: share of a step that stands still for bytes or for the slowest board. Even at: the slowest link at "
-        "which the boards are as fast as one. How well the model learns is not predicted.",
+        *([] if measured.step_s else ["No board was timed alone: one board is assumed to compute as fast as several."]),
+        *(["Not measured, and assumed to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
+        "Exposed: fraction of a step stalled by communication or the slowest board. Even at: the slowest link at "
+        "which the boards are as fast as one. Accuracy is not predicted.",
     ]
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The prediction as text; columns of which nothing is known are left out."""
+    """The prediction as text, without columns of unknown values."""
     columns = [column for column in COLUMNS if table[column.field].notna().any()]
     heads = ["boards", "", *("\n".join(column.heading) for column in columns)]
     rows = [[str(row["workers"]), row["sync"], *(column.cell(row) for column in columns)] for row in records(table)]
@@ -171,7 +171,7 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def to_dict(measured: Measured, plan: Plan) -> dict[str, Any]:
-    """For --json; NaN is None."""
+    """The prediction for --json; NaN is None."""
     table = predict(measured, plan)
     rows = table.astype(object).where(table.notna(), None)
     return {

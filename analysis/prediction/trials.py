@@ -1,4 +1,4 @@
-"""What a trial (trainer/measure/trial.py) measured: a row for each method of synchronising and cycle, of all boards."""
+"""The results of a trial (trainer/measure/trial.py): a row for each method and cycle, over all boards."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def turns(records: Iterable[Mapping[str, Any]], workers: int) -> pd.DataFrame:
     """A row for each method and cycle, from the trial records of all boards.
 
     sync: its name; boards: that trained; cycle; images_per_s: of all boards; step_s, communication_s, waiting_s,
-    overlapped_s, sent_bytes_per_step, payload_bytes_per_step: means over the boards that trained, a step; waiting_s is
-    null where it was not measured by itself.
+    overlapped_s, sent_bytes_per_step, payload_bytes_per_step: means per step over the boards that trained; waiting_s is
+    null if it was not measured.
     """
     table = pd.DataFrame([record for record in records if record["event"] == Trial.KIND])
     rows = []

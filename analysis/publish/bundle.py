@@ -1,11 +1,11 @@
-"""The evidence of a comparison in one archive: the runs, what was computed from them, and checksums of all of it.
+"""The evidence of a comparison in one archive: runs, results and checksums.
 
     evidence/
       SHA256SUMS        of every other file; `sha256sum -c SHA256SUMS` checks them without the kit
       README.txt        how to check it
       bundle.json       which study and runs were chosen, environment of the controller, what a reader must know
       comparison.json   every figure: `Comparison.to_dict`
-      report.html       the same as a page
+      report.html the same as a page
       requirements/     the locks of the environments
       runs/<run_id>/    run.json, manifest.json and the files that it names
 
@@ -40,9 +40,9 @@ TOP = "evidence"  # the only folder at the top of the archive
 SUMS, ABOUT, COMPARISON, REPORT, README = "SHA256SUMS", "bundle.json", "comparison.json", "report.html", "README.txt"
 REQUIREMENTS, RUNS = "requirements", "runs"
 PROJECT = Path(__file__).resolve().parents[2]
-# of a manifest, what a comparison takes from it
+# fields of a manifest that a comparison uses
 _FROM_RECORDS = ("run_id", "workers", "seed", "status", "rehearsal", "synthetic", "started_s", "ended_s")
-_MTIME_S = 315_532_800  # 1980: the earliest time that every archive format knows
+_MTIME_S = 315_532_800  # 1980: the earliest time that all archive formats support
 _TEXT = """\
 The evidence of a comparison of training runs, made with the cluster experiment kit{commit}.
 
@@ -56,7 +56,7 @@ bundle.json has the environment that made it, comparison.json every figure, repo
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written. `warnings`: sentences for who publishes it."""
+    """The written bundle. `warnings`: sentences for its publisher."""
 
     path: Path
     sha256: str  # of the archive
@@ -66,11 +66,10 @@ class Bundle:
 
 
 def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = None) -> Bundle:
-    """Pack the runs among `paths`, or those of them that belong to `study`, with what `compare` says of them.
+    """Pack the runs among `paths`, or only those of `study`, with their comparison.
 
-    Probes and copies of runs are left out, and so are files of a run that its manifest does not name, checkpoints, and
-    what people's systems left (see `layout`). Raises AnalysisError with every run that has no manifest or
-    departs from it, and where there is nothing to compare.
+    Leaves out probes, copies of runs, files that a run's manifest does not name, checkpoints and junk (see `layout`).
+    Raises AnalysisError with all runs that lack a manifest or differ from it, and if there is nothing to compare.
     """
     runs = _select(paths, study)
     problems = [f"{folder.name}: {problem}" for folder, run in runs for problem in departures(folder)]
@@ -90,7 +89,7 @@ def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = Non
 
 
 def departures(folder: Path) -> list[str]:
-    """What of a run's folder is not as its manifest says: files missing or changed, other words than the records'."""
+    """Differences between a run's folder and its manifest: missing or changed files, other values than the records'."""
     named, problem = named_files(folder)
     if problem:
         return [problem]
@@ -104,12 +103,12 @@ def departures(folder: Path) -> list[str]:
         for name, sum_ in named.items()
         if found.get(name, sum_) != sum_
     ]
-    # other bytes say other things: only what the files themselves are at fault for is worth saying
+    # changed files imply other differences: report only the files
     return [*missing, *changed] or list(_disagreements(folder))
 
 
 def _disagreements(folder: Path) -> Iterator[str]:
-    """What the manifest says of the run, and the records of its boards do not."""
+    """Values of the manifest that do not follow from the boards' records."""
     manifest = read_manifest(folder)[0] or {}
     try:
         follows = from_records(folder, interrupted=manifest.get("status") == "interrupted")
@@ -119,13 +118,13 @@ def _disagreements(folder: Path) -> Iterator[str]:
     for name in _FROM_RECORDS:
         if manifest.get(name) != follows[name]:
             said, found = json.dumps(manifest.get(name)), json.dumps(follows[name])
-            yield f"{MANIFEST} has {name} {said}, but from the boards' records follows {found}"
+            yield f"{MANIFEST} has {name} {said}, but the boards' records give {found}"
     if follows["run_id"] != folder.resolve().name:
-        yield f"its run.json is that of {follows['run_id']}: give the folder this name"
+        yield f"its run.json is of {follows['run_id']}: rename the folder to that"
 
 
 def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
-    """SHA-256 by name of the files of a run that belong into a bundle, and what is wrong with the manifest."""
+    """SHA-256 by name of a run's files for a bundle, and problems of the manifest."""
     manifest, problem = read_manifest(folder)
     if manifest is None:
         return {}, f"{MANIFEST} {problem}"
@@ -140,11 +139,11 @@ def _boards(folder: Path) -> list[str]:
     try:
         return load_run(folder / RUN).boards
     except ConfigError:
-        return []  # `_disagreements` tells of it
+        return []  # `_disagreements` reports it
 
 
 def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, Run]]:
-    """The runs that trained, with their folders, by run id. Raises AnalysisError with all that cannot be taken."""
+    """Training runs with their folders, by run id. Raises AnalysisError with all unusable ones."""
     chosen: dict[str, tuple[Path, Run]] = {}
     studies, problems = set(), []
     for folder in run_folders(paths):
@@ -166,15 +165,15 @@ def _select(paths: Iterable[Path | str], study: str | None) -> list[tuple[Path, 
         known = ", ".join(sorted(studies - {""})) or "none"
         raise AnalysisError(f"no run of study {study!r} was given; the studies of those that were: {known}")
     if not chosen:
-        raise AnalysisError("no run found: give the folders of runs that trained, such as runs/*")
+        raise AnalysisError("no training run found: give run folders, such as runs/*")
     return [chosen[run_id] for run_id in sorted(chosen)]
 
 
 def _refusal(problems: Sequence[str]) -> str:
     listed = "".join(f"\n  {problem}" for problem in problems)
     return (
-        f"not bundled, {len(problems)} problems:{listed}\nBring back the files as they were collected, or leave these "
-        "runs out. A run without a manifest gets one with: python -m controller manifest RUN_DIR"
+        f"not bundled, {len(problems)} problems:{listed}\nRestore the collected files, or leave out these "
+        "runs. Write a missing manifest with: python -m controller manifest RUN_DIR"
     )
 
 
@@ -186,10 +185,10 @@ def _copy_run(folder: Path, to: Path) -> None:
 
 
 def _describe(root: Path, options: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Add to the staged runs what follows from them, and what made it."""
-    from analysis.report.report import write_report  # matplotlib takes a second to import
+    """Add the results and their environment to the staged runs."""
+    from analysis.report.report import write_report  # imported late: matplotlib takes a second
 
-    # of the copies: whatever the comparison says of files it says of those in the bundle
+    # from the copies, so that the comparison's paths are those in the bundle
     comparison = compare(load((root / RUNS).iterdir()))
     write_json(root / COMPARISON, comparison.to_dict())
     write_report(comparison, root / REPORT)
@@ -203,7 +202,7 @@ def _describe(root: Path, options: Mapping[str, Any], environment: Mapping[str, 
 
 
 def _environment() -> dict[str, Any]:
-    """What computed the comparison; the boards' own facts are in the runs' manifests."""
+    """The controller's environment; the boards' facts are in the runs' manifests."""
     commit, dirty = git_state(PROJECT)
     packages = {item.name: item.version for item in importlib.metadata.distributions()}
     return {
@@ -216,7 +215,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _notes(environment: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the bundle must know of how it was made."""
+    """Notes on how the bundle was made, for its reader."""
     if environment["git_commit"] is None:
         yield "made with a version of the kit that is not in git"
     elif environment["git_dirty"]:
@@ -224,7 +223,7 @@ def _notes(environment: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _machine_paths(root: Path, runs: Sequence[tuple[Path, Run]]) -> Iterator[str]:
-    """A warning for each packed file that tells where something lies on this machine."""
+    """A warning for each packed file that contains a path on this machine."""
     places = {f"{place}/" for place in (PROJECT, Path.home(), *(folder.resolve().parent for folder, _ in runs))}
     for _, run in runs:
         given = (run.config.data.path, run.config.model.weights)
@@ -232,11 +231,11 @@ def _machine_paths(root: Path, runs: Sequence[tuple[Path, Run]]) -> Iterator[str
     for path in sorted(root.rglob("*")):
         found = sorted(place for place in places - {"//"} if path.is_file() and place.encode() in path.read_bytes())
         if found:
-            yield f"{path.relative_to(root).as_posix()} names {' and '.join(found)}, a place on this machine"
+            yield f"{path.relative_to(root).as_posix()} contains {' and '.join(found)}, a path on this machine"
 
 
 def _pack(root: Path, out: Path) -> None:
-    """Write the folder as an archive: sorted names, no owners, one time for all, so equal folders give equal bytes."""
+    """Write the folder as an archive with sorted names, no owners and a fixed time: equal folders give equal bytes."""
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f"{out.name}.part")
     with (

@@ -1,7 +1,7 @@
-"""The tidy tables of `load`, and the boards' samples, for other programs: CSV, Parquet, MLflow.
+"""Exports the tidy tables of `load` and the boards' samples: CSV, Parquet, MLflow.
 
-Columns have the records' own names, with their units, and types that do not depend on the data: whole numbers,
-numbers, truth values and text, each of which may be null. What is neither is JSON text.
+Columns have the records' names with units, and types that do not depend on the data: whole numbers, numbers, truth
+values and text, all nullable. Other values are JSON text.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from trainer.contract.layout import BOARDS, TELEMETRY, write_json
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SCHEMA = "datapackage.json"  # beside CSV files, which have no types: https://specs.frictionlessdata.io/data-package/
+SCHEMA = "datapackage.json"  # types for CSV files, which have none: https://specs.frictionlessdata.io/data-package/
 _DTYPES: dict[Any, ExtensionDtype] = {
     int: pd.Int64Dtype(),
     float: pd.Float64Dtype(),
     bool: pd.BooleanDtype(),
     str: pd.StringDtype(),
 }
-# columns that `load` adds to those of the records
+# columns that `load` adds
 _ADDED = {"time_s": float, "begins": bool, "rehearsal": bool, "cost": float}
-_ENDED = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # a run's status in MLflow's words
+_ENDED = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # a run's status in MLflow's terms
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """The files or stores that were written, and the problems that `load` found."""
+    """The written files or stores, and the problems that `load` found."""
 
     written: list[Path]
     problems: list[str]
@@ -52,7 +52,7 @@ class Exported:
 def export(paths: Iterable[Path | str], to: str, out: Path) -> Exported:
     """Write the runs among `paths` into the folder `out`, as csv, parquet or mlflow.
 
-    Raises AnalysisError where there is no run, or where the package that writes the format is not installed.
+    Raises AnalysisError if there is no run, or if the package for the format is not installed.
     """
     needs = {"parquet": "pyarrow", "mlflow": "mlflow"}.get(to)
     if needs and importlib.util.find_spec(needs) is None:
@@ -62,21 +62,21 @@ def export(paths: Iterable[Path | str], to: str, out: Path) -> Exported:
         )
     loaded = load(paths)
     if loaded.runs.empty:
-        raise AnalysisError("\n".join([*loaded.problems, "no run found: give the folders of runs, such as runs/*"]))
+        raise AnalysisError("\n".join([*loaded.problems, "no run found: give run folders, such as runs/*"]))
     out.mkdir(parents=True, exist_ok=True)
     if to == "mlflow":
         _write_mlflow(loaded, out)
         return Exported([out], loaded.problems)
-    # into the same list go the problems of windows, which are read only now
+    # adds the problems of windows, which are read only now
     made = tables(loaded, loaded.problems)
     return Exported(_write_csv(made, out) if to == "csv" else _write_parquet(made, out), loaded.problems)
 
 
 def tables(loaded: Runs, problems: list[str]) -> dict[str, pd.DataFrame]:
-    """runs, boards, epochs, windows: those of `loaded`, less where a run lies; telemetry: a row per sample.
+    """runs, boards, epochs, windows: those of `loaded` without folders; telemetry: a row per sample.
 
-    Sensors and rails are columns, such as power_mw.VDD_IN, null on boards that lack them. Samples of attempts before
-    the last are left out. Lines that are no samples are told in `problems`.
+    Sensors and rails are columns, such as power_mw.VDD_IN, null on boards that lack them. Samples of earlier attempts
+    are left out. Invalid lines are reported in `problems`.
     """
     every = {
         "runs": loaded.runs.drop(columns="folder"),
@@ -89,7 +89,7 @@ def tables(loaded: Runs, problems: list[str]) -> dict[str, pd.DataFrame]:
 
 
 def _telemetry(loaded: Runs, problems: list[str]) -> pd.DataFrame:
-    """A row per sample; without any, the columns that do not depend on a board's sensors."""
+    """A row per sample; without samples, only the columns that do not depend on a board's sensors."""
     rows = pd.DataFrame(_samples(loaded, problems))
     plain = [name for name in fields_of(Sample) if get_origin(_HINTS[name]) is not dict]
     fixed = ["run_id", "board", "rank", "time_s", *plain]
@@ -105,7 +105,7 @@ def _samples(loaded: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
         for sample in samples:
             row = keys | {"time_s": sample["time_s"]}
             for name in fields_of(Sample):
-                value = sample.get(name)  # some fields are younger than the samples of old runs
+                value = sample.get(name)  # samples of old runs lack some fields
                 by_name = get_origin(_HINTS[name]) is dict and isinstance(value, Mapping | None)
                 row |= flatten(name, value or {}) if by_name else {name: value}
             yield row
@@ -134,7 +134,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _column(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
-    """A column with its declared type, or, where none is declared or a value is of another, that of its values."""
+    """A column with its declared type; if it has none, or a value of another type, the values' type."""
     hint = _HINTS.get(name) or _HINTS.get(name.partition(".")[0])
     if get_origin(hint) is dict:
         hint = get_args(hint)[1]
@@ -146,7 +146,7 @@ def _column(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _write_csv(made: Mapping[str, pd.DataFrame], out: Path) -> list[Path]:
-    """A file per table, and one with the types of their columns. Null is an empty field."""
+    """A file per table, and one with the columns' types. Null is an empty field."""
     paths = []
     for name, table in made.items():
         paths.append(out / f"{name}.csv")
@@ -168,10 +168,10 @@ def _write_parquet(made: Mapping[str, pd.DataFrame], out: Path) -> list[Path]:
 
 
 def _write_mlflow(loaded: Runs, out: Path) -> None:
-    """An MLflow run per run, in a store of files that needs no server; a run that is there already stays as it is.
+    """An MLflow run per run, in a file store that needs no server; existing runs are kept.
 
     Parameters: workers, seed and the configuration. Metrics: the chief's epochs, a step being an epoch, at the time of
-    the record. What was not measured is left out. A run that changed since it was exported takes its old one's place.
+    the record. Values that were not measured are left out. A run that changed since its export is replaced.
     """
     # before the import: MLflow reports its use over the network unless told otherwise, and keeps runs in a database,
     # for which mlflow-skinny has no driver, unless files are allowed
@@ -215,5 +215,5 @@ def _write_mlflow_run(client: MlflowClient, run: Mapping[str, Any], epochs: Sequ
 
 
 def _ms(unix_s: Any) -> int:
-    """MLflow's time; 0 where it is not known, in place of which MLflow would put the time of the export."""
+    """MLflow's time in ms; 0 if unknown, since MLflow would otherwise use the time of the export."""
     return 0 if pd.isna(unix_s) else round(1000 * unix_s)

@@ -1,7 +1,7 @@
-"""Check a bundle of evidence without a network, and without trust in anything in it.
+"""Verifies an evidence bundle offline, without trusting anything in it.
 
-Everything that can be checked is: the archive is safe to unpack, no file was changed since it was packed, every run is
-as its manifest says, the manifests follow from the boards' records, and so does every figure.
+It checks that the archive is safe to unpack, that no file changed since packing, that every run matches its manifest,
+and that the manifests and all figures follow from the boards' records.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from trainer.contract.layout import MANIFEST
 NOT_PROVEN = (
     "Not proven: that the records are what the boards measured (nobody signed them), that no run was left out, and "
     "that the bundle is the one that was published (give its checksum as --sha256); the drawings in report.html and "
-    "the environment in bundle.json are taken as they are."
+    "the environment in bundle.json are not checked."
 )
-TOLERANCE = 1e-9  # relative: sums in another order, on another processor
-_NOTHING = 1e-12  # below this a figure is rounding
+TOLERANCE = 1e-9  # relative: another order of sums, another processor
+_NOTHING = 1e-12  # smaller figures are rounding errors
 _DRAWING = re.compile(r"<svg.*?</svg>\n?", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result of a verification.
 
-    findings: a sentence for each thing that is wrong; empty where the bundle holds.
-    unchecked: a sentence for what only another version of the kit can check; empty where everything was checked.
-    notes: what the bundle says of how it was made, and what that means for the findings.
+    findings: a sentence for each error; empty for a valid bundle.
+    unchecked: a sentence for each thing that only another version of the kit can check; else empty.
+    notes: how the bundle was made, and what that means for the findings.
     """
 
     findings: list[str]
@@ -66,9 +66,9 @@ class Verification:
 
 
 def verify(bundle: Path, sha256: str | None = None) -> Verification:
-    """Everything that is wrong with a bundle; `sha256` is that of the archive as it was published.
+    """Verify a bundle; `sha256` is the archive's published checksum.
 
-    Raises OSError where the file cannot be read.
+    Raises OSError if the file cannot be read.
     """
     found = digest(bundle)
     findings = [] if sha256 in (None, found) else [f"{bundle.name} has the SHA-256 {found}, not the published {sha256}"]
@@ -94,18 +94,18 @@ def verify(bundle: Path, sha256: str | None = None) -> Verification:
 
 
 def _of_another_version(about: Any, bundle: Path) -> Iterator[str]:
-    """What of a bundle cannot be checked here, and how it can be."""
+    """What cannot be checked by this version, and how to check it."""
     schema = about.get("schema") if isinstance(about, dict) else None
     if isinstance(schema, int) and schema != SCHEMA:
         which = "an earlier" if schema < SCHEMA else "a later"
         yield (
-            f"{COMPARISON} and {REPORT}, which {which} version of the kit has made: it names its figures otherwise. "
+            f"{COMPARISON} and {REPORT}, which {which} version of the kit has made: it names its figures differently. "
             f"Check them with that version. {_how_to(_commit(about)[0], bundle)}"
         )
 
 
 def _how_to(commit: str | None, bundle: Path) -> str:
-    """How to check a bundle with the version that made it."""
+    """Commands to check a bundle with the version that made it."""
     if commit is None:
         return f"{ABOUT} does not say which commit it is."
     return (
@@ -115,14 +115,14 @@ def _how_to(commit: str | None, bundle: Path) -> str:
 
 
 def _guarded(what: str, findings: Iterable[str]) -> Iterator[str]:
-    """The findings, and one more in place of those that would follow where the check itself fails.
+    """The findings of a check, and one more if the check itself fails.
 
-    Files that nobody trusts may have any value in any place, and every kind of error may come of that.
+    Untrusted files may contain any value, which may raise any error.
     """
     try:
         yield from findings
     except Exception as error:
-        yield f"{what} cannot be checked: something in the files is not as the kit writes it ({error!r:.200})"
+        yield f"{what} cannot be checked: the files are not as the kit writes them ({error!r:.200})"
 
 
 def changes(claimed: Any, recomputed: Any, path: str = "") -> Iterator[str]:
@@ -156,7 +156,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    left = [value]  # no recursion: nobody knows how deep it goes
+    left = [value]  # no recursion: the depth is unknown
     while left:
         item = left.pop()
         if isinstance(item, dict | list):
@@ -166,7 +166,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _unpack(bundle: Path, to: Path) -> list[str]:
-    """Unpack a bundle; or nothing of it, and why, where its names, kinds or sizes are not those of a bundle."""
+    """Unpack a bundle; if its names, kinds or sizes are not a bundle's, unpack nothing and say why."""
     try:
         unpack(bundle, to, wanted=_outside)
     except UnpackError as error:
@@ -181,7 +181,7 @@ def _outside(parts: tuple[str, ...]) -> str | None:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Files that were changed, are missing or do not belong there, by SHA256SUMS and by what a bundle consists of."""
+    """Files that are changed, missing or not part of a bundle, according to SHA256SUMS and the bundle's layout."""
     found = checksums(root)
     listed: dict[str, str] = {}
     if SUMS in found:
@@ -201,12 +201,12 @@ def _files(root: Path) -> Iterator[str]:
         first, *below = PurePosixPath(name).parts
         single = not below and first in (SUMS, ABOUT, COMPARISON, REPORT, README)
         if not (single or (first == RUNS and len(below) > 1) or (first == REQUIREMENTS and len(below) == 1)):
-            yield f"{name} is no part of a bundle"
+            yield f"{name} is not part of a bundle"
     yield from (f"{name} is missing" for name in (ABOUT, COMPARISON, REPORT, README) if name not in found)
 
 
 def _run(folder: Path) -> Iterator[str]:
-    """What of a run is not as its manifest says, or does not follow from its records."""
+    """Differences between a run, its manifest and its records."""
     yield from departures(folder)
     named, problem = named_files(folder)
     if problem is None:
@@ -215,7 +215,7 @@ def _run(folder: Path) -> Iterator[str]:
 
 
 def _named(runs: list[Path], claimed: Any) -> Iterator[str]:
-    """Runs that comparison.json names and the bundle lacks, and the other way round."""
+    """Runs that are only in comparison.json or only in the bundle."""
     named = set(_named_runs(claimed))
     yield from (
         f"{name}: named in {COMPARISON}, but not in {RUNS}/" for name in sorted(named - {it.name for it in runs})
@@ -224,7 +224,7 @@ def _named(runs: list[Path], claimed: Any) -> Iterator[str]:
 
 
 def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
-    """Figures in which comparison.json and the report differ from what the runs' records give."""
+    """Figures in comparison.json and the report that differ from the runs' records."""
     try:
         comparison = compare(load(runs))
     except AnalysisError as error:
@@ -233,11 +233,11 @@ def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
     recomputed = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     yield from (f"{COMPARISON}: {change}" for change in changes(claimed, recomputed))
     if (root / REPORT).is_file() and not _is_report_of(root, comparison):
-        yield f"{REPORT} says something else than a report made anew from the records"
+        yield f"{REPORT} differs from a report recomputed from the records"
 
 
 def _named_runs(claimed: Any) -> Iterator[str]:
-    """Every run id in comparison.json, whatever else is in it."""
+    """All run ids in comparison.json."""
     tables = (claimed.get("arms"), claimed.get("excluded")) if isinstance(claimed, dict) else ()
     for row in (row for table in tables if isinstance(table, list) for row in table if isinstance(row, dict)):
         run_ids = row.get("run_ids", [row.get("run_id")])
@@ -245,7 +245,7 @@ def _named_runs(claimed: Any) -> Iterator[str]:
 
 
 def _is_report_of(root: Path, comparison: Comparison) -> bool:
-    """Whether the report's words and numbers are these; its drawings depend on matplotlib's version and on fonts."""
+    """Whether the report's text is the same; its drawings depend on matplotlib's version and on fonts."""
     from analysis.report.report import render  # matplotlib takes a second to import
 
     kept = (root / REPORT).read_text(encoding="utf-8", errors="replace")
@@ -256,19 +256,23 @@ def _notes(about: Any, bundle: Path, wrong: bool) -> Iterator[str]:
     if not isinstance(about, dict):
         return
     commit, dirty = _commit(about)
-    yield f"Made with commit {commit or 'unknown'}{', with uncommitted changes' if dirty else ''}, by its own account."
+    yield (
+        f"Made with commit {commit or 'unknown'}{', with uncommitted changes' if dirty else ''}, according to "
+        "the bundle."
+    )
     here, _ = git_state(PROJECT)
     if wrong and commit != here:
         yield (
-            f"This is commit {here}: other versions may compute other figures, so check with the bundle's as well. "
+            f"This is commit {here}: other versions may compute other figures, so also check with the "
+            "bundle's version. "
             f"{_how_to(commit, bundle)}"
         )
 
 
 def _commit(about: dict[str, Any]) -> tuple[str | None, bool]:
-    """The commit that made a bundle, and whether it had changes; null where the bundle does not say so.
+    """The commit that made a bundle, and whether it had changes; null if the bundle does not say.
 
-    It becomes part of a command, so that it must be a checksum.
+    It becomes part of a command, so it must look like a checksum.
     """
     environment = about.get("environment")
     commit = environment.get("git_commit") if isinstance(environment, dict) else None

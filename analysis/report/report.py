@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but itself, for screen, phone and print, light and dark."""
+"""The report: a self-contained HTML page for screen, phone and print, light and dark."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_report(comparison: Comparison, out: Path) -> None:
 
 
 def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
-    """The report as HTML; `folder` is where it will lie. Without the drawings where only its words count."""
+    """The report as HTML; `folder` is its future folder. `drawn` false leaves out the drawings."""
     environment = Environment(
         loader=PackageLoader("analysis.report"),
         autoescape=True,
@@ -57,7 +57,7 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
         lstrip_blocks=True,
     )
     answer, stop, others = comparison.verdict.partition(". ")
-    # made by matplotlib, which escapes the texts in it
+    # from matplotlib, which escapes its texts
     drawings = {name: (Markup(figure.svg), figure.caption) for name, figure in figures(comparison, drawn=drawn).items()}
     every = pd.concat([comparison.runs[["run_id", "folder"]], comparison.excluded[["run_id", "folder"]]])
     headings, boards = _boards(comparison)
@@ -86,7 +86,7 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
 
 
 def _runs(comparison: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
-    """Every run, used or not, with a link that works from `folder`."""
+    """All runs, used or not, with links relative to `folder`."""
     told = comparison.boards.dropna(subset="facts.collective_used").drop_duplicates("run_id")
     collectives = dict(zip(told["run_id"], told["facts.collective_used"], strict=True))
     used = comparison.runs.assign(cause=None)
@@ -100,20 +100,19 @@ def _runs(comparison: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _boards(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a board's name and facts; more than one row where they changed between runs. Facts that no board
-    told are left out."""
+    """Headings, and rows of a board's name and facts: several if they changed between runs, without unknown facts."""
     told = [(heading, column, factor) for heading, column, factor in _FACTS if comparison.boards[column].notna().any()]
     table = comparison.boards[["board", *(column for _, column, _ in told)]].copy()
     for _, column, factor in told:
         if factor != 1:
             table[column] = (pd.to_numeric(table[column]) * factor).round(1)
-    # as texts: values of different types may be equal, and some cannot be hashed
+    # as text: values of different types may be equal, and some are not hashable
     lines = dict.fromkeys(tuple(map(_cell, row)) for row in table.itertuples(index=False))
     return ["board", *(heading for heading, _, _ in told)], [list(line) for line in lines]
 
 
 def _cell(value: object) -> str:
-    """A board's name or fact; - where it is not known."""
+    """A board's name or fact; - if unknown."""
     text = shown(value)
     return "-" if text == "null" and not isinstance(value, str) else text
 
@@ -127,24 +126,24 @@ def _settings(runs: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
 
 
 def _without_folder(value: str) -> str:
-    """A user's file by its name: where it lay is of no use to a reader."""
+    """A user's file by its name, without its folder."""
     return Path(value).name if Path(value).is_absolute() else value
 
 
 def _commit(run: dict[str, Any]) -> str:
     commit = shown(run["git_commit"])
     if commit == "null":
-        return "a version that is not in git"
+        return "a version outside git"
     return f"{commit}, with uncommitted changes" if run["git_dirty"] else commit
 
 
 def _commands(comparison: Comparison) -> Iterator[str]:
-    """What makes each run again, and what compares them. The overrides have all that is not the kit's default."""
+    """The commands that repeat each run and compare them. The overrides have all values that are not defaults."""
     inventory = "-i inventory/lab " if comparison.rehearsal else ""
     for run in records(comparison.runs):
         override = json.dumps({"override": _override(run)})
         yield (
-            # the preset that is all defaults: over another one, what that one sets and the run did not would stay
+            # the preset that is all defaults: other presets set fields that the run may not have
             f"ansible-playbook {inventory}playbooks/run_experiment.yml "
             f"-e experiment=paper -e workers={run['workers']} -e seed={run['seed']} -e {shlex.quote(override)}"
         )
@@ -155,7 +154,7 @@ def _commands(comparison: Comparison) -> Iterator[str]:
 
 
 def _override(run: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a run's configuration that are not at their defaults, nested as a user gives them."""
+    """The fields of a run's configuration that are not at their defaults, nested as in an override."""
     nested: dict[str, Any] = {}
     for name, default in flatten("config", to_dict(Config())).items():
         value = run[name]

@@ -1,5 +1,4 @@
-"""The table of arms beside the paper's numbers: its columns and their units, as cells and as
-text."""
+"""The table of arms and the paper's numbers: columns with units, as cells and as text."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from analysis.comparison.arms import arm_name
 from analysis.comparison.paper import PAPER
 from analysis.runs.columns import WIDTH, Column, records, text_table
 
-if TYPE_CHECKING:  # only then: comparison needs provenance, that the prediction, and that needs this module
+if TYPE_CHECKING:  # avoids an import cycle through provenance and prediction
     from analysis.comparison.compare import Comparison
 
 _LABELS = (16, 24)  # characters of the first column; longer labels continue on the next line
@@ -31,7 +30,7 @@ COLUMNS = (
     Column("val_accuracy_final", ("final", "acc."), 1, 3),
     Column("sent_bytes_per_step", ("sent", "[MB]"), 1e-6, 2),
 )
-# shown where an arm has it
+# shown if any arm has it
 _WHERE_KNOWN = (
     Column("time_to_accuracy_s", ("to acc.", "[s]"), 1, 0),
     Column("energy_j_per_image", ("energy", "[J/im.]"), 1, 2),
@@ -39,7 +38,7 @@ _WHERE_KNOWN = (
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """Those that say something of these runs."""
+    """The columns with values for these runs."""
     return [*COLUMNS, *(column for column in _WHERE_KNOWN if comparison.arms[column.field].notna().any())]
 
 
@@ -68,7 +67,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def as_text(comparison: Comparison) -> str:
-    """The table, at most 100 columns wide, a second line of an arm with its spread; below it the runs left out."""
+    """The table, at most 100 columns wide, with an arm's spread in a second line; below it the runs left out."""
     shown = columns(comparison)
     heads = ["", "runs", *("\n".join(column.heading) for column in shown)]
     cells: list[list[RenderableType]] = []
@@ -85,7 +84,7 @@ def as_text(comparison: Comparison) -> str:
 
 @dataclass(frozen=True)
 class _Label:
-    """An arm's name, which goes on below, indented."""
+    """An arm's name, continued indented on the next line."""
 
     name: str
 
@@ -97,18 +96,18 @@ class _Label:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader of the table must know, a sentence each."""
+    """Notes for the reader of the table, a sentence each."""
     spread = (
         "Second lines: ± standard deviation over an arm's runs; of multiples the 95 % interval."
         if comparison.arms["runs"].max() > 1
         else "n=1: no interval."
     )
-    origin = f", 95 % of the lowest final one ({comparison.target_arm})" if comparison.target_arm else ""
+    origin = f", 95 % of the lowest final accuracy ({comparison.target_arm})" if comparison.target_arm else ""
     seen = comparison.arms[["detectable_speedup", "detectable_accuracy"]].astype(float).max()
     return [
         *([f"{', '.join(comparison.marks).capitalize()}."] if comparison.marks else []),
         "[x one]: as a multiple of one board.",
-        "Sync: share of time in which boards stood still for each other or for bytes; sent: a step and board.",
+        "Sync: fraction of time in which boards waited for each other or for communication; sent: per step and board.",
         "Accuracy is that of the validation images, after the first and the last epoch.",
         *(
             [f"To acc.: training, validation included, until an accuracy of {comparison.target_accuracy:.3f}{origin}."]
@@ -123,7 +122,8 @@ def notes(comparison: Comparison) -> list[str]:
         spread,
         *(
             [
-                f"So many runs would show a difference of {100 * seen['detectable_speedup']:.1f} % in speed and "
+                f"This number of runs would detect a difference of {100 * seen['detectable_speedup']:.1f} "
+                "% in speed and "
                 f"{100 * seen['detectable_accuracy']:.1f} points in accuracy in four cases of five."
             ]
             if seen.notna().all()

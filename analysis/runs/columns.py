@@ -1,4 +1,4 @@
-"""Tables for people: the measures of a row as cells, rows of text, and values as a user writes them."""
+"""Text tables: measures as cells, rows of text, and values as a user writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 
-WIDTH = 100  # characters of what is printed
+WIDTH = 100  # characters of printed tables
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Column:
     decimals: int = 2
 
     def cell(self, arm: Mapping[Any, Any]) -> str:
-        """The value, or - where it is not known."""
+        """The value, or - if it is unknown."""
         return self._number(arm.get(self.field))
 
     def spread(self, arm: Mapping[Any, Any]) -> str:
-        """± the standard deviation over the arm's runs; of a ratio its 95 % interval; nothing where there is none."""
+        """± standard deviation over the arm's runs; for a ratio its 95 % interval; empty if there is none."""
         spread = self._number(arm.get(f"{self.field}_std"))
         if spread != "-":
             return f"±{spread}"
@@ -48,7 +48,7 @@ def text_table(
     right: Collection[int] = (),
     gap: int = 2,
 ) -> list[str]:
-    """The lines of a table, at most 100 columns wide; cells that are too long go on below.
+    """The lines of a table, at most 100 columns wide; long cells are wrapped.
 
     `right`: the columns of numbers, which are never broken. `gap`: characters between columns.
     """
@@ -65,7 +65,7 @@ def text_table(
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table by the names of its columns, which are text."""
+    """The rows of a table as dictionaries by column name."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 

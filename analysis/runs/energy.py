@@ -1,8 +1,8 @@
-"""What a run cost: energy and temperature of each board, and of the cluster, from samples.
+"""Energy and temperature of each board and of the cluster, from samples.
 
-A board's power is that of its module's rails, not of the wall socket: supplies, fans and the switch come on top. The
-switch may be given as a constant, and the whole as a wall meter's file. numpy is imported where it is used: most runs
-have nothing to integrate when their manifest is written.
+A board's power is that of its module's rails; power supplies, fans and the switch come on top. The switch may be given
+as a constant, and the total as a wall meter's file. numpy is imported at its use: most runs have nothing to integrate
+when their manifest is written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     idle = [power for sample, power in powered if sample["idle"]]
     idle_w = statistics.fmean(idle) if idle else None
     times, watts = [sample["time_s"] for sample, _ in powered], [power for _, power in powered]
-    # a board without such sensors needs no integral, nor numpy
+    # without sensors there is nothing to integrate
     joules = integral(times, watts, start, end) if powered else None
     return {
         "rails": _rails(samples),
@@ -51,7 +51,7 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
 
 
 def module_power_w(samples: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """Power of a board's module at each sample, the sum of its rails; null where the sample lacks one of them."""
+    """Power of a board's module at each sample, the sum of its rails; null if the sample lacks one."""
     rails = _rails(samples)
     powers = [_numbers(sample["power_mw"]) for sample in samples]
     return [
@@ -63,15 +63,15 @@ def module_power_w(samples: Sequence[Mapping[str, Any]]) -> list[float | None]:
 def of_cluster(
     costs: Sequence[Mapping[str, Any]], interval: tuple[float, float] | None, switch_w: float | None, meter: Path | None
 ) -> dict[str, Any]:
-    """The boards' costs together; null where one of them is. `interval` (s, the controller's clock) is the training's.
+    """The sum of the boards' costs; null if one of them is. `interval` (s, the controller's clock) is the training's.
 
     switch_energy_j: the switch's constant power over the interval; wall_energy_j: the integral of the wall meter's
-    file. Raises ConfigError where that file cannot be read, or does not cover the interval.
+    file. Raises ConfigError if that file cannot be read or does not cover the interval.
     """
     start, end = interval or (0.0, 0.0)
     at_the_wall = None
     if meter and interval:
-        from analysis.runs.wallmeter import readings  # pandas takes a second to import
+        from analysis.runs.wallmeter import readings  # imported late: pandas takes a second
 
         at_the_wall = integral(*readings(meter, start, end), start, end)
     together = {name: _sum([cost[name] for cost in costs]) for name in _SUMS}
@@ -88,8 +88,8 @@ def of_cluster(
 def integral(times: npt.ArrayLike, watts: npt.ArrayLike, start: float, end: float) -> float | None:
     """Joules between two moments, of power (W) sampled at `times` (s, in any order and at any distance).
 
-    Between two samples power is taken to change steadily. None where there are no two samples, or where the samples
-    begin later or end earlier than the interval by more than a tenth of it.
+    Power is interpolated linearly between samples. None with fewer than two samples, or if the samples start later or
+    end earlier than the interval by more than a tenth of it.
     """
     import numpy as np
 
@@ -109,28 +109,27 @@ def integral(times: npt.ArrayLike, watts: npt.ArrayLike, start: float, end: floa
 def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     """From the first step to the end of the last epoch (s, the board's clock).
 
-    None where no epoch ended, and where the run was resumed: what lies between its attempts, possibly days, is no
-    training.
+    None if no epoch ended, or if the run was resumed: the time between attempts is not training.
     """
     resumed = any(record["event"] == "resume" for record in records)
     return None if resumed else _recorded(records)
 
 
 def _recorded(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """The same, with what lies between attempts."""
+    """The interval from the first step to the end of the last epoch, including time between attempts."""
     starts = [record["time_s"] for record in records if record["event"] == "start"]
     ends = [record["time_s"] for record in records if record["event"] == "epoch"]
     return (starts[0], ends[-1]) if starts and ends else None
 
 
 def _rails(samples: Sequence[Mapping[str, Any]]) -> list[str]:
-    # of all samples: from a line that was cut it would be the sum of a part
+    # of all samples, since a line that is cut off lacks rails
     named = [sample["power_mw"] for sample in samples if isinstance(sample["power_mw"], Mapping)]
     return summed_rails({rail for power in named for rail in power})
 
 
 def _numbers(sensors: Any) -> dict[str, float]:
-    """The sensors that gave a number."""
+    """The sensors with a number."""
     if not isinstance(sensors, Mapping):
         return {}
     return {name: it for name, it in sensors.items() if isinstance(it, int | float) and math.isfinite(it)}

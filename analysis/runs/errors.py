@@ -1,5 +1,5 @@
-"""What the user can mend."""
+"""Errors that the user can correct."""
 
 
 class AnalysisError(Exception):
-    """Something the user can mend; the message says what and how."""
+    """An error that the user can correct; the message says what and how."""

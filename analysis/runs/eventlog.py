@@ -1,4 +1,4 @@
-"""Many boards' records -> one table per kind; windows, nearly all lines of a long run, only when asked for."""
+"""Collects boards' records into a table per kind; windows, most lines of a long run, only on request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 from trainer.contract.events import Epoch, Resume, Window, fields_of, parse_records
 
 KEYS = ["run_id", "board", "rank"]
-_WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes a line; one that begins otherwise is parsed
+_WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes it; other lines are parsed
 
 
 def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """What `trainer.contract.events.read_records` returns, without whole windows; a cut one is still reported."""
+    """The result of `trainer.contract.events.read_records` without complete windows; cut ones are still reported."""
     with path.open("rb", buffering=1 << 16) as file:
         lines = [
             (number, line.decode("utf-8", errors="replace"))
@@ -46,13 +46,13 @@ class Columns:
                 values.extend([record[name] for record in records])
 
     def frame(self, order: list[str], problems: list[str]) -> pd.DataFrame:
-        """The records; of those with the same `order` on a board only the latest."""
+        """The records; only the latest of those with the same `order` on a board."""
         frame = pd.DataFrame(self._values)
         for name in frame.columns.drop(["run_id", "board"]):
             frame[name] = self._numbers(frame[name], frame["run_id"], problems)
         nowhere = frame[order].replace([np.inf, -np.inf], np.nan).isna().any(axis=1)
         problems += [
-            f"{run_id}: {count} {self.kind} records do not say which {self.kind} they are"
+            f"{run_id}: {count} {self.kind} records lack the number of the {self.kind}"
             for run_id, count in frame["run_id"][nowhere].value_counts(sort=False).items()
         ]
         frame = frame[~nowhere].astype(dict.fromkeys(order, "int64"))

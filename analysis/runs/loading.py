@@ -1,6 +1,6 @@
-"""Runs on disk -> tidy DataFrames. Reads runs/<run_id>/ and nothing else.
+"""Loads runs into tidy DataFrames. Reads only runs/<run_id>/.
 
-Not named load.py: `analysis.load` is the function, and a module of that name would take its place once imported.
+Not named load.py: such a module would replace the function `analysis.load` once imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainer.contract.config import ConfigError, Run, load_run, to_dict
 from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of, read_records
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 
-# what a board says of itself; a board that left no result has these as null
+# from a board's result; null without one
 _FACTS = [
     "hostname",
     "machine",
@@ -53,10 +53,9 @@ class Runs:
         config.sync.method, ..., and assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
         `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
-    epochs: a row per record, with run_id, board and rank; `begins` says that it was the first one of an attempt (a run
-        that was resumed has several).
-    problems: a sentence for each thing that was passed over or is odd. What is odd in windows follows when they are
-        read.
+    epochs: a row per record, with run_id, board and rank; `begins`: whether it is the first of an attempt (a resumed
+        run has several).
+    problems: a sentence for everything skipped or inconsistent; problems in windows are added when they are read.
     """
 
     runs: pd.DataFrame
@@ -66,11 +65,11 @@ class Runs:
 
     @cached_property
     def windows(self) -> pd.DataFrame:
-        """The windows of all runs: a row per record, with run_id, board and rank. Of long runs that is much."""
+        """The windows of all runs: a row per record, with run_id, board and rank. Large for long runs."""
         return self.windows_of(self.runs["run_id"] if len(self.runs) else [])
 
     def windows_of(self, run_ids: Iterable[str]) -> pd.DataFrame:
-        """The same of some of the runs, read now."""
+        """The windows of some runs, read now."""
         columns, found = Columns(Window), []
         folders = {} if self.runs.empty else self.runs.set_index("run_id")["folder"].to_dict()
         for run_id in run_ids:
@@ -78,7 +77,7 @@ class Runs:
                 index=False
             ):
                 path = Path(folders[run_id]) / BOARDS / board / EVENTS
-                with suppress(OSError):  # `load` has said so
+                with suppress(OSError):  # `load` has reported it
                     records, problems = read_records(path)
                     windows = [record for record in records if record["event"] == Window.KIND]
                     columns.extend({"run_id": run_id, "board": board, "rank": rank}, windows)
@@ -91,9 +90,8 @@ class Runs:
 def load(paths: Iterable[Path | str]) -> Runs:
     """Read the run folders among `paths`.
 
-    Files and folders that are no runs (no run.json), copies of runs, and probes, which train nothing, are skipped.
-    What cannot be read is reported in `problems`, and the rest is used. Raises AnalysisError for a
-    path that does not exist.
+    Skips files, folders without run.json, copies of runs, and probes. Unreadable files are reported in `problems`, and
+    the rest is used. Raises AnalysisError for a path that does not exist.
     """
     tables, given = _Tables(), list(map(Path, paths))
     folders = run_folders(given)
@@ -114,7 +112,7 @@ def load(paths: Iterable[Path | str]) -> Runs:
 
 @dataclass
 class _Tables:
-    """What has been read so far."""
+    """The tables while runs are read."""
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     boards: list[dict[str, Any]] = field(default_factory=list)
@@ -125,37 +123,37 @@ class _Tables:
 
 
 def run_folders(paths: Iterable[Path | str]) -> list[Path]:
-    """The runs among `paths`, as `layout.run_folders` tells them; AnalysisError for a path that does not exist."""
+    """The run folders among `paths` (see `layout.run_folders`). Raises AnalysisError for a path that does not exist."""
     folders = []
     for path in map(Path, paths):
         try:
             junk = layout.is_junk(path.name)
-            if not path.exists() and not (junk and path.is_symlink()):  # Emacs' locks are links to nowhere
-                raise AnalysisError(f"{path} does not exist: give the folders of runs, such as runs/*")
+            if not path.exists() and not (junk and path.is_symlink()):  # Emacs' locks are dangling links
+                raise AnalysisError(f"{path} does not exist: give run folders, such as runs/*")
             if not junk and (path / layout.RUN).is_file():
                 folders.append(path)
         except OSError as error:
-            raise AnalysisError(f"{path} cannot be read ({error}): check who may read it") from error
+            raise AnalysisError(f"{path} cannot be read ({error}): check its permissions") from error
     return sorted(layout.run_folders(folders), key=lambda folder: folder.name)
 
 
 def _copies(paths: Iterable[Path], runs: Iterable[Path]) -> Iterator[str]:
-    """A sentence for each run that only lies in folders which are no runs by their names."""
+    """A sentence for each run that exists only in folders named as copies or backups."""
     known = {layout.run_id(folder) for folder in runs}
     for path in paths:
         run_id = layout.run_id(path) if layout.is_junk(path.name) else None
         if run_id and run_id not in known:
-            yield f"{path}: skipped, its name is that of a copy or a backup: to use it, give it the name {run_id}"
+            yield f"{path}: skipped, since its name is that of a copy or backup: to use it, rename it to {run_id}"
 
 
 def _add_run(tables: _Tables, folder: Path) -> None:
     run = load_run(folder / RUN)
     if run.task != "train":
         return
-    # before anything is kept, so that a run that cannot be read leaves nothing behind
+    # first, so that an unreadable run leaves nothing in the tables
     absent = [board for board in run.boards if not (folder / BOARDS / board).is_dir()]
     if run.run_id in [row["run_id"] for row in tables.runs]:
-        tables.problems.append(f"{folder}: skipped: run {run.run_id} was given before")
+        tables.problems.append(f"{folder}: skipped, since run {run.run_id} was already given")
         return
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
@@ -171,7 +169,7 @@ def _add_run(tables: _Tables, folder: Path) -> None:
         problems += found if board not in absent else []
     manifest, problem = read_manifest(folder)
     if manifest is None:
-        problems.append(f"manifest.json {problem}; what the boards left is used instead")
+        problems.append(f"manifest.json {problem}; the boards' files are used instead")
         manifest = describe(run, results, starts)
     costs = {board["name"]: board.get("cost") or {} for board in manifest["boards"]}
     for rank, board in enumerate(run.boards):
@@ -182,7 +180,7 @@ def _add_run(tables: _Tables, folder: Path) -> None:
 
 
 def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Put a board's records into the tables; returns its start record and what is wrong."""
+    """Add a board's records to the tables; returns its start record and the problems."""
     board = run.boards[rank]
     try:
         records, problems = read_but_windows(path)
@@ -194,12 +192,12 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
     tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
     tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
     if len(kinds["start"]) > 1:
-        problems.append(f"{board} started {len(kinds['start'])} times into the same events.jsonl")
+        problems.append(f"{board} has {len(kinds['start'])} start records in one events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems
 
 
 def _oddities(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
-    """Runs that stopped half way, and losses that are no numbers."""
+    """Problems: incomplete runs, and losses that are not finite."""
     recorded = epochs.groupby(["run_id", "rank"])["epoch"].nunique()
     wanted = runs.set_index("run_id")["config.epochs"]
     for run_id, board, rank in boards[["run_id", "board", "rank"]].itertuples(index=False):
@@ -230,7 +228,7 @@ def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, A
 
 
 def _repeat(study: str | None) -> str | None:
-    """ "paper/3" of the label "paper/two boards/3": what runs of several arms share that were made in turns."""
+    """ "paper/3" for the label "paper/two boards/3": the repeat, which runs of several arms share."""
     name, _, rest = (study or "").partition("/")
     return f"{name}/{rest.rpartition('/')[2]}" if rest else None
 

@@ -1,7 +1,7 @@
-"""manifest.json: how a run ended, on which boards, and the checksum of every file it left.
+"""manifest.json: a run's outcome, its boards, and the checksums of its files.
 
-Ansible's collect stage writes it into the run's folder; `load` reads it. Where it is missing, `load` works out from
-the boards' files how the run ended (`describe`), but not what it cost.
+Ansible's collect stage writes it into the run's folder; `load` reads it. Without it, `load` derives the outcome from
+the boards' files (`describe`), but not the energy.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _MANIFEST = (
 def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
     """Write the manifest of a collected run and return it.
 
-    `interrupted`: the controller stopped the run. `switch_w`: see `energy.of_cluster`. Raises ConfigError where
-    run.json does not describe a run, OSError where the folder cannot be read or written.
+    `interrupted`: whether the controller stopped the run. `switch_w`: see `energy.of_cluster`. Raises ConfigError if
+    run.json does not describe a run, OSError if the folder cannot be read or written.
     """
     described = from_records(folder, interrupted=interrupted, switch_w=switch_w)
     boards = [board["name"] for board in described["boards"]]
@@ -51,7 +51,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
         for attempt in (folder, *layout.attempts(folder)):
             for checkpoints in (attempt / BOARDS / board / CHECKPOINTS for board in boards):
                 if checkpoints.is_dir():
-                    shutil.rmtree(checkpoints)  # nobody will go on from them
+                    shutil.rmtree(checkpoints)  # no longer needed
     gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
     sums = checksums(folder, layout.files(folder, boards))
     sums.pop(layout.MANIFEST, None)
@@ -61,7 +61,7 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
 
 
 def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
-    """What a manifest says of a run that follows from its boards' files; see `write_manifest`."""
+    """The part of a manifest that follows from the boards' files; see `write_manifest`."""
     run = load_run(folder / RUN)
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
@@ -76,11 +76,10 @@ def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | N
 
 
 def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None) -> dict[str, Any]:
-    """Work out again what a run cost, with what nobody on the boards knows, and keep it in the manifest; returns that.
+    """Recompute a run's energy with what boards cannot measure, save it in the manifest, and return the manifest.
 
-    What is not given now stays as an earlier call found it. Raises ConfigError where there is no manifest, where the
-    wall meter's file cannot be read or does not cover the run, and where something is given, but nobody knows when the
-    run trained.
+    Omitted values are kept from an earlier call. Raises ConfigError if there is no manifest, if the wall meter's file
+    cannot be read or does not cover the run, or if values are given for a run whose time is unknown.
     """
     manifest, problem = read_manifest(folder)
     if manifest is None:
@@ -90,7 +89,7 @@ def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None)
     if all(reasons) and reasons:
         told = "; ".join(reason for reason in reasons if reason)
         raise ConfigError(
-            [f"energy from outside cannot be told of {folder.name}, for when it trained is unknown: {told}"]
+            [f"the time of {folder.name}'s training is unknown, so no switch or wall meter can be added: {told}"]
         )
     before = manifest.get("cost") or {}
     manifest |= _costs(folder, manifest, switch_w, wall_meter)
@@ -102,13 +101,13 @@ def add_energy(folder: Path, *, switch_w: float | None, wall_meter: Path | None)
 def _costs(
     folder: Path, described: Mapping[str, Any], switch_w: float | None, wall_meter: Path | None = None
 ) -> dict[str, Any]:
-    """The manifest's `boards`, each with its cost and its clock, and the cost of all together."""
+    """The manifest's `boards`, each with cost and clock, and the total cost."""
     boards: list[dict[str, Any]] = []
-    trained: list[float] = []  # first steps and last epochs' ends, on the controller's clock
+    trained: list[float] = []  # first steps and ends of last epochs on the controller's clock
     for board in described["boards"]:
         home = folder / BOARDS / board["name"]
         records, clock = _records(home / EVENTS), read_clock(home)
-        # what the controller copied while it could: the board left no result, so nothing was collected from it
+        # copied during the run: the board left no result, so it was not collected
         partial = (home / EVENTS).exists() and not (home / RESULT).exists()
         cost, interval = of_board(_records(home / layout.TELEMETRY), records), training(records)
         boards.append({**board, "partial": partial, "cost": cost, "clock": clock.to_dict() if clock else None})
@@ -120,10 +119,10 @@ def _costs(
 
 
 def _untimed(home: Path) -> str | None:
-    """Why the board whose folder this is does not tell when the run trained; None where it does."""
+    """Why this board's records do not give the training's time; None if they do."""
     records = _records(home / EVENTS)
     if any(record["event"] == "resume" for record in records):
-        return f"{home.name} was resumed, and what lay between its attempts is no training"
+        return f"{home.name} was resumed, and the time between its attempts is not training"
     if training(records) is None:
         return f"{home.name} ended no epoch"
     return None if read_clock(home) else f"the clock of {home.name} was not measured"
@@ -135,9 +134,9 @@ def describe(
     starts: Mapping[str, Mapping[str, Any]],
     interrupted: bool = False,
 ) -> dict[str, Any]:
-    """The manifest's fields but the checksums, from what each board left.
+    """The manifest's fields without checksums, from the boards' files.
 
-    `results`: result.json by board, None where there is none; `starts`: the start record by board.
+    `results`: result.json by board, None without one; `starts`: the start record by board.
     """
     status, cause, culprit = _outcome(run.boards, results, interrupted)
     first = (results[culprit] if culprit else None) or {}
@@ -160,9 +159,9 @@ def describe(
         "cause_kind": first.get("cause_kind"),
         "remedy": first.get("remedy"),
         "boards": [_board(name, rank, results[name], asked) for rank, name in enumerate(run.boards)],
-        # where another one ran than was asked for: which
+        # the collective that ran, if it is not the one asked for
         "collective": next(filter(None, (other_than_asked(asked, name) for name in ran)), None),
-        # null: no board told
+        # null: no board reported it
         "rehearsal": None if set(emulated) <= {None} else any(emulated),
         "synthetic": any(synthetic) if synthetic else None,
         "git_commit": run.git_commit,
@@ -179,7 +178,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def _attempts(folder: Path) -> list[dict[str, Any]]:
-    """How the attempts before this one ended, in their order."""
+    """The outcomes of earlier attempts, in order."""
     found = []
     for attempt in layout.attempts(folder):
         manifest, _ = read_manifest(attempt)
@@ -189,7 +188,7 @@ def _attempts(folder: Path) -> list[dict[str, Any]]:
 
 
 def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
-    """The last lines of a board's log that say something; none where it left no log."""
+    """The last non-empty lines of a board's log; none without a log."""
     try:
         log = (folder / BOARDS / board / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -198,23 +197,23 @@ def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
 
 
 def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """A board's result.json, or None and what is wrong with it."""
+    """A board's result.json, or None and its problem."""
     result, problem = read_object(path, _RESULT)
     if result and not all(is_moment(result[name]) for name in ("started_s", "ended_s")):
-        return None, "has started_s or ended_s that is no time"
+        return None, "has a started_s or ended_s that is not a time"
     return result, problem
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """A run's manifest.json, or None and what is wrong with it."""
+    """A run's manifest.json, or None and its problem."""
     manifest, problem = read_object(folder / layout.MANIFEST, _MANIFEST)
     if manifest and manifest["schema"] not in (schema1.SCHEMA, SCHEMA):
-        return None, f"has schema {manifest['schema']}, this version reads {schema1.SCHEMA} and {SCHEMA}"
+        return None, f"has schema {manifest['schema']}, but this version reads {schema1.SCHEMA} and {SCHEMA}"
     return manifest, problem
 
 
 def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] | None, str | None]:
-    """The JSON object in a file, or None and what is wrong with it; an object must have the fields `names`."""
+    """The JSON object in a file, or None and its problem; it must have the fields `names`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -232,11 +231,11 @@ def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] |
 def _outcome(
     boards: Sequence[str], results: Mapping[str, Mapping[str, Any] | None], interrupted: bool
 ) -> tuple[str, str | None, str | None]:
-    """Status and cause of a run, and the board that the cause is of.
+    """Status and cause of a run, and the board that failed first.
 
-    Boards abort when another one does: `causes.first_cause` tells which was the first. A board without
-    a result may have been killed before the others noticed: it is named too. A run that every board
-    finished has succeeded, even if it was interrupted while being collected.
+    Boards abort when another one does: `causes.first_cause` finds the first. A board without a result may have been
+    killed before the others noticed, so it is named too. A run that all boards finished has succeeded, even if its
+    collection was interrupted.
     """
     ended = [(name, result) for name in boards if (result := results[name])]
     silent = [name for name in boards if not results[name]]
@@ -264,7 +263,7 @@ def _board(name: str, rank: int, result: Mapping[str, Any] | None, asked: str | 
         "rank": rank,
         "status": left["status"],
         "cause": left["cause"],
-        "collective_asked": asked,  # what was used is among the facts
+        "collective_asked": asked,  # the collective that ran is among the facts
         "facts": _facts(result) if result else {},
     }
 
@@ -281,7 +280,7 @@ def _utc(unix_s: float | None) -> str | None:
 
 
 def checksums(folder: Path, paths: Iterable[Path] | None = None) -> dict[str, str]:
-    """SHA-256 by path relative to the folder, of every file in it, whatever its name, or of those that are given."""
+    """SHA-256 of all files in the folder, or of the given ones, by path relative to it."""
     every = (path for path in sorted(folder.rglob("*")) if path.is_file()) if paths is None else paths
     return {path.relative_to(folder).as_posix(): digest(path) for path in every}
 

@@ -1,4 +1,4 @@
-"""A line for people per epoch, from the chief's records as they come. On the controller; standard library only."""
+"""A line of progress per epoch, from the chief's records. On the controller; standard library only."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from typing import Any
 
 from trainer.contract.tegrastats import summed_rails
 
-# what a record leads to that has a value of a wrong type: a stranger may have written it
+# errors from a record with a value of a wrong type, since records are not trusted
 ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)
 
 
 class Progress:
-    """How a run is getting on, and how long it still takes."""
+    """A run's progress and remaining time."""
 
     def __init__(self, epochs: int, workers: int = 1) -> None:
-        """`epochs` in all, of the configuration; `workers`: boards."""
+        """`epochs`: of the configuration; `workers`: number of boards."""
         self._epochs, self._workers = epochs, workers
         self._done = 0
-        # seconds of this attempt's epochs: the first one traces and warms up, so it counts for nothing once there is
-        # another
+        # seconds of this attempt's epochs; the first one traces and warms up, and is ignored once there is another
         self._epoch_s: list[float] = []
         self._first_windows: list[Mapping[str, Any]] = []
         self._steps_per_epoch: int | None = None
-        self._inside_s = 0.0  # of the steps that were made of the epoch that goes on
+        self._inside_s = 0.0  # seconds of the current epoch's steps so far
 
     def take(self, record: Mapping[str, Any], samples: Mapping[str, Any] | None = None) -> str | None:
-        """Note a record; what there is to say of it, if anything. `samples`: each board's latest one, by its name."""
+        """Add a record; returns the line to print, if any. `samples`: each board's latest sample by name."""
         kind = record["event"]
         if kind == "start":
             self._steps_per_epoch = record["steps_per_epoch"]
             boards = "1 board" if self._workers == 1 else f"{self._workers} boards"
             return (
-                f"{boards}, {record['steps_per_epoch']} steps of {record['board_batch']} images "
-                f"an epoch on each; {record['gradient_bytes'] / 1e6:.1f} MB of gradient a step"
+                f"{boards}, {record['steps_per_epoch']} steps of {record['board_batch']} images per epoch "
+                f"and board; {record['gradient_bytes'] / 1e6:.1f} MB of gradient per step"
             )
-        if kind == "resume":  # what went before was another attempt's
+        if kind == "resume":  # earlier records are another attempt's
             self._done, self._epoch_s, self._first_windows, self._inside_s = record["epoch"], [], [], 0.0
         if kind == "window":
             self._inside_s += record["elapsed_s"]
@@ -60,9 +59,9 @@ class Progress:
         return "  ".join(parts)
 
     def left_s(self) -> float | None:
-        """Seconds until the last epoch is over, as far as one can tell; null until the second window.
+        """Estimated seconds until the end of the last epoch; null until the second window.
 
-        Within the first epoch its windows but the first tell, and the validations are not counted.
+        In the first epoch, it is estimated from the windows after the first, without validation.
         """
         if self._epoch_s:
             epoch_s = float(statistics.mean(self._epoch_s[1:] or self._epoch_s))
@@ -74,14 +73,14 @@ class Progress:
         return float(max(0.0, ((self._epochs - self._done) * self._steps_per_epoch - steps) * step_s))
 
     def _usual(self, first: Mapping[str, Any]) -> float:
-        """What the first epoch would have taken without what only it does: its windows but the first tell."""
+        """The first epoch's time without tracing and warm-up, estimated from the windows after the first."""
         step_s = self._step_s()
         if step_s is None:
             return float(first["epoch_s"])
         return float(first["steps"] * step_s + first["epoch_s"] - first["train_s"])
 
     def _step_s(self) -> float | None:
-        """Seconds of a step in the first epoch's windows but the first; null without any."""
+        """Seconds per step in the first epoch's windows after the first; null without any."""
         later = self._first_windows[1:]
         if not later:
             return None
@@ -89,7 +88,7 @@ class Progress:
 
 
 def _state(samples: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The hottest board and the power of all of them, as far as they have such sensors."""
+    """The hottest board and the total power, from boards with such sensors."""
     hottest = max(
         (
             (max(sample["temperature_c"].values()), board)

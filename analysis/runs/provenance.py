@@ -1,7 +1,7 @@
-"""What surrounded runs: what was predicted, what the gates found, earlier attempts, and what clocks cannot tell.
+"""Provenance of runs: predictions, gates' findings, earlier attempts, and limits of the clocks.
 
-Read from the runs' folders, leniently: files of other versions, and of a bundle that nobody trusts yet, may lack
-anything. Rows are texts, ready for a table.
+Reads the runs' folders leniently: files of other versions or of an unverified bundle may lack anything. Rows are text
+for a table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ATTEMPTS = ("run", "attempt", "ended", "cause")
 
 
 def predictions(runs: pd.DataFrame) -> Iterator[Row]:
-    """Of each run that was predicted when it began: its epoch and what it took. `runs`: those of a comparison."""
+    """Predicted and actual seconds per epoch of each run with a prediction. `runs`: those of a comparison."""
     for run in records(runs):
         found = _object(Path(run["folder"]) / PREDICTION)
         if found:
@@ -37,7 +37,7 @@ def predictions(runs: pd.DataFrame) -> Iterator[Row]:
 
 
 def gates(runs: pd.DataFrame) -> list[Row]:
-    """What the gates found before the runs, one row for runs that had the same."""
+    """The gates' findings before the runs, one row for runs with equal findings."""
     found: dict[tuple[str, ...], list[str]] = {}
     for run_id, report in _reports(runs):
         for finding in _objects(report.get("findings")):
@@ -52,19 +52,19 @@ def gates(runs: pd.DataFrame) -> list[Row]:
 
 
 def unchecked(runs: pd.DataFrame) -> list[str]:
-    """The runs of which nothing says what the gates found."""
+    """The runs without gates.json."""
     checked = {run_id for run_id, report in _reports(runs) if isinstance(report.get("findings"), list)}
     return [run_id for run_id in runs["run_id"] if run_id not in checked]
 
 
 def waived(runs: pd.DataFrame) -> list[str]:
-    """The gates that runs were told to pass over."""
+    """The gates that runs waived."""
     lists = (report.get("waived") for _, report in _reports(runs))
     return sorted({str(gate) for names in lists if isinstance(names, list) for gate in names})
 
 
 def power_modes(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """By run and board, as the gates found it; of those where it is known."""
+    """The power mode by run and board, from the gates, where it is known."""
     return {
         (run_id, board): facts["power_mode"]
         for run_id, report in _reports(runs)
@@ -75,7 +75,7 @@ def power_modes(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def throttled(runs: pd.DataFrame) -> Iterator[str]:
-    """What lowered the boards' clocks during the runs, a sentence each."""
+    """What throttled the boards' clocks during the runs, a sentence each."""
     for run_id, folder in _folders(runs):
         for board in _objects(_object(folder / MANIFEST).get("boards")):
             facts = board.get("facts")
@@ -84,7 +84,7 @@ def throttled(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def attempts(runs: pd.DataFrame) -> Iterator[Row]:
-    """The attempts before the last one, of runs that were resumed."""
+    """The earlier attempts of resumed runs."""
     for run_id, folder in _folders(runs):
         for number, attempt in enumerate(_objects(_object(folder / MANIFEST).get("attempts")), 1):
             ended = f"{shown(attempt.get('status'))}, {shown(attempt.get('ended'))}"
@@ -92,7 +92,7 @@ def attempts(runs: pd.DataFrame) -> Iterator[Row]:
 
 
 def clocks(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
-    """What the boards' clocks do not allow to be told, a sentence each."""
+    """What cannot be concluded from the boards' clocks, a sentence each."""
     several = runs[runs["workers"] > 1]
     unknown = []
     for run_id, folder in _folders(several):
@@ -103,13 +103,13 @@ def clocks(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
             yield from timeline.warnings(run_id, own, folder)
     if unknown:
         yield (
-            f"Boards' clocks were not measured in {', '.join(unknown)}: what happened first on different boards cannot "
-            "be told; durations are not affected"
+            f"Boards' clocks were not measured in {', '.join(unknown)}: the order of events on different "
+            "boards is unknown; durations are not affected"
         )
 
 
 def git_state(project: Path) -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether it was changed since; nothing where git or the checkout is missing."""
+    """The checkout's commit and whether there are uncommitted changes; nothing without git or a checkout."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -144,7 +144,7 @@ def _objects(value: object) -> Iterable[Mapping[str, Any]]:
 def _number(value: object) -> float:
     try:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # JSON's whole numbers have no limit
+    except OverflowError:  # whole numbers in JSON have no limit
         return math.nan
 
 

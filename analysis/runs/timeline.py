@@ -1,8 +1,8 @@
-"""Times that boards recorded, on the controller's clock, and what can be told from them.
+"""Converts boards' times to the controller's clock.
 
 The follow stage measures each board's clock against the controller's at the start and at the end of a run
-(trainer/contract/clocks.py); between the two the offset is taken to change steadily. pandas and NumPy are imported
-where they are used: most manifests need neither.
+(trainer/contract/clocks.py); in between the offset is interpolated linearly. pandas and NumPy are imported at their
+use: most manifests need neither.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoardClock:
-    """A board's clock against the controller's."""
+    """A board's clock relative to the controller's."""
 
-    board_s: Sequence[float]  # the board's times at which it was measured, ascending
-    offset_s: Sequence[float]  # by how much it was ahead then
-    uncertainty_s: float  # the greatest
+    board_s: Sequence[float]  # the board's times of the measurements, ascending
+    offset_s: Sequence[float]  # seconds by which it was ahead
+    uncertainty_s: float  # the maximum
 
     def on_controller(self, times: Iterable[float]) -> list[float]:
-        """Times (s) of this clock as the controller's clock had them."""
+        """Times (s) of this clock on the controller's clock."""
         import numpy as np
 
         board_s = np.asarray(list(times), dtype=float)
@@ -40,7 +40,7 @@ class BoardClock:
 
 
 def read_clock(board_folder: Path) -> BoardClock | None:
-    """The clock of the board whose folder of a run this is; None where it was not measured."""
+    """The clock of the board with this run folder; None if it was not measured."""
     try:
         known = json.loads((board_folder / CLOCK).read_text(encoding="utf-8"))
         names = ("board_s", "offset_s", "uncertainty_s")
@@ -66,10 +66,10 @@ def on_controllers_clock(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def lags(epochs: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """By how much boards end the epochs of one run apart: epoch, last (board), lag_s, uncertainty_s.
+    """Differences between boards' ends of epochs in a run: epoch, last (board), lag_s, uncertainty_s.
 
     lag_s: from the first board's end to the last one's; uncertainty_s: of that difference, the sum of both clocks'.
-    Null where a clock was not measured.
+    Null if a clock was not measured.
     """
     import pandas as pd
 
@@ -90,14 +90,14 @@ def lags(epochs: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def warnings(run_id: str, epochs: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """What the clocks of one run do not allow to be told."""
+    """What cannot be concluded from a run's clocks, a sentence each."""
     if epochs["board"].nunique() < 2:
         return
     found = lags(epochs, folder)
     unsure = found[found["uncertainty_s"] > found["lag_s"]]
     if len(unsure):
         yield (
-            f"{run_id}: in {len(unsure)} of {len(found)} epochs the boards ended closer to each other "
-            f"({unsure['lag_s'].median():.3f} s) than their clocks are known ({unsure['uncertainty_s'].max():.3f} s): "
-            "which was last cannot be told"
+            f"{run_id}: in {len(unsure)} of {len(found)} epochs the boards ended {unsure['lag_s'].median():.3f} s "
+            f"apart, less than the uncertainty of their clocks ({unsure['uncertainty_s'].max():.3f} s): "
+            "the last board is unknown"
         )

@@ -1,7 +1,6 @@
-"""Unpack a gzipped tar archive that a stranger may have written.
+"""Unpacks an untrusted .tar.gz archive.
 
-Member by member, plain files and folders only. `tarfile`'s own filters do as much and more, but Python 3.11.2, the one
-of Debian 12, has none.
+Only regular files and folders, one by one. `tarfile`'s own filters would do, but Debian 12's Python 3.11.2 lacks them.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-MAX_BYTES, MAX_MEMBERS = 20 * 10**9, 100_000  # unpacked: more than any run or study leaves
-_MAX_READ = 1 << 18  # bytes that tarfile may ask for at once: it reads a member's whole header, but files in blocks
+MAX_BYTES, MAX_MEMBERS = 20 * 10**9, 100_000  # unpacked: more than any run or study has
+_MAX_READ = 1 << 18  # maximum bytes of one read: tarfile reads a whole header, but files in blocks
 _MAX_NAME = 255  # bytes of a part of a name, as most file systems have it
 
 
 class UnpackError(ValueError):
-    """An archive of which nothing was unpacked. `problems` has a sentence for each member that is not plain."""
+    """An archive was refused and nothing unpacked. `problems` has a sentence for each invalid member."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -59,20 +58,20 @@ def unpack(
 
 @contextlib.contextmanager
 def _reading(archive: Path, max_bytes: int) -> Iterator[tarfile.TarFile]:
-    """The archive, opened. Whatever is wrong with its bytes becomes an UnpackError."""
+    """The opened archive. Errors in its bytes become an UnpackError."""
     try:
         with gzip.open(archive) as packed:
             bounded = _Bounded(packed, max_bytes + MAX_MEMBERS * tarfile.RECORDSIZE)
             with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as members:
                 yield members
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, RecursionError) as error:
-        if isinstance(error, UnpackError):  # a ValueError too
+        if isinstance(error, UnpackError):  # is a ValueError too
             raise
         raise UnpackError([f"{archive.name} cannot be unpacked: {error}"]) from error
 
 
 class _Bounded:
-    """A stream that gives no more than an honest archive asks for: a header may say that it is gigabytes long."""
+    """A stream with limited reads, since a header may claim gigabytes."""
 
     def __init__(self, stream: gzip.GzipFile, most: int) -> None:
         self._stream, self._most = stream, most
@@ -84,7 +83,7 @@ class _Bounded:
 
     def seek(self, offset: int) -> int:
         if not 0 <= offset <= self._most:
-            raise tarfile.ReadError(f"it claims to go on at byte {offset}")
+            raise tarfile.ReadError(f"it claims to continue at byte {offset}")
         return self._stream.seek(offset)
 
     def tell(self) -> int:
@@ -92,7 +91,7 @@ class _Bounded:
 
 
 def _each(members: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members in their order. `tarfile` itself keeps all of them, with headers of any length, in memory."""
+    """The members in order. `tarfile` itself would keep all of them, with headers of any length, in memory."""
     while (member := members.next()) is not None:
         members.members.clear()  # type: ignore[attr-defined]
         yield member
@@ -101,7 +100,7 @@ def _each(members: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def _problems(
     members: tarfile.TarFile, wanted: Callable[[tuple[str, ...]], str | None], max_bytes: int, max_members: int
 ) -> Iterator[tuple[int, str]]:
-    """What is not plain: the member's number and a sentence. Raises UnpackError at the first member too many."""
+    """Invalid members: number and a sentence. Raises UnpackError at the first member too many."""
     size = 0
     seen: set[tuple[str, ...]] = set()
     for count, member in enumerate(_each(members)):
@@ -117,10 +116,10 @@ def _problems(
 
 def _odd(member: tarfile.TarInfo, parts: tuple[str, ...]) -> str | None:
     if member.issparse() or not (member.isreg() or member.isdir()):
-        return "neither a plain file nor a folder"
+        return "neither a regular file nor a folder"
     plain = all(part.isprintable() and len(part.encode(errors="replace")) <= _MAX_NAME for part in parts)
     if not plain or ".." in parts or member.name.startswith("/") or (member.isreg() and not parts):
-        return "not a plain relative name"
+        return "not a normal relative path"
     return None
 
 
@@ -131,14 +130,14 @@ def _write(members: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     content = members.extractfile(member)
-    assert content is not None  # a plain file has some
-    # never through a link that lies there
+    assert content is not None  # a regular file has content
+    # never through an existing link
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with content, os.fdopen(descriptor, "wb") as file:
         shutil.copyfileobj(content, file)
 
 
 def shown(name: str) -> str:
-    """A name as it may stand on a terminal: without control characters, and not endless."""
+    """A name for a terminal: without control characters, and shortened."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
     return printable if len(printable) <= _MAX_NAME else f"{printable[:_MAX_NAME]}..."

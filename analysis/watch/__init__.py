@@ -1,1 +1,1 @@
-"""What a live view of a run shows, from the copies of its boards' records on the controller."""
+"""The live view of a run, from the copies of its boards' records on the controller."""

@@ -1,4 +1,4 @@
-"""What somebody should look at, in sentences that name the board and the value."""
+"""Alerts of a live view: sentences with the board and the value."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from analysis.watch.board import Board
 
 # Jetson AGX Orin's software lowers clocks at 99 C and switches off at 104.5 C: the trip points cpu-sw-throttle and
 # cpu-sw-shutdown of the module P3701-0000 in NVIDIA's "arm64: tegra: Add thermal support for Tegra234" (linux-tegra,
-# 24 January 2023). Not every kernel has a device that tells that it happens, so these tell when it is near, or likely:
-# sensors and trip points differ between places on the chip.
+# 24 January 2023). Not every kernel has a device that reports it, so these alerts warn when it is near or likely:
+# sensors and trip points are at different places on the chip.
 HOT_C = 95.0
 _WARM_C = 85.0
-_SLOWED = 1.2  # times a board's own steps before
-_SLOWER = 1.15  # times the other boards' steps
-_KNOWN = 3  # windows without which a board has no usual step
+_SLOWED = 1.2  # ratio to the board's earlier steps
+_SLOWER = 1.15  # ratio to the other boards' steps
+_KNOWN = 3  # windows needed for a board's usual step time
 SILENT_S = 30.0
 DRIFT_S = 0.1
 
 
 def alerts(boards: Sequence[Board], now_s: float | None) -> list[str]:
-    """A sentence for each thing that is wrong; `now_s` is the monotonic time, or null for a run that has ended."""
+    """A sentence for each problem; `now_s` is the monotonic time, or null for a run that has ended."""
     found: list[str] = []
     for board in boards:
         if now_s is not None:
@@ -40,8 +40,8 @@ def _silence(board: Board, now_s: float) -> Iterator[str]:
     if board.result is not None:
         return
     if board.lost_at_s is not None:
-        yield f"{board.name} cannot be reached for {now_s - board.lost_at_s:.0f} s: {board.lost_why}"
-    elif board.state == "training":  # the first step takes long, since it is traced
+        yield f"{board.name} has been unreachable for {now_s - board.lost_at_s:.0f} s: {board.lost_why}"
+    elif board.state == "training":  # the first step takes long: it is traced
         if now_s - board.moved_at_s > SILENT_S:
             yield f"{board.name} has made no step and no record for {now_s - board.moved_at_s:.0f} s"
         if now_s - board.sampled_at_s > SILENT_S:
@@ -57,7 +57,7 @@ def _heat(board: Board) -> Iterator[str]:
     *before, last = board.compute_s or [0.0]
     if celsius > _WARM_C and len(before) >= _KNOWN and last > _SLOWED * statistics.median(before):
         slower = last / statistics.median(before) - 1
-        yield f"{board.name} computes {slower:.0%} longer a step than before, at {celsius:.1f} C: it may be throttled"
+        yield f"{board.name} computes {slower:.0%} longer per step than before, at {celsius:.1f} C: it may be throttled"
 
 
 def _slower(board: Board, others: Sequence[Board]) -> Iterator[str]:
@@ -66,14 +66,14 @@ def _slower(board: Board, others: Sequence[Board]) -> Iterator[str]:
         return
     own, usual = board.recent_compute_s, statistics.median(it for it in of_others if it is not None)
     if own is not None and usual > 0 and own > _SLOWER * usual:
-        yield f"{board.name} computes {1000 * own:.0f} ms a step, the others {1000 * usual:.0f} ms: they wait for it"
+        yield f"{board.name} computes {1000 * own:.0f} ms per step, the others {1000 * usual:.0f} ms: they wait for it"
 
 
 def _clock(board: Board) -> Iterator[str]:
-    """Of clock.json, which has one measurement, or some by the moment at which they were made."""
+    """The latest measurement in clock.json, which has one or several by moment."""
     measured = board.clock or {}
     for each in (measured, *measured.values()):
         offset_s = each.get("offset_s") if isinstance(each, dict) else None
         if isinstance(offset_s, int | float) and abs(offset_s) > DRIFT_S:
-            yield f"{board.name}'s clock is {offset_s:+.3f} s off the controller's: times of boards do not compare"
+            yield f"{board.name}'s clock is {offset_s:+.3f} s off the controller's: boards' times are not comparable"
             return

@@ -1,4 +1,4 @@
-"""What is known of one board of a run that goes on."""
+"""The state of a board during a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.contract.events import Epoch, Resume, Sample, Start, Window, is_mom
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
 _RECENT = 5  # windows
-_LATE_S = 10.0  # a look that takes longer is no usual one
+_LATE_S = 10.0  # a look that takes longer is late
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Steps:
     epoch: int  # from 1
     done: int  # steps of the epoch
     step_s: float
-    stall_share: float  # 0 to 1, of the time: communication and waiting
+    stall_share: float  # 0 to 1, fraction of time in communication and waiting
 
 
 @dataclass(frozen=True)
 class Load:
-    """The last sample; what the board has no sensor for is null."""
+    """The last sample; null where the board has no sensor."""
 
     memory_bytes: float | None
     cpu: float | None  # 0 to 1
@@ -38,7 +38,7 @@ class Load:
 
 @dataclass
 class Board:
-    """One board, from its records as they come.
+    """A board, updated from its records.
 
     Fields named ..._at_s are moments of the controller's monotonic clock.
     """
@@ -47,22 +47,22 @@ class Board:
     epochs: int  # of the configuration
     began_at_s: float  # when watching began
     start: Mapping[str, Any] | None = None  # the start record
-    epoch: int = 0  # the last that is over
-    steps: Steps | None = None  # of this attempt
-    compute_s: list[float] = field(default_factory=list)  # a step's, by window; without an attempt's first, that traces
+    epoch: int = 0  # the last completed one
+    steps: Steps | None = None  # this attempt's
+    compute_s: list[float] = field(default_factory=list)  # per step, by window, without an attempt's first
     accuracies: dict[int, float] = field(default_factory=dict)  # of validation, by epoch
     load: Load | None = None
     throttling: Mapping[str, Any] = field(default_factory=dict)  # since the run began; see analysis.runs.throttling
-    rails: set[str] = field(default_factory=set)  # of all samples: one that was cut lacks some
+    rails: set[str] = field(default_factory=set)  # of all samples, since one that is cut off lacks some
     result: Mapping[str, Any] | None = None  # result.json
     clock: Mapping[str, Any] | None = None  # clock.json
     emulated: bool | None = None
-    odd_lines: int = 0  # that are no records
-    overdue_s: float | None = None  # since something was to come of it; null where nobody waits for that
-    reached: bool = False  # at least once
-    lost_at_s: float | None = None  # null while it is in reach
+    odd_lines: int = 0  # lines that are not records
+    overdue_s: float | None = None  # seconds overdue; null if nothing is expected
+    reached: bool = False  # whether it was reached at least once
+    lost_at_s: float | None = None  # null while it is reachable
     lost_why: str = ""
-    moved_at_s: float = field(init=False)  # when it last made a step or a record
+    moved_at_s: float = field(init=False)  # time of its last step or record
     sampled_at_s: float = field(init=False)
     progress: Progress = field(init=False)
     _beat: Mapping[str, Any] | None = None  # heartbeat.json
@@ -85,14 +85,14 @@ class Board:
 
     @property
     def epochs_done(self) -> float:
-        """Epochs that are over, and the part that is of the one that goes on."""
+        """Completed epochs, plus the fraction of the current one."""
         if self.steps is None or self.start is None or self.steps.epoch <= self.epoch:
             return float(self.epoch)
         return self.epoch + self.steps.done / float(self.start["steps_per_epoch"])
 
     @property
     def recent_compute_s(self) -> float | None:
-        """Seconds that a step of the last windows computed, without standing still for other boards: their median."""
+        """Median seconds of computing per step over the last windows, without communication and waiting."""
         return statistics.median(self.compute_s[-_RECENT:]) if self.compute_s else None
 
     def take_event(self, line: bytes, now_s: float) -> None:
@@ -121,7 +121,7 @@ class Board:
             epoch=int(record["epoch"]),
             done=int(record["first_step"]) + steps,
             step_s=elapsed_s / steps,
-            # where waiting was not measured by itself it is part of communication
+            # if waiting was not measured, it is part of communication
             stall_share=(float(record["communication_s"]) + float(record["waiting_s"] or 0.0)) / elapsed_s,
         )
         if self.steps is not None:
@@ -151,19 +151,19 @@ class Board:
             self.odd_lines += 1
 
     def take_heartbeat(self, beat: Mapping[str, Any] | None, now_s: float) -> None:
-        """Note heartbeat.json: the supervisor writes it each second, and in it since when nothing moved."""
+        """Take heartbeat.json, which the supervisor writes every second, with the seconds since the last progress."""
         still_s = (beat or {}).get("still_s")
         if isinstance(still_s, int | float) and beat != self._beat:
             self.moved_at_s = now_s - still_s
         self._beat = beat
 
     def restart(self) -> None:
-        """Its records are others than before."""
+        """Reset the state, because the records were replaced."""
         self.start, self.epoch, self.steps, self.result = None, 0, None, None
         self.compute_s, self.accuracies, self.progress = [], {}, Progress(self.epochs)
 
     def take_live(self, live: Mapping[str, Any], now_s: float, time_s: float) -> None:
-        """Note live.json, where there is any: how who copies the records fares; `time_s`: now, as Unix time."""
+        """Take live.json, if any: the state of the copying; `time_s`: now, as Unix time."""
         if not is_moment(live.get("due_s")) or not is_moment(live.get("seen_s")):
             return
         self.overdue_s = time_s - live["due_s"] if live.get("following") else None
@@ -171,7 +171,7 @@ class Board:
             self.reached, self.emulated = True, live["emulated"]
         why = live.get("why")
         if self.overdue_s is not None and (why or self.overdue_s > _LATE_S):
-            self.lose(str(why or "nothing has come of it"), now_s - (time_s - live["seen_s"]))
+            self.lose(str(why or "no answer"), now_s - (time_s - live["seen_s"]))
         else:
             self.reach(now_s)
         beat, result = live.get("heartbeat"), live.get("result")
@@ -180,7 +180,7 @@ class Board:
 
     def reach(self, now_s: float) -> None:
         if self.lost_at_s is not None:
-            # what it did meanwhile comes with the next look
+            # the next look brings its records
             self.moved_at_s = self.sampled_at_s = now_s
         self.lost_at_s = None
 

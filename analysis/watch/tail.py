@@ -1,4 +1,4 @@
-"""Takes what is new of a board's records, while the copies of them grow and once they have been collected."""
+"""Reads new records of a board from growing copies, or from collected files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0  # bytes that were read
-        self.rest = b""  # of them, those of a line that is not whole yet
+        self.rest = b""  # bytes of an incomplete line
 
     def lines(self) -> tuple[list[bytes], bool]:
-        """Those that have become whole since the last call, and whether the file is shorter, so another, than then."""
+        """The new complete lines since the last call, and whether the file was replaced by a shorter one."""
         try:
             size = self._path.stat().st_size
             anew = size < self._offset
@@ -37,7 +37,7 @@ class Tail:
 
 
 class Reader:
-    """Takes what is new in the folder of a board into what is known of that board."""
+    """Updates a board's state from new content of its folder."""
 
     def __init__(self, board: Board, home: Path) -> None:
         self.board, self._home = board, home
@@ -57,7 +57,7 @@ class Reader:
         self.board.clock = self._object(CLOCK)
 
     def close(self) -> None:
-        """Nothing follows: a line that is not whole will never be."""
+        """The end: an incomplete line will not be completed."""
         self.board.odd_lines += sum(bool(tail.rest.strip()) for tail in (self._events, self._samples))
 
     def _object(self, name: str) -> dict[str, Any] | None:
@@ -68,7 +68,7 @@ class Reader:
 
 
 def collected(board: Board, home: Path) -> Board:
-    """The board, with all that the controller has of it in this folder."""
+    """The board's state from its folder on the controller."""
     reader = Reader(board, home)
     reader.look()
     reader.close()
@@ -77,7 +77,7 @@ def collected(board: Board, home: Path) -> Board:
 
 
 def as_object(content: bytes | str) -> dict[str, Any] | None:
-    """The JSON object that this is, None where it is none."""
+    """The JSON object in the content, or None."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What is known of a run -> what is shown of it."""
+"""Renders the state of a run."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _STYLES = {
 class Moment:
     run: Run
     boards: Sequence[Board]  # in rank order
-    now_s: float  # the controller's monotonic clock
-    manifest: Mapping[str, Any] | None = None  # once the run has been collected
+    now_s: float  # on the controller's monotonic clock
+    manifest: Mapping[str, Any] | None = None  # null until the run has been collected
 
 
 def render(moment: Moment) -> RenderableType:
@@ -59,7 +59,7 @@ def _title(moment: Moment) -> Text:
 
 
 def _marks(moment: Moment) -> list[str]:
-    """What every figure must say: emulated boards, synthetic images."""
+    """The label for every figure: emulated boards, synthetic images."""
     told = moment.manifest or {}
     emulated = told.get("rehearsal") or any(board.emulated for board in moment.boards)
     synthetic = told.get("synthetic") or any(board.start and board.start["synthetic"] for board in moment.boards)
@@ -67,7 +67,7 @@ def _marks(moment: Moment) -> list[str]:
 
 
 def _lead(boards: Sequence[Board]) -> Board:
-    """The board of which most is known; the chief, if it is one of them."""
+    """The board with the most records; the chief if equal."""
     return max(boards, key=lambda board: board.epochs_done)
 
 
@@ -92,7 +92,7 @@ def _accuracy(lead: Board) -> Text:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar for each value, the lowest for the smallest of them, the highest for the largest."""
+    """A bar per value, from the lowest for the minimum to the highest for the maximum."""
     low, high = min(values), max(values)
     steps = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((value - low) * steps)] for value in values)
@@ -126,7 +126,7 @@ def _table(boards: Sequence[Board], run: Run) -> Table:
 
 
 def _epoch(board: Board, epochs: int) -> str:
-    """The one that goes on, or the last one."""
+    """The current epoch, or the last one."""
     now = max(board.epoch, board.steps.epoch if board.steps else 0)
     return f"{now or '-'}/{epochs}"
 
@@ -138,7 +138,7 @@ def _step(board: Board) -> str:
 
 
 def _outcome(moment: Moment) -> list[Text]:
-    """How the run ended, or what its boards that have failed say."""
+    """How the run ended, or the causes from failed boards."""
     told = moment.manifest
     if told is not None:
         good = told["status"] == "succeeded"
@@ -146,18 +146,18 @@ def _outcome(moment: Moment) -> list[Text]:
         if told["started_s"] is not None and told["ended_s"] is not None:
             sentence += f" after {duration(told['ended_s'] - told['started_s'])}"
         said = [f"{sentence}: {told['cause']}." if told["cause"] else f"{sentence}."]
-        said += [f"What to do: {told['remedy']}."] if told.get("remedy") else []
+        said += [f"Remedy: {told['remedy']}."] if told.get("remedy") else []
         return [_said(each, "green" if good else "bold red") for each in said]
     failed = [board for board in moment.boards if board.state in ("failed", "interrupted")]
     said = [f"{board.name} {board.state}: {(board.result or {}).get('cause')}" for board in failed]
     if all(board.result is not None for board in moment.boards):
         said.append(
-            "All boards have ended, and their logs are on them: unless a playbook collects them now, "
-            f"playbooks/collect.yml -e run_id={moment.run.run_id} does"
+            "All boards have ended. If no playbook is collecting their logs, run playbooks/collect.yml -e "
+            f"run_id={moment.run.run_id}"
         )
     return [_said(each, "bold red") for each in said]
 
 
 def _said(sentence: str, style: str) -> Text:
-    """Without control characters: a board may have written it."""
+    """The text without control characters, since a board may have written it."""
     return Text("".join(letter if letter.isprintable() else "?" for letter in sentence), style=style)

@@ -1,4 +1,4 @@
-"""Runs on a board: the training of the kit's rehearsal on one board, as one would write it in Keras without the kit.
+"""Runs on a board: the training of the kit's rehearsal on one board, written in plain Keras.
 
 bare_keras.py OUT.json TRAIN_IMAGES VALIDATION_IMAGES EPOCHS
 """
@@ -34,7 +34,7 @@ model.compile(tf.keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy"
 
 
 class Times(tf.keras.callbacks.Callback):
-    """When each epoch, with its validation, was over."""
+    """Records when each epoch, with its validation, ended."""
 
     def __init__(self) -> None:
         super().__init__()

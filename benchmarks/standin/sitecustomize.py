@@ -1,4 +1,4 @@
-"""Takes the trainer's place on a board: its records and its result, without TensorFlow and without training.
+"""Replaces the trainer on a board: writes its records and result without TensorFlow and training.
 
 Python imports it where it is on PYTHONPATH. The supervisor, its environment and all that the playbooks do stay as they
 are; so what they take can be measured with more boards than this machine has cores for.

@@ -1,4 +1,4 @@
-"""What one board is held against: a gate is a function from the board's facts to what it has against them."""
+"""Gates for a single board: each is a function from the board's facts to findings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from controller.addresses import is_own_network
 from trainer.contract import frequencies
 
 REFUSE, WARN = "refuse", "warn"
-Facts = dict[str, Any]  # what the survey of trainer/supervise/facts.py has, and what report.py adds
+Facts = dict[str, Any]  # from the survey of trainer/supervise/facts.py, plus report.py's
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a run asks of its boards; roles/check/defaults says what each is, its unit and its default."""
+    """A run's requirements for its boards; meaning, units and defaults are in roles/check/defaults."""
 
     python: str
     jetpack: str
@@ -37,7 +37,7 @@ class Needs:
 
 
 class Violation(NamedTuple):
-    """What one gate has against one board."""
+    """A gate's finding about a board."""
 
     found: str
     wanted: str
@@ -58,12 +58,12 @@ def _gate(name: str) -> Callable[[_Check], _Check]:
 
 
 def is_jetson(facts: Facts) -> bool:
-    """Whether the board is a Jetson, or claims to be one."""
+    """Whether the board is a Jetson, or dressed as one."""
     return bool(facts["release"] or facts["l4t_package"] or "nvidia" in (facts["module"] or ""))
 
 
 def flash(jetpack: str) -> str:
-    """What to do about another JetPack."""
+    """The remedy for a wrong JetPack."""
     return f"flash JetPack {jetpack} with NVIDIA's SDK Manager, then enrol and provision the board again"
 
 
@@ -78,7 +78,7 @@ def _jetpack(facts: Facts, needs: Needs) -> Iterator[Violation]:
 def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
     found, wanted = (facts["venv"] or {}).get("tensorflow"), needs.tensorflow
     if facts["venv"] is None:
-        found = f"no {needs.python} that works"
+        found = f"no working {needs.python}"
     elif found and (found == wanted or found.startswith((f"{wanted}.", f"{wanted}+"))):
         return
     remedy = "set it up with playbooks/provision.yml --tags python_env"
@@ -87,12 +87,14 @@ def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
 
 @_gate("board.disk")
 def _disk(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    yield from _too_little(facts["disk_free_bytes"], needs.disk_bytes, "free", "delete what the board needs no more")
+    yield from _too_little(
+        facts["disk_free_bytes"], needs.disk_bytes, "free", "delete files that the board does not need"
+    )
 
 
 @_gate("board.memory")
 def _memory(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    remedy = "end other programs on the board (top -o %MEM), or the desktop: sudo systemctl stop display-manager"
+    remedy = "stop other programs on the board (top -o %MEM), or the desktop: sudo systemctl stop display-manager"
     yield from _too_little(facts["memory_available_bytes"], needs.memory_bytes, "available", remedy)
 
 
@@ -100,7 +102,7 @@ def _memory(facts: Facts, needs: Needs) -> Iterator[Violation]:
 def _swap(facts: Facts, needs: Needs) -> Iterator[Violation]:
     used = facts["swap_used_bytes"]
     if used is not None and used > needs.swap_used_bytes and not facts["emulated"]:
-        remedy = "training slows down if it swaps: end other programs, or reboot the board"
+        remedy = "training slows down if it swaps: stop other programs, or reboot the board"
         yield Violation(f"{_bytes(used)} used", f"at most {_bytes(needs.swap_used_bytes)}", remedy, WARN)
 
 
@@ -109,7 +111,7 @@ def _power_mode(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if not is_jetson(facts):
         return
     if facts["power_mode"] is None:
-        yield Violation("unknown", needs.power_mode or "a known one", "does nvpmodel -q work on the board?", WARN)
+        yield Violation("unknown", needs.power_mode or "a known one", "check that nvpmodel -q works on the board", WARN)
     elif needs.power_mode.upper() not in ("", facts["power_mode"].upper(), facts["power_mode_id"]):
         yield Violation(facts["power_mode"], needs.power_mode, "set it with playbooks/provision.yml --tags power")
 
@@ -126,15 +128,15 @@ def _frequencies(facts: Facts, needs: Needs) -> Iterator[Violation]:
     kinds = {"GPU" if frequencies.is_gpu(name) else "CPUs" for name in found}
     unknown = [kind for kind in ("CPUs", "GPU") if kind not in kinds]
     if unknown:
-        remedy = "does the board's kernel show them in /sys/devices/system/cpu/cpufreq and /sys/class/devfreq?"
+        remedy = "check that the board's kernel shows them in /sys/devices/system/cpu/cpufreq and /sys/class/devfreq"
         yield Violation(f"no frequency of its {' and '.join(unknown)}", wanted, remedy, WARN)
 
 
 @_gate("board.temperature")
 def _temperature(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if facts["emulated"] and not is_jetson(facts):
-        return  # this machine's, which its boards share; those dressed as Jetsons have sensors of their own
-    remedy = "let the board cool down; look at its fan and at where it stands"
+        return  # emulated boards share this machine's sensors, unless they are dressed as Jetsons
+    remedy = "let the board cool down; check its fan and its place"
     if facts["throttles"]:
         yield Violation(f"throttled: {', '.join(facts['throttles'])}", "no throttling", remedy)
     elif (facts["temperature_c"] or 0) >= needs.temperature_c:
@@ -147,7 +149,9 @@ def _lock(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if lock is not None:
         run_id = lock.get("run_id", "unknown")
         minutes = max(0.0, facts["ended_s"] - lock.get("since_s", facts["ended_s"])) / 60
-        remedy = f"wait, or pick it up with playbooks/collect.yml -e run_id={run_id}, or end it with playbooks/stop.yml"
+        remedy = (
+            f"wait, or collect it with playbooks/collect.yml -e run_id={run_id}, or stop it with playbooks/stop.yml"
+        )
         yield Violation(f"run {run_id} of {lock.get('owner')}, for {minutes:.0f} min", "no other run", remedy)
 
 
@@ -156,15 +160,15 @@ def _port(facts: Facts, needs: Needs) -> Iterator[Violation]:
     port = facts["port"]
     if not port["free"] and facts["lock"] is None:
         held = f"pid {port['pid']}, {port['command']}" if port["pid"] else "a process of another account"
-        how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{needs.port}' tells which"
-        yield Violation(f"held by {held}", f"port {needs.port} free", f"end that process on the board: {how}")
+        how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{needs.port}' shows it"
+        yield Violation(f"held by {held}", f"port {needs.port} free", f"stop that process on the board: {how}")
 
 
 @_gate("board.stale_trainer")
 def _stale_trainer(facts: Facts, needs: Needs) -> Iterator[Violation]:
     if facts["trainers"] and facts["lock"] is None:
         pids = " ".join(str(trainer["pid"]) for trainer in facts["trainers"])
-        remedy = f"wait if a run is going on; else, on the board: sudo kill {pids}"
+        remedy = f"wait if a run is active; else, on the board: sudo kill {pids}"
         yield Violation(f"pid {pids}: {facts['trainers'][0]['command']}", "no trainer", remedy)
 
 
@@ -181,24 +185,26 @@ def _clock(facts: Facts, needs: Needs) -> Iterator[Violation]:
 def _address(facts: Facts, needs: Needs) -> Iterator[Violation]:
     own, addresses = facts["own_address"], facts["addresses"]
     if not facts["routes"] or addresses is None:
-        return  # nobody has to reach a board alone
+        return  # a single board needs no network
     dev = next((dev for dev, local in addresses.items() if own["address"] in local), None)
     name = own["given"] if own["address"] in (own["given"], None) else f"{own['given']} ({own['address']} on the board)"
     remedy = "correct its training_address in the inventory's hosts.yml"
     if own["address"] is None:
-        found = f"{name} is a name that the board does not know"
+        found = f"the board cannot resolve {name}"
     elif own["address"].startswith("127."):
-        found = f"{name} reaches the board alone"
-        remedy = "its /etc/hosts has that for its name: give its IPv4 address as training_address in hosts.yml"
+        found = f"{name} is a loopback address"
+        remedy = "its /etc/hosts maps its name to it: give its IPv4 address as training_address in hosts.yml"
     elif dev is None:
         found = f"{name} is on no interface of the board"
     elif is_own_network(dev):
-        found = f"{name} is on {dev}, whose network is the board's own"
+        found = f"{name} is on {dev}, a network inside the board"
     else:
         ways = {route["dev"]: peer for peer, route in facts["routes"].items() if route and not route["wireless"]}
         for way in sorted(way for way in ways if way not in (dev, "lo") and not is_own_network(way)):
-            remedy = f"bytes are counted on {dev} alone: see ip route on the board"
-            yield Violation(f"on {dev}, but {way} leads to {ways[way]}", "one interface for both ways", remedy, WARN)
+            remedy = f"bytes are counted on {dev} only: check ip route on the board"
+            yield Violation(
+                f"on {dev}, but the route to {ways[way]} uses {way}", "one interface in both directions", remedy, WARN
+            )
         return
     others = {other: local for other, local in addresses.items() if other != "lo" and not is_own_network(other)}
     has = "; ".join(f"{other} has {', '.join(local)}" for other, local in others.items())
@@ -213,12 +219,12 @@ def _wired(facts: Facts, needs: Needs) -> Iterator[Violation]:
     for to, names in peers.items():
         if to is None:
             found = f"no route to {_several(names)}"
-            yield Violation(found, "a wired interface", "is the training_address right, is the cable in?")
+            yield Violation(found, "a wired interface", "check the training_address and the cable")
         elif to[0] == "lo":
             remedy = "give each board a training_address of its own"
-            yield Violation(f"has itself the address of {_several(names)}", "a wired interface", remedy)
+            yield Violation(f"has the address of {_several(names)} itself", "a wired interface", remedy)
         elif is_own_network(to[0]):
-            remedy = f"the board takes {to[0]}'s network for theirs: give the boards addresses in another one"
+            remedy = f"the board's own network {to[0]} has the same range: give the boards addresses in another network"
             yield Violation(f"{to[0]}, the board's own network, to {_several(names)}", "a wired interface", remedy)
         elif to[1]:
             remedy = f"sudo ip link set {to[0]} down, or playbooks/provision.yml --tags network"
@@ -229,7 +235,7 @@ def _wired(facts: Facts, needs: Needs) -> Iterator[Violation]:
 def _mtu(facts: Facts, needs: Needs) -> Iterator[Violation]:
     mtu = (facts["link"] or {}).get("mtu_bytes") if facts["routes"] else None
     if mtu is not None and mtu < needs.mtu_bytes:
-        remedy = "set network_mtu to what the switch takes, then playbooks/provision.yml --tags network"
+        remedy = "set network_mtu to what the switch supports, then playbooks/provision.yml --tags network"
         yield Violation(f"{mtu} bytes on {facts['link']['dev']}", f"{needs.mtu_bytes} or more", remedy)
 
 
@@ -237,8 +243,8 @@ def _mtu(facts: Facts, needs: Needs) -> Iterator[Violation]:
 def _speed(facts: Facts, needs: Needs) -> Iterator[Violation]:
     link = facts["link"] or {}
     if not facts["routes"] or facts["emulated"]:
-        return  # the lab's link is as slow as was asked for
-    remedy = "try another cable and another port of the switch"
+        return  # the lab's link has its configured rate
+    remedy = "try another cable and another switch port"
     if link.get("bit_per_s") is not None and link["bit_per_s"] < needs.link_bit_per_s:
         found = f"{rate(link['bit_per_s'])} on {link['dev']}"
         yield Violation(found, f"{rate(needs.link_bit_per_s)} or more", remedy)
@@ -248,36 +254,38 @@ def _speed(facts: Facts, needs: Needs) -> Iterator[Violation]:
 
 @_gate("collective.nccl")
 def _nccl(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    probe = facts["nccl"] or {}  # roles/nccl wrote it, of the TensorFlow that was there then
+    probe = facts["nccl"] or {}  # written by roles/nccl for the TensorFlow installed then
     same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None
-    tried = facts.get("nccl_trial")  # of an all-reduce; null where nobody tried, as where a board is not capable
+    tried = facts.get("nccl_trial")  # of an all-reduce; null if none was tried, as on boards that are not capable
     if not facts["routes"] or needs.communication not in ("", "nccl"):
-        return  # one board communicates with nobody
-    another = 'ask for another: -e \'{"override": {"sync": {"implementation": "ring"}}}\''
+        return  # a single board does not communicate
+    another = 'choose another: -e \'{"override": {"sync": {"implementation": "ring"}}}\''
     if capable and tried and tried["used"] != "NcclReduce":
-        found = tried["error"] or f"{tried['used'] or 'nothing that TensorFlow names'} ran in a trial"
+        found = tried["error"] or f"{tried['used'] or 'no known collective'} ran in a trial"
         remedy = f"run it by hand with NCCL_DEBUG=INFO, or {another}"
         yield Violation(found, "an all-reduce by NCCL", remedy, REFUSE if needs.communication else WARN)
     elif capable is False or (capable is None and needs.communication):
-        found = probe.get("evidence") or "its TensorFlow has no NCCL kernels"
+        found = probe.get("evidence") or "the board's TensorFlow has no NCCL kernels"
         probing = "" if same else "probe it with playbooks/provision.yml --tags nccl; "
         strict = needs.strict_communication
         remedy = (
             f"leave sync.strict_implementation out, or {another}"
             if strict
-            else "TensorFlow runs its RingReduce over gRPC where it has no NCCL, and the run's "
-            "manifest and verdict say so; sync.strict_implementation: true refuses such boards"
+            else "without NCCL, TensorFlow runs its RingReduce over gRPC, as the run's manifest and verdict will say; "
+            "sync.strict_implementation: true refuses such boards"
         )
-        wanted = "a TensorFlow that can" + (" (sync.strict_implementation)" if strict else "")
-        yield Violation(found if same else "not known to be able", wanted, probing + remedy, REFUSE if strict else WARN)
+        wanted = "a TensorFlow with NCCL" + (" (sync.strict_implementation)" if strict else "")
+        yield Violation(
+            found if same else "not known to support NCCL", wanted, probing + remedy, REFUSE if strict else WARN
+        )
 
 
-# ---- what the numbers look like
+# ---- formatting
 
 
 def clocks(found: Mapping[str, Sequence[int]]) -> str:
-    """Frequencies as they are shown: 'CPU policy0 2202 MHz, GPU 306 to 1300 MHz'."""
+    """Frequencies for display: 'CPU policy0 2202 MHz, GPU 306 to 1300 MHz'."""
     return ", ".join(f"{_clock_name(name)} {_span(least, greatest)} MHz" for name, (least, greatest) in found.items())
 
 

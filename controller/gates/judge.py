@@ -1,4 +1,4 @@
-"""All boards against their needs and against each other."""
+"""Judges all boards against the requirements and against each other."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from controller.gates.board import REFUSE, WARN, Facts, Needs, Violation, clocks
 from trainer.contract.config import ConfigError
 from trainer.contract.packages import TENSORFLOW
 
-_SHOWN = 3  # packages that a finding names before it counts the others
-# Of a faster link this much must come through: 10 Gbit/s between Orins were seen to carry 1.7 to 3.4 Gbit/s.
+_SHOWN = 3  # packages named in a finding; the others are counted
+# Required throughput of a faster link: 10 Gbit/s links between Orins were seen to carry 1.7 to 3.4 Gbit/s.
 ENOUGH_BIT_PER_S = 1_000_000_000
 _OVER_A_NETWORK = r"nfs4?|cifs|smb3|smbfs|ceph|lustre|beegfs|afs|9p|virtiofs|gfs2|ocfs2|fuse[.].+"  # as mounts say
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A violation: of which board and gate it is, and whether it was waived."""
+    """A violation with its board and gate, and whether it was waived."""
 
     board: str
     gate: str
@@ -38,8 +38,8 @@ def judge(
 ) -> list[Finding]:
     """All findings, by board in rank order, then by gate.
 
-    `boards`: facts by board; of one that gave none, only `error` and `address`. `measured`: records of
-    files/measure.py. Raises ConfigError where `waive` has a gate that does not exist.
+    `boards`: facts by board, or `error` and `address` of a board without. `measured`: records of files/measure.py.
+    Raises ConfigError if `waive` names an unknown gate.
     """
     unknown = unknown_gates(waive)
     if unknown:
@@ -53,7 +53,7 @@ def judge(
     found += _with_one_folder(answered)
     found += _between(answered, needs, measured)
     for gate, (of, remedy) in _SYMMETRY.items():
-        own = gate.replace("symmetry.", "board.")  # a board that this gate refuses is not told twice
+        own = gate.replace("symmetry.", "board.")  # not reported a second time for this board
         told = {name for name, other, _ in found if other == own and own not in waive}
         found += [(name, gate, violation) for name, violation in _deviations(answered, of, remedy) if name not in told]
     ranks = list(boards)
@@ -65,18 +65,18 @@ def judge(
 
 
 def unknown_gates(waive: Sequence[str]) -> list[str]:
-    """A sentence for each of these names that is no gate's."""
+    """A sentence for each of these names that is not a gate's."""
     found = []
     for name in waive:
         if name not in GATES:
             near = difflib.get_close_matches(str(name), GATES, 1)
             meant = f"; did you mean {near[0]}?" if near else "."
-            found.append(f"waive names {name!r}, which is no gate{meant} Known are {', '.join(GATES)}")
+            found.append(f"waive names {name!r}, which is not a gate{meant} Known gates: {', '.join(GATES)}")
     return found
 
 
 def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Violation]:
-    """The gate that a board fails which did not say what it is, and why."""
+    """The gate that a board without facts fails, and why."""
     address, error = facts["address"], facts["error"]
     if facts.get("old_python"):
         found = f"Python {facts['old_python']}"
@@ -84,23 +84,25 @@ def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Violatio
             found = f"{facts['jetpack']}, {found}"
             return "board.jetpack", Violation(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
         remedy = (
-            f"{name} needs Python 3.8 or newer as its python3: let ls -l $(command -v python3) there tell which it is"
+            f"{name} needs Python 3.8 or newer as its python3: ls -l $(command -v python3) on the board "
+            "shows which it has"
         )
         return "board.reachable", Violation(found, "Python 3.8 or newer", remedy)
     if facts.get("rc") in (None, _NO_SSH):
         remedy = (
-            f"{name} cannot be reached at {address}: {error}. Is it on, is ansible_host right, is its key enrolled?"
+            f"{name} cannot be reached at {address}: {error}. Check its power, its ansible_host, and that "
+            "it is enrolled"
         )
         return "board.reachable", Violation("no answer", f"an answer at {address}", remedy)
-    remedy = f"{name} answers at {address}, but its python3 could not say what it is: {error}"
-    return "board.reachable", Violation(f"exit code {facts['rc']}", "what it is, as JSON", remedy)
+    remedy = f"{name} answers at {address}, but its python3 did not return its facts: {error}"
+    return "board.reachable", Violation(f"exit code {facts['rc']}", "facts as JSON", remedy)
 
 
 # ---- boards against each other
 
 
 def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Violation]]:
-    """Boards whose kit_home is the folder of another one, on which each would remove what the other has written."""
+    """Boards that share their kit_home with another board: each would delete the other's files."""
     names = list(boards)
     for rank, name in enumerate(names):
         other = next((other for other in names[:rank] if _is_one_folder(boards[name], boards[other])), None)
@@ -109,7 +111,7 @@ def _with_one_folder(boards: Mapping[str, Facts]) -> Iterator[tuple[str, str, Vi
             remedy = (
                 f"give kit_home a path on the board's own disk, or mount another folder on each board at {home['path']}"
             )
-            found = f"{home['path']} ({home['source']}, {home['kind']}) is that of {other}, too"
+            found = f"{home['path']} ({home['source']}, {home['kind']}) is shared with {other}"
             yield name, "board.home", Violation(found, "a folder of its own", remedy)
 
 
@@ -118,13 +120,13 @@ def _is_one_folder(first: Facts, second: Facts) -> bool:
     same: tuple[str, ...]
     if not one or not other:
         return False
-    if first["emulated"] and second["emulated"]:  # of one kernel, whose devices have one number each
+    if first["emulated"] and second["emulated"]:  # of one kernel, in which device numbers are unique
         same = ("device", "inode", "missing")
     elif not all(re.fullmatch(_OVER_A_NETWORK, home["kind"] or "") for home in (one, other)):
-        return False  # boards that were flashed alike have the same numbers
+        return False  # boards flashed alike have the same numbers
     elif one["source"] == other["source"]:
         same = ("inside",)
-    else:  # one server may have several names
+    else:  # a server may have several names
         same = ("inode", "changed_ns", "missing")
     return all(one[key] == other[key] for key in same)
 
@@ -132,11 +134,11 @@ def _is_one_folder(first: Facts, second: Facts) -> bool:
 def _between(
     boards: Mapping[str, Facts], needs: Needs, measured: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, Violation]]:
-    """What was measured: throughput is a finding on the board that received, latency on the one that asked."""
+    """Findings about measured links: throughput for the receiving board, latency for the asking one."""
     for record in measured:
         name, other = record["to"], record["from"]
         if "error" in record:
-            remedy = f"can {other} reach TCP port {needs.port} of {name}? A firewall must let it"
+            remedy = f"check that {other} can reach TCP port {needs.port} of {name} through any firewall"
             yield name, "network.throughput", Violation(f"{record['error']} ({other})", "a connection", remedy)
             continue
         rates = [_link_rate(boards[end]) for end in (name, other)]
@@ -145,9 +147,9 @@ def _between(
         if record["bit_per_s"] < needs.throughput_fraction * (least or 0):
             refused = record["bit_per_s"] < needs.throughput_fraction * enough
             wanted = f"{needs.throughput_fraction:.0%} of {rate(enough if refused else least or 0)}"
-            remedy = "try another cable and switch port; is there other traffic?"
+            remedy = "try another cable and switch port; check for other traffic"
             if not refused:
-                remedy = "to be expected of one connection over a link this fast; all boards get what the slowest gets"
+                remedy = "normal for one connection over such a fast link; the slowest link sets the pace"
             severity = REFUSE if refused else WARN
             yield (
                 name,
@@ -156,7 +158,7 @@ def _between(
             )
         if record["round_trip_s"] > needs.round_trip_s:
             found = f"{record['round_trip_s'] * 1e3:.2f} ms to {other}"
-            remedy = "is there other traffic, or more than one switch between them?"
+            remedy = "check for other traffic, and for more than one switch between them"
             yield name, "network.latency", Violation(found, f"at most {needs.round_trip_s * 1e3:g} ms", remedy, WARN)
 
 
@@ -167,7 +169,7 @@ def _link_rate(facts: Facts) -> int | None:
 
 
 def _packages(venv: Facts) -> str | None:
-    """All but TensorFlow, which has a gate of its own: NAME VERSION, a line each."""
+    """All packages but TensorFlow, which has its own gate: NAME VERSION, a line each."""
     packages: dict[str, str] = venv.get("packages") or {}
     return (
         "\n".join(f"{name} {version}" for name, version in sorted(packages.items()) if name not in TENSORFLOW) or None
@@ -176,11 +178,11 @@ def _packages(venv: Facts) -> str | None:
 
 _NO_SSH = 255  # ssh's exit code for its own errors
 _Value = Callable[[Facts], str | None]
-# what boards must have in common; boards where it is null have a finding of their own, or nothing to compare
+# facts that must be equal on all boards; a null fact has its own finding, or nothing to compare
 _SYMMETRY: dict[str, tuple[_Value, str]] = {
     "symmetry.module": (
         lambda facts: facts["module"] or ("a Jetson" if is_jetson(facts) else "no Jetson"),
-        "take boards of one kind into a run: the slowest sets the pace",
+        "use boards of one kind in a run: the slowest sets the pace",
     ),
     "symmetry.jetpack": (lambda facts: facts["jetpack"], "flash the same JetPack on every board"),
     "symmetry.tensorflow": (
@@ -193,7 +195,8 @@ _SYMMETRY: dict[str, tuple[_Value, str]] = {
     ),
     "symmetry.packages": (
         lambda facts: _packages(facts["venv"] or {}),
-        "playbooks/provision.yml --tags python_env on every board; uninstall with its pip what others do not have",
+        "playbooks/provision.yml --tags python_env on every board; uninstall with its pip the packages "
+        "that other boards lack",
     ),
     "symmetry.power_mode": (
         lambda facts: facts["power_mode"] if is_jetson(facts) else None,
@@ -205,7 +208,7 @@ _SYMMETRY: dict[str, tuple[_Value, str]] = {
     ),
     "symmetry.gpu_mask": (
         lambda facts: " ".join(f"{name}={value}" for name, value in sorted((facts["gpu_mask"] or {}).items())) or None,
-        "set one power mode on every board with playbooks/provision.yml --tags power, and reboot this one",
+        "set the same power mode on every board with playbooks/provision.yml --tags power, and reboot this one",
     ),
     "symmetry.mtu": (
         lambda facts: str(facts["link"]["mtu_bytes"]) if facts["link"] and facts["routes"] else None,
@@ -224,7 +227,7 @@ GATES = (
 
 
 def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[tuple[str, Violation]]:
-    """Boards that differ from the most; where there is no most, from the first."""
+    """Boards that differ from the majority; without a majority, from the first."""
     values = {name: value for name, facts in boards.items() for value in [of(facts)] if value is not None}
     if len(set(values.values())) < 2:
         return
@@ -237,7 +240,7 @@ def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterato
 
 
 def _apart(value: str, most: str) -> tuple[str, str]:
-    """Of two lists, a line each, only where they differ."""
+    """The lines in which two lists differ."""
     if "\n" not in value + most:
         return value, most
     mine, theirs = (dict(line.split(" ", 1) for line in text.splitlines()) for text in (value, most))

@@ -1,7 +1,7 @@
-"""`python -m controller.gates.report`: what the boards said of themselves, judged, on the controller.
+"""`python -m controller.gates.report`: judges the boards' facts on the controller.
 
-Reads a request as JSON on standard input and prints the report as JSON: every finding, what was waived, the facts,
-and the lines to show. roles/check asks the boards (trainer/supervise/facts.py, files/measure.py).
+Reads a request as JSON on standard input and prints the report as JSON: findings, waived gates, facts, and the lines to
+show. roles/check collects the facts from the boards (trainer/supervise/facts.py, files/measure.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from trainer.contract import releases
 from trainer.contract.collectives import collectives_in
 from trainer.contract.config import ConfigError
 
-_SHOWN = 200  # characters of an answer that is none
+_SHOWN = 200  # characters of an invalid answer
 
 
 def read(answer: Mapping[str, Any], address: str) -> Facts:
-    """The facts in the answer (what direct_command gave) of the board that ssh reaches at this address."""
+    """The facts in a board's answer (direct_command's result); `address` is its ssh address."""
     if answer.get("unreachable") or answer.get("rc") != 0:
         why = answer.get("stderr") or answer.get("msg") or "no reason given"
         error = {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
@@ -37,30 +37,29 @@ def read(answer: Mapping[str, Any], address: str) -> Facts:
     except ValueError:
         return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
-    # the answer was under way for a while: only what no delay explains is an error
+    # the answer took a while: count only what no delay explains
     facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
     facts["jetpack"] = releases.jetpack(facts["release"], facts["l4t_package"])
     return facts
 
 
 def trial(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Which collective ran when NCCL was asked for (what direct_command gave of files/all_reduce.py), and what went
-    wrong."""
+    """The collective that ran when NCCL was asked for, and any error, from the result of all_reduce.py."""
     said = answer.get("stderr") or answer.get("msg") or ""
-    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1].strip()
-    error = {0: None, 124: "NCCL was asked for an all-reduce, and did not end"}.get(answer.get("rc", 1), last)
+    last = ([line for line in said.splitlines() if line.strip()] or ["no output"])[-1].strip()
+    error = {0: None, 124: "an all-reduce with NCCL did not end"}.get(answer.get("rc", 1), last)
     return {"used": collectives_in(said), "error": error}
 
 
 def report(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What gates.json has, `refused`, and the lines to show. Raises ConfigError where the request makes no sense."""
+    """gates.json's content, `refused`, and the lines to show. Raises ConfigError for an invalid request."""
     wanted: Mapping[str, Any] = request["needs"]
     types = {"int": int, "float": float, "str": str, "bool": bool}
-    # YAML takes 2.10 for a number, which is 2.1
+    # YAML reads 2.10 as the number 2.1
     texts = [field.name for field in dataclasses.fields(Needs) if field.type == "str"]
     numbers = {name: wanted[name] for name in texts if isinstance(wanted[name], float)}
     if numbers:
-        why = "a number, so that 2.10 would be 2.1: put it in quotes"
+        why = "a number, and 2.10 would become 2.1: put it in quotes"
         raise ConfigError([f"check_{name} is {number}, {why}" for name, number in numbers.items()])
     needs = Needs(**{field.name: types[str(field.type)](wanted[field.name]) for field in dataclasses.fields(Needs)})
     waive = request["waive"].split(",") if isinstance(request["waive"], str) else list(request["waive"])

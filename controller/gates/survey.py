@@ -1,4 +1,4 @@
-"""What a board is sent, so that it can say what it is and has before anything of the kit is there."""
+"""The modules sent to a board to survey it before the kit is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trainer.contract.layout import entries
 
 
 def sources(project: str) -> dict[str, str]:
-    """By path in the checkout, the modules with which files/begin.py of the role check runs the survey."""
+    """Source by path in the checkout, for files/begin.py of the role check."""
     trainer = Path(project) / "trainer"
     own = [trainer / name for name in ("__init__.py", "supervise/__init__.py", "supervise/facts.py")]
     paths = [*own, *entries(trainer / "contract", "*.py")]

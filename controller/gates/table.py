@@ -14,19 +14,20 @@ _HEADINGS = {"board": "board", "gate": "gate", "severity": "", "found": "found",
 def lines(
     findings: Sequence[Mapping[str, Any]], boards: Sequence[str], measured: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """What was measured; the table of findings, and below it each gate's remedy, once; and a sentence for all."""
+    """The measurements, the table of findings with each gate's remedy below it, and a summary."""
     shown = [*_measured(measured)]
     if not findings:
-        return [*shown, f"{', '.join(boards)}: every gate is passed"]
+        return [*shown, f"{', '.join(boards)}: all gates passed"]
     rows = [{**finding, "severity": "waived" if finding["waived"] else finding["severity"]} for finding in findings]
     cells = [[" ".join(str(row[name]).split()) for name in _HEADINGS] for row in rows]
     shown += text_table(list(_HEADINGS.values()), cells)
     for remedy in dict.fromkeys(f"{row['gate']}: {row['remedy']}" for row in rows):
         shown += textwrap.wrap(remedy, WIDTH, subsequent_indent="    ")
     counts = {name: sum(row["severity"] == name for row in rows) for name in ("refuse", "warn", "waived")}
-    words = {"refuse": "refused", "warn": "warned of", "waived": "waived"}
+    words = {"refuse": "refused", "warn": "warning" if counts["warn"] == 1 else "warnings", "waived": "waived"}
     told = ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count)
-    return [*shown, f'{told}; a gate is waived by its name: -e \'{{"waive": ["GATE"]}}\'']
+    passed = "" if counts["refuse"] or counts["waived"] else "all gates passed; "
+    return [*shown, f'{passed}{told}; a gate is waived by its name: -e \'{{"waive": ["GATE"]}}\'']
 
 
 def _measured(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the kit's actions have in common: their options, the board's name, and check mode."""
+"""Base class of the kit's actions: options, the board's name, check mode."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CHECKED = ("type", "elements", "required", "default", "choices")
 
 
 class Action(ActionBase):
-    """An action with the options that plugins/modules/NAME.py documents; NAME is its own module's."""
+    """An action with the options documented in plugins/modules/NAME.py, NAME being its module's name."""
 
     spec: ClassVar[dict[str, dict[str, Any]]]
     board: str  # inventory name of the host
     task_vars: dict[str, Any]
 
     def __init_subclass__(cls) -> None:
-        # here, since Ansible imports an action once, and then forks for each task and board
+        # imported once here: Ansible forks for each task and board
         cls.spec = documented(cls.__module__.rpartition(".")[2])
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,20 +33,20 @@ class Action(ActionBase):
         self.board = self.task_vars["inventory_hostname"]
         try:
             return answer | (self.preview(options) if self._task.check_mode else self.act(options))
-        except AnalysisError as error:  # a sentence for people
+        except AnalysisError as error:  # the message is a sentence for the user
             return answer | {"failed": True, "msg": str(error)}
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Do what the task says, which check mode never does; returns the task's result. Raises AnalysisError."""
+        """Do the task and return its result; not called in check mode. Raises AnalysisError."""
 
     def preview(self, options: dict[str, Any]) -> dict[str, Any]:
-        """What would be done, in check mode; changes nothing on controller and board."""
+        """The result in check mode; changes nothing on controller or board."""
         return {"changed": True}
 
 
 def documented(name: str) -> dict[str, dict[str, Any]]:
-    """The options of a module's DOCUMENTATION as Ansible's argument specification has them; a password is no_log."""
+    """A module's documented options as an Ansible argument spec; passwords are no_log."""
     options = read_docstring(str(_MODULES / f"{name}.py"), ignore_errors=False)["doc"]["options"]
     spec = {option: {key: about[key] for key in _CHECKED if key in about} for option, about in options.items()}
     if "password" in spec:

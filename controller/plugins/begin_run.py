@@ -1,4 +1,4 @@
-"""Makes a run's folder on the controller."""
+"""Creates a run's folder on the controller."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ActionModule(Action):
             try:
                 folder.mkdir(parents=True)
             except OSError as error:
-                why = "another run began in the same second" if folder.exists() else str(error)
-                return {"failed": True, "msg": f"{folder} cannot be made: {why}"}
+                why = "another run started in the same second" if folder.exists() else str(error)
+                return {"failed": True, "msg": f"{folder} cannot be created: {why}"}
             write_json(folder / RUN, options["run"])
         for name, found in ((GATES, options["gates"]), (PREDICTION, options["prediction"])):
             if found:

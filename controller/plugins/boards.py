@@ -1,4 +1,4 @@
-"""A playbook of the kit that finds no board, or no host for one of its plays, is an error before anything starts."""
+"""Fails before a playbook starts if it has no boards, or a play without hosts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class CallbackModule(CallbackBase):
         ]
         if problems:
             self._display.error("\n".join(dict.fromkeys(problems)))
-            raise SystemExit(1)  # the one exception that Ansible lets a callback end the command with
+            raise SystemExit(1)  # the only exception with which a callback can end the command
 
 
 def _missing(groups: dict[str, list[str]], sources: tuple[str, ...]) -> list[str]:
-    """Why the group has no host: not at all where it has some."""
+    """Why the group has no hosts; empty if it has some."""
     if groups.get(_GROUP):
         return []
     others = [name for name, hosts in groups.items() if hosts and name not in ("all", "ungrouped")]
@@ -55,15 +55,15 @@ def _missing(groups: dict[str, list[str]], sources: tuple[str, ...]) -> list[str
 
 
 def _left_out(play: Any, boards: list[str], limit: str) -> str:
-    """Why a play has no host, where the group has some."""
+    """Why a play has no hosts although the group has some."""
     if "localhost" in play.hosts:
         return (
-            f"--limit {limit} leaves out localhost, which does a part of the work for the boards: "
+            f"--limit {limit} leaves out localhost, which the playbook needs: "
             f"give --limit '{limit},localhost', or no limit."
         )
     return (
-        f"No board found: --limit {limit} leaves none of the group '{_GROUP}', which has {_some(boards)}: "
-        "give some of these names, or no limit."
+        f"No board found: --limit {limit} selects no host of the group '{_GROUP}', which has "
+        f"{_some(boards)}: give some of these names, or no limit."
     )
 
 

@@ -1,4 +1,4 @@
-"""Ansible's default output, shortened for people who watch a run: a line per task, all of every failure."""
+"""Ansible's default output, shortened: one line per task, failures in full."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CallbackModule(Default):
         if self._is_verbose():
             super().v2_playbook_on_task_start(task, is_conditional)
         elif task.action in TALKING:
-            self._name(task)  # its lines come before its result
+            self._name(task)  # the action prints lines before its result
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         self._named = None

@@ -1,4 +1,4 @@
-"""Measures a board's clock against the controller's, over the connection that Ansible keeps open."""
+"""Measures the offset of a board's clock over the connection that Ansible keeps open."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class ActionModule(Action):
         clock = measure(functools.partial(ask_time, self), options["rounds"])
         if options["dest"]:
             self._write(options["dest"], json.dumps(clock))
-        # The file says when it was measured, so it differs every time, and yet nothing of the board has changed.
+        # The file has the time of the measurement and always differs, but the board has not changed.
         return {"changed": False, **clock}
 
     def preview(self, options: dict[str, Any]) -> dict[str, Any]:
         return self.act({**options, "dest": ""})
 
     def _write(self, path: str, text: str) -> None:
-        """Writes a file on the board whole or not at all."""
+        """Write a file on the board atomically."""
         target, part = shlex.quote(path), shlex.quote(f"{path}.part")
         done = ask(self, f"echo {shlex.quote(text)} >{part} && mv {part} {target}")
         if done["rc"]:
-            raise AnsibleConnectionFailure(f"{path} could not be written: {done.get('stderr', '').strip()}")
+            raise AnsibleConnectionFailure(f"{path} cannot be written: {done.get('stderr', '').strip()}")
 
 
 def ask_time(action: Action) -> Round:
-    """Ask the action's board for its time once. Raises AnsibleConnectionFailure where it does not tell."""
+    """Ask the action's board for its time once. Raises AnsibleConnectionFailure without an answer."""
     sent_s = time.time()
     done = ask(action, ASK, sudoable=False)  # sudo would only add to the delay
     received_s = time.time()
@@ -45,4 +45,4 @@ def ask_time(action: Action) -> Round:
         return Round(sent_s, float(done["stdout"]), received_s)
     except ValueError:
         told = (done["stdout"] + done.get("stderr", "")).strip()
-        raise AnsibleConnectionFailure(f"the board was asked for its time ({ASK}) and said: {told!r}") from None
+        raise AnsibleConnectionFailure(f"the board answered {told!r} when asked for its time ({ASK})") from None

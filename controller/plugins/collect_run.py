@@ -1,4 +1,4 @@
-"""Ends what still runs of a run on a board, fetches all that it left, and leaves the board clean."""
+"""Stops a run on a board, fetches its files and deletes them there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from controller.answer import ask, fetch
 from controller.plugins.base import Action
 from trainer.contract.layout import BOARDS
 
-# Read from standard input, so that the shell's own command line does not name the run. A trainer that has left its
-# result only waits for others to exit; what has not is ended by the one who knows how, and leaves a result.
+# Read from standard input, so that the shell's own command line does not match the run. A trainer with a result only
+# waits for others to exit and is terminated; otherwise the supervisor stops it and writes a result.
 _STOP_AND_PACK = """\
 board={board}; archive={archive}
 test -d "$board" || exit 0
@@ -56,33 +56,34 @@ class ActionModule(Action):
         done = ask(self, "sh -s", in_data=script.encode())
         if _PACKED not in done["stdout"]:
             if done["rc"] == 0:
-                return {"changed": False}  # the board has nothing of it
+                return {"changed": False}  # the board has no files of the run
             raise AnsibleActionFail(
                 f"the run cannot be packed on the board ({' '.join(done['stderr'].split())}): it stays in "
-                f"{options['board_dir']} there; mend that, then run playbooks/collect.yml -e run_id={run_id}"
+                f"{options['board_dir']} there; correct that, then run playbooks/collect.yml -e "
+                f"run_id={run_id}"
             )
         size = int(done["stdout"].rpartition(_PACKED)[2])
         try:
             left_out = self._unpack(archive, size, home, run_id)
         except AnsibleError:
-            with contextlib.suppress(AnsibleError):  # it lies in memory that the board needs
+            with contextlib.suppress(AnsibleError):  # it occupies memory that the board needs
                 ask(self, f"rm -f -- {shlex.quote(archive)}")
             raise
-        # only now: what could not be fetched stays where it is
+        # only now: files that could not be fetched stay on the board
         ask(self, f"rm -rf -- {shlex.join([archive, options['board_dir']])}")
         warnings = [f"{self.board} has {sentence}: left out of the run" for sentence in left_out]
         return {"changed": True, "warnings": warnings}
 
     def _unpack(self, archive: str, size: int, home: Path, run_id: str) -> list[str]:
-        """Fetch the archive and unpack it; returns what was odd in it, a sentence for each member."""
-        local = home.with_name(f"{home.name}.tar.gz")  # a board's name may have dots
+        """Fetch and unpack the archive; returns a sentence for each member that was left out."""
+        local = home.with_name(f"{home.name}.tar.gz")  # a board's name may contain dots
         try:
             with local.open("wb") as file:
                 fetch(self, archive, size, file.write)
-            return unpack(local, home, strict=False)  # one odd file costs no log
+            return unpack(local, home, strict=False)  # one invalid member must not lose the logs
         except (OSError, UnpackError) as error:
             raise AnsibleActionFail(
-                f"the board's logs did not arrive whole ({error}): run playbooks/collect.yml -e run_id={run_id}"
+                f"the board's logs arrived incomplete ({error}): run playbooks/collect.yml -e run_id={run_id}"
             ) from error
         finally:
             local.unlink(missing_ok=True)

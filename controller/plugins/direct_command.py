@@ -1,4 +1,4 @@
-"""Runs a command on a board in one round trip, without a module and so without Python on the board."""
+"""Runs a command on a board in one round trip, without a module and without Python on the board."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line every ten seconds of a task: the seconds so far, the hosts that are at work, and what they are doing."""
+"""Prints a line every ten seconds of a task: elapsed time, busy hosts and their progress."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from controller import notes
 from controller.plugins.shared import TALKING, notes_folder
 
 PERIOD_S = 10.0
-_HOSTS = 3  # that are named, of more than that
-_ALONE = ("pause", *TALKING)  # actions that wait for an answer, or print lines of their own
+_HOSTS = 3  # hosts named in a line
+_ALONE = ("pause", *TALKING)  # actions that wait for input or print lines of their own
 
 
 @dataclass
 class _Task:
-    """A task that is at work."""
+    """A running task."""
 
     name: str
     began_s: float
-    due_s: float  # when its next line is due
-    hosts: dict[str, str] = field(default_factory=dict)  # that are not done, by inventory name: where it is done
+    due_s: float  # time of its next line
+    hosts: dict[str, str] = field(default_factory=dict)  # hosts not done yet, by inventory name: where the task runs
 
 
 class CallbackModule(CallbackBase):
@@ -43,13 +43,13 @@ class CallbackModule(CallbackBase):
         self._thread: threading.Thread | None = None
         notes.folder = notes_folder()  # the workers are forks of this process
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # through a pipe, lines would be as late as the next task
+            sys.stdout.reconfigure(line_buffering=True)  # a pipe would buffer lines until the next task
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._ended.clear()
         self._thread = threading.Thread(target=self._tell, daemon=True)
         self._thread.start()
-        atexit.register(self._end)  # after Ctrl-C, of which Ansible tells no callback
+        atexit.register(self._end)  # after Ctrl-C, which Ansible does not report to callbacks
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._end()
@@ -88,7 +88,7 @@ class CallbackModule(CallbackBase):
     def _tell(self) -> None:
         while not self._ended.wait(PERIOD_S / 20):
             for line in self._lines(time.monotonic()):
-                self._display.display(line)  # Ansible holds its lock while it forks, so that no fork is in a line
+                self._display.display(line)  # Ansible holds its display lock while it forks
 
     def _lines(self, now: float) -> list[str]:
         with self._lock:
@@ -107,7 +107,7 @@ class CallbackModule(CallbackBase):
 
 
 def _where(task: _Task, noted: dict[str, str]) -> str:
-    """The hosts at work with their notes, those that have one first."""
+    """The busy hosts with their notes, those with a note first."""
     hosts = sorted(dict.fromkeys(task.hosts.values()), key=lambda host: host not in noted)
     named = hosts if len(hosts) <= _HOSTS else hosts[: _HOSTS - 1]
     told = [f"{host}: {noted[host]}" if host in noted else host for host in named]

@@ -33,10 +33,10 @@ class ActionModule(Action):
         return self.act({**options, "look": True})
 
     def _ssh(self) -> tuple[str, ...]:
-        """How Ansible calls ssh for this board; of the connection, only its options are used."""
+        """Ansible's ssh command for this board, from the connection's options."""
         if self._connection.transport != "ssh":
             raise RefusalError(
-                f"{self.board} has ansible_connection={self._connection.transport}, and enrolment lets Ansible in by "
+                f"{self.board} has ansible_connection={self._connection.transport}, but enrolment needs "
                 "ssh: remove ansible_connection from the inventory"
             )
         return ssh.command(self._connection, str(self._connection.get_option("host") or self.board))

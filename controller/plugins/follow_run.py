@@ -1,4 +1,4 @@
-"""Follows the trainer on one board; every board's follower runs at the same time, on the controller."""
+"""Follows the trainer on one board; the followers of all boards run in parallel on the controller."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
 
-_GONE = 2  # looks in a row without a supervisor and without its result
-_VERDICT_S = 20.0  # the other boards have as long to say how they ended
+_GONE = 2  # consecutive looks without a supervisor or result
+_VERDICT_S = 20.0  # time for the other boards to report how they ended
 _display = Display()
 
 
@@ -57,7 +57,7 @@ class ActionModule(Action):
     def _follow(
         self, options: dict[str, Any], run_dir: Path, mirror: Mirror, progress: Progress | None
     ) -> dict[str, Any]:
-        """Look until this board has ended, or has to; returns its result, or what is known instead."""
+        """Look until this board has ended or must be stopped; returns its result, or what is known instead."""
         local = run_dir / BOARDS / self.board
         controller = os.getppid()
         seen_s, gone, end_s = time.monotonic(), 0, None
@@ -68,52 +68,52 @@ class ActionModule(Action):
                 seen_s = now
                 if progress:
                     _tell(run_dir, progress, look.lines)
-                # of a failure the supervisor may know better than the trainer, once it has heard the other boards
+                # the supervisor may find a better cause once it has heard the other boards
                 result = look.result
                 if result is not None and look.whole and (result["status"] == "succeeded" or not look.running):
                     return result
                 gone = 0 if look.running or result is not None else gone + 1
-                if gone >= _GONE:  # the collect stage has the board find out what happened
-                    return {"status": "failed", "cause": "nothing of the run is left, and no result"}
+                if gone >= _GONE:  # the collect stage finds out what happened
+                    return {"status": "failed", "cause": "no process and no result of the run is left"}
             elif now - seen_s > options["unreachable_limit_s"]:
-                return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
+                return _lost(local, "unreachable", f"the board has been unreachable for {now - seen_s:.0f} s")
             if os.getppid() != controller:
-                sys.exit(1)  # killed: the boards go on, and playbooks/collect.yml picks them up
+                sys.exit(1)  # killed: the boards continue, and playbooks/collect.yml collects them
             if shared.interrupted().exists():
                 return {"status": "interrupted", "cause": "stopped from the controller"}
             if (run_dir / LOST).exists():
                 end_s = end_s or now + _VERDICT_S
                 if now > end_s:
                     if look is None:
-                        return _lost(local, "unreachable", f"the board cannot be reached for {now - seen_s:.0f} s")
+                        return _lost(local, "unreachable", f"the board has been unreachable for {now - seen_s:.0f} s")
                     first = json.loads((run_dir / LOST).read_text(encoding="utf-8"))["board"]
                     return {"status": "lost", "cause": f"stopped, because {first} failed"}
             time.sleep(options["poll_s"])
 
     def _note_clock(self, path: Path, moment: str) -> None:
-        """Keep the offset of the board's clock at the start or at the end of the run; nothing where it is gone."""
+        """Record the board's clock offset at the start or end of the run, unless the board is gone."""
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         try:
             known[moment] = clocks.measure(functools.partial(ask_time, self))
         except AnsibleConnectionFailure as error:
-            _display.vv(f"{path.parent.name} does not tell its time: {error}")
+            _display.vv(f"cannot read the time of {path.parent.name}: {error}")
         else:
             write_json(path, known)
 
     def _look(self, mirror: Mirror) -> Look | None:
-        """What a look at the board finds; None where it cannot be reached."""
+        """The result of a look at the board; None if it cannot be reached."""
         try:
             done = ask(self, mirror.command(), sudoable=False)
         except AnsibleConnectionFailure as error:
-            # training goes on without us: look again
-            _display.vv(f"lost sight of {self.board}: {error}")
+            # training continues: look again
+            _display.vv(f"cannot reach {self.board}: {error}")
             mirror.lose(str(error))
             return None
         return mirror.take(done["stdout"])
 
 
 def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
-    """A line for people per epoch, with the latest samples of all boards."""
+    """Print a line per epoch, with the latest samples of all boards."""
     for line in lines:
         with suppress(*ODD):
             said = progress.take(events.parse_record(line.decode(errors="replace")), _latest_samples(run_dir))
@@ -122,13 +122,13 @@ def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
 
 
 def _latest_samples(run_dir: Path) -> dict[str, dict[str, Any]]:
-    """By board, from the copies that all followers keep."""
+    """Latest samples by board, from the copies of all followers."""
     found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(run_dir / BOARDS)}
     return {board: sample for board, sample in found.items() if sample}
 
 
 def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
-    """What the controller knows of a board that cannot leave a result itself; kept beside what it left."""
+    """Record the controller's view of a board that cannot write a result."""
     cause = Cause(kind, sentence)
     result: dict[str, Any] = {
         "status": "failed",
@@ -146,7 +146,7 @@ def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
 
 
 def _claim(path: Path, board: str) -> None:
-    """Say that this board failed first, unless another one did."""
+    """Note that this board failed first, unless another one did."""
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump({"board": board}, file)

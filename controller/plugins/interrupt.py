@@ -1,4 +1,4 @@
-"""Ctrl-C while boards train: they are stopped and their logs collected. A second Ctrl-C leaves at once."""
+"""Ctrl-C during training stops the boards and collects their logs. A second Ctrl-C quits at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ansibles: Any = None  # its handler, while ours is in place
+        self._ansibles: Any = None  # Ansible's handler while ours is installed
         self._main = os.getpid()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._main:
-            os._exit(1)  # a worker that was just forked
+            os._exit(1)  # in a worker that was just forked
         self._give_back()
         interrupted().touch()
-        self._display.display("  Stopping the boards, to collect their logs. Ctrl-C again leaves at once.")
+        self._display.display("  Stopping the boards and collecting their logs. Press Ctrl-C again to quit at once.")

@@ -1,4 +1,4 @@
-"""Installs with pip on a board, and notes meanwhile what pip is doing."""
+"""Installs with pip on a board and notes pip's progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controller.answer import ask
 from controller.notes import noting, share
 from controller.plugins.base import Action
 
-# what pip says of its stages, in every version; its log has the time before it, and much else
+# pip's messages about its stages, in all versions; its log has more
 _STAGES = (
     "Collecting|Downloading|Using cached|Installing build|Getting requirements|Preparing|Building wheel|"
     "Installing collected|Attempting uninstall|Successfully"
@@ -23,10 +23,10 @@ _LONGEST = 80  # characters of a line
 class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         made = ask(self, "mktemp -d -t cluster-kit-pip.XXXXXX")
-        folder = "".join(made["stdout"].split()[-1:])  # a board's shell may have said something before
+        folder = "".join(made["stdout"].split()[-1:])  # a board's shell may print something before
         if made["rc"] or not folder.startswith("/"):
             why = (made["stderr"] or made["stdout"]).strip()
-            return {"failed": True, "msg": f"the board cannot make a folder for pip's temporary files: {why}"}
+            return {"failed": True, "msg": f"cannot create a folder for pip's temporary files on the board: {why}"}
         self._task.environment = [*(self._task.environment or []), {"TMPDIR": folder, "PIP_LOG": f"{folder}/log"}]
         try:
             with noting(lambda: self._stage(folder), self.board):
@@ -46,7 +46,7 @@ class ActionModule(Action):
 
 
 def stage(look: str) -> str:
-    """What pip is doing, from the latest line of its log about that, and sizes and names of what it downloads."""
+    """pip's progress, from the latest stage in its log, and the sizes and names of downloads."""
     look = look.replace("\r", "")  # ssh may have given the board a terminal
     said = (re.findall(r"^\d+-\d+-\d+T\S+ +(.*)", look, re.MULTILINE) or [""])[-1]
     sizes = {name: int(size) for size, name in re.findall(r"^(\d+) (\S+)$", look, re.MULTILINE)}

@@ -1,4 +1,4 @@
-"""Gives a board its part of a run in one round trip."""
+"""Copies a board's part of a run to it in one round trip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from controller.answer import ask
 from controller.plugins.base import Action
 from trainer.contract.layout import RUN
 
-# whole or not at all: the board's folder of the run is there when everything is in it
+# atomic: the run's folder appears on the board when it is complete
 _SCRIPT = """\
 set -e; umask 022
 mkdir -p {home}/runs {home}/trainer
@@ -38,7 +38,7 @@ class ActionModule(Action):
         done = ask(self, f"sh -c {shlex.quote(script)}", in_data=_packed(options))
         if done["rc"]:
             told = " ".join((done["stderr"] or done["stdout"]).split())
-            return {"failed": True, "msg": f"the run could not be placed on the board: {told}"}
+            return {"failed": True, "msg": f"the run cannot be copied to the board: {told}"}
         return {"changed": True}
 
 
@@ -63,7 +63,7 @@ def _packed(options: dict[str, Any]) -> bytes:
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the controller's owner, whom the board does not know."""
+    """The member without the controller's owner, which the board does not know."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o755 if member.isdir() else 0o644

@@ -1,4 +1,4 @@
-"""Checks all that a run was asked for with, on the controller, and answers with the run or with every problem."""
+"""Resolves a run on the controller, or reports all problems."""
 
 from __future__ import annotations
 
@@ -31,31 +31,34 @@ class ActionModule(Action):
 
     def _answer(self, options: dict[str, Any], check: bool) -> dict[str, Any]:
         stages = [*self._problems(Path(options["project"]), options["stages"], options["boards"])]
-        notes.folder = notes_folder()  # of what takes long, for the callback elapsed
+        notes.folder = notes_folder()  # notes of long steps, for the callback elapsed
         try:
-            # with problems elsewhere there is no run: nothing is fetched or made for it
+            # with other problems, nothing is downloaded or created
             answer = resolve.resolve({**options, "check": check or bool(stages)})
             problems = stages
         except ConfigError as error:
             problems = error.problems + stages
         except OSError as error:  # of .cache
-            problems = [f"the checkout cannot be used ({error}): see its owner, and that its disk has room", *stages]
+            problems = [
+                f"the checkout cannot be used ({error}): check its owner and the free space of its disk",
+                *stages,
+            ]
         if problems:
             return {"failed": True, "msg": "\n".join(problems)}
         if answer["prediction"]:
             expected = answer["prediction"]
             _display.display(
-                f"  expected: {expected['epoch_s']:.1f} s an epoch, {duration(expected['total_s'])} in all "
+                f"  expected: {expected['epoch_s']:.1f} s per epoch, {duration(expected['total_s'])} in total "
                 f"(measured in {', '.join(expected['measured_in'])})"
             )
         return {"changed": False, **answer}
 
     def _problems(self, project: Path, roles: list[str], boards: list[str]) -> Iterator[str]:
-        """What is wrong with the inputs of these roles, for any of the boards; each sentence once."""
+        """A sentence for each invalid input of these roles on any board, without duplicates."""
         specs: dict[str, dict[str, Any]] = {}
         for role in roles:
             about = yaml.safe_load((project / f"roles/{role}/meta/argument_specs.yml").read_text(encoding="utf-8"))
-            # inputs without a default come from stages before
+            # inputs without a default come from earlier stages
             defaults = yaml.safe_load((project / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
             entries = about["argument_specs"].values()
             options = {name: option for entry in entries for name, option in entry.get("options", {}).items()}

@@ -1,4 +1,4 @@
-"""Readies a run that did not end well to go on."""
+"""Prepares an interrupted or failed run to be resumed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class ActionModule(Action):
             epoch = resume.begin(folder)
         except ConfigError as error:
             return {"failed": True, "msg": "\n".join(error.problems)}
-        after = f"after epoch {epoch}" if epoch else "from its beginning: no epoch has a checkpoint of every board"
-        _display.display(f"  {folder.name} goes on {after}")
+        after = (
+            f"after epoch {epoch}"
+            if epoch
+            else "from its beginning: there is no epoch with a checkpoint on every board"
+        )
+        _display.display(f"  {folder.name} resumes {after}")
         return {"changed": True, "epoch": epoch}

@@ -1,4 +1,4 @@
-"""Makes the runs of a study, each with a playbook of its own, on the controller."""
+"""Makes the runs of a study, each with its own playbook."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _display = Display()
 class ActionModule(Action):
     """run_study: see plugins/modules/run_study.py."""
 
-    _expected_s: dict[str, float]  # of a run, by arm, where none is there yet
-    _skip: int | None  # how many rounds of the study are not counted
+    _expected_s: dict[str, float]  # expected seconds per run, by arm, if it has none yet
+    _skip: int | None  # earlier rounds of the study to skip
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         planned = self._plan(options)
@@ -45,7 +45,7 @@ class ActionModule(Action):
                 _display.display(f"  {slot.name}{again}{self._left(found)}")
                 self._make(slot)
                 if shared.interrupted().exists():
-                    return {"failed": True, "msg": "Stopped; the same command goes on with the study."}
+                    return {"failed": True, "msg": "Stopped; run the same command to continue the study."}
                 found = self._states(planned)
         folders = [path for state in found for path in (*state.tried, *([state.succeeded] if state.succeeded else []))]
         return {
@@ -63,7 +63,7 @@ class ActionModule(Action):
         return {"changed": not all(state.succeeded for state in found), "folders": [], "missing": []}
 
     def _plan(self, options: dict[str, Any]) -> list[Slot]:
-        """The study's runs in their order. Raises AnalysisError where it, or an option of the command, is wrong."""
+        """The study's runs in order. Raises AnalysisError if the study or an option of the command is wrong."""
         refused = child_playbook.problems(context.CLIARGS)
         if refused:
             raise AnalysisError("\n".join(refused))
@@ -77,18 +77,18 @@ class ActionModule(Action):
 
     def _tell(self, found: list[State]) -> None:
         there = sum(state.succeeded is not None for state in found)
-        _display.display(f"  {found[0].slot.study}: {there} of {len(found)} runs are there{self._left(found)}")
+        _display.display(f"  {found[0].slot.study}: {there} of {len(found)} runs done{self._left(found)}")
 
     def _pick_up(self, name: str) -> None:
-        """Collect the study's runs that a controller lost sight of."""
+        """Collect the study's runs that were started and not collected."""
         for folder in lost(name, self._runs_dir):
-            _display.display(f"  {folder.name} was begun and not collected: it is picked up")
+            _display.display(f"  {folder.name} was started and not collected: collecting it now")
             self._play("collect", {"run_id": folder.name, "run_config_runs_dir": str(self._runs_dir)})
         left = [folder.name for folder in lost(name, self._runs_dir)]
         if left:
             raise AnalysisError(
-                f"{', '.join(left)} could not be collected, as told above: mend the cause and give the same command "
-                "again, or move the folder away to make the run anew"
+                f"{', '.join(left)} could not be collected (see above): correct the cause and run the same "
+                "command again, or move the folder away to repeat the run"
             )
 
     def _make(self, slot: Slot) -> None:
@@ -105,12 +105,12 @@ class ActionModule(Action):
         )
 
     def _play(self, playbook: str, variables: dict[str, Any]) -> None:
-        """Run a playbook to its end, whatever that is: the run's manifest tells."""
+        """Run a playbook to its end; the run's manifest has the outcome."""
         command = child_playbook.command(context.CLIARGS, self._project / f"playbooks/{playbook}.yml", variables)
-        # a session of its own: Ctrl-C is passed on once, since a second one would leave the boards as they are
+        # a session of its own: Ctrl-C is passed on once, since a second one would not stop the boards
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
             assert child.stdin is not None
-            with contextlib.suppress(BrokenPipeError), child.stdin as stdin:  # it tells itself why it ended
+            with contextlib.suppress(BrokenPipeError), child.stdin as stdin:  # the child prints why it ended
                 stdin.write(child_playbook.handed_over(self._play_context))
             self._follow(child)
 
@@ -128,20 +128,20 @@ class ActionModule(Action):
             if shared.interrupted().exists() and not told:
                 child.send_signal(signal.SIGINT)
                 told = True
-            if os.getppid() != controller:  # killed: the boards go on, and the next call picks the run up
+            if os.getppid() != controller:  # killed: the boards continue, and the next call collects the run
                 child.kill()
                 sys.exit(1)
             time.sleep(_POLL_S)
 
     def _expect(self, found: list[State], boards: list[str], measure: bool) -> dict[str, float]:
-        """Seconds of a run by arm, where none of it is there yet; measured first, where nothing is known."""
+        """Expected seconds per run by arm, if it has no run yet; measures first if nothing is known."""
         if left_s(found, {}) is not None:
             return {}
         slots = {state.slot.arm: state.slot for state in found}
         widest = max(slots.values(), key=lambda slot: slot.workers)
         known = {arm: expected_s(slot, self._project, boards, self._runs_dir) for arm, slot in slots.items()}
         if None in known.values() and measure:
-            _display.display("  nothing is known yet of how long it takes: some minutes of measuring")
+            _display.display("  the duration is not known yet: measuring for some minutes")
             variables = {"workers": widest.workers, "experiment": widest.experiment, "override": widest.override}
             variables |= {"run_config_study": f"{widest.study}/prediction", "run_config_runs_dir": str(self._runs_dir)}
             self._play("predict", variables)

@@ -1,6 +1,6 @@
-"""What the processes of one command of Ansible's tell each other: its own, with the callbacks, and its workers.
+"""Paths by which an Ansible command's main process (callbacks) and workers (actions) communicate.
 
-It is told by files in the command's temporary folder, which workers, as forks, know, and which Ansible removes.
+The files are in the command's temporary folder, which forked workers know and Ansible removes.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from ansible import constants
 
-TALKING = ("follow_run", "run_study")  # actions that print lines of their own
+TALKING = ("follow_run", "run_study")  # actions that print their own lines
 
 
 def notes_folder() -> Path:
-    """Where controller/notes.py keeps what the callback elapsed prints."""
+    """Folder of notes (controller/notes.py) for the callback elapsed."""
     return Path(constants.DEFAULT_LOCAL_TMP, "notes")
 
 
 def interrupted() -> Path:
-    """Made by the callback interrupt at Ctrl-C, for the actions that wait for boards."""
+    """File that the callback interrupt creates at Ctrl-C, for actions that wait for boards."""
     return Path(constants.DEFAULT_LOCAL_TMP, "interrupted")
 
 
 def watched() -> Path:
-    """Made by the callback brief where somebody reads its lines, for the action that has one an epoch."""
+    """File that the callback brief creates, for the action that prints a line per epoch."""
     return Path(constants.DEFAULT_LOCAL_TMP, "watched")

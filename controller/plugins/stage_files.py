@@ -1,4 +1,4 @@
-"""Puts files onto a board that it does not have yet."""
+"""Copies files to a board unless it has them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ActionModule(Action):
         with noting(lambda: self._arrived(file["source"], part), self.board):
             self._connection.put_file(file["source"], part)
         if self._checksums([part]).get(part) != file["sha256"]:
-            raise AnsibleActionFail(f"{path} did not arrive as it was sent: has the board room, and is its disk sound?")
+            raise AnsibleActionFail(f"{path} arrived corrupt: check the board's free space and disk")
         self._execute(f"chmod 644 {shlex.quote(part)} && mv {shlex.quote(part)} {shlex.quote(path)}")
 
     def _arrived(self, source: str, part: str) -> str:
@@ -42,7 +42,7 @@ class ActionModule(Action):
         return share(int(size), Path(source).stat().st_size, Path(source).name)
 
     def _checksums(self, paths: list[str]) -> dict[str, str]:
-        """SHA-256 by path, of those that are there."""
+        """SHA-256 by path of the existing files."""
         done = ask(self, f"sha256sum -- {shlex.join(paths)} 2>/dev/null; true")
         return {path: checksum for checksum, path in (line.split("  ", 1) for line in done["stdout"].splitlines())}
 
@@ -50,6 +50,6 @@ class ActionModule(Action):
         done = ask(self, command)
         if done["rc"]:
             raise AnsibleActionFail(
-                f"the board could not do '{command}' ({' '.join(done['stderr'].split())}): see that its disk has room, "
-                "and that ansible_user may write there"
+                f"'{command}' failed on the board ({' '.join(done['stderr'].split())}): check that its "
+                "disk has free space, and that ansible_user may write there"
             )

@@ -1,4 +1,4 @@
-"""A live view of a run: reads the run's folder, into which the run's controller copies what the boards record."""
+"""A live view of a run, from the records that the run's controller copies into the run's folder."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from controller.watch import fallback
 from trainer.contract.config import Run, load_run
 from trainer.contract.layout import BOARDS, RUN, entries, run_folders
 
-GONE_S = 15.0  # without news of any board the controller is held to have gone
+GONE_S = 15.0  # seconds without news after which the controller counts as gone
 _REFRESH_S = 1.0
 _WIDTH = 100  # columns, where there is no terminal
 
 
 def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, once: bool = False) -> int:
-    """Show a run on stdout until it has been collected; returns 0, or 1 where it did not succeed.
+    """Show a run on stdout until it has been collected; returns 0, or 1 if it did not succeed.
 
-    inventory: the one that the run was started with, as for ansible -i; without it ansible.cfg's. It is only needed
-    where the run's controller has gone.
-    every_s: seconds between two frames where stdout is no terminal.
-    once: show one frame, and return 0 if the run still goes on.
+    inventory: that of the run, as for ansible -i; default: ansible.cfg's. Only needed if the run's controller has gone.
+    every_s: seconds between frames if stdout is not a terminal.
+    once: show one frame, and return 0 if the run is still active.
     Raises ConfigError for a run.json that does not describe a run.
     """
     run = load_run(folder / RUN)
@@ -65,10 +64,10 @@ def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, 
 
 
 def newest(runs: Path) -> Path:
-    """The run that began, went on or ended last, of the folder of all runs. Raises AnalysisError without any."""
+    """The latest active run in the folder of all runs. Raises AnalysisError without any."""
     folders = run_folders(entries(runs))
     if not folders:
-        raise AnalysisError(f"there is no run in {runs}: give the folder of one")
+        raise AnalysisError(f"there is no run in {runs}: give a run's folder")
     return max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))
 
 
@@ -78,7 +77,7 @@ def _board(name: str, run: Run) -> Board:
 
 @contextmanager
 def _screen(once: bool, every_s: float) -> Iterator[Callable[[Moment], None]]:
-    """Something that shows a moment: at one place of a terminal, or below each other as plain text."""
+    """Shows frames: in place in a terminal, or one after the other as plain text."""
     terminal = sys.stdout.isatty()
     if terminal and not once:
         with Live(auto_refresh=False, vertical_overflow="visible") as live:
@@ -88,7 +87,7 @@ def _screen(once: bool, every_s: float) -> Iterator[Callable[[Moment], None]]:
     next_s = 0.0
 
     def show(moment: Moment) -> None:
-        """A frame every so many seconds, and the last one at once."""
+        """Plain text: a frame every `every_s` seconds, and the last one at once."""
         nonlocal next_s
         if moment.now_s >= next_s or moment.manifest is not None:
             next_s = moment.now_s + every_s

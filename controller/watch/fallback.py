@@ -1,4 +1,4 @@
-"""Copies a run's records from the boards over ssh, in place of a controller's process that has gone."""
+"""Copies a run's records from the boards over ssh if the run's controller has gone."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Connection = Callable[[], AbstractContextManager[Callable[[str], str]]]
 
 
 class Follower(threading.Thread):
-    """Copies one board's records in a thread, over one connection as long as it lasts, and over the next after that."""
+    """Copies one board's records in a thread; reconnects when the connection is lost."""
 
     def __init__(self, mirror: Mirror, over: Callable[[], bool], connect: Connection) -> None:
-        """`over`: whether nothing more is to be copied."""
+        """`over`: whether the run is over."""
         super().__init__(daemon=True)
         self._mirror, self._over, self._connect = mirror, over, connect
         self._stopped = threading.Event()
-        self.looked = threading.Event()  # there was an answer, or it is known that there is none
+        self.looked = threading.Event()  # the first look succeeded or failed
 
     def run(self) -> None:
         while not self._stopped.is_set():
@@ -59,7 +59,7 @@ class Follower(threading.Thread):
 
 
 def start(run: Run, boards: Sequence[str], folder: Path, inventory: str | None) -> list[Follower]:
-    """Follow these boards of the run whose folder this is. Where their ways are not known, live.json has the reason."""
+    """Follow these boards of the folder's run. If the inventory cannot be used, live.json has the reason."""
     mirrors = {board: folder / BOARDS / board for board in boards}
     try:
         access = inventories.find(boards, inventory)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped"
-"""Ansible's inventory -> how ssh is called for each board, as Ansible's own connection plugin would call it."""
+"""Finds the ssh command for each board in Ansible's inventory, as Ansible's connection plugin would call it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _HOME = "kit_home"  # the kit's folder on a board
 
 @dataclass(frozen=True)
 class Access:
-    """How a board is reached, and where the kit is on it."""
+    """How to reach a board, and the kit's folder on it."""
 
-    ssh: tuple[str, ...]  # the command that Ansible calls, without what it does: program, options, destination
+    ssh: tuple[str, ...]  # Ansible's ssh command without the remote command
     home: str  # the kit's folder on the board
 
 
 def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
     """Access by board, from an inventory (a path or a list, as for ansible -i) or, without one, ansible.cfg's.
 
-    Raises AnalysisError for an inventory that cannot be read, and one that lacks some of the boards.
+    Raises AnalysisError if the inventory cannot be read or lacks a board.
     """
-    # Ansible takes a second to import, which a run that has ended does not need
+    # imported late: Ansible takes a second
     from ansible import constants
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
@@ -50,7 +50,7 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
     except AnsibleError as error:
         raise AnalysisError(f"the inventory {source} cannot be read: {_told(error)}") from error
     variables = VariableManager(loader=loader, inventory=manager)
-    HostVars(manager, variables, loader)  # hostvars[...] in a variable then has a meaning
+    HostVars(manager, variables, loader)  # lets variables use hostvars[...]
     missing = [board for board in boards if board not in manager.hosts]
     if missing:
         raise AnalysisError(
@@ -78,11 +78,11 @@ def find(boards: Iterable[str], inventory: str | None) -> dict[str, Access]:
 def _load_plugins() -> None:
     from ansible.plugins.loader import init_plugin_loader
 
-    init_plugin_loader()  # which may be done only once
+    init_plugin_loader()  # allowed only once
 
 
 def _open_vault(loader: Any) -> None:
-    """Give the loader the vault secrets that Ansible's configuration has or asks for: there are no options here."""
+    """Give the loader the vault secrets of Ansible's configuration, with its prompts."""
     from ansible import constants
     from ansible.parsing.vault import VaultSecretsContext
 
@@ -90,7 +90,7 @@ def _open_vault(loader: Any) -> None:
     if ask or labelled or constants.DEFAULT_VAULT_PASSWORD_FILE:
         from ansible.cli import CLI
 
-        first = VaultSecretsContext.current(optional=True) is None  # it may be set only once
+        first = VaultSecretsContext.current(optional=True) is None  # allowed only once
         secrets = CLI.setup_vault_secrets(
             loader, labelled, ask_vault_pass=ask, auto_prompt=False, initialize_context=first
         )
@@ -109,7 +109,7 @@ def _command(board: str, variables: Mapping[str, Any], templar: Any) -> tuple[st
     from ansible.playbook.play_context import PlayContext
     from ansible.plugins.loader import connection_loader
 
-    plugin = connection_loader.get("ssh", PlayContext())  # before its variables are asked for: it makes them known
+    plugin = connection_loader.get("ssh", PlayContext())  # first: loading it registers its variables
     names = constants.config.get_plugin_vars("connection", "ssh")
     plugin.set_options(var_options={name: templar.template(variables[name]) for name in names if name in variables})
     return ssh.command(plugin, str(plugin.get_option("host") or board))

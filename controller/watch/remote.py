@@ -1,7 +1,7 @@
-"""Commands on a board, over one ssh connection that is kept open.
+"""Runs commands on a board over one open ssh connection.
 
-paramiko connects, to where ssh would. The board's host key is checked, whatever StrictHostKeyChecking says; ssh checks
-those of jump hosts.
+paramiko connects where ssh would. The board's host key is always checked, even with StrictHostKeyChecking=no; ssh
+checks those of jump hosts.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from controller.answer import marked, own_words
 from controller.enrol import shown
 from controller.ssh import Destination
 
-TIMEOUT_S = 10.0  # for an answer, whatever was asked
+TIMEOUT_S = 10.0  # seconds for an answer
 _MOST = 1 << 23  # bytes of an answer
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told in a sentence of ours
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # errors are reported in our own sentence
 
 
 @contextmanager
 def connect(to: Destination) -> Iterator[Callable[[str], str]]:
-    """What gives the output of a command on the board, while the connection is used.
+    """A context that returns a function from a command to its output on the board.
 
-    Raises AnalysisError, then and later, where the board does not answer, its host key is not the pinned one or no key
-    lets us in.
+    Raises AnalysisError, then and later, if the board does not answer, its host key is not pinned, or no key is
+    accepted.
     """
     with connection.connect(to, TIMEOUT_S) as leading, paramiko.SSHClient() as client:
         for kind, key in _pins(to).items():
@@ -55,15 +55,15 @@ def connect(to: Destination) -> Iterator[Callable[[str], str]]:
             except paramiko.BadHostKeyException as error:
                 raise AnalysisError(
                     f"{to.name} has the host key {shown(error.key)}, but {shown(error.expected_key)} is pinned: if you "
-                    "reflashed it, playbooks/enrol.yml tells how to forget the old key; if not, another machine "
-                    "answers in its place"
+                    "reflashed it, playbooks/enrol.yml shows how to forget the old key; if not, another "
+                    "machine answers in its place"
                 ) from error
             except paramiko.AuthenticationException as error:
                 transport = client.get_transport()
-                if transport is None or not transport.is_active():  # it ended before there was an answer
+                if transport is None or not transport.is_active():  # it ended before it answered
                     raise
                 raise AnalysisError(
-                    f"{to.name} lets {to.user} in with none of the keys {', '.join(map(str, to.identities))}: "
+                    f"{to.name} accepts none of the keys {', '.join(map(str, to.identities))} for {to.user}: "
                     "playbooks/enrol.yml installs the key of a board"
                 ) from error
         yield partial(_ask, client, leading)
@@ -77,7 +77,7 @@ def _ask(client: paramiko.SSHClient, leading: connection.Connection, command: st
 
 
 def _pins(to: Destination) -> dict[str, paramiko.PKey]:
-    """The host keys that its known_hosts files have of it, by type, but for what paramiko does not know."""
+    """The server's host keys in its known_hosts files by type, except types that paramiko does not support."""
     found = [pin for path in to.known_hosts if path.is_file() for pin in known_hosts.read(path).of(to.name)]
     keys: dict[str, paramiko.PKey] = {}
     revoked = [pin.blob for pin in found if pin.marker == known_hosts.REVOKED]
@@ -100,7 +100,7 @@ class _Unknown(paramiko.MissingHostKeyPolicy):
 
 
 class _Keys(AuthStrategy):
-    """The keys that ssh would offer: of files first, then the agent's."""
+    """The keys that ssh would offer: those in files, then the agent's."""
 
     def __init__(self, to: Destination) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
@@ -118,7 +118,7 @@ class _Keys(AuthStrategy):
         try:
             key = paramiko.PKey.from_path(path)
         except (OSError, ValueError, TypeError, paramiko.SSHException):
-            # locked with a passphrase, or the public half: the agent may have it
+            # encrypted, or a public key: the agent may have it
             with suppress(OSError, ValueError):
                 half = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
                 key = agents.get(PublicBlob.from_file(str(half)).key_blob)

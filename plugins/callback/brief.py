@@ -1,4 +1,4 @@
-"""A line for each task, and failures in full."""
+"""Prints a line per task, and failures in full."""
 
 from controller.plugins.brief import CallbackModule as CallbackModule
 
@@ -7,8 +7,8 @@ name: brief
 type: stdout
 short_description: A line per task, and failures in full
 description:
-  - Like C(default), but a task that went well is one line, however many hosts and items it had, and a message of
-    C(debug) is printed as it is. With C(-v) everything is printed as by C(default).
+  - Like C(default), but a successful task is one line for all hosts and items, and a message of C(debug) is printed as
+    it is. With C(-v) everything is printed as by C(default).
 extends_documentation_fragment:
   - default_callback
   - result_format_callback

@@ -1,13 +1,13 @@
-"""How long a task has been at work."""
+"""Prints how long a task has been running."""
 
 from controller.plugins.elapsed import CallbackModule as CallbackModule
 
 DOCUMENTATION = """
 name: elapsed
 type: aggregate
-short_description: Tell how long a task has been at work
+short_description: Print how long a task has been running
 description:
-  - Every ten seconds of a task it prints how long that has been at work, and on which hosts. Who knows more of it, such
-    as how much of a file is there, leaves a note (controller/notes.py).
-  - It is apart from C(brief), so that it is there with every other output of Ansible's as well.
+  - Every ten seconds of a task it prints the elapsed time and the busy hosts, with notes on the progress
+    (controller/notes.py), such as how much of a file has arrived.
+  - It is separate from C(brief), so that it works with all of Ansible's outputs.
 """

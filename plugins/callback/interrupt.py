@@ -1,12 +1,12 @@
-"""Ctrl-C ends a run, not only the playbook."""
+"""Ctrl-C stops a run, not only the playbook."""
 
 from controller.plugins.interrupt import CallbackModule as CallbackModule
 
 DOCUMENTATION = """
 name: interrupt
 type: aggregate
-short_description: Let Ctrl-C end a run, not only the playbook
+short_description: Let Ctrl-C stop a run, not only the playbook
 description:
-  - Ansible's own Ctrl-C skips C(always). While the roles C(train) and C(study) are at work, this one leaves a file
-    instead, which C(follow_run) and C(run_study), in processes of their own, look for (controller/plugins/shared.py).
+  - Ansible's own Ctrl-C skips C(always). While the roles C(train) and C(study) run, this callback creates a file
+    instead, for which C(follow_run) and C(run_study), in separate processes, look (controller/plugins/shared.py).
 """

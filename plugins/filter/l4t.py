@@ -4,13 +4,13 @@ from trainer.contract.releases import l4t
 
 DOCUMENTATION = """
 name: l4t
-short_description: Tell the release of Jetson Linux from what a board says
+short_description: Find a board's release of Jetson Linux
 description:
-  - From the first line of C(/etc/nv_tegra_release), else from the version of a package.
+  - Reads the first line of C(/etc/nv_tegra_release), else the version of a package.
 positional: package
 options:
-  _input: {type: str, required: true, description: [The first line of that file; empty where there is none.]}
-  package: {type: str, required: true, description: [The version of C(nvidia-l4t-core); empty where there is none.]}
+  _input: {type: str, required: true, description: [The first line of that file; empty if missing.]}
+  package: {type: str, required: true, description: [The version of C(nvidia-l4t-core); empty if missing.]}
 """
 
 EXAMPLES = """
@@ -19,7 +19,7 @@ release: "{{ '# R35 (release), REVISION: 3.1, GCID: 32827747' | l4t('') }}"
 """
 
 RETURN = """
-_value: {type: str, description: [The release, such as 35.3.1; none where neither tells it.]}
+_value: {type: str, description: [The release, such as 35.3.1; none if unknown.]}
 """
 
 

@@ -4,9 +4,9 @@ from controller.addresses import peer_faults
 
 DOCUMENTATION = """
 name: peer_faults
-short_description: Tell what is wrong with the addresses that a firewall is to let in
+short_description: Find addresses that a firewall cannot use
 description:
-  - It wants addresses in numbers, and none that every board has.
+  - Firewalls need IPv4 addresses, and no board-internal ones.
 options:
   _input: {type: list, required: true, description: [The addresses.]}
 """
@@ -17,7 +17,7 @@ faults: "{{ ['192.168.55.1', '192.168.1.12'] | peer_faults }}"
 """
 
 RETURN = """
-_value: {type: list, elements: str, description: [A sentence, with the remedy, for each address that will not do.]}
+_value: {type: list, elements: str, description: [A sentence with a remedy for each unusable address.]}
 """
 
 

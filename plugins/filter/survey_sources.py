@@ -4,9 +4,9 @@ from controller.gates.survey import sources
 
 DOCUMENTATION = """
 name: survey_sources
-short_description: Read the modules that a board needs to say what it is and has
+short_description: Read the modules that survey a board
 description:
-  - The role check sends them to boards on which nothing of the kit is yet.
+  - The role check sends them to boards without the kit.
 options:
   _input: {type: path, required: true, description: [The checkout.]}
 """

@@ -1,4 +1,4 @@
-"""What the kernel and the board's programs say of an interface."""
+"""Facts of an interface from the kernel and the board's programs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NET = Path("/sys/class/net")
 
 
 class LinkError(Exception):
-    """What is wrong, and the remedy."""
+    """An error of a link, with its remedy."""
 
 
 def read(path: Path, default: str) -> str:
-    """Returns what a file of the kernel's says."""
+    """Returns the content of a kernel file."""
     try:
         return path.read_text().strip() or default
     except OSError:  # the driver does not know, or the interface is down
@@ -23,12 +23,12 @@ def read(path: Path, default: str) -> str:
 
 
 def mtu_of(name: str) -> int:
-    """Returns the MTU that the interface has now, in bytes; 0 where there is no such interface."""
+    """Returns the interface's current MTU in bytes; 0 if there is no such interface."""
     return int(read(NET / name / "mtu", "0"))
 
 
 def must(module: AnsibleModule, *arguments: str, **options: Any) -> Any:
-    """Returns what a command prints.
+    """Returns a command's output.
 
     Raises:
         LinkError: it failed.

@@ -1,4 +1,4 @@
-"""One emulated board: compared with what it should be, and changed where it differs."""
+"""Compares an emulated board with its settings, and changes it where it differs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .lab_processes import (
 )
 from .lab_share import entered, give_share, has_share
 
-FACTS = "/etc/cluster-kit/emulated.json"  # on the board: tells that, and how, it is emulated
+FACTS = "/etc/cluster-kit/emulated.json"  # on the board: says that and how it is emulated
 START_TIMEOUT_S = 20.0  # a board needs about 0.1 s; a busy machine more
 
 
 @dataclass(frozen=True)
 class Board:
-    """What a board should be. The fields are the options of the module emulated_board."""
+    """A board's settings: the options of the module emulated_board."""
 
     name: str
     lab_dir: str
@@ -62,7 +62,7 @@ class Board:
 
     @property
     def folder(self) -> Path:
-        """Where the board's files are on this machine."""
+        """The folder of the board's files on this machine."""
         return Path(self.lab_dir, "boards", self.name)
 
     @property
@@ -83,11 +83,11 @@ class Board:
         return path.read_text() if path.exists() else ""
 
     def placed(self) -> list[str]:
-        """The words before a command that is to run on the board's part of the machine."""
+        """The prefix of a command that runs on the board's part of the machine."""
         return [*entered(self.lab_dir, self.name), "taskset", "--cpu-list", str(self.cpu)]
 
     def part(self) -> dict[str, Any]:
-        """Returns what a running board must have been started with to be kept running."""
+        """Returns the settings with which a running board must have been started to keep it."""
         return {
             "board": self.name,
             "address": self.address,
@@ -123,7 +123,7 @@ class Board:
 
 
 def present(board: Board, check: bool) -> dict[str, Any]:
-    """Makes the board run as it should (or, with `check`, only tells what that would take).
+    """Makes the board run with its settings; with `check`, only returns the changes.
 
     Returns the module's result.
     """
@@ -142,7 +142,7 @@ def present(board: Board, check: bool) -> dict[str, Any]:
 
     switch = next((owner for owner in owners(board.lab_dir) if "interface" in owner.part), None)
     if switch is None:
-        raise LabError("the lab's switch does not run: run lab_up")
+        raise LabError("the lab's switch is not running: run lab_up")
     ends = ((switch.pid, lab_link.port(board.host)), (init.pid, "eth0"))
     if not all(lab_link.shaped_bit_per_s(*end) for end in ends):
         actions.append("connected the link")
@@ -205,7 +205,7 @@ def _running(board: Board) -> Owner | None:
 
 
 def _start(board: Board) -> Owner:
-    """Starts the board anew, with the files it had, and returns its first process."""
+    """Restarts the board with its files, and returns its first process."""
     if not board.public_key:
         raise LabError(f"there is no {board.public_key_file}: run lab_down, then lab_up")
     end_owners(_parts(board.lab_dir, board.name))
@@ -261,7 +261,7 @@ def _require_python(board: Board, init: Owner) -> None:
         run([*inside(init.pid, "mount"), *user, board.python(), "-c", ""])
     except LabError as error:
         raise LabError(
-            f"its Python does not work ({error}): make lab_python_env anew from a Python that other users can run too"
+            f"its Python does not work ({error}): create lab_python_env again with a Python that other users can run"
         ) from error
 
 

@@ -1,5 +1,4 @@
-"""What a dressed board is besides an emulated one: the files of the board that it looks like, laid
-into the upper layer of its overlay. A dress is a folder:
+"""Dresses a board: adds files of the board that it imitates to the upper layer of its overlay. A dress is a folder:
 
     bin/ sbin/      programs, installed without their suffix in /usr/bin and /usr/sbin
     units/          all the services that the board has, as systemd's unit files

@@ -107,7 +107,7 @@ class Layer:
 
 
 def settings_of(python_env: str) -> dict[str, str]:
-    """Returns what a virtual environment says of the interpreter that it was made with."""
+    """Returns a virtual environment's settings, which name its interpreter."""
     lines = Path(python_env, "pyvenv.cfg").read_text().splitlines()
     return {name: value for name, value in (re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if "=" in line)}
 
@@ -126,7 +126,7 @@ def interpreter_folders(python_env: str) -> list[str]:
         settings = settings_of(python_env)
         prefix = Path(settings["home"]).parent
     except (OSError, KeyError) as error:
-        raise LabError(f"lab_python_env={python_env} is no Python environment: {remedy}") from error
+        raise LabError(f"lab_python_env={python_env} is not a Python environment: {remedy}") from error
     if not Path(python_env, "bin/python").exists():
         raise LabError(
             f"lab_python_env={python_env} has no working bin/python (its interpreter was in "

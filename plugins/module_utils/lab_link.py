@@ -29,7 +29,7 @@ def bit_per_s(rate: str) -> int:
     """Returns the rate, given in tc's syntax, in bit/s.
 
     Raises:
-        LabError: it is no rate, or out of range.
+        LabError: it is not a rate, or out of range.
     """
     match = RATE.fullmatch(rate.strip().lower())
     if not match:

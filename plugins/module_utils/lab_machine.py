@@ -1,4 +1,4 @@
-"""This machine: what it lacks for a lab, each with its remedy. Nothing of it is changed."""
+"""Checks what this machine lacks for a lab, with remedies. Changes nothing."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def machine_problems(look: bool = False) -> list[str]:
     system = platform.system()
     if system != "Linux":
         return [
-            f"emulated boards need Linux, this is {system}: use a Linux machine (a virtual one "
-            "will do), or real boards with -i inventory/boards"
+            f"emulated boards need Linux, this is {system}: use a Linux machine (possibly a virtual one), "
+            "or real boards with -i inventory/boards"
         ]
     problems = []
     if os.geteuid() != 0 and not shutil.which("sudo", path=PATH):
@@ -93,8 +93,8 @@ def network_problems(settings: Settings) -> list[str]:
             ]
     if not same_name and Path("/sys/class/net", settings.interface).exists():
         return [
-            f"there is a network interface {settings.interface} that is no lab's: give another "
-            "name with -e lab_interface=NAME"
+            f"the network interface {settings.interface} exists and is not a lab's: give another name with "
+            "-e lab_interface=NAME"
         ]
     problems = []
     for line in run(["ip", "-oneline", "-4", "address", "show"]).splitlines():
@@ -118,7 +118,7 @@ def neighbour_problems(boards: int) -> list[str]:
             return [
                 f"{boards} boards that talk to each other need {wanted} entries in this machine's table of "
                 f"neighbours, which holds {kept}: run 'sysctl -w net.ipv4.neigh.default.gc_thresh3={2 * wanted}' "
-                "as root, or take fewer boards"
+                "as root, or use fewer boards"
             ]
     return []
 

@@ -28,7 +28,7 @@ DROPPED_CAPABILITIES = "-sys_time,-sys_module,-sys_rawio,-mknod"
 
 
 class LabError(Exception):
-    """What went wrong, and the remedy."""
+    """An error with its remedy."""
 
 
 class CommandError(LabError):
@@ -50,7 +50,7 @@ class Owner:
 
 
 def read_owner(pid: int) -> Owner | None:
-    """Returns what the process owns, or None if it is no lab's process (or has ended).
+    """Returns what the process owns, or None if it is not a lab's process (or has ended).
 
     A variable in the environment could also come from a user's shell, so the process must be in
     another network namespace than this one as well.
@@ -98,7 +98,7 @@ def end(pids: Iterable[int], ours: Callable[[int], bool], signal_number: int) ->
         if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise LabError(
                 f"process {pid} has not ended {END_TIMEOUT_S:.0f} s after signal {signal_number}: "
-                "look at what it waits for (ps -o stat,wchan), then run this again"
+                "check what it waits for (ps -o stat,wchan), then repeat"
             )
         os.close(handle)
     return len(handles)

@@ -1,4 +1,4 @@
-"""A lab's settings: what is wrong with them, each with its remedy, and the boards they mean."""
+"""Checks a lab's settings, and lists its boards."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def _machine_problems(settings: Settings) -> list[str]:
         problems.append(f"lab_link_rate={error}")
     if not (settings.core_share == 0 or 0.01 <= settings.core_share <= 1):
         problems.append(
-            f"lab_core_share={settings.core_share:g} is no share of a core: give 0.01 to 1, or 0 for equal ones"
+            f"lab_core_share={settings.core_share:g} is not a fraction of a core: give 0.01 to 1, or 0 for "
+            "equal fractions"
         )
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,14}", settings.interface):
         problems.append(
@@ -101,14 +102,14 @@ def _count_problems(settings: Settings) -> list[str]:
         return [
             f"lab_boards={settings.boards}, but the lab's inventory lists {count} "
             f"({', '.join(settings.listed)}): delete lines from its hosts.yml or raise lab_boards; "
-            "boards that an earlier lab_boards added go with lab_down"
+            "lab_down removes boards that an earlier lab_boards added"
         ]
     if settings.host and settings.boards > count:
         most = settings.host.network.num_addresses - 2 - FIRST_HOST
         if settings.boards > most:
             return [
-                f"lab_boards={settings.boards} are more than lab_address={settings.address} has "
-                f"addresses for: give at most {most}"
+                f"lab_boards={settings.boards} is more than lab_address={settings.address} has addresses "
+                f"for: give at most {most}"
             ]
     return []
 
@@ -149,8 +150,7 @@ def _folder_problems(settings: Settings) -> list[str]:
         problems.append(f"lab_dir={lab_dir} is a relative path: give an absolute one")
     elif lab_dir.exists() and not is_lab(lab_dir):
         problems.append(
-            f"lab_dir={lab_dir} holds something else than a lab, and lab_down would delete it: "
-            "name a new or empty folder"
+            f"lab_dir={lab_dir} is not a lab's folder, and lab_down would delete it: give a new or empty folder"
         )
     try:
         interpreter_folders(settings.python_env)
@@ -163,7 +163,7 @@ def _look_problems(settings: Settings) -> list[str]:
     problems = []
     if settings.dress not in ("", *DRESSES):
         problems.append(
-            f"lab_dress='{settings.dress}' is no dress: give {' or '.join(DRESSES)}, or '' for plain emulated boards"
+            f"lab_dress='{settings.dress}' is not a dress: give {' or '.join(DRESSES)}, or '' for plain emulated boards"
         )
     for user in sorted(set(settings.password_users)):
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user) or user in (USER, "root"):

@@ -1,4 +1,4 @@
-"""A board's share of a processor core, where boards have to share one: a quota in a control group of its own.
+"""A board's share of a processor core, if boards share one: a quota in its own control group.
 
 With it a board computes as fast while the others wait as while they compute: as boards with a processor of their own.
 Works with version 1 and version 2 of the kernel's control groups.

@@ -1,4 +1,4 @@
-"""What an emulated board is like, so that it can be compared with itself later."""
+"""Records an emulated board's state, to compare it later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .lab_processes import LabError, inside, owners, run
 
-# What its programs and its kernel tell of it: settings, rules, services.
+# State from its programs and kernel: settings, rules, services.
 COMMANDS = (
     "nvpmodel -q",
     "jetson_clocks --show | sed 's/CurrentFreq=[0-9]*//'",
@@ -38,7 +38,7 @@ def snapshot(lab_dir: str | Path, board: str) -> dict[str, str]:
     """
     pid = next((owner.pid for owner in owners(str(lab_dir)) if owner.is_init and owner.part["board"] == board), None)
     if pid is None:
-        raise LabError(f"{board} does not run in {lab_dir}: start it with lab_up")
+        raise LabError(f"{board} is not running in {lab_dir}: start it with lab_up")
     enter = inside(pid, "mount", "uts", "ipc", "net", "pid")
     found = {command: run([*enter, "sh", "-c", f"{command} 2>&1 || true"]).strip() for command in COMMANDS}
     upper = Path(lab_dir, "boards", board, "upper")
@@ -54,7 +54,7 @@ def snapshot(lab_dir: str | Path, board: str) -> dict[str, str]:
 
 
 def differences(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """What two snapshots of a board have differently, in words."""
+    """The differences between two snapshots of a board, as text."""
     return {
         what: f"was {before.get(what, 'not there')!r}, is {now.get(what, 'not there')!r}"
         for what in sorted(before.keys() | now.keys())

@@ -1,4 +1,4 @@
-"""What dressed boards are provisioned with in place of an index: wheels packed from the boards' environment of this
+"""Packages for provisioning dressed boards without an index: wheels packed from the boards' environment of this
 machine, TensorFlow's named and versioned as NVIDIA's is, a few packages of source, and a lock of their hashes.
 """
 

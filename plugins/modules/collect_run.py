@@ -4,8 +4,8 @@ DOCUMENTATION = """
 module: collect_run
 short_description: Fetch what a run left on a board, and leave the board clean
 description:
-  - Ends what still runs of it, packs what it left in the board's memory, unpacks that on the controller, and removes
-    it from the board once it is here.
+  - Ends what still runs of it, packs what it left in the board's memory, unpacks that on the controller, and removes it
+    from the board once it is here.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}

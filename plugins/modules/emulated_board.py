@@ -11,13 +11,12 @@ DOCUMENTATION = r"""
 module: emulated_board
 short_description: Run an emulated board on this machine
 description:
-  - A board is one process in network, UTS, mount, PID and IPC namespaces of its own. Everything a
-    board has belongs to that process, so the kernel removes it all when the process ends.
-  - Its root is an overlay over this machine's root file system. It has a link of a given rate to
-    the lab's switch (M(emulated_lab)), one processor core, an ssh server, and an ordinary user
-    C(board).
-  - A board that has ended, or was made from other settings, is started again with the files it had.
-    Another link rate is set without a restart. A missing ssh server is started.
+  - A board is one process in network, UTS, mount, PID and IPC namespaces of its own. Everything a board has belongs to
+    that process, so the kernel removes it all when the process ends.
+  - Its root is an overlay over this machine's root file system. It has a link of a given rate to the lab's switch
+    (M(emulated_lab)), one processor core, an ssh server, and an ordinary user C(board).
+  - A board that has ended, or was made from other settings, is started again with the files it had. Another link rate
+    is set without a restart. A missing ssh server is started.
   - Needs root on Linux; M(lab_plan) tells what else.
 options:
   name:

@@ -28,11 +28,10 @@ DOCUMENTATION = r"""
 module: emulated_lab
 short_description: Make the switch of a lab, or end the whole lab
 description:
-  - A lab's switch is a process with a network namespace that holds a bridge. This machine is
-    connected to it through one interface; there is no route to or from anywhere else.
-  - To end a lab ends its switch, its boards and this machine's ssh connections to them, whatever
-    state they are in, and deletes the lab's folder. Only processes whose environment names this lab
-    are ended.
+  - A lab's switch is a process with a network namespace that holds a bridge. This machine is connected to it through
+    one interface; there is no route to or from anywhere else.
+  - To end a lab ends its switch, its boards and this machine's ssh connections to them, whatever state they are in, and
+    deletes the lab's folder. Only processes whose environment names this lab are ended.
   - Needs root.
 options:
   lab_dir:

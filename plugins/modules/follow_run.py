@@ -7,14 +7,14 @@ description:
   - Looks at the board every I(poll_s) seconds over the connection that Ansible keeps open, which costs the board next
     to nothing, and copies new records to the controller as they come, for the live view as well.
   - The chief's follower prints a line for each epoch.
-  - Fails as soon as the trainer of this board has failed, or that of another board of the same run. Which of them was
-    the cause is told later, from what all boards left.
+  - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
+    determined later, from all boards' files.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
-  started: {type: dict, default: {}, description: [What the command that started the supervisor gave.]}
-  unreachable_limit_s: {type: float, required: true, description: [Seconds that the board may be out of reach.]}
-  poll_s: {type: float, default: 2, description: [Seconds between two looks.]}
+  started: {type: dict, default: {}, description: [The result of the command that started the supervisor.]}
+  unreachable_limit_s: {type: float, required: true, description: [Seconds that the board may be unreachable.]}
+  poll_s: {type: float, default: 2, description: [Seconds between looks.]}
 """
 
 EXAMPLES = """

@@ -1,4 +1,4 @@
-"""Sets a Jetson's power mode and pins its clocks, or gives back what the board had before."""
+"""Sets a Jetson's power mode and pins its clocks, or restores the earlier ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: jetson_power
-short_description: Set a Jetson's power mode and pin its clocks, or give back the earlier ones
+short_description: Set a Jetson's power mode and pin its clocks, or restore the earlier ones
 description:
-  - Asks C(nvpmodel) and C(jetson_clocks) first, and changes only what differs. What the board had before the first
-    change is kept in I(state_dir), once, for I(state=restored).
-  - A mode that C(nvpmodel) wants a reboot for is declined. The module then returns C(reboot_command), which takes it
-    and reboots; run the module again after that, with I(rebooted).
+  - Asks C(nvpmodel) and C(jetson_clocks) first, and changes only what differs. The state before the first change is
+    kept in I(state_dir), once, for I(state=restored).
+  - If C(nvpmodel) requires a reboot for a mode, the module returns C(reboot_command), which confirms it and reboots;
+    run the module again after that, with I(rebooted).
 options:
-  state: {type: str, choices: [set, restored], default: set, description: [Restored gives back what was before.]}
-  mode: {type: str, default: "", description: [Name or ID of a power mode of this board; empty leaves it.]}
+  state: {type: str, choices: [set, restored], default: set, description: [C(restored) restores the earlier state.]}
+  mode: {type: str, default: "", description: [Name or ID of a power mode of this board; empty keeps it.]}
   clocks_pinned: {type: bool, default: false, description: [Pin the clocks; false leaves them.]}
   state_dir: {type: path, required: true, description: [Where the earlier state is kept on the board.]}
-  rebooted: {type: bool, default: false, description: [The mode must be there by now, or the module fails.]}
+  rebooted: {type: bool, default: false, description: [Whether it was rebooted; fail without the mode.]}
 """
 
 EXAMPLES = """
@@ -62,7 +62,7 @@ def parse_mode(text: str) -> int:
     """
     found = re.search(r"^NV Power Mode:.*\n\s*(\d+)\s*$", text, re.MULTILINE)
     if not found:
-        raise ValueError(f"no power mode in {text!r}: see what 'nvpmodel -q' says on the board")
+        raise ValueError(f"no power mode in {text!r}: check 'nvpmodel -q' on the board")
     return int(found[1])
 
 
@@ -98,7 +98,7 @@ def clocks_pinned(text: str) -> bool:
         elif "MinFreq" in field and "MaxFreq" in field:
             pinned.append(field["MinFreq"] == field["MaxFreq"])
     if not pinned:
-        raise ValueError(f"no frequencies in {text!r}: see what 'jetson_clocks --show' says on the board")
+        raise ValueError(f"no frequencies in {text!r}: check 'jetson_clocks --show' on the board")
     return all(pinned) and shows_gpu(text)
 
 
@@ -176,7 +176,7 @@ class Board:
         if self.module.params["rebooted"]:
             self.fail(
                 f"the board was rebooted for power mode {self.modes.get(wanted, wanted)}, and has "
-                f"{self.modes.get(self.mode())}: run 'sudo nvpmodel -m {wanted}' on it and read what it says"
+                f"{self.modes.get(self.mode())}: run 'sudo nvpmodel -m {wanted}' on it and read its output"
             )
         if not self.change(f"set power mode {self.modes.get(wanted, wanted)}"):
             return None
@@ -193,27 +193,25 @@ class Board:
         code, _, errors = self.module.run_command([PIN])
         if code or not self.pinned():
             why = errors.strip() or f"{PIN} did not pin the clocks"
-            self.fail(
-                f"{why}: look at 'sudo jetson_clocks --show' on the board, and at 'sudo dmesg' for the GPU's driver"
-            )
+            self.fail(f"{why}: check 'sudo jetson_clocks --show' on the board, and 'sudo dmesg' for the GPU's driver")
 
     def wait_for_gpu(self) -> None:
         """Waits for its driver, without which jetson_clocks leaves the GPU out, and says nothing of that."""
         deadline = time.monotonic() + GPU_WAIT_S
         while not shows_gpu(self.must("jetson_clocks", "--show")):
             if time.monotonic() > deadline:
-                self.fail("the GPU has no clock in 'jetson_clocks --show': look at 'sudo dmesg' for its driver")
+                self.fail("the GPU has no clock in 'jetson_clocks --show': check 'sudo dmesg' for its driver")
             time.sleep(1)
 
     def restore_clocks(self) -> None:
-        """Gives back the clocks; jetson_clocks ends with 0 in most cases of failure, so it is looked whether it did."""
+        """Restores the clocks and checks them: jetson_clocks exits with 0 in most failures."""
         self.wait_for_gpu()
         self.must("jetson_clocks", "--restore", str(self.clocks))
         left = not_restored(
             self.clocks.read_text(), lambda name: Path(name).read_text().strip() if Path(name).exists() else None
         )
         if left:
-            self.fail(f"jetson_clocks did not give back all clocks ({', '.join(left)}): reboot the board and repeat")
+            self.fail(f"jetson_clocks did not restore all clocks ({', '.join(left)}): reboot the board and repeat")
         self.clocks.unlink()
 
 
@@ -221,14 +219,14 @@ def apply(board: Board) -> str | None:
     """Makes the board as wanted, or as it was; returns the command of a reboot that is needed for that."""
     options = board.module.params
     if not board.modes:
-        board.fail(f"{CONF} lists no power modes, so this is no Jetson: leave the role out (--skip-tags power)")
+        board.fail(f"{CONF} lists no power modes, so this is not a Jetson: leave the role out (--skip-tags power)")
     now = board.mode()
     if options["state"] == "restored":
         earlier = json.loads(board.record.read_text())["mode"] if board.record.exists() else now
         reboot = board.set_mode(earlier) if earlier != now else None
         if reboot:
             return reboot
-        if board.clocks.exists() and board.change("gave back the earlier clocks"):
+        if board.clocks.exists() and board.change("restored the earlier clocks"):
             board.restore_clocks()
         if board.record.exists() and board.change("forgot the earlier power mode"):
             board.record.unlink()

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: says what keeps a lab from being built, and which boards it will have."""
+"""Ansible module: checks whether a lab can be built, and lists its boards."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ DOCUMENTATION = r"""
 module: lab_plan
 short_description: Check a lab's settings and this machine, and list the lab's boards
 description:
-  - Finds every problem before anything is made, each with its remedy. Changes nothing.
-  - What only root can find out (whether the kernel can make namespaces, an overlay, a shaped link;
-    whether another lab has the interface) is looked at when the module runs as root and no program
-    is missing; C(complete) tells.
+  - Reports all problems with their remedies before anything is created. Changes nothing.
+  - What only root can find out (whether the kernel can make namespaces, an overlay, a shaped link; whether another lab
+    has the interface) is looked at when the module runs as root and no program is missing; C(complete) tells.
 options:
   listed:
     description: The inventory's boards, name to address, in rank order.
@@ -70,7 +69,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Check what the lab needs
+- name: Check the lab's requirements
   lab_plan:
     listed: {board-1: 198.18.77.11, board-2: 198.18.77.12}
     boards: 2

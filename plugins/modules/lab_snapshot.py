@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: what emulated boards are like, and what has become of them since."""
+"""Ansible module: records the state of emulated boards, or compares it with a record."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ansible.module_utils.lab_snapshot import differences, snapshot
 
 DOCUMENTATION = r"""
 module: lab_snapshot
-short_description: Keep what emulated boards are like, or compare them with that
+short_description: Record the state of emulated boards, or compare it with the record
 description:
-  - Of a board that is its files (mode, owner, checksum), and what its programs and its kernel tell of its power mode,
-    clocks, rules, routes and services.
+  - The state is a board's files (mode, owner, checksum) and, from its programs and kernel, its power mode, clocks,
+    rules, routes and services.
   - Needs root.
 options:
   lab_dir:
@@ -28,13 +28,13 @@ options:
     elements: str
     required: true
   path:
-    description: File that keeps it. Where it is there, the boards are compared with it, and it stays as it is.
+    description: File of the record. If it exists, the boards are compared with it, and it is not changed.
     type: path
     required: true
 """
 
 EXAMPLES = r"""
-- name: Compare the boards with what they were
+- name: Compare the boards with their record
   lab_snapshot:
     lab_dir: /srv/kit/.lab
     boards: [board-1, board-2]
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 differences:
-  description: For each board what it has otherwise than it had, as text; empty where the file was not there before.
+  description: Differences by board, as text; empty if the file did not exist.
   type: dict
   returned: always
   sample: {board-1: {/etc/motd: was deleted}}

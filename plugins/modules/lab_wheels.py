@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: the folder of packages that dressed boards are provisioned with."""
+"""Ansible module: builds the folder of packages for dressed boards."""
 
 from __future__ import annotations
 

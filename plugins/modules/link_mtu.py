@@ -1,4 +1,4 @@
-"""Gives an interface an MTU, now and at every later start, or takes that back."""
+"""Sets an interface's MTU, now and at every boot, or restores it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ansible.module_utils.board_link import NET, LinkError, mtu_of, must, read
 
 DOCUMENTATION = """
 module: link_mtu
-short_description: Give an interface an MTU, now and at every later start, or take that back
+short_description: Set an interface's MTU, now and at every boot, or restore it
 description:
-  - Some drivers, as that of an Orin's eth0, change an MTU only while the link is down, so that it is taken down for a
-    moment. The change is taken back by itself unless the controller, once it reaches the board again, removes the file
-    C(mtu-unconfirmed) in I(state_dir) in time. Run it with C(async), since the connection may go over this very link.
-  - Only after that it is kept for later starts, by a file of systemd's in I(link_file) and in NetworkManager's
-    profile. What was before is kept in I(state_dir), once, for I(state=restored).
+  - Some drivers, such as that of an Orin's eth0, change an MTU only while the link is down, so it goes down for a
+    moment. The change is reverted unless the controller reaches the board again and removes the file C(mtu-unconfirmed)
+    in I(state_dir) in time. Run it with C(async), since the connection may use this link.
+  - After that it is kept for later boots, by systemd's I(link_file) and in NetworkManager's profile. The earlier state
+    is kept in I(state_dir), once, for I(state=restored).
 options:
   state: {type: str, choices: [set, restored], default: set, description: [Restored gives back what was before.]}
   interface: {type: str, description: [Its name; for I(state=set).]}
@@ -101,7 +101,7 @@ class Change:
             self.uuid = self.before.get("connection")
             return
         if self.wanted < LEAST:
-            raise LinkError(f"network_mtu={self.wanted} is too small to train over: give {LEAST} bytes or more")
+            raise LinkError(f"network_mtu={self.wanted} is too small for training: give {LEAST} bytes or more")
         self.uuid = self._connection()
         self.later = self._profile()
         self.match, self.others = self._link_file()

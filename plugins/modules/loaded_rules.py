@@ -1,4 +1,4 @@
-"""Keeps the packet filter's rules in the running kernel as a script loads them."""
+"""Keeps the kernel's packet filter rules as a script defines them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: loaded_rules
-short_description: Keep the packet filter's rules in the running kernel as a script loads them
+short_description: Keep the kernel's packet filter rules as a script defines them
 description:
-  - Lets the script load its rules where the kernel shows others.
-  - What the kernel makes of the script is found out in an empty network namespace, so that both are compared in the
-    kernel's own words, and rules that it refuses change nothing.
+  - Lets the script load its rules if the kernel has others.
+  - The script is first run in an empty network namespace, so that both rule sets are compared in the kernel's own
+    format, and refused rules change nothing.
 options:
   script: {type: path, required: true, description: [Takes one word, C(load), C(show) or C(clear).]}
   state: {type: str, choices: [present, absent], default: present, description: [Whether the rules are to be there.]}
@@ -34,7 +34,7 @@ _REMEDY = "run the script on the board to see more, or keep the boards' network 
 
 
 class RulesError(Exception):
-    """What went wrong."""
+    """The rules could not be changed."""
 
 
 def live(module: AnsibleModule, script: str) -> str:

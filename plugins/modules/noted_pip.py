@@ -2,10 +2,10 @@
 
 DOCUMENTATION = """
 module: noted_pip
-short_description: Install with pip, and tell meanwhile what pip is doing
+short_description: Install with pip, and note pip's progress
 description:
-  - Runs C(ansible.builtin.pip) with the same options. Beside it, it reads pip's log on the board every few seconds, and
-    notes how much of a file is downloaded, or at which stage pip is, for the callback C(elapsed) to print.
+  - Runs C(ansible.builtin.pip) with the same options. Meanwhile it reads pip's log on the board every few seconds, and
+    notes pip's stage or downloads for the callback C(elapsed).
 options:
   name: {type: list, elements: str, description: [As of C(ansible.builtin.pip).]}
   requirements: {type: str, description: [As of C(ansible.builtin.pip).]}

@@ -2,21 +2,21 @@
 
 DOCUMENTATION = """
 module: place_run
-short_description: Give a board its part of a run in one round trip
+short_description: Copy a board's part of a run to it in one round trip
 description:
-  - Puts C(run.json), C(tf_config.json), for a run that goes on its records and checkpoint, and the trainer's source
-    where the board lacks it, onto the board, whole or not at all. Fails where the board has the run already.
+  - Copies C(run.json), C(tf_config.json), a resumed run's records and checkpoint, and the trainer's source unless the
+    board has it, atomically. Fails if the board already has the run.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller, with run.json.]}
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   home: {type: path, required: true, description: [The kit's folder on the board.]}
   trainer: {type: dict, required: true, description: [source, an archive on the controller; path on the board.]}
   tf_config: {type: dict, required: true, description: [The content of tf_config.json.]}
-  records: {type: path, default: "", description: [Folder on the controller with what the board goes on from.]}
+  records: {type: path, default: "", description: [Controller folder with a resumed board's records and checkpoint.]}
 """
 
 EXAMPLES = """
-- name: Give the board its part of the run
+- name: Copy the board's part of the run
   place_run:
     run_dir: "{{ run_config_run.run_dir }}"
     board_dir: "{{ run_config_run.board_dir }}"

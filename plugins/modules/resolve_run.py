@@ -2,13 +2,13 @@
 
 DOCUMENTATION = """
 module: resolve_run
-short_description: Check all that a run is asked for with, and find the run
+short_description: Resolve a run, or report all problems
 description:
-  - Checks, on the controller, the experiment, the boards' addresses and what the roles of later stages are given, and
-    fails with every problem at once, a line each. Fetches and makes the files that the boards need.
-  - Prints what the run is expected to take, where the same boards were measured before.
+  - Checks the experiment, the boards' addresses and the inputs of later stages' roles on the controller, and fails with
+    all problems, one per line. Downloads or creates the files that boards need.
+  - Prints the predicted time if the same boards were measured before.
 options:
-  task: {type: str, required: true, description: [train; or to train nothing, probe or trial or predict.]}
+  task: {type: str, required: true, description: [train; or, without training, probe, trial or predict.]}
   experiment: {type: str, required: true, description: [Name of a file in experiments/.]}
   override: {type: raw, required: true, description: [Fields of the experiment to change.]}
   workers: {type: raw, required: true, description: [Boards to train on.]}
@@ -23,7 +23,7 @@ options:
   study: {type: str, default: "", description: [The run's place in a study.]}
   resume: {type: raw, description: [Name of a run that did not end well, to go on with.]}
   given: {type: list, elements: str, default: [], description: [Those of the options above that the user gave.]}
-  run_id: {type: raw, description: [Name of a run that may still go on, to take up.]}
+  run_id: {type: raw, description: [Id of an earlier run to follow and collect.]}
   stages: {type: list, elements: str, default: [], description: [Roles whose inputs are checked, too.]}
 """
 
@@ -51,5 +51,5 @@ run_dir: {type: str, returned: success, description: [The run's folder on the co
 board_dir: {type: str, returned: success, description: [The run's folder on the boards.]}
 trainer: {type: dict, returned: success, description: [Path of the trainer's source on the boards; source here.]}
 assets: {type: list, returned: success, description: [Files that boards need, with source, path and sha256.]}
-prediction: {type: dict, returned: success, description: [What the run is expected to take; null where it is unknown.]}
+prediction: {type: dict, returned: success, description: [The predicted time; null if unknown.]}
 """

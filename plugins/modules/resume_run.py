@@ -2,9 +2,9 @@
 
 DOCUMENTATION = """
 module: resume_run
-short_description: Put the attempt before aside, so that a run goes on
+short_description: Move the previous attempt aside, so that a run can resume
 description:
-  - The run goes on after the last epoch of which every board has a whole checkpoint.
+  - The run resumes after the last epoch with a complete checkpoint on every board.
   - Fails for a run that has succeeded.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
@@ -17,5 +17,5 @@ EXAMPLES = """
 """
 
 RETURN = """
-epoch: {type: int, returned: success, description: [The epoch (from 1) after which it goes on; 0 for the beginning.]}
+epoch: {type: int, returned: success, description: [The epoch (from 1) after which it resumes; 0 for the beginning.]}
 """

@@ -2,33 +2,33 @@
 
 DOCUMENTATION = """
 module: run_study
-short_description: Make the runs of a study that are not there yet
+short_description: Make the missing runs of a study
 description:
   - Calls C(playbooks/run_experiment.yml) for each run that is missing, one after the other, with the options of this
-    command and its secrets (of the vault, for login and sudo), which are asked for once. A run that was begun and not
-    collected is picked up first, with C(playbooks/collect.yml).
+    command and its secrets (of the vault, for login and sudo), which are asked for once. A run that was started and not
+    collected is collected first, with C(playbooks/collect.yml).
   - C(--tags), C(--skip-tags), C(--start-at-task) and C(--step) are refused.
-  - A run that fails is made again, up to I(tries) times in all; then the study goes on with the next one.
-  - Ctrl-C stops the run that is under way, collects it, and ends the study; the same command goes on with it.
+  - A run that fails is repeated, up to I(tries) attempts; then the study continues with the next one.
+  - Ctrl-C stops and collects the current run, and ends the study; the same command continues it.
 options:
   study: {type: str, required: true, description: [Name of a file in studies/, or the path of one.]}
   boards: {type: list, elements: str, required: true, description: [Boards in rank order.]}
-  repeats: {type: int, description: [In place of the number that the study has.]}
+  repeats: {type: int, description: [Runs per arm; replaces the study's number.]}
   again:
     type: bool
     default: false
-    description: [Whether a study that is complete is made once more, and not only reported.]
-  tries: {type: int, default: 2, description: [How often a run is made at most.]}
+    description: [Whether to repeat a complete study instead of only reporting it.]
+  tries: {type: int, default: 2, description: [Maximum attempts of a run.]}
   measure:
     type: bool
     default: true
-    description: [Whether to measure first where nothing tells how long the runs will take.]
+    description: [Whether to measure first if the runs' duration is unknown.]
   project: {type: path, required: true, description: [The checkout.]}
-  runs_dir: {type: path, required: true, description: [Where runs have their folders.]}
+  runs_dir: {type: path, required: true, description: [Folder of all runs.]}
 """
 
 EXAMPLES = """
-- name: Make the runs that are missing
+- name: Make the missing runs
   run_study:
     study: paper
     boards: "{{ ansible_play_hosts_all }}"

@@ -2,9 +2,9 @@
 
 DOCUMENTATION = """
 module: stage_files
-short_description: Put files onto a board that it does not have yet
+short_description: Copy files to a board unless it has them
 description:
-  - One round trip where the board has them all. What arrives is checked, and is at its place whole or not at all.
+  - One round trip if the board has all of them. Arriving files are checked, and put in place atomically.
 options:
   files: {type: list, elements: dict, required: true, description: ['source (here), path (there), sha256.']}
 """

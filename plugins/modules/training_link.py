@@ -14,7 +14,7 @@ DOCUMENTATION = """
 module: training_link
 short_description: Find the interface that carries the training address
 description:
-  - Fails where no interface has the address, or the one that has it is wireless, down, or slower than wanted.
+  - Fails if no interface has the address, or if that interface is wireless, down or too slow.
 options:
   address: {type: str, required: true, description: [This board's address in the training network.]}
   speed_mbit: {type: int, description: [Mbit/s that the link must have at least, in full duplex.]}
@@ -65,7 +65,7 @@ def describe(interface: Path) -> dict[str, Any]:
 
 
 def problem(link: dict[str, Any], address: str, state: str, speed_mbit: int | None) -> str | None:
-    """Returns what speaks against training over this link, and the remedy."""
+    """Returns why this link cannot be used for training, with the remedy."""
     name = link["interface"]
     if not link["wired"]:
         return (
@@ -73,11 +73,11 @@ def problem(link: dict[str, Any], address: str, state: str, speed_mbit: int | No
             "give the wired interface's address as training_address in the inventory's hosts.yml"
         )
     if state not in ("up", "unknown"):
-        return f"{name}, which carries the training address {address}, is {state}: look at its cable and the switch"
+        return f"{name}, which carries the training address {address}, is {state}: check its cable and the switch"
     if speed_mbit and link["speed_mbit"] is not None and link["speed_mbit"] < speed_mbit:
         return (
-            f"the link of {name} has {link['speed_mbit']} Mbit/s, and network_speed_mbit={speed_mbit} is wanted: try "
-            "another cable and port of the switch (ethtool shows what both ends offer), or ask for less"
+            f"the link of {name} has {link['speed_mbit']} Mbit/s, but network_speed_mbit={speed_mbit} is "
+            "required: try another cable and switch port (ethtool shows what both ends offer), or lower it"
         )
     if speed_mbit and link["duplex"] == "half":
         return f"the link of {name} is half duplex: let both ends negotiate it (ethtool -s {name} autoneg on)"

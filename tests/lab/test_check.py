@@ -105,7 +105,7 @@ def test_boards_without_fault_pass_and_their_network_is_measured(lab: Lab) -> No
         add_packages(lab, board, "iperf3", "libiperf0", "libsctp1")
     outcome = check(lab, 1, 2, 3, check_throughput_fraction=0.1)  # other tests' load is not the link's
     assert outcome.ok, outcome.output
-    assert "board-1, board-2, board-3: every gate is passed" in outcome.output
+    assert "board-1, board-2, board-3: all gates passed" in outcome.output
     measured = re.findall(r"board-(\d) -> board-(\d): (\d+) Mbit/s \((\w+)\);", outcome.output)
     tools = {(first, second): tool for first, second, _, tool in measured}
     assert tools == {pair: "iperf3" if "3" not in pair else "own" for pair in itertools.permutations("123", 2)}
@@ -127,7 +127,9 @@ def test_a_training_address_must_be_on_an_interface_of_its_board(lab: Lab) -> No
                 told = row(outcome, "board-2", "network.address")
                 assert "is on no interface" in told and f"eth0 has {lab.address(2)}" in told, outcome.output
                 assert "\n  board-1  " not in outcome.output
-        assert "training_address of board-2 is '172.17.0.1': every machine with Docker has that" in outcome.output
+        assert (
+            "training_address of board-2 is '172.17.0.1': every machine with Docker has this network" in outcome.output
+        )
     finally:
         for board in (1, 2):
             (lab.inventory / f"host_vars/board-{board}.json").unlink()
@@ -209,5 +211,5 @@ def test_a_run_is_refused_before_it_begins(lab: Lab, tmp_path: Path) -> None:
     refused = lab.play("run_experiment", **variables)
     assert not refused.ok and list(tmp_path.iterdir()) == []
     assert "no NCCL kernel is registered" in row(refused, "board-1", "collective.nccl")
-    assert "not known to be able" in row(refused, "board-2", "collective.nccl")
+    assert "not known to support NCCL" in row(refused, "board-2", "collective.nccl")
     assert "TPC_PG_MASK=248" in row(refused, "board-2", "symmetry.gpu_mask")

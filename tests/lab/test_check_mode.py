@@ -29,9 +29,9 @@ PASSWORD = "sesame 1$"  # of nvidia on the dressed board
 # By playbook what it is given, so that there is something to change, and what it says.
 Cases = dict[str, tuple[dict[str, Any], str]]
 IDLE: Cases = {
-    "check": ({}, "every gate is passed"),
-    "run_experiment": ({"workers": 2, "override": SHORT}, "every gate is passed"),
-    "predict": ({"workers": 2, "override": SHORT}, "every gate is passed"),
+    "check": ({}, "all gates passed"),
+    "run_experiment": ({"workers": 2, "override": SHORT}, "all gates passed"),
+    "predict": ({"workers": 2, "override": SHORT}, "all gates passed"),
     "run_study": ({"study": "rehearsal"}, "0 of "),
     "lab_up": ({"lab_boards": 3, "lab_link_rate": "100mbit", "lab_core_share": 0.5}, "board-3"),
     "lab_calibrate": ({}, "Set the link rate"),
@@ -197,7 +197,7 @@ def test_no_lab_is_made(tmp_path: Path, python_env: Path) -> None:
 
 @pytest.fixture(scope="module")
 def left(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run whose controller was killed. Its processes stand still, since they would change files."""
+    """A run whose controller was killed. Its processes are suspended, since they would change files."""
     lab, folder = world.lab, tmp_path_factory.mktemp("left") / "runs"
     folder.mkdir()
     run = Run(lab, folder, LASTING)

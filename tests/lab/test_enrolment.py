@@ -236,7 +236,7 @@ def test_a_board_with_a_problem_is_named_with_its_remedy_and_the_others_go_on(bo
         "powerless": f"powerless may not use sudo on {address}",
         "impostor": f"{other} is expected: no password was sent",
         "gone": f"{boards.lab.address(99)} cannot be reached",
-        "closed": f"nothing answers on port {PORT + 1}",
+        "closed": f"nothing listens on port {PORT + 1}",
         "misspelt": "no-such-board.invalid is not known",
     }.items():
         assert words in told[name]
@@ -291,7 +291,7 @@ def test_boards_behind_a_jump_host_become_boards_that_ansible_reaches(boards: Bo
     for number in (1, 2):
         assert boards.lab.ssh(number, RESET, user="root") == ""
     told = boards.enrol().told
-    assert "reached through ProxyJump=gate-1, whose host key nobody has accepted here" in told["orin-2"]
+    assert "reached through ProxyJump=gate-1, whose host key is not known here" in told["orin-2"]
     assert f"by hand with ssh -F {hidden} gate-1, and compare" in told["orin-2"]
     assert "reached through ProxyCommand=ssh -F" in told["orin-1"]
     assert "Accepted" not in boards.log(1) + boards.log(2)

@@ -321,7 +321,7 @@ def test_a_second_ctrl_c_leaves_at_once(lab: Lab, start, row) -> None:
     run = start()
     run.wait_for_epochs()
     os.killpg(run.process.pid, signal.SIGINT)
-    run.wait_until(lambda: "Ctrl-C again leaves at once" in run.output, "the answer to the first Ctrl-C")
+    run.wait_until(lambda: "Press Ctrl-C again to quit at once" in run.output, "the answer to the first Ctrl-C")
     begin = time.monotonic()
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.end(30) != 0

@@ -280,7 +280,7 @@ def test_a_run_is_checked_and_guarded(boards: Orins, tmp_path: Path) -> None:
     told = {board["name"]: board["facts"] for board in manifest["boards"]}
     assert [fact["over_current_events"]["oc3"] for fact in told.values()] == [0, 5]
     assert {tuple(fact["clocks_pinned"].items()) for fact in told.values()} == {(("start", True), ("end", True))}
-    assert "Warning: orin-2 lowered its clocks for a moment, 5 times (peak power 5)" in output
+    assert "Warning: orin-2 throttled its clocks 5 times (peak power 5)" in output
     rails = ["VDD_CPU_CV", "VDD_GPU_SOC", "VIN_SYS_5V0"]
     assert all(board["cost"]["rails"] == rails for board in manifest["boards"])
     assert all(40 < board["cost"]["temperature_max_c"] < 60 for board in manifest["boards"])

@@ -92,7 +92,7 @@ class TestSettings:
             ("board_3 has ansible_host='10.0.0.3'", "such as 198.18.77.11"),
             ("board-4 has ansible_host=''", "such as 198.18.77.11"),
             ("board-5 has ansible_host='198.18.77.1'", "198.18.77.1 is this machine"),
-            ("lab_dir=/etc", "name a new or empty folder"),
+            ("lab_dir=/etc", "give a new or empty folder"),
             ("lab_python_env=/nonexistent", "-e lab_python_env=DIR"),
         ):
             assert any(value in problem and remedy in problem for problem in problems), value

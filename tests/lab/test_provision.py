@@ -129,7 +129,9 @@ class TestPythonEnv:
         outcome = provision("python_env", {"python_env_pins": {"h5py": 3.10}}, {"python_env_python_version": 3.10})
         for board, name in enumerate(("python_env_pins: h5py", "python_env_python_version"), 1):
             told = outcome.told[f"board-{board}"]
-            assert f'{name} is 3.1, which is no text, so that 3.10 would be 3.1: put it in quotes, as in "3.10"' in told
+            assert (
+                f'{name} is 3.1, which is not text, and 3.10 would become 3.1: put it in quotes, as in "3.10"' in told
+            )
 
     @pytest.mark.slow
     def test_while_pip_downloads_for_long_it_is_told_how_much_is_there(
@@ -149,7 +151,7 @@ class TestPythonEnv:
                 write_requirements(tmp_path / "requirements.txt", large)
                 settings["python_env_requirements"] = str(tmp_path / "requirements.txt")
                 outcome = provision.done("python_env", settings)
-                task = "python_env : install | Install into the environment"
+                task = "python_env : install | Install the packages"
                 assert told_in_time(outcome.output, task, "board-1", large.name), outcome.output
                 assert lab.ssh(1, "ls -d /tmp/cluster-kit-pip*").endswith("No such file or directory")
                 again = provision.done("python_env", settings)

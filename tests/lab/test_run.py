@@ -118,7 +118,7 @@ class TestRefusals:
             "workers is 0",
             "seed is 'x'",
             'epochs is "3" (text)',
-            "experiment is 'papre'; known in experiments/ are ",
+            "experiment is 'papre'; presets in experiments/: ",
             'train_stall_limit_s is "soon" (text); give a number of seconds',
             'check_temperature_c is "hot" (text); give a number of degrees Celsius',
             'collect_switch_power_w is "12W" (text); give a number of watts',
@@ -298,7 +298,7 @@ def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
 def test_check_mode_looks_at_everything_and_trains_nothing(experiment: Experiment) -> None:
     variables = json.dumps({"workers": 2, "override": SHORT, "run_config_runs_dir": str(experiment.runs)})
     outcome = experiment.lab.ansible("ansible-playbook", "playbooks/run_experiment.yml", "--check", "-e", variables)
-    assert outcome.ok and "every gate is passed" in outcome.output, outcome.output
+    assert outcome.ok and "all gates passed" in outcome.output, outcome.output
     assert experiment.folders() == []
     assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
 

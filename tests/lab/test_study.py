@@ -57,10 +57,10 @@ def test_a_study_goes_on_where_it_was_killed(lab: Lab, tmp_path: Path, arms: int
     made = Counter(json.loads(path.read_text())["study"] for path in runs.glob("*-rehearsal-w*/run.json"))
     assert made == wanted, again.stdout
     assert all(json.loads((path / "manifest.json").read_text())["status"] == "succeeded" for path in runs.glob("*-w*"))
-    assert "picked up" in again.stdout and (" left" in again.stdout) == measure
+    assert "collecting it now" in again.stdout and (" left" in again.stdout) == measure
     report = html.unescape((runs / "small.html").read_text())
     answer, _, _ = compare(load(runs.glob("*-rehearsal-w*"))).verdict.partition(": ")
     assert report.index(answer) < report.index("<table"), "it opens with the verdict"
 
     third = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=100)
-    assert f"{len(wanted)} of {len(wanted)} runs are there" in third.stdout, "finished runs are not repeated"
+    assert f"{len(wanted)} of {len(wanted)} runs done" in third.stdout, "finished runs are not repeated"

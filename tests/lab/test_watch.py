@@ -88,7 +88,7 @@ def test_a_run_is_shown_after_an_ssh_server_was_restarted_and_after_its_controll
 
         lab.ssh(2, "pkill sshd", user="root")  # the open connection, too
         lost = view.wait_for(lambda frame: re.search(r"board-2 +reconnecting", frame), "board-2 is out of reach")
-        assert "! board-2 cannot be reached for " in lost
+        assert "! board-2 has been unreachable for " in lost
         meanwhile = view.wait_for(lambda frame: (steps_of(frame, 1) or 0) > before[0], "board-1 is followed on")
         assert re.search(r"board-2 +reconnecting", meanwhile)
 

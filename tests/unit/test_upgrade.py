@@ -47,12 +47,13 @@ def test_its_bundle_is_checked_as_far_as_that_can_be_and_the_version_for_the_res
     assert main(["verify", str(BUNDLE)]) == 1
     out = capsys.readouterr().out
     assert out.startswith(
-        f"{BUNDLE} holds as far as this version can check it: its 34 files are as they were packed, and its 2 runs as "
-        "their boards recorded them.\nNot checked: comparison.json and report.html, which an earlier version of the kit"
+        f"{BUNDLE} is valid as far as this version can check: its 34 files are unchanged since packing, "
+        "and its 2 runs match their boards' records.\nNot checked: comparison.json and report.html, which "
+        "an earlier version of the kit"
     )
     assert f"git worktree add ../kit-bf7e712 {COMMIT} && cd ../kit-bf7e712 && make setup && " in out
     assert f".venv/bin/python -m analysis verify {BUNDLE}\n" in out
-    assert "does not hold" not in out
+    assert "is not valid" not in out
 
 
 def test_a_changed_record_in_its_bundle_is_found(root, capsys):
@@ -61,7 +62,7 @@ def test_a_changed_record_in_its_bundle_is_found(root, capsys):
     path = packed(root)
     assert main(["verify", str(path)]) == 1
     out = capsys.readouterr().out
-    assert f"{path} does not hold:" in out and "boards/board-1/events.jsonl is not the file that manifest.json" in out
+    assert f"{path} is not valid:" in out and "boards/board-1/events.jsonl is not the file that manifest.json" in out
     assert "\nNot checked: comparison.json" in out and "verify '" in out  # a path that a shell takes as one
 
 
@@ -89,7 +90,7 @@ def test_a_run_that_broke_off_is_not_resumed_and_stays_as_it_was(root, tmp_path)
     with pytest.raises(ConfigError) as caught:
         resume.plan({**request, "ssh_addresses": request["addresses"]})
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{BROKEN} was begun with the version of the kit before this one, commit {COMMIT}, whose")
+    assert problem.startswith(f"{BROKEN} was started with the previous version of the kit, commit {COMMIT}, whose")
     assert checksums(root) == before
 
 
@@ -101,7 +102,7 @@ def test_a_study_that_was_begun_before_is_refused_by_the_names_of_its_runs(root)
     (state,) = states(planned, root / "runs", PROJECT)
     assert state.succeeded and state.succeeded.name == ONE  # with the default of before it is the run of its slot
     del planned[0].override["sync"]
-    with pytest.raises(AnalysisError, match=f"{ONE} was made as own/one/1, but with another sync: move its folder"):
+    with pytest.raises(AnalysisError, match=f"{ONE} is a run of own/one/1, but with another sync: move its folder"):
         states(planned, root / "runs", PROJECT)
 
 
@@ -116,7 +117,7 @@ def test_a_run_is_stopped_by_the_supervisor_that_was_shipped_with_it(tmp_path, p
         (tmp_path / folder / "__init__.py").touch()
     (tmp_path / package / "supervisor.py").write_text("import sys; print(__spec__.name, *sys.argv[1:])")
     tasks = yaml.safe_load((PROJECT / "roles/train/tasks/stop.yml").read_text())
-    (argv,) = (task["ansible.builtin.command"]["argv"] for task in tasks if task["name"] == "stop | End it")
+    (argv,) = (task["ansible.builtin.command"]["argv"] for task in tasks if task["name"] == "stop | Stop the run")
     command = [*argv[:3], sys.executable, "--config", "/runs/r1/run.json", *argv[6:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [module, "--config", "/runs/r1/run.json", "--stop"]

@@ -1,6 +1,6 @@
-"""Why a worker ended: the kinds of causes, how they are told from what is left, what to do, and which came first.
+"""Causes of a worker's end: their kinds, how a log or exit code shows them, their remedies, and which came first.
 
-Standard library only: the trainer and its supervisor name causes with it, `analysis` ranks them.
+Standard library only: the trainer and its supervisor name causes, `analysis` ranks them.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import signal
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
-# the kinds, and what to do about each
+# remedy by kind of cause
 REMEDIES = {
     "killed": "if nobody killed it, the board was out of memory (dmesg | grep -i oom): lower batch_size",
-    "stalled": "look at the board's load, power and temperature, and at the end of its log",
+    "stalled": "check the board's load, power and temperature, and read the end of its log",
     "stopped": "something on the board sent it SIGSTOP: a debugger, or a shell's Ctrl-Z",
-    "never_started": "look at the end of its log; playbooks/provision.yml --tags python_env repairs the environment",
-    "slow_start": "give train_start_limit_s more seconds; if the boards' load was low, look at the ends of all logs",
-    "disk_full": "delete what the board needs no more (df -h /opt/cluster-kit), then run again",
-    "nan": "lower optimizer.learning_rate, or look at the data",
-    "port_taken": "playbooks/check.yml names the process that holds it",
-    "data": "run again: what is staged is checked and replaced",
-    "reboot": "look at the board's power supply and temperature (last -x reboot; journalctl -b -1)",
-    "unreachable": "is the board on, is its cable in? When it is back, playbooks/collect.yml fetches its logs",
-    "error": "the end of its log says where",
-    "timeout": "give train_limit_s more seconds, or the experiment fewer epochs",
-    "network": "look at the cables and the switch between them; playbooks/check.yml measures each pair",
+    "never_started": "read the end of its log; playbooks/provision.yml --tags python_env repairs the environment",
+    "slow_start": "raise train_start_limit_s; if the boards' load was low, read the ends of all logs",
+    "disk_full": "free space on the board (df -h /opt/cluster-kit), then run again",
+    "nan": "lower optimizer.learning_rate, or check the data",
+    "port_taken": "run playbooks/check.yml: it names the process that uses the port",
+    "data": "run again: corrupt files are staged again",
+    "reboot": "check the board's power supply and temperature (last -x reboot; journalctl -b -1)",
+    "unreachable": "check the board's power and cable; when it is back, playbooks/collect.yml fetches its logs",
+    "error": "the end of its log shows where",
+    "timeout": "raise train_limit_s, or lower epochs",
+    "network": "check the cables and the switch between them; playbooks/check.yml measures each pair",
     "peer": "",
     "interrupted": "",
 }
-# what a board tells of others weighs less than what it tells of itself: its own causes are before these
+# causes that a board reports of other boards rank after its own
 _SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "peer", "interrupted")
 _OF_PEERS = (
     "Connection reset by peer",
@@ -50,15 +50,14 @@ class Cause:
 
 
 def weight(kind: Optional[str]) -> int:
-    """How late a cause of this kind stands: 0 for what a board has of its own, more for what follows from others."""
+    """Rank of a cause of this kind: 0 for a board's own failure, higher where it follows from another board's."""
     return _SECOND_HAND.index(kind) + 1 if kind in _SECOND_HAND else 0
 
 
 def first_cause(results: Mapping[str, Mapping[str, Any]]) -> Optional[str]:
-    """The board whose end is the cause of the others', of the results (by board) of those that did not succeed.
+    """The board that failed first, from the results by board of those that did not succeed.
 
-    A board's own failure is before what it noticed of others; among equals the earlier one counts, by the boards'
-    clocks.
+    A board's own failure comes before what it noticed of others; among equals, the earlier one by the boards' clocks.
     """
     if not results:
         return None
@@ -66,7 +65,7 @@ def first_cause(results: Mapping[str, Mapping[str, Any]]) -> Optional[str]:
 
 
 def of_exception(error: BaseException) -> Cause:
-    """The cause that an exception of the trainer is."""
+    """The cause for an exception of the trainer."""
     lines = str(error).strip().splitlines()
     sentence = f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
     if isinstance(error, FloatingPointError):
@@ -84,7 +83,7 @@ def of_exit(code: int, log: str) -> Cause:
     if code < 0:
         sentence = f"the trainer was ended by {signal.Signals(-code).name}"
         if -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-            return Cause("killed", sentence)  # its log cannot know
+            return Cause("killed", sentence)  # the log cannot show it
         sentence += f"; {log_end(log)}"
     else:
         sentence = f"the trainer exited with code {code} and left no result; {log_end(log)}"
@@ -92,7 +91,7 @@ def of_exit(code: int, log: str) -> Cause:
 
 
 def log_end(log: str) -> str:
-    """Its last line that says something, as half a sentence."""
+    """The last line that is not empty, as half a sentence."""
     last = next((line.strip() for line in reversed(log.split("\n")) if line.strip()), "nothing")
     return f"its log ends with: {last[:300]}"
 

@@ -1,8 +1,8 @@
-"""Which method of synchronising to take, from measured times. Standard library only.
+"""Chooses the method of synchronising from measured times. Standard library only.
 
 The methods from the least lossy to the most: the whole gradient in float32, the same in float16, and local SGD with
-longer and longer periods. PowerSGD is not among them: what its compression costs a board would have to be measured
-too, and at the same time on the wire local SGD computes less.
+longer and longer periods. PowerSGD is not among them: the cost of its compression would have to be measured too, and
+for the same time on the wire local SGD computes less.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Iterator, Tuple
 from trainer.contract.events import Choice
 
 LONGEST_PERIOD = 128  # steps
-TIMED, RARER = "allreduce", "local_sgd"  # what auto times, and what it takes where that is not efficient enough
+TIMED, RARER = "allreduce", "local_sgd"  # the method that auto times, and its fallback
 
 
 def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: float) -> Choice:
-    """The least lossy method whose steps are at least `efficiency` computing, from seconds of a step on one board and
-    of the all-reduce of the gradient in either type.
+    """The least lossy method that computes for at least `efficiency` of a step's time.
 
-    Expected for local SGD is what it reaches if no average overlaps with computing: overlap makes it better.
-    Where nothing reaches it, the most efficient method is chosen, and the reason says so.
+    The times are seconds of a step on one board and of the gradient's all-reduce in either dtype. For local SGD it
+    assumes that no average overlaps with computing; overlap makes it better. If no method reaches `efficiency`, it
+    chooses the most efficient one, and the reason says so.
     """
     candidates = list(_candidates(float32_s, float16_s))
     method, dtype, period, stall_s = next(
@@ -54,7 +54,7 @@ def _share(compute_s: float, stall_s: float) -> float:
 
 
 def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:
-    """(method, type, period, seconds that a step stands still), the least lossy first."""
+    """(method, dtype, period, stall in seconds per step), the least lossy first."""
     yield TIMED, "float32", 1, float32_s
     yield TIMED, "float16", 1, float16_s
     period = 2

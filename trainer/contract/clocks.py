@@ -1,4 +1,4 @@
-"""A board's clock against the controller's, and times of one on the other. Standard library only."""
+"""The offset between a board's clock and the controller's, and conversion of times. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List
 
-ASK = "date +%s.%N"  # a program that starts in a millisecond: what it takes is in the uncertainty
+ASK = "date +%s.%N"  # starts in a millisecond, which adds to the uncertainty
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Round:
 
     @property
     def offset_s(self) -> float:
-        """By how much the board's clock is ahead, if both ways took the same time.
+        """Seconds by which the board's clock is ahead, if both directions took equally long.
 
-        NTP's formula (RFC 5905, section 8), the two times of the board being one. Where the ways differ, it is wrong
-        by half the delay at most.
+        NTP's formula (RFC 5905, section 8), the two times of the board being one. If they did not, the error is at most
+        half the delay.
         """
         return self.board_s - (self.sent_s + self.received_s) / 2
 
 
 def summary(rounds: List[Round]) -> Dict[str, Any]:
-    """What the round of the smallest delay says."""
+    """The offset from the round with the smallest delay."""
     best = min(rounds, key=lambda each: each.delay_s)
     return {
         "offset_s": round(best.offset_s, 6),
@@ -44,6 +44,6 @@ def summary(rounds: List[Round]) -> Dict[str, Any]:
 
 
 def measure(ask: Callable[[], Round], rounds: int = 8) -> Dict[str, Any]:
-    """The summary of so many questions; one before them opens the connection, and does not count."""
+    """The summary of `count` rounds; a round before them opens the connection and is not counted."""
     ask()
     return summary([ask() for _ in range(rounds)])

@@ -1,4 +1,4 @@
-"""TF_CONFIG: which boards form the cluster and which of them this one is. Standard library only."""
+"""TF_CONFIG: the boards of the cluster, and which of them this one is. Standard library only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Worker 0 saves the weights."""
+        """Whether this is worker 0, which saves the weights."""
         return self.rank == 0
 
     @property

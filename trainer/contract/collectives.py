@@ -1,4 +1,4 @@
-"""Collectives that ran, beside what was asked for. Standard library only."""
+"""Compares the collective that ran with the one asked for. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from typing import Optional
 
 _TAKEN = re.compile(r"AssignCollectiveType (\w*Reduce)\b")
-_ASKED = {"ring": ("the ring", "RingReduce"), "nccl": ("NCCL", "NcclReduce")}  # its name, and what runs then
+_ASKED = {"ring": ("the ring", "RingReduce"), "nccl": ("NCCL", "NcclReduce")}  # display name, TensorFlow's name
 
 
 def collectives_in(text: str) -> Optional[str]:
-    """Such as RingReduce or NcclReduce, or both, from the text of a log; null where it names none."""
+    """The collectives in a log's text, such as RingReduce or NcclReduce; null without any."""
     return ", ".join(sorted(set(_TAKEN.findall(text)))) or None
 
 
 def other_than_asked(asked: Optional[str], used: Optional[str]) -> Optional[str]:
-    """Such as "asked for NCCL, RingReduce ran"; null where what was asked for ran too, or nobody knows what did."""
+    """A sentence such as "asked for NCCL, RingReduce ran"; null if the one asked for ran, or if unknown."""
     name, collective = _ASKED.get(asked or "", ("", ""))
     return f"asked for {name}, {used} ran" if used and name and collective not in used.split(", ") else None

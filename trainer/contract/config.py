@@ -1,8 +1,8 @@
-"""What an experiment may say: every hyperparameter, its default (the paper's), its range and its error.
+"""The configuration of an experiment: every field with its default (the paper's), range and error message.
 
 Standard library only, Python 3.8 syntax: the controller checks a configuration with it before a board
-is touched, and the boards read the same file. "The paper" is Park, Lee, Hwang 2023; what it leaves
-unstated is marked so, with the reason for the default.
+is touched, and the boards read the same file. "The paper" is Park, Lee, Hwang 2023; what it does not state is marked
+"unstated", with the reason for the default.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Data(Section):
-    """Which images, and which of them a board sees."""
+    """The data set, and which of its images a board trains on."""
 
     prefix = "data."
 
-    source: str = bounded("cifar100", choices=("cifar100", "synthetic", "npz"))
+    source: str = bounded("cifar100", choices=("cifar100", "synthetic", "npz"))  # kind of data set
     # archive on the controller: CIFAR-100's python archive, or a NumPy archive with x_train, y_train,
-    # x_test, y_test; null downloads CIFAR-100 once
+    # x_test, y_test; null: download CIFAR-100 once
     path: Optional[str] = None
-    sha256: Optional[str] = None  # of the archive at `path`; null takes it as it is
-    train_images: Optional[int] = bounded(None, minimum=1)  # the first so many; null takes all
-    validation_images: Optional[int] = bounded(None, minimum=1)  # the first so many; null takes all
-    # whole: every board sees every image in an epoch ("the same data set", the paper);
-    # sharded: each board sees its part; proportional: a part, and batches, as large as its relative_speed in the
-    # inventory says, so that a slower board takes no longer for a step
+    sha256: Optional[str] = None  # SHA-256 of the archive at `path`; null skips the check
+    train_images: Optional[int] = bounded(None, minimum=1)  # number of training images, from the first; null: all
+    validation_images: Optional[int] = bounded(None, minimum=1)  # number of validation images, likewise; null: all
+    # whole: every board trains on every image in an epoch ("the same data set", the paper); sharded: on an equal part;
+    # proportional: on a part, in batches, in proportion to its relative_speed in the inventory, so that a slower board
+    # takes no longer for a step
     sharding: str = bounded("whole", choices=("whole", "sharded", "proportional"))
 
     def checks(self) -> Iterator[str]:
@@ -76,21 +76,22 @@ class Model(Section):
 
     prefix = "model."
 
-    image_size: int = bounded(64, minimum=32, maximum=512)  # pixels a side after resizing (the paper)
+    image_size: int = bounded(64, minimum=32, maximum=512)  # pixels per side after resizing (the paper)
     # imagenet (the paper), none (random), or the path of a Keras weight file (.h5, without top)
     weights: str = "imagenet"
-    weights_sha256: Optional[str] = None  # of a weight file given by path; null takes it as it is
-    # which layers train: all, head, or last:N layers of the backbone and the head. Unstated in the paper;
-    # its all-reduce time fits the gradient of all layers
+    weights_sha256: Optional[str] = None  # SHA-256 of a weight file given by path; null skips the check
+    # which layers train: all, head, or last:N layers of the backbone and the head. Unstated in the paper; its
+    # all-reduce time matches the gradient of all layers
     fine_tune: str = "all"
-    dense_units: int = bounded(512, minimum=1)  # the paper
-    dropout: float = bounded(0.3, minimum=0, maximum=0.99)  # the paper
-    # with fine_tune head: the backbone's output is computed once per board and image, and the head trains on that
+    dense_units: int = bounded(512, minimum=1)  # units of the head's hidden layer (the paper)
+    dropout: float = bounded(0.3, minimum=0, maximum=0.99)  # fraction dropped in the head (the paper)
+    # with fine_tune head: compute the backbone's output once per board and image, and train the head on it
     cache_features: bool = False
-    # of the computation on a GPU; a board without one computes in float32, and its records say so
+    # dtype of the computation on a GPU; a board without one computes in float32, as its records say
     precision: str = bounded("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
-    xla: bool = False  # compile with XLA on a GPU; on a CPU that is several times slower, so it is left off there
-    # of the moving statistics; Keras' MobileNetV2 has 0.999, which needs some thousand steps to settle
+    xla: bool = False  # compile with XLA on a GPU; ignored on a CPU, where XLA is several times slower
+    # momentum of batch normalisation's moving statistics; Keras' MobileNetV2 has 0.999, which needs thousands of steps
+    # to settle
     batch_norm_momentum: float = bounded(0.999, above=0, maximum=0.9999)
 
     def checks(self) -> Iterator[str]:
@@ -108,23 +109,23 @@ class Model(Section):
 
 @dataclass(frozen=True)
 class Optimizer(Section):
-    """The paper names neither the optimizer nor its rate: these are Keras' defaults."""
+    """The optimizer. The paper names neither it nor its rate: these are Keras' defaults."""
 
     prefix = "optimizer."
 
-    name: str = bounded("adam", choices=("adam", "sgd"))
-    learning_rate: float = bounded(0.001, above=0)
-    momentum: float = bounded(0.9, minimum=0, maximum=0.9999)  # of sgd
+    name: str = bounded("adam", choices=("adam", "sgd"))  # unstated in the paper
+    learning_rate: float = bounded(0.001, above=0)  # unstated in the paper
+    momentum: float = bounded(0.9, minimum=0, maximum=0.9999)  # used by sgd only
 
 
 @dataclass(frozen=True)
 class Schedule(Section):
-    """Constant, then exponential decay from epoch 10 (the paper)."""
+    """The learning rate: constant, then exponential decay from epoch 10 (the paper)."""
 
     prefix = "schedule."
 
-    constant_epochs: int = bounded(10, minimum=0)
-    # the rate falls by the factor exp(-decay) an epoch; unstated in the paper, 0.1 is the example of Keras'
+    constant_epochs: int = bounded(10, minimum=0)  # epochs before the decay (the paper)
+    # the rate is multiplied by exp(-decay) per epoch; unstated in the paper, 0.1 is the example in Keras'
     # LearningRateScheduler, whose shape the paper describes
     decay: float = bounded(0.1, minimum=0)
 
@@ -135,16 +136,16 @@ class Sync(Section):
 
     prefix = "sync."
 
-    method: str = bounded("keras", choices=tuple(METHODS))
-    # what collectives are asked for; the paper set NCCL. What really ran is in the records, not here
+    method: str = bounded("keras", choices=tuple(METHODS))  # described in contract/methods.py
+    # the collective to ask TensorFlow for; the paper set NCCL. The records say which one ran
     implementation: str = bounded("nccl", choices=("auto", "ring", "nccl"))
-    # refuse boards that are not known to be able to run NCCL where it is asked for; else the check warns, TensorFlow
-    # runs its ring, and the records say so
+    # with implementation nccl: refuse boards that are not known to run NCCL; false: the check warns, TensorFlow falls
+    # back to its ring, and the records say so
     strict_implementation: bool = False
-    # a collective that takes longer fails the run; 0: none does, and the supervisor ends a run that hangs (role train).
-    # TensorFlow keeps a thread for each collective until this time is over: of 600 s, tens of thousands
+    # seconds after which a collective fails the run; 0: no limit, and the supervisor stops a run that hangs (role
+    # train). TensorFlow keeps a thread for each collective for this long: with 600 s, tens of thousands
     timeout_s: float = bounded(0.0, minimum=0)
-    # what these are, their units, and which method uses which: OPTIONS and METHODS in contract/methods.py
+    # meanings, units and the methods that use them: OPTIONS and METHODS in contract/methods.py
     bytes_per_pack: int = bounded(0, minimum=0)
     gradient_dtype: str = bounded("float16", choices=("float32", "float16", "bfloat16"))
     bucket_bytes: int = bounded(0, minimum=0)
@@ -156,16 +157,16 @@ class Sync(Section):
     outer_learning_rate: float = bounded(1.0, above=0)
     warm_up_steps: int = bounded(0, minimum=0)
     efficiency: float = bounded(0.95, above=0, maximum=1)
-    # boards that share the images make N times fewer steps in an epoch: none keeps the learning rate, sqrt and linear
+    # boards that share the images make N times fewer steps per epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
     scale_rate: str = bounded("none", choices=("none", "sqrt", "linear"))
-    # epochs in which a scaled rate grows from the unscaled one (the same)
+    # epochs over which a scaled rate grows from the unscaled one (Goyal et al.)
     scale_warm_up_epochs: float = bounded(0.0, minimum=0)
-    # one board: plain trains without a distribution strategy, mwms under it with one worker
+    # strategy on one board; plain: none, mwms: MultiWorkerMirroredStrategy with one worker
     one_board: str = bounded("plain", choices=("plain", "mwms"))
 
     def learning_rate_scale(self, workers: int) -> float:
-        """What the learning rate is multiplied by on so many boards."""
+        """The factor of the learning rate on so many boards."""
         return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
 
     def checks(self) -> Iterator[str]:
@@ -183,8 +184,7 @@ class Sync(Section):
 
 
 def sync_of(name: str) -> Sync:
-    """What a name such as "local_sgd, period 16" or "allreduce, float16, bucket_bytes 2000000" stands for; all other
-    fields have their defaults."""
+    """The section for a name such as "local_sgd, period 16" or "allreduce, float16, bucket_bytes 2000000"."""
     method, *details = name.split(", ")
     fields: Dict[str, Any] = {}
     for detail in details:
@@ -195,17 +195,17 @@ def sync_of(name: str) -> Sync:
 
 @dataclass(frozen=True)
 class Config(Section):
-    """One experiment, complete. The defaults are the paper's."""
+    """A complete experiment. The defaults are the paper's."""
 
-    epochs: int = bounded(100, minimum=1)
-    batch_size: int = bounded(64, minimum=1)  # images a step
-    # board: batch_size images on each board; global: split over the boards. Unstated in the paper
+    epochs: int = bounded(100, minimum=1)  # passes over the training images (the paper)
+    batch_size: int = bounded(64, minimum=1)  # images per step
+    # board: batch_size images on each board; global: split across the boards. Unstated in the paper
     batch_per: str = bounded("board", choices=("board", "global"))
-    window_steps: int = bounded(10, minimum=1)  # steps summed in one record
-    # epochs between checkpoints, from which a run that was stopped can go on; 0: none
+    window_steps: int = bounded(10, minimum=1)  # steps per record
+    # epochs between checkpoints, from which an interrupted run can resume; 0: none
     checkpoint_epochs: int = bounded(1, minimum=0)
-    # every run with this seed gives the same numbers; slower on a GPU, and an average of local_sgd that overlaps is
-    # applied just before the next one begins
+    # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
+    # just before the next one begins
     deterministic: bool = False
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
@@ -214,13 +214,13 @@ class Config(Section):
     sync: Sync = field(default_factory=Sync)
 
     def board_batch(self, workers: int) -> int:
-        """Images a step on one board."""
+        """Images per step on one board."""
         return self.batch_size if self.batch_per == "board" else self.batch_size // workers
 
     def batches(self, speeds: Sequence[float]) -> Tuple[int, ...]:
-        """Images a step of boards with these relative speeds, as many in all as with equal ones; at least 1 each.
+        """Images per step of boards with these relative speeds: the same total as with equal ones, at least 1 each.
 
-        Shared out by largest remainders (Hamilton's method).
+        Divided by largest remainders (Hamilton's method).
         """
         workers = len(speeds)
         total = self.board_batch(workers) * workers
@@ -232,7 +232,7 @@ class Config(Section):
         return tuple(found)
 
     def problems_with(self, workers: int) -> List[str]:
-        """What speaks against running this on `workers` boards, a sentence each."""
+        """Reasons why this cannot run on `workers` boards, a sentence each."""
         problems = []
         if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.method].own_loop:
             problems.append(
@@ -258,8 +258,8 @@ def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
 def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
     """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
 
-    Raises ConfigError with every problem found, not only the first; where `raw` is only a part of it, because another
-    one could not be read (`partly`), those that a field has by itself.
+    Raises ConfigError with all problems; with `partly`, where part of the configuration could not be read, only with
+    those of single fields.
     """
     return read(Config, raw, partly)
 
@@ -269,17 +269,17 @@ def to_dict(config: Config) -> Dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-# train; or, to train nothing: probe, a step and an all-reduce; trial, every method in turn; predict, what a prediction
-# is made from
+# train; without training: probe (times a step and an all-reduce), trial (times every method in turn), predict (measures
+# what a prediction needs)
 TASKS = ("train", "probe", "trial", "predict")
 
 
 @dataclass(frozen=True)
 class Run:
-    """run.json: one execution of a configuration on boards in rank order."""
+    """The content of run.json: one execution of a configuration on boards in rank order."""
 
     run_id: str
-    task: str  # of TASKS
+    task: str  # one of TASKS
     experiment: str  # name of the preset in experiments/
     workers: int
     seed: int
@@ -289,7 +289,7 @@ class Run:
     trainer_sha256: str  # of the trainer's source as staged
     git_commit: Optional[str]
     git_dirty: Optional[bool]
-    study: Optional[str] = None  # its place in one: study/arm/repeat
+    study: Optional[str] = None  # study/arm/repeat; null outside a study
     speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
 
 

@@ -1,9 +1,9 @@
-"""The records of a run: names, fields and units, and the one way they are written and read.
+"""The records of a run: names, fields and units, and how they are written and read.
 
 Standard library only, Python 3.8 syntax: the boards write with it, `analysis` and the tests read with it.
 
 `events.jsonl` holds one JSON object a line, written by one process: one `start`, then `window`, `epoch` and
-other records as they happen, at last `end`. What was not measured is null. Times are Unix seconds of the board's clock;
+other records as they happen, finally `end`. What was not measured is null. Times are Unix seconds of the board's clock;
 durations come from its monotonic clock.
 """
 
@@ -34,7 +34,7 @@ from trainer.contract import schema1
 from trainer.contract.layout import PROGRESS, SCHEMA
 
 _LAST = 4096  # bytes that hold a sample
-_YEAR_10000_S = 253_402_300_800  # later than that is no date
+_YEAR_10000_S = 253_402_300_800  # a later time is not a date
 
 
 @dataclass(frozen=True)
@@ -49,47 +49,47 @@ class Start:
     total_parameters: int
     gradient_bytes: int  # of one step, float32: 4 x trainable_parameters
     steps_per_epoch: int  # on this board
-    board_batch: int  # images a step on this board
+    board_batch: int  # images per step on this board
     train_images: int  # in the data set, before sharding
     validation_images: int
     classes: int
     synthetic: bool  # the images were generated
-    sync: str  # what ran: none (one board without a strategy) or the method of synchronising
+    sync: str  # the method of synchronising that ran; none: one board without a strategy
     collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
     precision: str  # of the computation: float32, mixed_float16 or mixed_bfloat16
     xla: bool
     cache_features_s: Optional[float]  # to compute the backbone's features once; null where they are not cached
     interface: Optional[str]  # whose counters sent_bytes and received_bytes are
-    startup_s: float  # from the start of the process to this record
+    startup_s: float  # from the process's start to this record
 
 
 @dataclass(frozen=True)
 class Resume:
-    """The run goes on from a checkpoint: the records before are of earlier attempts."""
+    """The run was resumed from a checkpoint: earlier records belong to earlier attempts."""
 
     KIND: ClassVar[str] = "resume"
-    epoch: int  # the last one that is kept, from 1
-    startup_s: float  # from the start of the process to this record
+    epoch: int  # the last completed one that is kept, from 1
+    startup_s: float  # from the process's start to this record
 
 
 @dataclass(frozen=True)
 class Window:
-    """Some consecutive steps of one epoch; `window_steps` of them, fewer at the epoch's end."""
+    """Consecutive steps of an epoch: `window_steps` of them, fewer at its end."""
 
     KIND: ClassVar[str] = "window"
     epoch: int  # from 1
     first_step: int  # in the epoch, from 0
     steps: int
     images: int  # on this board
-    elapsed_s: float  # all of the window's time
-    loss: float  # mean over the epoch so far, as Keras shows it
+    elapsed_s: float  # wall time of the window
+    loss: float  # mean over the epoch so far, as in Keras
     accuracy: float  # the same
     learning_rate: float
     # elapsed_s is compute_s + communication_s + waiting_s
-    compute_s: float  # steps went on: computing, reading images, the framework
-    communication_s: float  # steps stood still while bytes travelled
-    waiting_s: Optional[float]  # steps stood still until the slowest board was ready; null: within communication_s
-    overlapped_s: float  # bytes travelled while steps went on
+    compute_s: float  # computing, reading images, the framework
+    communication_s: float  # steps stalled while bytes were on the wire
+    waiting_s: Optional[float]  # steps stalled until the slowest board was ready; null: within communication_s
+    overlapped_s: float  # communication hidden behind computing
     sent_bytes: Optional[int]
     received_bytes: Optional[int]
     payload_bytes: int  # handed to collectives on this board
@@ -97,21 +97,21 @@ class Window:
 
 @dataclass(frozen=True)
 class Average:
-    """Local SGD: the boards' weights became their mean."""
+    """Local SGD averaged the boards' weights."""
 
     KIND: ClassVar[str] = "average"
-    step: int  # of the run, from 1, after which it was begun
+    step: int  # step of the run, from 1, after which it began
     applied_at: int  # step after which it was applied
-    travel_s: float  # of the bytes
-    waiting_s: float  # until the slowest board had begun
-    stall_s: float  # of both, what steps stood still for
+    travel_s: float  # time on the wire
+    waiting_s: float  # until the slowest board began
+    stall_s: float  # the part of both that stalled steps
     distance: float  # L2 norm: this board's change of the trainable weights, less the mean change
-    moved: float  # L2 norm of the mean change; distance / moved tells how far boards diverge
+    moved: float  # L2 norm of the mean change; distance / moved shows how far the boards diverge
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The method of synchronising that `auto` took, and why."""
+    """The method of synchronising that `auto` chose, and why."""
 
     KIND: ClassVar[str] = "choice"
     method: str
@@ -119,7 +119,7 @@ class Choice:
     period: Optional[int]  # null for allreduce
     wanted_efficiency: float
     expected_efficiency: float
-    compute_s: float  # of a step; mean over the boards, like the two below
+    compute_s: float  # of a step; mean over the boards, as are the next two
     float32_all_reduce_s: float  # of the gradient; the shortest seen on each board
     float16_all_reduce_s: float
     reason: str  # a sentence
@@ -127,7 +127,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the board's images, and its validation."""
+    """An epoch: a pass over the board's images, then validation."""
 
     KIND: ClassVar[str] = "epoch"
     epoch: int  # from 1
@@ -135,7 +135,7 @@ class Epoch:
     images: int  # on this board
     train_s: float  # the steps
     validation_s: float
-    epoch_s: float  # train_s + validation_s + what lies between
+    epoch_s: float  # train_s + validation_s + the time between them
     loss: float
     accuracy: float
     val_loss: float
@@ -150,21 +150,21 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a board measured instead of training."""
+    """The probe: a step and an all-reduce, timed without training."""
 
     KIND: ClassVar[str] = "probe"
-    step_s: List[float]  # on this board alone; means of some steps each
-    distributed_step_s: List[float]  # the same with all boards, Keras' method; empty on one board
-    all_reduce_s: List[float]  # of the gradient, by itself; empty on one board
+    step_s: List[float]  # on this board alone; each the mean of some steps
+    distributed_step_s: List[float]  # with all boards and Keras' method; empty on one board
+    all_reduce_s: List[float]  # of the gradient alone; empty on one board
     payload_bytes: int  # of the gradient
 
 
-ONE_BOARD, NO_SYNC = "one board", "no_sync"  # Trial.sync of one board alone, and of boards that exchange nothing
+ONE_BOARD, NO_SYNC = "one board", "no_sync"  # Trial.sync of one board alone, and of boards that do not synchronise
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Some steps with one method of synchronising, timed instead of training."""
+    """Some steps with one method of synchronising, timed without training."""
 
     KIND: ClassVar[str] = "trial"
     sync: str  # such as "allreduce, float16"; see config.sync_of
@@ -181,7 +181,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Collective:
-    """A mean of float32 vectors over all boards, timed by itself."""
+    """All-reduces of a float32 vector over all boards, timed alone."""
 
     KIND: ClassVar[str] = "collective"
     payload_bytes: int  # of one board's vector
@@ -190,7 +190,7 @@ class Collective:
 
 @dataclass(frozen=True)
 class Validation:
-    """Some batches of the validation images, timed by themselves."""
+    """Validation of some batches, timed alone."""
 
     KIND: ClassVar[str] = "validation"
     batches: int
@@ -200,7 +200,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the board did at a moment of the run; in telemetry.jsonl."""
+    """The board's load, memory, temperatures and power at a moment of the run; in telemetry.jsonl."""
 
     KIND: ClassVar[str] = "sample"
     idle: bool  # the trainer had not begun
@@ -208,23 +208,23 @@ class Sample:
     cpu_load: Optional[float]  # 0 to 1, mean of the board's cores
     gpu_load: Optional[float]  # 0 to 1
     temperature_c: Dict[str, float]  # by sensor
-    power_mw: Dict[str, int]  # by rail of the module; not what the wall socket gives
+    power_mw: Dict[str, int]  # by rail of the module; the power supply's loss is not included
     sent_bytes: Optional[int]  # since the interface came up
     received_bytes: Optional[int]
-    # null as well in samples that were written before there were these fields
-    clocks_pinned: Optional[bool] = None  # those of the CPUs and the GPU
+    # null in samples of older versions
+    clocks_pinned: Optional[bool] = None  # of the CPUs and the GPU
     over_current_events: Optional[Dict[str, int]] = None  # since the run began on this board, by alarm
-    throttled_s: Optional[Dict[str, float]] = None  # the same of heat, by cooling device; found second by second
+    throttled_s: Optional[Dict[str, float]] = None  # by heat, since the run began, by cooling device
 
 
 @dataclass(frozen=True)
 class End:
-    """Training is over and its outcome is known."""
+    """The end of training, with its totals."""
 
     KIND: ClassVar[str] = "end"
     epochs: int  # completed
     train_s: float  # sum over the epochs
-    total_s: float  # from the start of the process; what earlier attempts took up to their last kept record is added
+    total_s: float  # from the process's start; plus earlier attempts up to their last kept record
 
 
 Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
@@ -239,7 +239,7 @@ class EventLog:
     """Appends records to one file, each line complete on disk before the next begins."""
 
     def __init__(self, path: Path) -> None:
-        # unbuffered: what a full disk refuses must not be tried again later
+        # unbuffered: what a full disk refused must not be written later
         self._file = path.open("ab", buffering=0)
         self._progress = path.with_name(PROGRESS)
 
@@ -248,14 +248,14 @@ class EventLog:
         content = (json.dumps(line, allow_nan=True) + "\n").encode()
         end = self._file.seek(0, os.SEEK_END)
         try:
-            while content:  # a disk that is nearly full takes a part, then refuses
+            while content:  # a nearly full disk may write only a part
                 content = content[self._file.write(content) or 0 :]
         except OSError:
             self._file.truncate(end)
             raise
 
     def progress(self) -> None:
-        """Show the supervisor that training moves; cheap enough for every step."""
+        """Show the supervisor that training makes progress; cheap enough for every step."""
         self._progress.touch()
 
     def close(self) -> None:
@@ -271,7 +271,7 @@ def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
 def parse_records(path: Path, lines: Iterable[Tuple[int, str]]) -> Tuple[List[Dict[str, Any]], List[str]]:
     """The records among numbered lines of the file, and a sentence for each line that is not one.
 
-    A line that was cut, or is not a known record with all its fields, is passed over; see `parse_record`.
+    Lines that are cut off, or are not a known record with all fields, are skipped; see `parse_record`.
     """
     records: List[Dict[str, Any]] = []
     bad: List[str] = []
@@ -284,9 +284,9 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, str]]) -> Tuple[List[Di
 
 
 def parse_record(line: str) -> Dict[str, Any]:
-    """The record that a line is; later fields that this version does not know are kept.
+    """The record in a line; unknown fields of later versions are kept.
 
-    Raises ValueError for a line that was cut, or is not a known record with all its fields.
+    Raises ValueError for a line that is cut off, or is not a known record with all fields.
     """
     try:
         record: Dict[str, Any] = json.loads(line)
@@ -300,12 +300,12 @@ def parse_record(line: str) -> Dict[str, Any]:
     if not fields <= record.keys():
         raise ValueError(f"lacks {', '.join(sorted(fields - record.keys()))}")
     if not is_moment(record["time_s"]):
-        raise ValueError("time_s is no time")
+        raise ValueError("time_s is not a time")
     return record
 
 
 def last_sample(path: Path) -> Optional[Dict[str, Any]]:
-    """The latest whole sample of a file that may be growing; None where there is none."""
+    """The latest complete sample of a file that may be growing, or None."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST))
@@ -316,7 +316,7 @@ def last_sample(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def first_sample(path: Path) -> Optional[Dict[str, Any]]:
-    """The first sample of a file, likewise."""
+    """The first complete sample of a file, or None."""
     try:
         with path.open("rb") as file:
             return _sample(file.readline())
@@ -339,7 +339,7 @@ def is_moment(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Result:
-    """result.json: how the worker on one board ended. Written last, and whole or not at all."""
+    """The content of result.json: how a board's worker ended. Written last, and atomically."""
 
     status: str  # succeeded, failed or interrupted
     cause: Optional[str]  # of a failure, one sentence

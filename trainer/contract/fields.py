@@ -1,6 +1,6 @@
-"""Sections of a configuration as dataclasses: read from mappings, every field checked, every problem told at once.
+"""Sections of a configuration as dataclasses, read from mappings; all problems are reported at once.
 
-Standard library only, Python 3.8 syntax. trainer/contract/config.py has the sections themselves.
+Standard library only, Python 3.8 syntax. The sections are in trainer/contract/config.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run. `problems` has one sentence for each thing to mend."""
+    """A configuration that cannot run; `problems` has a sentence for each error."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -47,7 +47,7 @@ class ConfigError(ValueError):
 class _SectionError(ConfigError):
     def __init__(self, ranges: Sequence[str], checks: Sequence[str]) -> None:
         super().__init__([*ranges, *checks])
-        self.ranges = ranges  # those of the problems that a field has by itself
+        self.ranges = ranges  # the problems of single fields
 
 
 def bounded(
@@ -72,9 +72,9 @@ def bounded(
 
 @dataclass(frozen=True)
 class Section:
-    """Base of every section: checks the declared ranges, then what a section adds in `checks`."""
+    """Base of every section: checks the declared ranges, then the section's own `checks`."""
 
-    prefix = ""  # in front of its fields, as the user writes them
+    prefix = ""  # such as "data.", in front of the fields' names in messages
 
     def __post_init__(self) -> None:
         ranges, checks = [*self._out_of_range()], [*self.checks()]
@@ -110,10 +110,9 @@ _S = TypeVar("_S", bound=Section)
 
 
 def read(kind: Type[_S], raw: Mapping[str, Any], partly: bool = False) -> _S:
-    """The section that `raw` describes, with those in it, defaults filled in.
+    """The section that `raw` describes, with nested sections and defaults filled in.
 
-    Raises ConfigError with every problem found, not only the first; where `raw` is only a part of what was to be read
-    (`partly`), only those that a field has by itself.
+    Raises ConfigError with all problems; with `partly`, where `raw` is only a part, only with those of single fields.
     """
     problems: List[str] = []
     section = _build(kind, raw, known_keys(kind), problems, partly)
@@ -148,7 +147,7 @@ def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str], 
         else:
             values[key] = _typed(hints[key], value, kind.prefix + key, problems)
     if len(problems) > before:
-        # ranges of the fields that could be read: so that one look shows everything
+        # check the ranges of the other fields too, so that one message has all problems
         values = {key: value for key, value in values.items() if value is not None}
     try:
         return kind(**values)
@@ -181,19 +180,19 @@ def _typed(hint: Any, value: Any, name: str, problems: List[str]) -> Any:
 
 
 def whole_number(value: Any) -> Optional[int]:
-    """The whole number that a person typed, on a command line (text) or in a file; None where it is none."""
+    """The whole number that a user typed, on a command line (text) or in a file; None if it is not one."""
     text = str(value)
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def number(value: Any) -> Optional[float]:
-    """The number that a person typed, infinite where it is too large; None where it is none."""
+    """The number that a user typed, infinite if it is too large; None if it is not one."""
     text = str(value)
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def shown(value: Any) -> str:
-    """A value and its type, in words of YAML."""
+    """A value and its type in YAML's terms, for messages."""
     kinds = {
         str: "text",
         bool: "a truth value",
@@ -204,7 +203,7 @@ def shown(value: Any) -> str:
     }
     if value is None:
         return "null"
-    # Ansible's values are of types of its own, which are these as well
+    # Ansible's types are subclasses of these
     told = next((words for kind, words in kinds.items() if isinstance(value, kind)), type(value).__name__)
     return f"{_cut(json.dumps(value, default=str))} ({told})"
 
@@ -214,7 +213,7 @@ def _cut(text: str) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """ ": did you mean X?" for the known name that a person may have meant; nothing where none is like it."""
+    """ ": did you mean X?" for the closest known name; empty if none is close."""
     bare = re.sub(r"\.ya?ml$", "", name.rstrip("/").rpartition("/")[2])
     found = difflib.get_close_matches(bare, list(known), n=1)
     return f": did you mean {found[0]}?" if found else ""
@@ -230,4 +229,4 @@ def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:
     if close:
         return f"did you mean {' or '.join(close)}?"
     siblings = [name for name in known if name.startswith(prefix) and "." not in name[len(prefix) :]]
-    return f"known here are {', '.join(siblings)}"
+    return f"known keys: {', '.join(siblings)}"

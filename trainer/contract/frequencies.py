@@ -1,4 +1,4 @@
-"""The frequencies that a board's kernel lets its CPUs and its GPU have, and what lowers them. Standard library only."""
+"""The frequency limits of a board's CPUs and GPU, and what throttles them. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SYS = Path("/sys")
 _GPU = re.compile(r"\.(g[a-z]\d+b|gpu)$")  # 17000000.ga10b on Orin, .gv11b on Xavier, .gpu with JetPack 6
 _OVER_CURRENT = "soctherm_oc"  # the name of its hwmon, on Orin: oc1 is too low a voltage, oc2 and oc3 too much power
 
-# least and greatest frequency in Hz by clock: policy0, ... of the CPUs that are on, and the GPU's device
+# minimum and maximum frequency in Hz by clock: policy0, ... of the CPUs that are on, and the GPU's device
 Frequencies = Dict[str, List[int]]
 
 
 def frequencies(sys: Optional[Path] = None) -> Optional[Frequencies]:
-    """Those that the clocks may have now; null where the kernel shows none."""
+    """The current limits of all clocks; null where the kernel shows none."""
     found: Frequencies = {}
     for policy in sorted(((sys or SYS) / "devices/system/cpu/cpufreq").glob("policy*")):
-        if sysfs.text(policy / "affected_cpus") != "":  # its CPUs are not all off
+        if sysfs.text(policy / "affected_cpus") != "":  # at least one of its CPUs is on
             _take(found, policy, "scaling_", 1000)
     for device in sorted(((sys or SYS) / "class/devfreq").glob("*")):
         if _GPU.search(device.name):
@@ -35,12 +35,12 @@ def _take(found: Frequencies, folder: Path, prefix: str, hz: int) -> None:
 
 
 def unpinned(clocks: Mapping[str, List[int]]) -> Dict[str, List[int]]:
-    """Of `frequencies` those that are free to change."""
+    """The clocks in `frequencies` that may change: not pinned."""
     return {name: [least, greatest] for name, (least, greatest) in clocks.items() if least != greatest}
 
 
 def pinned(clocks: Optional[Mapping[str, List[int]]]) -> Optional[bool]:
-    """Whether all clocks are; null where none is known."""
+    """Whether all clocks are pinned; null where none is known."""
     return not unpinned(clocks) if clocks else None
 
 
@@ -50,7 +50,7 @@ def is_gpu(name: str) -> bool:
 
 
 def over_current_events(sys: Optional[Path] = None) -> Optional[Dict[str, int]]:
-    """Events since the board started, by alarm (oc1, oc2, oc3); null where it counts none."""
+    """Over-current events since boot by alarm (oc1, oc2, oc3); null on boards that do not count them."""
     found = {}
     for hwmon in sorted(((sys or SYS) / "class/hwmon").glob("*")):
         if sysfs.text(hwmon / "name") == _OVER_CURRENT:
@@ -62,14 +62,14 @@ def over_current_events(sys: Optional[Path] = None) -> Optional[Dict[str, int]]:
 
 
 def throttles(sys: Optional[Path] = None) -> Optional[Dict[str, bool]]:
-    """Whether heat lowers the clocks now, by cooling device; null where there is none that does so."""
+    """Whether heat throttles the clocks now, by cooling device; null without such a device."""
     devices = sorted(((sys or SYS) / "class/thermal").glob("cooling_device*"))
     states = [(sysfs.text(device / "type") or "", sysfs.number(device / "cur_state")) for device in devices]
     return {name: state > 0 for name, state in states if "throttle" in name.lower() and state is not None} or None
 
 
 class Lowered:
-    """Counts over a run what lowered the clocks; what the board does not tell of is null."""
+    """Counts over a run what throttled the clocks; null where the board does not report it."""
 
     def __init__(self, sys: Optional[Path] = None) -> None:
         self._sys = sys
@@ -78,12 +78,12 @@ class Lowered:
         self.throttled_s: Optional[Dict[str, float]] = dict.fromkeys(throttles(sys) or (), 0.0) or None
 
     def look(self, seconds: float) -> None:
-        """Add what happened since the last look, which was so many seconds ago."""
+        """Add what happened in the `seconds` since the last look."""
         now = over_current_events(self._sys)
         if now is not None and self._before is not None and self.over_current_events is not None:
             for name, count in now.items():
                 before = self._before.get(name, 0)
-                new = count - before if count >= before else count  # the kernel has begun to count anew
+                new = count - before if count >= before else count  # else the kernel's counter was reset
                 self.over_current_events[name] = self.over_current_events.get(name, 0) + new
             self._before.update(now)
         for name, active in (throttles(self._sys) or {}).items():

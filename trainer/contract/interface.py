@@ -24,7 +24,7 @@ class Bytes:
 
 
 def addresses() -> List[Tuple[str, str]]:
-    """Name of the interface and IPv4 address, of every address that this board has."""
+    """(interface, IPv4 address) for every address of this board."""
     size = 64 * _ENTRY
     while True:
         entries = array.array("B", bytes(size))
@@ -33,7 +33,7 @@ def addresses() -> List[Tuple[str, str]]:
         used: int = struct.unpack("iP", answer)[0]
         if used + _ENTRY <= size:
             break
-        size *= 2  # it may have been cut off
+        size *= 2  # the answer may have been cut off
     found = []
     for start in range(0, used, _ENTRY):
         label = entries[start : start + 16].tobytes().partition(b"\0")[0].decode(errors="replace")
@@ -43,16 +43,16 @@ def addresses() -> List[Tuple[str, str]]:
 
 
 def interface_with(address: str) -> Optional[str]:
-    """Name of the interface that has this IPv4 address, or one that this host name has here; None where none has."""
+    """The interface with this IPv4 address, or with one of this host name's; None without one."""
     try:
         wanted = {found[4][0] for found in socket.getaddrinfo(address, None, socket.AF_INET)}
-    except (OSError, UnicodeError):  # a name that this board does not know
+    except (OSError, UnicodeError):  # the board cannot resolve the name
         return None
     return next((name for name, local in addresses() if local in wanted), None)
 
 
 def counters(interface: Optional[str]) -> Optional[Bytes]:
-    """The interface's counters now, from /proc/net/dev; None where it cannot be read."""
+    """The interface's current counters, from /proc/net/dev; None where it cannot be read."""
     try:
         lines = Path("/proc/net/dev").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The run's folder: the names in it, how its JSON is written, and what in such a folder is not the kit's.
+"""The run's folder: the names of its files, how JSON is written, and which files do not belong to the kit.
 
-File managers, editors, network drives and synchronising tools leave metadata, thumbnails, backups and copies beside
-whatever people look at. All of that is passed over by its name. Standard library only.
+File managers, editors, network drives and synchronising tools leave metadata, thumbnails, backups and copies in
+folders. All of these are skipped by name. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import re
 from pathlib import Path, PurePath
 from typing import Any, Collection, Iterable, Iterator, List, Optional
 
-RUN = "run.json"  # what makes a folder a run: what was resolved
-MANIFEST = "manifest.json"  # how it ended
-GATES = "gates.json"  # what the gates found
-PREDICTION = "prediction.json"  # what was expected of it
-ATTEMPTS = "attempts"  # what earlier attempts left, by number
+RUN = "run.json"  # the resolved run; a folder with it is a run
+MANIFEST = "manifest.json"  # the run's outcome
+GATES = "gates.json"  # the gates' findings
+PREDICTION = "prediction.json"  # the prediction before the run
+ATTEMPTS = "attempts"  # folders of earlier attempts, by number
 BOARDS = "boards"  # a folder for each board
-# what the follow stage noted; in the run's folder: which board failed first, in a board's: what became of it
+# notes of the follow stage: in the run's folder, which board failed first; in a board's folder, how it ended
 LOST = "lost.json"
 
 # In a board's folder of a run, and in the run's folder on the board.
 TF_CONFIG = "tf_config.json"
 EVENTS = "events.jsonl"
 TELEMETRY = "telemetry.jsonl"
-LIVE = "live.json"  # what the latest look at the board found; on the controller, until the run has a manifest
-CLOCK = "clock.json"  # how far the board's clock was off at the start and at the end
+LIVE = "live.json"  # the latest look at the board; on the controller, until the run has a manifest
+CLOCK = "clock.json"  # the board's clock offset at the start and at the end
 LOG = "trainer.log"
-RESULT = "result.json"  # how the worker ended; the last one that is written
-CHECKPOINTS = "checkpoints"  # what the training needs to go on
+RESULT = "result.json"  # the worker's outcome; written last
+CHECKPOINTS = "checkpoints"  # from which training can resume
 # On the board alone.
-HEARTBEAT = "heartbeat.json"  # that the supervisor lives, and what of
-PROGRESS = "progress"  # its time of change is that of the latest step
-RESERVE = "reserve"  # is given up for the result when the disk is full
+HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
+PROGRESS = "progress"  # its modification time is that of the latest step
+RESERVE = "reserve"  # freed for the result when the disk is full
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # of a board; written by the lab on its boards
-# of the run's folder: run.json, events.jsonl, result.json, manifest.json; schema1.py has what it was before
+# version of the run's files: run.json, events.jsonl, result.json, manifest.json; schema1.py reads older ones
 SCHEMA = 2
 # ansible.cfg has the same patterns, for folders of inventories: it takes a list at whose commas it is split
 JUNK = (
@@ -59,17 +59,17 @@ _JUNK = re.compile("|".join(JUNK))
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder of this name is none of the kit's, but left by somebody's system."""
+    """Whether a file or folder of this name is junk that an operating system or tool left."""
     return bool(_JUNK.search(name))
 
 
 def entries(folder: Path, pattern: str = "*") -> List[Path]:
-    """What lies in a folder, by name, without junk; nothing where there is no such folder."""
+    """Entries of a folder in order of name, without junk; empty if there is no such folder."""
     return [path for path in sorted(folder.glob(pattern)) if not is_junk(path.name)]
 
 
 def files(folder: Path, boards: Collection[str] = ()) -> Iterator[Path]:
-    """Every file below a folder, in the order of their paths, without junk; a folder of `boards` has any name."""
+    """Every file below a folder in order of path, without junk; folders in `boards` may have any name."""
     for path in sorted(folder.iterdir()):
         if is_junk(path.name) and not _is_boards(path, boards):
             continue
@@ -80,7 +80,7 @@ def files(folder: Path, boards: Collection[str] = ()) -> Iterator[Path]:
 
 
 def within_junk(path: str, boards: Collection[str] = ()) -> bool:
-    """Whether `files` passes over a path that is relative to the folder."""
+    """Whether `files` skips a path (relative to the folder)."""
     pure = PurePath(path)
     return any(is_junk(part.name) and not _is_boards(part, boards) for part in (pure, *pure.parents) if part.name)
 
@@ -90,7 +90,7 @@ def _is_boards(path: PurePath, boards: Collection[str]) -> bool:
 
 
 def run_folders(folders: Iterable[Path]) -> List[Path]:
-    """Those that are runs: they have a run.json, and are no copies.
+    """The folders that are runs: they have a run.json and are not copies.
 
     A copy has the name of one, or another name than its run where the folder that has the run's name is there as well.
     """
@@ -108,7 +108,7 @@ def _has_run(folder: Path) -> bool:
 
 
 def run_id(folder: Path) -> Optional[str]:
-    """What the run.json in a folder says that the run is called; None where it does not."""
+    """The run's id according to the folder's run.json, or None."""
     try:
         name = json.loads((folder / RUN).read_text(encoding="utf-8"))["run_id"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -117,7 +117,7 @@ def run_id(folder: Path) -> Optional[str]:
 
 
 def attempts(folder: Path) -> List[Path]:
-    """The folders of the attempts that a run has behind it, in their order."""
+    """The folders of a run's earlier attempts, in order."""
     numbered = [path for path in (folder / ATTEMPTS).glob("*") if path.name.isdecimal() and path.is_dir()]
     return sorted(numbered, key=lambda path: int(path.name))
 

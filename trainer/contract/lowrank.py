@@ -1,15 +1,15 @@
-"""What PowerSGD sends of a tensor. Standard library only: predictions count the same bytes."""
+"""The size of PowerSGD's messages. Standard library only: training and predictions count the same bytes."""
 
 from __future__ import annotations
 
 import math
 from typing import Optional, Sequence, Tuple
 
-MIN_SAVING = 2.0  # a matrix is compressed where that sends this many times fewer elements
+MIN_SAVING = 2.0  # compress a matrix only if this many times fewer elements are sent
 
 
 def as_matrix(shape: Sequence[int], rank: int) -> Optional[Tuple[int, int, int]]:
-    """(rows, columns, rank) of a tensor as a matrix; None where a low rank would not save enough."""
+    """(rows, columns, rank) of a tensor as a matrix; None if a low rank does not save enough."""
     columns = shape[-1] if len(shape) > 1 else 1
     if columns == 1 and len(shape) > 2:  # a depthwise kernel: (height, width, channels, 1)
         columns = shape[-2]

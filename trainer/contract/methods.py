@@ -1,4 +1,4 @@
-"""Methods of synchronising: whatever the kit knows of one stands in its record here, and all else goes through them.
+"""Methods of synchronising: a record for each, with all that the kit knows of it.
 
 Standard library only, Python 3.8 syntax. A new method is a record here and a module of its name in trainer/sync: it can
 then be configured, trained with, timed, predicted and compared. Its options are fields of `Sync` in config.py.
@@ -15,31 +15,31 @@ from trainer.contract.lowrank import low_rank_elements
 if TYPE_CHECKING:
     from trainer.contract.config import Sync
 
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # of an element
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of an element
 
-# what may hide an exchange, see Exchange.behind
+# what may hide an exchange; see Exchange.behind
 NOTHING, BACKWARD_PASS, NEXT_STEPS = "nothing", "the backward pass", "the next steps"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is trained, in elements: as much of the model as decides what is sent."""
+    """The model's size in elements, which decides what is sent."""
 
     gradient: float
-    total: int  # those of the moving statistics too
+    total: int  # including the moving statistics
     shapes: Optional[Sequence[Tuple[int, ...]]]  # of the trainable tensors; null where they are not known
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What boards hand to collectives, all of it at once or every so many steps: what a prediction stands on."""
+    """What boards hand to collectives in an exchange, and how often; predictions use it."""
 
-    messages: Sequence[float]  # elements of each, in the order in which they travel; NaN where that is not known
+    messages: Sequence[float]  # elements of each, in the order of sending; NaN where unknown
     element_bytes: int
     every: int = 1  # steps from one exchange to the next
-    # what goes on meanwhile: NOTHING; BACKWARD_PASS, messages leave during it, all but the last one; NEXT_STEPS, as
-    # many as lie between two exchanges. But for those of the backward pass, four more bytes go round before each
-    # message, so that waiting can be told from communication
+    # what is computed meanwhile: NOTHING; BACKWARD_PASS: all messages but the last are sent during it; NEXT_STEPS: the
+    # steps until the next exchange. Except during the backward pass, a four-byte all-reduce precedes each message,
+    # which separates waiting from communication
     behind: str = NOTHING
 
 
@@ -48,11 +48,11 @@ class Variant:
     """A method with some of its options, as it is timed and predicted."""
 
     name: str  # such as "local_sgd, period 16": see config.sync_of
-    # in a turn of a trial, and of the task predict; 0: not in it. An exchange of a method with local steps must begin
-    # in the middle of a turn, so that all of its cost lies within it
+    # steps per turn of a trial, and of the task predict; 0: left out. With local steps, an exchange must begin in the
+    # middle of a turn, so that the turn contains its whole cost
     trial_steps: int = 0
     predict_steps: int = 0
-    predicted_as: str = ""  # its name in tables of predictions; "": it is in none
+    predicted_as: str = ""  # name in tables of predictions; "": left out
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Method:
     name: str  # sync.method; and of its module in trainer/sync
     sends: str  # what boards exchange, for the table in docs/methods.md
     when: str  # and when
-    options: Sequence[str]  # which of OPTIONS it uses
-    remedy: str  # what takes less of the link
-    # what `Sync` sends of such a model; null: that depends on what is measured in training
+    options: Sequence[str]  # the OPTIONS that it uses
+    remedy: str  # what to change to send less
+    # the exchange for a `Sync` and a model; null: it depends on measurements in training
     exchange: Optional[Callable[[Sync, Sizes], Exchange]] = None
-    own_loop: bool = True  # trains in the kit's loop; false: in Keras' own `fit`
-    local_steps: bool = False  # boards make steps of the optimizer by themselves, and exchange what they learned
+    own_loop: bool = True  # trains in the kit's loop; false: in Keras' `fit`
+    local_steps: bool = False  # boards make optimizer steps on their own between exchanges
     variants: Tuple[Variant, ...] = ()
 
 
 def _pieces(elements: float, limit_bytes: int) -> List[float]:
-    """Equal messages of at most so many bytes as float32; 0: one."""
+    """Elements of equal messages of at most `limit_bytes` as float32; 0: one message."""
     count = math.ceil(4 * elements / limit_bytes) if limit_bytes else 1
     return [elements / count] * count
 
@@ -95,7 +95,7 @@ def _changes(sync: Sync, sizes: Sizes) -> Exchange:
     return Exchange([sizes.total], _BYTES[sync.gradient_dtype], sync.period, behind)
 
 
-# fields of `Sync` that not all methods use: what each is, and its unit
+# meaning and unit of the fields of `Sync` that not all methods use
 OPTIONS = {
     "bytes_per_pack": "bytes of gradient per collective; 0 leaves it to TensorFlow",
     "gradient_dtype": "data type on the wire; numbers are scaled so that float16 does not overflow",
@@ -174,10 +174,10 @@ VARIANTS = tuple(variant for method in METHODS.values() for variant in method.va
 
 
 def exchange_of(sync: Sync, sizes: Sizes) -> Exchange:
-    """What these boards exchange. Raises ValueError where only training tells."""
+    """What boards exchange with this configuration. Raises ValueError if that depends on measurements."""
     exchange = METHODS[sync.method].exchange
     if exchange is None:
-        raise ValueError(f"what {sync.method} sends has to be measured before it is known")
+        raise ValueError(f"{sync.method} chooses what to send from measurements")
     return exchange(sync, sizes)
 
 

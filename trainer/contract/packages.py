@@ -1,6 +1,6 @@
-"""What a Python environment has installed, told by the files that are there. Standard library only.
+"""The packages that a Python environment has installed, from their files. Standard library only.
 
-Also a script, for boards where the kit is not yet: `python -c "$(cat packages.py)"` prints what that Python has.
+Also a script for boards without the kit: `python -c "$(cat packages.py)"` prints that Python's packages.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # whichever of its distributions there is
+TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # names of its distributions
 
 
 class Package(NamedTuple):
-    """What one folder of metadata says."""
+    """The metadata of a package."""
 
-    name: str  # in canonical form (PEP 503)
-    version: str  # as its metadata has it
+    name: str  # canonical (PEP 503)
+    version: str  # as in the metadata
     info: Path  # its folder, or file
 
 
 def installed(folders: Optional[Sequence[str]] = None) -> Dict[str, str]:
-    """Version by canonical name of what can be imported; what interrupted or older tools left is passed over."""
+    """Version by canonical name of all importable packages; remains of interrupted or older tools are skipped."""
     return {package.name: package.version for package in _survey(folders)[0]}
 
 
 def digest(packages: Mapping[str, str]) -> str:
-    """SHA-256 of the sorted list of name==version, a line each."""
+    """SHA-256 of the sorted name==version lines."""
     lines = sorted(f"{name}=={version}\n" for name, version in packages.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def tensorflow_version(packages: Mapping[str, str]) -> Optional[str]:
-    """Version of the installed TensorFlow, whichever of its distributions it is."""
+    """Version of the installed TensorFlow, from any of its distributions."""
     return next((packages[name] for name in TENSORFLOW if name in packages), None)
 
 
@@ -50,12 +50,12 @@ def canonical(name: str) -> str:
 
 
 def _survey(folders: Optional[Sequence[str]] = None) -> Tuple[List[Package], List[Path]]:
-    """The packages, and what is left of others. Where folders have the same one, the first counts, as in Python."""
+    """The packages, and remains of others. If several folders have the same package, the first counts, as in Python."""
     packages: Dict[str, Package] = {}
     leftovers = []
     for folder in map(Path, folders or filter(None, sys.path)):
         if any(above.name in ("site-packages", "dist-packages") for above in folder.parents):
-            continue  # a package's own copies of others, which setuptools puts onto the path when it is imported
+            continue  # copies inside a package, which setuptools puts onto the path
         found, left = _folder(folder)
         packages = {**found, **packages}
         leftovers += left
@@ -65,9 +65,9 @@ def _survey(folders: Optional[Sequence[str]] = None) -> Tuple[List[Package], Lis
 def _folder(folder: Path) -> Tuple[Dict[str, Package], List[Path]]:
     try:
         paths = sorted(folder.iterdir())
-    except OSError:  # Python's own archive, or none of ours
+    except OSError:  # Python's zip archive, or unreadable
         return {}, []
-    leftovers = [path for path in paths if path.name.startswith("~")]  # pip's name for what it is taking away
+    leftovers = [path for path in paths if path.name.startswith("~")]  # pip's name for packages that it is removing
     by_name: Dict[str, List[Package]] = {}
     for path in paths:
         if path.suffix in (".dist-info", ".egg-info") and path not in leftovers:
@@ -86,7 +86,7 @@ def _folder(folder: Path) -> Tuple[Dict[str, Package], List[Path]]:
 
 
 def _likelihood(package: Package) -> Tuple[bool, int, float]:
-    """Of metadata of the same package: what was overwritten lists files that are others by now."""
+    """Which of a package's metadata is current: that of an overwritten version lists files that have changed."""
     return (package.info / "RECORD").is_file(), sum(_files(package)), package.info.stat().st_mtime
 
 
@@ -99,13 +99,13 @@ def _read(info: Path) -> Optional[Package]:
 
 
 def _is_there(package: Package) -> bool:
-    """Whether there is a file of it; some packages have none, and only ask for others."""
+    """Whether any of its files exists; packages without files only require others."""
     files = _files(package)
     return next(files, True) or any(files)
 
 
 def _files(package: Package) -> Iterator[bool]:
-    """Of each file that a package lists, whether it is there as it was; an egg without a list is named for modules."""
+    """For each file that a package lists, whether it is unchanged; an egg without a list is checked by module names."""
     info, site = package.info, package.info.parent
     record, older = info / "RECORD", info / "installed-files.txt"
     if record.is_file():
@@ -139,7 +139,7 @@ def _text(path: Path) -> str:
 
 
 def describe() -> Dict[str, Any]:
-    """What roles ask of an environment's Python."""
+    """Print what the roles need to know of this Python."""
     packages, leftovers = _survey()
     versions = {package.name: package.version for package in packages}
     prefix = Path(sys.executable).parent.parent  # where it was called, not where its interpreter is from

@@ -1,4 +1,4 @@
-"""Releases of Jetson Linux (L4T) and JetPack: what a board says that it has. Standard library only."""
+"""Releases of Jetson Linux (L4T) and JetPack, read on a board. Standard library only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def l4t(release: Optional[str], package: Optional[str]) -> Optional[str]:
 
 
 def jetpack(release: Optional[str], package: Optional[str]) -> Optional[str]:
-    """JetPack's version, or that of Jetson Linux (L4T) where it is not known, from what `l4t` takes."""
+    """JetPack's version, or Jetson Linux' (L4T) where it is unknown; arguments as for `l4t`."""
     linux = l4t(release, package)
     return _JETPACK.get(linux, f"L4T {linux}") if linux else None

@@ -1,4 +1,4 @@
-"""Files of the kernel's, of which any may refuse to be read. Standard library only."""
+"""Reads files of the kernel, any of which may be unreadable. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Optional
 
 
 def text(path: Path) -> Optional[str]:
-    """What is in a file, without white space around it; null where it cannot be read."""
+    """A file's content, stripped; null where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
-    except (OSError, TypeError):  # what Python makes of EAGAIN, as zones of parts without power answer
+    except (OSError, TypeError):  # Python's TypeError for EAGAIN, from zones without power
         return None
 
 
 def number(path: Path) -> Optional[int]:
-    """The whole number in a file; null where there is none to be read."""
+    """The whole number in a file; null where there is none."""
     try:
         return int(text(path) or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a line of NVIDIA's tegrastats says. Standard library only.
+"""Parses a line of NVIDIA's tegrastats. Standard library only.
 
 Lines differ from module to module and from JetPack 4 to 6 (with or without a time stamp, milliwatt signs, clocks; one
-clock or a list of them): every value is looked for by itself, and one that is missing or cut off loses only itself.
+clock or a list of them): every value is found on its own, so that a missing one does not affect the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Collection, Dict, List, Mapping, Optional
 
-OFF_C = -256.0  # what a sensor that is switched off shows
+OFF_C = -256.0  # shown by a sensor that is off
 # what PMICs show, in sysfs too, while they are well: the kernel's max77620_thermal.c, which knows 120 and 140 C as well
 _PMIC_C = 100.0
 _MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
@@ -19,30 +19,30 @@ _GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
 _TEMPERATURE = re.compile(r"(?<![\w-])([\w-]+)@(-?\d+(?:\.\d+)?)C\b")
 # now/mean since its start, and on Thor the peak; below zero where nothing flows and the sensor has an offset
 _RAIL = re.compile(r"\b([A-Z]\w*) (-?\d+)(?:mW)?(?:/-?\d+(?:mW)?){1,2}(?= |$)")
-# rails that all power of a module goes through; the others are parts of them
+# a module's input rail; the others are parts of it
 _INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
-# modules whose input has no sensor: all power goes through these rails, each of them beside the others
+# modules without a sensor at the input: these rails add up to all power
 _SIDE_BY_SIDE = (
     ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
     ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
 )
 _FED_FROM = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}  # NVIDIA's guide on power modelling of AGX Orin
-_NO_RAILS = ("NC", "RAM", "IRAM", "SWAP")  # not connected; what a line that is cut may look like
+_NO_RAILS = ("NC", "RAM", "IRAM", "SWAP")  # not connected; fragments of a line that is cut off
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one line has; null, or a name that is missing, is what it lacks."""
+    """The values of a line; what it lacks is null, or missing from the dictionary."""
 
     memory_bytes: Optional[int]  # in use; CPU and GPU share it
     cpu_load: Optional[float]  # 0 to 1, mean of the cores that are on
     gpu_load: Optional[float]  # 0 to 1
-    temperature_c: Dict[str, float]  # by sensor, those that are off left out
-    power_mw: Dict[str, int]  # by rail, at the moment; not the mean that tegrastats keeps
+    temperature_c: Dict[str, float]  # by sensor; without those that are off
+    power_mw: Dict[str, int]  # by rail; momentary, not tegrastats' mean
 
 
 def parse(line: str) -> Reading:
-    """The reading that a line is; of text that is not one of tegrastats, an empty one."""
+    """The values in a line; empty for text that tegrastats did not write."""
     line = line.strip()
     memory, cores, gpu = (found.search(line) for found in (_MEMORY, _CORES, _GPU))
     loads = [float(core.partition("%")[0]) / 100 for core in cores[1].split(",") if "%" in core] if cores else []
@@ -57,9 +57,9 @@ def parse(line: str) -> Reading:
 
 
 def summed_rails(rails: Collection[str]) -> List[str]:
-    """The rails whose sum is the module's power, no part of it twice.
+    """The rails that add up to the module's power.
 
-    The one at its input where there is one; those of a known module without; else all but those fed from another one.
+    The input rail if there is one; the known rails of a module without; else all rails not fed by another one.
     """
     inputs = [[rail] for rail in _INPUTS if rail in rails]
     known = [sorted(module) for module in _SIDE_BY_SIDE if set(module) <= set(rails)]
@@ -67,9 +67,9 @@ def summed_rails(rails: Collection[str]) -> List[str]:
 
 
 def hottest_c(temperature_c: Mapping[str, float]) -> Optional[float]:
-    """Of the sensors that are on and measure heat; null without any.
+    """The highest temperature of the sensors that are on; null without any.
 
-    Left out is a PMIC's 100 C, which says no more than that it is below its first alarm.
+    A PMIC's 100 C is left out: it only means that the first alarm is not reached.
     """
     measured = (
         celsius

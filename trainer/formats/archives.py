@@ -1,4 +1,4 @@
-"""Image archives: what is inside, and whether they are sound. NumPy only: controller and boards use it."""
+"""Reads and checks image archives. NumPy only: controller and boards use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDE = 32  # pixels
 
 
 class ArchiveError(ValueError):
-    """An archive that is missing, torn, or not what it should be; the message has path and remedy."""
+    """An archive is missing, corrupt or of the wrong kind; the message has path and remedy."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def sha256(path: Path) -> str:
 
 
 def load(source: str, path: Path, train_images: Optional[int], validation_images: Optional[int]) -> Images:
-    """The first so many images of an archive (None: all). `source` is cifar100, synthetic or npz.
+    """The first images of an archive (None: all). `source` is cifar100, synthetic or npz.
 
-    Raises ArchiveError where the file is missing, torn, or does not have the expected arrays.
+    Raises ArchiveError where the file is missing or corrupt, or lacks the expected arrays.
     """
     try:
         images = _FORMATS[source].load(path)
@@ -60,7 +60,7 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
         pickle.UnpicklingError,
     ) as error:
         raise ArchiveError(f"{path} is corrupt ({error}): fetch or write it again") from error
-    except Exception as error:  # a pickle or a zip of anybody's can raise anything
+    except Exception as error:  # unpickling and unzipping can raise anything
         raise ArchiveError(f"{path} is not {_FORMATS[source].name}: {error or type(error).__name__}") from error
     for key, wanted, labels in (
         ("data.train_images", train_images, images.y_train),
@@ -79,7 +79,7 @@ def load(source: str, path: Path, train_images: Optional[int], validation_images
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """A pickle can run code; this one makes NumPy arrays and nothing else."""
+    """An unpickler that makes NumPy arrays and nothing else, since a pickle can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
@@ -88,8 +88,8 @@ class _ArraysOnly(pickle.Unpickler):
             if name in ("ndarray", "dtype"):
                 return getattr(np, name)
             if name == "_reconstruct":
-                return np.zeros(0).__reduce__()[0]  # wherever this version of NumPy keeps it
-        raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which an image archive has no need of")
+                return np.zeros(0).__reduce__()[0]  # its module depends on NumPy's version
+        raise pickle.UnpicklingError(f"it calls {module}.{name}, which image archives do not need")
 
 
 def _load_cifar100(path: Path) -> Images:
@@ -97,7 +97,7 @@ def _load_cifar100(path: Path) -> Images:
         parts: Dict[str, Dict[bytes, Any]] = {}
         for member in archive:
             name = member.name.rpartition("/")[2]
-            plain = member.isreg() and not member.issparse()  # a link may lead anywhere, a hole be endless
+            plain = member.isreg() and not member.issparse()  # links may point anywhere, sparse files may be huge
             stream = archive.extractfile(member) if plain and name in ("train", "test", "meta") else None
             if stream is not None:
                 parts[name] = _ArraysOnly(stream, encoding="bytes").load()
@@ -122,12 +122,12 @@ def _load_npz(path: Path) -> Images:
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].reshape(-1)
         if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] != 3:
-            raise ValueError(f"x_{split} is {x.dtype} of shape {x.shape}; wanted is uint8 (n, height, width, 3)")
+            raise ValueError(f"x_{split} is {x.dtype} of shape {x.shape}; expected uint8 (n, height, width, 3)")
         if y.dtype.kind not in "iu" or len(y) != len(x) or len(y) == 0 or y.min() < 0:
-            raise ValueError(f"y_{split} is {y.dtype} of shape {y.shape}; wanted are {len(x)} class numbers from 0")
+            raise ValueError(f"y_{split} is {y.dtype} of shape {y.shape}; expected {len(x)} class numbers from 0")
         arrays[f"y_{split}"] = y.astype(np.int32)
     if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        raise ValueError("x_train and x_test differ in the size of their images")
+        raise ValueError("the images in x_train and x_test differ in size")
     classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
     return Images(arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"], classes, False)
 

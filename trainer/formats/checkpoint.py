@@ -1,10 +1,10 @@
-"""A board's checkpoints: what its training needs to go on after an epoch as if it had never stopped.
+"""A board's checkpoints, from which training resumes after an epoch as if it had never stopped.
 
-Every board has its own, on its own disk: boards that train alone for some steps differ in their weights, and all
-differ in the moving statistics of batch normalisation. A run can go on from an epoch that every board has.
+Every board writes its own to its own disk: with local steps the weights differ, and the moving statistics of batch
+normalisation always do. A run can resume from an epoch of which every board has a checkpoint.
 
-A checkpoint is a NumPy archive. It gets its name when all of it is on the disk, and each of its arrays has a CRC-32,
-so that one which is torn nevertheless is passed over.
+A checkpoint is a NumPy archive. It is renamed when it is complete on disk, and each array has a CRC-32, so that a
+corrupt one is skipped.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 
 from trainer.contract.layout import CHECKPOINTS
 
-_KEPT = 2  # boards end an epoch together, but one may have been ended before it had written its checkpoint
+_KEPT = 2  # one board may be stopped before it has written the latest
 
 
 class Checkpoints:
-    """Writes a board's checkpoints in the background, and keeps the latest."""
+    """Writes a board's checkpoints in the background and keeps the latest ones."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the run's folder on this board."""
@@ -34,18 +34,18 @@ class Checkpoints:
         self._writing: Optional[Future[None]] = None
 
     def save(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:
-        """Begin to write the checkpoint of an epoch (from 1). Raises OSError where the one before could not be."""
+        """Begin to write the checkpoint of an epoch (from 1). Raises OSError if the previous one failed."""
         self.wait()
         self._writing = self._thread.submit(self._write, epoch, arrays)
 
     def wait(self) -> None:
-        """Until what was begun is on the disk. Raises OSError where it could not be written."""
+        """Wait until the checkpoint is on disk. Raises OSError if it could not be written."""
         if self._writing is not None:
             self._writing.result()
             self._writing = None
 
     def newest(self) -> Optional[Tuple[int, List[np.ndarray]]]:
-        """The latest epoch with a whole checkpoint, and its arrays in the order of `save`."""
+        """The latest epoch with a complete checkpoint, and its arrays in the order of `save`."""
         epochs = whole(self._folder)
         if not epochs:
             return None
@@ -73,12 +73,12 @@ class Checkpoints:
 
 
 def path_of(folder: Path, epoch: int) -> Path:
-    """The file of an epoch's checkpoint in the folder of checkpoints."""
+    """Path of an epoch's checkpoint in the folder of checkpoints."""
     return folder / f"epoch-{epoch:05d}.npz"
 
 
 def whole(folder: Path) -> List[int]:
-    """The epochs of which the folder has a whole checkpoint, in their order."""
+    """The epochs with a complete checkpoint in the folder, in order."""
     epochs = []
     for epoch in _named(folder):
         path = path_of(folder, epoch)
@@ -89,6 +89,6 @@ def whole(folder: Path) -> List[int]:
 
 
 def _named(folder: Path) -> List[int]:
-    """The epochs of which the folder has a checkpoint by its name, in their order; a copy has another one."""
+    """The epochs with a file named as a checkpoint, in order; copies have other names."""
     numbers = [path.stem.partition("-")[2] for path in folder.glob("epoch-*.npz")]
     return sorted(int(number) for number in numbers if number.isdecimal() and path_of(folder, int(number)).exists())

@@ -1,4 +1,4 @@
-"""From a run.json to its records: sets up what a method of synchronising needs, and lets it train."""
+"""Sets up what a method of synchronising needs to train a run, from data to records."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _IMPLEMENTATIONS = {
 
 
 class TrainingContext:
-    """One worker's training: what a method of synchronising is given to work with."""
+    """All that a method of synchronising needs to train as one worker."""
 
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
-        if not run.config.model.cache_features:  # steps of the head alone are too short for it
+        if not run.config.model.cache_features:  # the head's steps are too short for it
             _let_buckets_leave()
-        # the strategy first: it starts this worker's server, and TensorFlow wants that before any other op
+        # first: it starts this worker's server, which TensorFlow requires before any other op
         self.strategy = self._build_strategy()
         self._use_the_gpu()
         tf.keras.utils.set_random_seed(run.seed)
@@ -52,8 +52,8 @@ class TrainingContext:
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
         self._rate = optimizers.Rate(run.config, cluster.workers, self.shard.steps(len(self.images.y_train)))
         self.timer = StepTimer()
-        # TensorFlow pairs collectives by the order in which each board calls them: where one may be under way in the
-        # background, all others take their turn in this one thread
+        # TensorFlow pairs collectives by the order in which each board calls them: if one may run in the background,
+        # all others are called from this one thread
         self.in_order = ThreadPoolExecutor(max_workers=1)
         self._cached: Optional[features.Cached] = None
         if run.config.model.cache_features:
@@ -61,7 +61,7 @@ class TrainingContext:
             self.images = self._cached.images
         self.interface = interface_with(cluster.own_ip)
         events = folder / EVENTS
-        # of earlier attempts, up to the checkpoint
+        # seconds of earlier attempts, up to the checkpoint
         self.records = read_records(events)[0] if self._resumed else []
         self.log = EventLog(events)
         self.recorder = Recorder(
@@ -85,11 +85,11 @@ class TrainingContext:
 
     @property
     def validation_shard(self) -> data.Shard:
-        """Validation is always shared out: every board would find the same."""
+        """Whether this validates; the images are always shared among the boards."""
         return dataclasses.replace(self.shard, sharded=True)
 
     def build_model(self) -> tf.keras.Model:
-        """The model to train in its initial state; boards under a strategy take over the chief's."""
+        """The model to train in its initial state; under a strategy, boards take over the chief's weights."""
         return self._build_whole_model() if self._cached is None else self._cached.build_head()
 
     def build_optimizer(self) -> tf.keras.optimizers.Optimizer:
@@ -100,10 +100,9 @@ class TrainingContext:
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
     def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:
-        """Say in the records that training begins.
+        """Record that training begins, and resume from a checkpoint if there is one.
 
-        `state` tells all that training changes, at any time: checkpoints are made of it, and it becomes what a
-        checkpoint has.
+        `state` returns all variables that training changes: checkpoints save and restore them.
         """
         self._state_of = state
         if self._resumed is not None:
@@ -111,8 +110,8 @@ class TrainingContext:
             variables = self._state()
             if [variable.shape for variable in variables] != [array.shape for array in arrays]:
                 raise ValueError(
-                    f"the checkpoint of epoch {epoch} is not one of this model and method of synchronising: "
-                    "begin a new run, without resume"
+                    f"the checkpoint of epoch {epoch} does not match this model and method of synchronising: "
+                    "start a new run without resume"
                 )
             for variable, array in zip(variables, arrays):
                 variable.assign(array)
@@ -144,28 +143,28 @@ class TrainingContext:
         )
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Dropout's choices in an epoch (from 0) depend on seed, board and epoch alone."""
+        """Seed dropout for an epoch (from 0): its choices depend on seed, board and epoch alone."""
         mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
         self._generator.reset_from_seed(int(mixed.generate_state(1)[0]))
 
     def checkpoint_due(self, epoch: int) -> bool:
-        """Whether a checkpoint is to be made after this epoch (from 0)."""
+        """Whether a checkpoint is due after this epoch (from 0)."""
         every = self.config.checkpoint_epochs
         return every > 0 and (epoch + 1) % every == 0 and epoch + 1 < self.epochs.stop
 
     def save(self, epoch: int) -> None:
-        """Make the checkpoint of an epoch (from 0), where it is due."""
+        """Write the checkpoint of an epoch (from 0) if it is due."""
         if self.checkpoint_due(epoch):
             self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state()])
 
     def _state(self) -> List[tf.Variable]:
-        # each board keeps its own part of a variable that the strategy spreads over the boards
+        # each board saves its own copy of a variable that the strategy keeps per board
         return [self.strategy.experimental_local_results(variable)[0] for variable in self._state_of()]
 
     def finish(self, trained: tf.keras.Model) -> None:
-        """Save the weights and close the records; nobody will go on from here."""
+        """Save the weights and close the records; checkpoints are no longer needed."""
         self._checkpoints.wait()
-        # reading a variable that boards keep apart is a collective: every worker saves, the chief's file counts
+        # reading a variable kept per board is a collective: every worker saves, the chief's file counts
         weights = self._folder / "weights" / "final.h5"
         weights.parent.mkdir()
         whole = trained if self._cached is None else self._cached.whole_with(trained)
@@ -194,18 +193,18 @@ class TrainingContext:
         )
 
     def _use_the_gpu(self) -> None:
-        """Take up what the configuration says of computing on a GPU, where there is one."""
+        """Apply the configuration's settings for a GPU, if there is one."""
         gpu = bool(tf.config.list_physical_devices("GPU"))
         self.precision = self.config.model.precision if gpu else "float32"
         self.xla = self.config.model.xla and gpu
         tf.keras.mixed_precision.set_global_policy(self.precision)
         if self.xla:
-            # clusters of operations between the collectives, which XLA cannot compile
+            # auto-clustering: XLA cannot compile the collectives
             tf.config.optimizer.set_jit("autoclustering")
 
     def _build_strategy(self) -> tf.distribute.Strategy:
         if not self.distributed:
-            return tf.distribute.get_strategy()  # the default one, which does nothing
+            return tf.distribute.get_strategy()  # the default strategy does nothing
         self.cluster.export()
         sync_config = self.config.sync
         return tf.distribute.MultiWorkerMirroredStrategy(
@@ -235,15 +234,15 @@ class TrainingContext:
 
 
 def _let_buckets_leave() -> None:
-    """On a board with one core (or a share of one): let TensorFlow's executor have a second thread.
+    """Give TensorFlow's executor a second thread on a board with one core or a fraction of one.
 
-    A single one follows the backward pass to its end, and computes the weights' gradients after it, the first layer's
-    first: no bucket could leave sooner.
+    A single thread finishes the backward pass before it computes the weights' gradients, the first layer's first: no
+    bucket could be sent early.
     """
     if len(os.sched_getaffinity(0)) == 1:
         tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 def _spent(records: List[Dict[str, Any]]) -> float:
-    """Seconds that earlier attempts took for what is kept of them."""
+    """Seconds that earlier attempts took up to the checkpoint."""
     return sum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)

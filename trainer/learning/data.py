@@ -17,22 +17,22 @@ from trainer.formats.archives import Images
 
 @dataclass(frozen=True)
 class Shard:
-    """What one board sees of the images in an epoch."""
+    """The part of the images that one board trains on in an epoch."""
 
     rank: int
     workers: int
-    sharded: bool  # its part, else all
-    batch: int  # images a step
-    # of all boards, in rank order, where they differ: then a board's part is as large as its batches
+    sharded: bool  # a part of the images; false: all
+    batch: int  # images per step
+    # batches of all boards in rank order, if they differ: parts are then in proportion to them
     batches: Tuple[int, ...] = ()
 
     @property
     def weight(self) -> float:
-        """What this board counts in a mean over the boards, 1 where all count the same."""
+        """This board's weight in a mean over the boards; 1 if all are equal."""
         return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
 
     def images(self, total: int) -> int:
-        """Images of this board in an epoch; every board makes as many steps, a short part begins again."""
+        """Images of this board in an epoch; all boards make equally many steps, so that a short part repeats."""
         if self.batches:
             return self.steps(total) * self.batch
         return -(-total // self.workers) if self.sharded else total
@@ -43,7 +43,7 @@ class Shard:
 
 
 def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
-    """Batches of (uint8 images, int32 labels) of all `epochs` (counted from 0), one epoch after the other."""
+    """Batches of (uint8 images, int32 labels) of all `epochs` (from 0) in order."""
     total = len(images.y_train)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -66,7 +66,7 @@ def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> 
 
 
 def validation_batches(images: Images, shard: Shard) -> tf.data.Dataset:
-    """Batches of this board's part of the validation images, in their order."""
+    """Batches of this board's part of the validation images, in order."""
     total = len(images.y_test)
     if shard.batches:
         ends = [round(total * sum(shard.batches[:rank]) / sum(shard.batches)) for rank in (shard.rank, shard.rank + 1)]
@@ -80,11 +80,11 @@ def validation_batches(images: Images, shard: Shard) -> tf.data.Dataset:
 def _batches(indices: tf.data.Dataset, x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
     with tf.device("CPU:0"):
         pixels, labels = tf.constant(x), tf.constant(y)
-    # gathering some hundred kilobytes takes microseconds: no parallel calls
+    # no parallel calls: gathering a few hundred kilobytes takes microseconds
     batches = indices.map(lambda index: (tf.gather(pixels, index), tf.gather(labels, index)))
     options = tf.data.Options()
-    # the kit deals out the images itself: TensorFlow must not shard them again
+    # the kit shards the images: TensorFlow must not shard them again
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # nothing here needs tuning, and its thread can take seconds to end with the run
+    # nothing needs tuning, and its thread can take seconds to end
     options.autotune.enabled = False
     return batches.prefetch(8).with_options(options)

@@ -22,12 +22,12 @@ class Cached:
     """The features, and models that train on them."""
 
     def __init__(self, whole: tf.keras.Model, images: Images, seconds: float) -> None:
-        """`images` has features (n, channels), float32, in the place of pixels."""
+        """`images` has features, (n, channels) float32, in place of pixels."""
         self._whole, self.images, self.seconds = whole, images, seconds
         self._initial = [layer.get_weights() for layer in self._head_layers()]
 
     def build_head(self) -> tf.keras.Model:
-        """The whole model's head in its initial state: features to probabilities."""
+        """The head in its initial state: features to probabilities."""
         head = tf.keras.Sequential(
             [tf.keras.Input(self.images.x_train.shape[1:], name="features")]
             + [type(layer).from_config(layer.get_config()) for layer in self._head_layers()]

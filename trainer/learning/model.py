@@ -35,15 +35,15 @@ def build(
     x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = tf.keras.layers.Dense(config.dense_units, activation="relu", name="dense")(x)
     x = Dropout(config.dropout, generator, name="dropout")(x)
-    # float32 whatever the precision: probabilities near 0 and 1 need it
+    # float32 at every precision: probabilities near 0 and 1 need it
     outputs = tf.keras.layers.Dense(classes, activation="softmax", name="classes", dtype="float32")(x)
     return tf.keras.Model(inputs, outputs)
 
 
 class Dropout(tf.keras.layers.Layer):
-    """Dropout that draws from a generator of the caller's.
+    """Dropout that draws from the caller's generator.
 
-    Keras' own has a hidden state, which a run that goes on after a stop could not take up again.
+    Keras' own has a hidden state, which a resumed run could not restore.
     """
 
     def __init__(self, rate: float, generator: tf.random.Generator, **options: Any) -> None:
@@ -53,7 +53,7 @@ class Dropout(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self._rate:
             return inputs
-        # two random bytes decide about an element: four would take longer to draw than all else around it
+        # two random bytes per element: drawing four would dominate the layer's time
         dropped = round(self._rate * 2**16)  # of 2^16
         words = -(-tf.size(inputs) // 4)
         drawn = tf.bitcast(self._generator.uniform_full_int([words], tf.uint64), tf.uint16)
@@ -75,6 +75,6 @@ def _freeze(backbone: tf.keras.Model, fine_tune: str) -> None:
 
 
 def parameter_counts(model: tf.keras.Model) -> Tuple[int, int]:
-    """Trainable parameters and all parameters."""
+    """Number of trainable parameters, and of all parameters."""
     trainable = sum(int(tf.size(weight)) for weight in model.trainable_weights)
     return trainable, trainable + sum(int(tf.size(weight)) for weight in model.non_trainable_weights)

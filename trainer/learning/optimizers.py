@@ -11,10 +11,10 @@ from trainer.contract.config import Config
 
 
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), the same all epoch long.
+    """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), constant within an epoch.
 
-    Where the rate is scaled for several boards, it grows to that within the first `scale_warm_up_epochs`. It depends on
-    the step alone, so that a resumed run goes on where it was.
+    A rate scaled for several boards is reached over the first `scale_warm_up_epochs`. It depends on the step alone, so
+    that a resumed run continues with it.
     """
 
     def __init__(self, config: Config, workers: int, batches_per_epoch: int) -> None:
@@ -46,10 +46,7 @@ def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:
 
 
 class Adam(tf.keras.optimizers.Adam):
-    """Keras' Adam in TensorFlow's own kernel: one operation a variable in the place of a dozen, which each go through
-    memory, or on a GPU are launched by themselves, since Keras compiles no update under a strategy. The same values but
-    for rounding, and the same state.
-    """
+    """Keras' Adam in TensorFlow's fused kernel: one operation per variable instead of a dozen."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """One update of a variable from its gradient, of the same shape, in place."""

@@ -18,9 +18,9 @@ from trainer.learning.step_timer import StepTimer, StepTimes
 
 
 class Recorder(tf.keras.callbacks.Callback):
-    """Writes a window record every so many steps, and an epoch record after each validation."""
+    """Writes a window record every `window_steps` steps, and an epoch record after each validation."""
 
-    # Keras then hands over tensors and does not wait for the device at every step
+    # Keras then passes tensors and does not wait for the device at every step
     _supports_tf_logs = True
 
     def __init__(
@@ -34,14 +34,14 @@ class Recorder(tf.keras.callbacks.Callback):
         timer: StepTimer,
         scalars: Optional[Path],
     ) -> None:
-        """`scalars`: where the epochs go for TensorBoard too; None where another board's do."""
+        """`scalars`: folder for TensorBoard's scalars; None if another board writes them."""
         super().__init__()
         self._scalars = None if scalars is None else tf.summary.create_file_writer(str(scalars))
         self._log, self._interface, self._shard = log, interface, shard
         self._images, self._steps = shard.images(train_images), shard.steps(train_images)
         self._window_steps, self._rate, self._timer = window_steps, rate, timer
-        self.epochs_completed = 0  # with those of earlier attempts
-        self.train_s = 0.0  # likewise
+        self.epochs_completed = 0  # including earlier attempts
+        self.train_s = 0.0  # including earlier attempts
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1
@@ -130,7 +130,7 @@ class Recorder(tf.keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class _Spent:
-    """What lies between two moments."""
+    """The time and bytes between two moments."""
 
     seconds: float
     split: StepTimes

@@ -1,4 +1,4 @@
-"""Where the time of steps goes: computing, communicating, waiting for other boards; and what was to be sent."""
+"""Times steps: computing, communication, waiting for other boards; and counts payload bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Sums since the beginning, or between two moments. null: not measured."""
+    """Sums since the start, or between two moments. null: not measured."""
 
-    communication_s: float  # steps stood still while bytes travelled
-    waiting_s: Optional[float]  # steps stood still until the slowest board was ready; null: within communication_s
-    overlapped_s: float  # bytes travelled while steps went on
+    communication_s: float  # steps stalled while bytes were on the wire
+    waiting_s: Optional[float]  # steps stalled until the slowest board was ready; null: within communication_s
+    overlapped_s: float  # communication hidden behind computing
     payload_bytes: int  # handed to collectives on this board
 
     def since(self, before: StepTimes) -> StepTimes:
@@ -30,7 +30,7 @@ class StepTimes:
 
 
 class StepTimer:
-    """Methods of synchronising add to it, from within a tf.function or not; the recorder reads."""
+    """Sums what methods of synchronising add, inside a tf.function or outside; the recorder reads it."""
 
     def __init__(self) -> None:
         self._waiting_apart = True
@@ -40,7 +40,7 @@ class StepTimer:
     def add(
         self, communication_s: Any = 0.0, waiting_s: Any = 0.0, overlapped_s: Any = 0.0, payload_bytes: int = 0
     ) -> tf.Operation:
-        """Note seconds and bytes; `waiting_s` None says that waiting is part of communication and not known."""
+        """Add seconds and bytes; `waiting_s` None: waiting is not known and included in communication."""
         if waiting_s is None:
             self._waiting_apart, waiting_s = False, 0.0
         values = (communication_s, waiting_s, overlapped_s, payload_bytes)
@@ -54,8 +54,8 @@ class StepTimer:
 def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Seconds (float64) of the clock at which all these tensors have been computed. In a tf.function.
 
-    Within a function such moments are taken in the order of these calls: ask for the earlier one first. Collectives
-    do not wait for them.
+    Within a function, moments are taken in the order of the calls: ask for the earlier one first. Collectives do not
+    wait for them.
     """
     # a device runs behind the graph: its values are there when an element of each has been copied
     elements = tf.stack([tf.reshape(tensor, [-1])[0] for tensor in tensors])
@@ -66,7 +66,7 @@ def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def moment(tensor: tf.Tensor) -> tf.Tensor:
-    """The same of one tensor, in no order with other moments: for what goes on meanwhile. It costs a call to Python."""
+    """Seconds (float64) at which one tensor is computed, unordered with other moments. Costs a call to Python."""
     element = tf.reshape(tensor, [-1])[0]
     with tf.device("CPU:0"):
         now = tf.numpy_function(lambda _: np.float64(time.time()), [element], tf.float64, stateful=False)
@@ -75,7 +75,7 @@ def moment(tensor: tf.Tensor) -> tf.Tensor:
 
 @functools.lru_cache(maxsize=None)
 def _timestamp_works() -> bool:
-    """TensorFlow refuses its clock, which is the cheaper one, where all operations are to be deterministic."""
+    """Whether TensorFlow's clock works, which is cheaper than Python's: deterministic runs refuse it."""
     with tf.init_scope():
         try:
             tf.timestamp()

@@ -1,7 +1,7 @@
-"""Measures in two or three minutes what a prediction is made from; it trains nothing.
+"""Measures what a prediction needs in two or three minutes, without training.
 
-Some steps of one board alone, of all boards without synchronising, and of the methods of synchronising; the real
-collective with vectors of several sizes, from which its latency and its rate follow; the validation of some batches.
+Some steps of one board alone, of all boards without synchronising, and of the methods of synchronising; the collective
+with vectors of several sizes, from which latency and rate follow; the validation of some batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CYCLES = 2
 _ALONE_STEPS = 8
-_COLLECTIVES = 4  # of each size
+_COLLECTIVES = 4  # per size
 _SIZES = (1 / 1024, 1 / 16, 1 / 4, 1 / 2, 1)  # of the gradient
 _BATCHES = 6
 
@@ -40,7 +40,7 @@ def measure(context: TrainingContext) -> None:
 
 
 def _time_collective(context: TrainingContext, elements: int) -> None:
-    """The mean of a float32 vector over all boards, a few times."""
+    """Time the all-reduce of a float32 vector over all boards, a few times."""
     vector = tf.random.uniform([elements])  # zeros might be compressed
     mean = tf.function(lambda: mean_over_boards(context.strategy, vector))
     seconds: List[float] = []
@@ -53,7 +53,7 @@ def _time_collective(context: TrainingContext, elements: int) -> None:
 
 
 def _time_validation(context: TrainingContext, model: tf.keras.Model) -> None:
-    """Validation of the first batches on this board, as an epoch ends with it."""
+    """Time the validation of the first batches on this board, as at the end of an epoch."""
     batches = data.validation_batches(context.images, context.validation_shard)
     test = model.make_test_function()
     iterator = iter(batches.repeat())

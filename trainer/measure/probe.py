@@ -28,7 +28,7 @@ def measure(context: TrainingContext) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
     alone = _compiled(context)
     context.ready(alone)
-    # the board by itself, then with the others: what the second takes longer is what synchronising costs
+    # alone, then with the others: the difference is the cost of synchronising
     steps = _step_times(context, alone, distributed=False)
     distributed_steps: List[float] = []
     all_reduces: List[float] = []
@@ -55,8 +55,8 @@ def _compiled(context: TrainingContext) -> tf.keras.Model:
 
 
 def _step_times(context: TrainingContext, model: tf.keras.Model, distributed: bool) -> List[float]:
-    """Seconds a step, mean of each window, of what fit runs for a step."""
-    # not train_on_batch: it makes and ends an input pipeline each time, which can take as long as the step
+    """Seconds per step of `fit`, a mean for each window."""
+    # not train_on_batch: it makes an input pipeline each time, which can take as long as the step
     step = model.make_train_function()
     images, shard = context.images, context.shard
     count = _WARM_UP + _WINDOWS * _WINDOW_STEPS

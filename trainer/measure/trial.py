@@ -1,8 +1,8 @@
-"""Times every method of synchronising in turn, on these boards and this link, in one process each.
+"""Times every method of synchronising in turn, in one process per board.
 
-In every cycle each method makes some steps, in an order that is new each time and the same on all boards. Beside them
-one board trains while the others do nothing, and all boards train without any exchange: what two boards could reach if
-synchronising cost nothing. (Emulated boards share a machine's memory, so that this is less than twice one board.)
+In every cycle each method makes some steps, in a new order that is the same on all boards. For comparison, one board
+trains while the others idle, and all boards train without synchronising: the speed if synchronising cost nothing.
+(Emulated boards share a machine's memory, so that two reach less than twice the speed of one.)
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ Turn = Callable[[], None]  # one step
 
 
 def measure(context: TrainingContext) -> None:
-    """Time all methods and write a record of each turn. All boards of the cluster take part."""
+    """Time all methods and record each turn. All boards of the cluster take part."""
     turns = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
     take_turns(context, turns, min(_CYCLES, context.config.epochs), _ALONE_STEPS)
     context.log.close()
 
 
 def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int, alone_steps: int) -> tf.keras.Model:
-    """Time these methods, one board alone, and boards that do not synchronise; returns the model of a board by itself.
+    """Time these methods, one board alone, and boards that do not synchronise; return the model of one board alone.
 
-    A cluster of one board has nobody to synchronise with, so that only the board alone is timed.
+    With a cluster of one board, only the board alone is timed.
     """
     model, plain = _plain_turn(context)
     plain()
@@ -64,9 +64,9 @@ def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int
 
 
 def _ready(context: TrainingContext, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, TrainingContext]]:
-    """Of each method its step, how many to make in a turn, and the context it counts in; traced and warmed up."""
+    """For each method its step, the steps per turn and its context; traced and warmed up."""
     turns = {}
-    worker = Worker(context)  # its model trains in all of the kit's own methods: what it learns is of no use
+    worker = Worker(context)  # all of the kit's methods train this one model, whose weights are discarded
     worker.last_step = 10**9
     for name, steps in methods.items():
         own = _with(context, name)
@@ -84,7 +84,7 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: TrainingContext) 
     for _ in range(steps):
         turn()
     elapsed_s = time.monotonic() - began
-    own.in_order.submit(lambda: None).result()  # bytes of an average still on its way belong to this turn
+    own.in_order.submit(lambda: None).result()  # bytes of an unfinished average belong to this turn
     split, after = own.timer.read().since(split), counters(own.interface)
     return Trial(
         sync=name,
@@ -101,7 +101,7 @@ def _timed(name: str, cycle: int, turn: Turn, steps: int, own: TrainingContext) 
 
 
 def _with(context: TrainingContext, name: str) -> TrainingContext:
-    """The context with the method of synchronising that the name stands for, whatever the experiment's own is."""
+    """The context with the named method of synchronising instead of the experiment's."""
     own = copy.copy(context)
     own.config = dataclasses.replace(context.config, sync=sync_of(name))
     own.timer = StepTimer()

@@ -1,6 +1,6 @@
-"""Which collective really ran, from TensorFlow's own log. Standard library only.
+"""Finds in TensorFlow's log which collective ran. Standard library only.
 
-What was asked for proves nothing: where a build has no NCCL, TensorFlow silently runs its ring over gRPC. With
+The configuration is no proof: a build without NCCL silently runs TensorFlow's ring over gRPC. With
 TF_CPP_VMODULE=collective_param_resolver_local=1 it logs the implementation it takes for each collective.
 """
 
@@ -12,11 +12,11 @@ from typing import Dict, Optional
 from trainer.contract.collectives import collectives_in
 
 _MODULE = b"collective_param_resolver_local.cc"
-_KEPT = 100  # lines of a kind
+_KEPT = 100  # lines per kind
 
 
 def collective_used(log: Path) -> Optional[str]:
-    """Such as RingReduce or NcclReduce, or both; null where the log names none."""
+    """The collectives that the log names, such as RingReduce or NcclReduce; null without any."""
     try:
         return collectives_in(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -24,16 +24,16 @@ def collective_used(log: Path) -> Optional[str]:
 
 
 class Excerpt:
-    """What of the trainer's log is kept: all of it, but of the lines about collectives the first of each kind.
+    """Filters the trainer's log: keeps all lines but those about collectives, of which it keeps the first of each kind.
 
-    Keras' `fit` makes TensorFlow write some forty of them in every step, which is gigabytes in a long run.
+    In Keras' `fit`, TensorFlow writes about forty of these per step: gigabytes in a long run.
     """
 
     def __init__(self) -> None:
         self._seen: Dict[bytes, int] = {}
 
     def keeps(self, line: bytes) -> bool:
-        """Whether this line is to be kept."""
+        """Whether to keep this line."""
         _, found, text = line.partition(_MODULE)
         if not found:
             return True

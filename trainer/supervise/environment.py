@@ -1,7 +1,7 @@
-"""The environment variables that the trainer runs with. Standard library only.
+"""The trainer's environment variables. Standard library only.
 
-The supervisor has those of an ssh session, in which /etc/environment counts, and of train_environment. What is set
-there on purpose stays, but for proxies.
+The supervisor has those of an ssh session (with /etc/environment) and of train_environment. They are kept, except for
+proxies.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _XLA_CUDA = "--xla_gpu_cuda_data_dir="
 
 
 def of_trainer(given: Mapping[str, str], interface: Optional[str], root: Path = Path("/")) -> Dict[str, str]:
-    """What the trainer gets of `given`, and what it needs besides; `interface` is that of the training network.
+    """`given` without proxies, plus what the trainer needs; `interface` is that of the training network.
 
-    - No proxies: TensorFlow's gRPC would speak to its peers through http_proxy, https_proxy or grpc_proxy, and takes
-      no networks in no_proxy.
-    - NCCL keeps to the training network. It takes the name for a prefix unless an = comes first.
-    - Where CPU and GPU share memory, TensorFlow takes what it needs as it needs it, and not nearly all at the start.
-    - XLA finds CUDA in the folder of the nvcc on the path.
+    - No proxies: TensorFlow's gRPC would reach its peers through http_proxy, https_proxy or grpc_proxy, and does not
+      understand networks in no_proxy.
+    - NCCL uses the training network only. Without a leading =, it takes the name as a prefix.
+    - If CPU and GPU share memory, TensorFlow allocates it as needed, instead of nearly all at the start.
+    - XLA finds CUDA through the nvcc on the path.
     """
     environment = {name: value for name, value in given.items() if not name.lower().endswith("_proxy")}
     if interface:
@@ -35,7 +35,7 @@ def of_trainer(given: Mapping[str, str], interface: Optional[str], root: Path = 
 
 
 def _shares_memory(root: Path) -> bool:
-    """Whether the GPU is part of the chip: so it is in every Jetson, and in nothing else that TensorFlow runs on."""
+    """Whether the GPU is integrated and shares the CPU's memory, as in every Jetson."""
     try:
         compatible = (root / "sys/firmware/devicetree/base/compatible").read_bytes()
     except OSError:
@@ -44,7 +44,7 @@ def _shares_memory(root: Path) -> bool:
 
 
 def _cuda_home(path: Optional[str], root: Path) -> Optional[Path]:
-    """The folder of CUDA: of the nvcc on the path, where the role jetpack puts it, else where it usually is."""
+    """CUDA's folder: that of the nvcc on the path, where the role jetpack puts it; else the usual one."""
     nvcc = shutil.which("nvcc", path=path) if path else None
     usual = root / "usr/local/cuda"
     return Path(nvcc).parent.parent if nvcc else usual if (usual / "bin/nvcc").exists() else None

@@ -1,7 +1,7 @@
-"""What this board is and has: for the gates before a run (`survey`), and for its result (`gather`, `clocks`).
+"""Facts of this board: for the gates before a run (`survey`) and for the result (`gather`, `clocks`).
 
-Standard library only; it changes nothing and asks for no password, and what cannot be read is null. The role check
-sends this module and trainer/contract to boards that have nothing of the kit yet, whose own Python runs `survey`.
+Standard library only. It changes nothing and needs no password; what cannot be read is null. The role check sends this
+module and trainer/contract to boards without the kit and runs `survey` with the board's own Python.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def gather(dev: Optional[str]) -> Dict[str, Any]:
 
 
 def clocks(folder: Path) -> Dict[str, Any]:
-    """Whether the clocks were pinned and what lowered them, in the run of this folder, and their frequencies now.
+    """Whether the clocks were pinned and what throttled them in this folder's run, and their current frequencies.
 
     frequencies_hz: as `frequencies.frequencies`; clocks_pinned: at the run's start and end; over_current_events and
     throttled_s: over the run, as in its samples.
@@ -113,7 +113,7 @@ def _l4t_package() -> Optional[str]:
 
 
 def _module(root: Path) -> Optional[str]:
-    """What /proc/device-tree links to tells, such as nvidia,p3737-0000+p3701-0000."""
+    """The board's model from /proc/device-tree, such as nvidia,p3737-0000+p3701-0000."""
     return (sysfs.text(root / "sys/firmware/devicetree/base/compatible") or "").partition("\0")[0] or None
 
 
@@ -130,11 +130,11 @@ def _object(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _output(*command: str, text: str = "", whatever_code: bool = False) -> Optional[str]:
-    """What a command that reads `text` prints; None where it is missing, hangs, or fails unless that does not count."""
+    """A command's output, with `text` as its input; None if it is missing, hangs or fails."""
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},  # of an account that is not root
+            env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},  # not in every account's path
             input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -146,7 +146,7 @@ def _output(*command: str, text: str = "", whatever_code: bool = False) -> Optio
 
 
 def _venv(python: str) -> Optional[Dict[str, Any]]:
-    """What the environment of this interpreter has, as it says itself."""
+    """The packages of this interpreter's environment, as it reports them."""
     script = packages.__loader__.get_source(packages.__name__)  # type: ignore[union-attr]
     printed = _output(python, "-c", script)
     return json.loads(printed) if printed else None
@@ -159,7 +159,7 @@ def _disk_free(folder: Path) -> Optional[int]:
 
 
 def _home(home: Path, mounts: Path) -> Optional[Dict[str, Any]]:
-    """By what two boards that have one folder are told; one that is not there yet counts by where it would be."""
+    """What identifies a folder, to find boards that share one; a missing folder counts as its parent."""
     here = Path(os.path.realpath(str(home)))
     missing: List[str] = []
     try:
@@ -167,7 +167,7 @@ def _home(home: Path, mounts: Path) -> Optional[Dict[str, Any]]:
             missing.insert(0, here.name)
             here = here.parent
         with contextlib.suppress(PermissionError):
-            os.close(os.open(str(here), os.O_RDONLY))  # over a network, asks the server anew
+            os.close(os.open(str(here), os.O_RDONLY))  # over a network, asks the server again
         found = here.stat()
     except OSError:
         return None
@@ -175,7 +175,7 @@ def _home(home: Path, mounts: Path) -> Optional[Dict[str, Any]]:
     for line in (sysfs.text(mounts) or "").splitlines():
         before, _, after = line.partition(" - ")
         root, point = (re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), text) for text in before.split()[3:5])
-        if here == Path(point) or Path(point) in here.parents:  # a later mount lies over those before it
+        if here == Path(point) or Path(point) in here.parents:  # a later mount covers earlier ones
             kind, source = after.split()[:2]
             inside = str(Path(root, here.relative_to(point), *missing))
     return {
@@ -196,7 +196,7 @@ def _memory(root: Path) -> Dict[str, int]:
 
 
 def _power(root: Path) -> Dict[str, Any]:
-    """The power mode, and the masks of the GPU's parts that it switches off: live ones, else the mode's."""
+    """The power mode, and the masks of the GPU parts that it switches off: live ones, else the mode's."""
     config = sysfs.text(root / "etc/nvpmodel.conf") or ""
     printed = config and (_output("nvpmodel", "-q") or _output("sudo", "-n", "nvpmodel", "-q"))
     found = re.search(r"NV Power Mode: *(\S+)\s+(\d+)", printed or "")
@@ -229,7 +229,7 @@ def _command(process: Path) -> str:
 
 
 def _port(port: int, proc: Path) -> Dict[str, Any]:
-    """Whether somebody listens at the port, and who, where this account may see it."""
+    """Whether a process listens at the port, and which, where this account may see it."""
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):
         for line in (sysfs.text(proc / table) or "").splitlines()[1:]:
@@ -240,7 +240,7 @@ def _port(port: int, proc: Path) -> Dict[str, Any]:
     for process in proc.glob("[0-9]*") if inodes else ():
         try:
             held = any(os.readlink(str(link)) in inodes for link in (process / "fd").iterdir())
-        except OSError:  # another account's, or just ended
+        except OSError:  # of another account, or just ended
             continue
         if held:
             holder = {"pid": int(process.name), "command": _command(process)}
@@ -248,7 +248,7 @@ def _port(port: int, proc: Path) -> Dict[str, Any]:
 
 
 def _lock(path: Path) -> Optional[Dict[str, Any]]:
-    """Whose run has the board; None where no process of one lives, whatever the file says."""
+    """The run that uses the board; None if none of its processes lives, whatever the file says."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -260,14 +260,14 @@ def _lock(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _trainers(proc: Path) -> List[Dict[str, Any]]:
-    """Trainers and their supervisors that run now."""
+    """The trainers and supervisors that run now."""
     commands = {int(process.name): _command(process) for process in proc.glob("[0-9]*")}
     pattern = re.compile(r"\S*python\S* .*-m trainer(\.(supervise\.)?supervisor)?( |$)")
     return [{"pid": pid, "command": text} for pid, text in sorted(commands.items()) if pattern.match(text)]
 
 
 def _routes(peers: Dict[str, str]) -> Dict[str, Optional[Dict[str, Any]]]:
-    """By board the interface to its address, None where there is no route; one process for all of them."""
+    """By board the interface of the route to it, None without a route; asked in one process."""
     addresses = {name: _resolved(address) for name, address in peers.items()}
     asked = "".join(f"route get {address}\n" for address in addresses.values() if address)
     printed = _output("ip", "-4", "-force", "-batch", "-", text=asked, whatever_code=True) if asked else None
@@ -286,7 +286,7 @@ def _resolved(address: str) -> Optional[str]:
 
 
 def _addresses() -> Optional[Dict[str, List[str]]]:
-    """By interface its IPv4 addresses, also those beside its first one; None where the board does not tell."""
+    """All IPv4 addresses by interface; None where the board does not report them."""
     found: Dict[str, List[str]] = {}
     try:
         for dev, address in interface.addresses():
@@ -318,5 +318,5 @@ def _link(net: Path, dev: Optional[str]) -> Optional[Dict[str, Any]]:
 
 
 def _link_rate(folder: Path) -> Optional[int]:
-    speed = sysfs.number(folder / "speed")  # Mbit/s; -1 or unreadable where the driver does not know
+    speed = sysfs.number(folder / "speed")  # Mbit/s; -1 or unreadable if the driver does not know
     return speed * 1_000_000 if speed and speed > 0 else None

@@ -1,6 +1,7 @@
-"""One run at a time on a board: a lock that lives exactly as long as any process of the run. Standard library only.
+"""A board's lock, held as long as any process of the run lives: one run at a time. Standard library only.
 
-The kernel's own lock on a file, which supervisor and trainer hold: it cannot outlive them. The file says whose it is.
+Supervisor and trainer hold the kernel's lock on a file, which cannot outlive them. The file names the run and its
+owner.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ NAME = "lock.json"  # in the folder of all runs on a board
 
 
 class Locked(Exception):
-    """Another run has the board; the message names it."""
+    """Another run uses the board; the message names it."""
 
 
 class Lock:
-    """The lock, held until `release` or the end of the last process that has its descriptor."""
+    """The lock, held until `release` or until the last process with its descriptor ends."""
 
     def __init__(self, folder: Path, run_id: str, owner: str) -> None:
-        """Take the lock in `folder`, whatever a dead run left there. Raises Locked where another run lives."""
+        """Take the lock in `folder`, also from a dead run. Raises Locked if another run lives."""
         self._path = folder / NAME
         while True:
             self.descriptor = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o644)
@@ -34,7 +35,7 @@ class Lock:
                 raise Locked(_told(read(folder))) from None
             if self._is_ours():
                 break
-            os.close(self.descriptor)  # the run before removed it just now
+            os.close(self.descriptor)  # the previous run has just removed it
         content = {"run_id": run_id, "owner": owner, "since_s": time.time(), "trainer_dir": str(Path.cwd())}
         os.truncate(self.descriptor, 0)
         os.pwrite(self.descriptor, json.dumps(content).encode(), 0)
@@ -51,7 +52,7 @@ class Lock:
 
 
 def read(folder: Path) -> Optional[Dict[str, Any]]:
-    """What the lock in this folder says, None without one. Whether it is held is another question."""
+    """The content of this folder's lock file, None without one; it does not tell whether the lock is held."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -61,6 +62,6 @@ def read(folder: Path) -> Optional[Dict[str, Any]]:
 
 def _told(content: Optional[Dict[str, Any]]) -> str:
     if not content:
-        return "another run has this board"
+        return "another run uses this board"
     minutes = (time.time() - content["since_s"]) / 60
-    return f"run {content['run_id']} of {content['owner']} has this board since {minutes:.0f} min"
+    return f"run {content['run_id']} of {content['owner']} has used this board for {minutes:.0f} min"

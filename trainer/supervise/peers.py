@@ -1,6 +1,6 @@
 """Heartbeats between the boards' supervisors, so that a dead board or link is noticed before TensorFlow does.
 
-A datagram a second to every other board, from and to the port after TensorFlow's, on the training network alone.
+One datagram per second to every other board, on the port after TensorFlow's, on the training network only.
 Standard library only.
 """
 
@@ -18,15 +18,15 @@ from trainer.contract.cluster import Cluster
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
 _EVERY_S = 1.0
 _MEET_POLL_S = 0.02
-_FAREWELLS = 5  # datagrams get lost: the last word is said more than once
+_FAREWELLS = 5  # repeated, since datagrams get lost
 _FAREWELL_S = 0.1
 
 
 class Peers:
-    """The other boards, as far as they have been heard of."""
+    """The other boards, and when each was last heard."""
 
     def __init__(self, cluster: Cluster, names: List[str], run_id: str, silence_s: float) -> None:
-        """`names` in rank order; `silence_s` after its last word a board counts as cut off.
+        """`names` in rank order; a board counts as cut off after `silence_s` without a heartbeat.
 
         Raises OSError where the port is taken.
         """
@@ -43,11 +43,11 @@ class Peers:
         except OSError:
             self._socket.close()
             raise
-        self._heard_s: Dict[int, float] = {}  # only boards that were heard can fall silent
+        self._heard_s: Dict[int, float] = {}  # only of boards that have been heard
         self._sent_s = 0.0
 
     def meet(self, limit_s: float) -> Optional[Cause]:
-        """Wait until all boards have been heard, at most so long; the cause to end, where one of them gives it."""
+        """Wait until all boards have been heard, up to a limit; return the cause to stop if a board failed."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             cause = self.exchange()
@@ -59,7 +59,7 @@ class Peers:
         return None
 
     def exchange(self) -> Optional[Cause]:
-        """Say that this board runs, hear the others; the cause to end, where one of them gives it."""
+        """Send a heartbeat and hear the others; return the cause to stop if a board failed."""
         now = time.monotonic()
         if now - self._sent_s >= _EVERY_S:
             self._send(RUNNING, None, list(self._addresses))
@@ -88,7 +88,7 @@ class Peers:
         message = {"run_id": self._run_id, "rank": self._rank, "state": state, "cause": cause}
         content = json.dumps(message).encode()
         for rank in ranks:
-            with contextlib.suppress(OSError):  # no route, for a moment or for good: silence tells
+            with contextlib.suppress(OSError):  # no route: the silence will show it
                 self._socket.sendto(content, self._addresses[rank])
 
     def _hear(self, now: float) -> Optional[Cause]:
@@ -99,7 +99,7 @@ class Peers:
             except BlockingIOError:
                 return None
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # nothing of ours
+                continue  # not a message of the kit
             if run_id != self._run_id or rank not in self._addresses:
                 continue
             if state == FAILED:
@@ -110,6 +110,6 @@ class Peers:
                 self._heard_s.pop(rank, None)
                 del self._addresses[rank]
             else:
-                if rank not in self._heard_s:  # it began later, and has not heard this board
+                if rank not in self._heard_s:  # it began later and has not heard this board
                     self._send(RUNNING, None, [rank])
                 self._heard_s[rank] = now

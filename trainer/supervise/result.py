@@ -1,4 +1,4 @@
-"""result.json, the last thing that a worker leaves. Standard library only."""
+"""Writes result.json, the last file of a worker. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write_result(
     started_s: float,
     ended_s: Optional[float] = None,
 ) -> None:
-    """Write the result of the worker whose run's folder this is, with the board's facts.
+    """Write a worker's result into its run's folder, with the board's facts.
 
-    `ended_s` is now, unless given. Raises OSError where the disk has no room even for this.
+    `ended_s` defaults to now. Raises OSError if the disk has no room even for this.
     """
     with contextlib.suppress(FileNotFoundError):
         (folder / RESERVE).unlink()

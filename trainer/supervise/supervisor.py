@@ -1,8 +1,8 @@
-"""`python -m trainer.supervise.supervisor --config run.json`: runs the trainer in the background, and sees to a result.
+"""`python -m trainer.supervise.supervisor --config run.json`: runs the trainer in the background.
 
-It holds the board's lock, keeps the trainer's log, ends a trainer that takes too long or whose peers are gone, and
-writes the result that the trainer could not. With --stop it ends a run, also what is left of a dead one.
-Standard library only.
+It holds the board's lock, writes the trainer's log, stops a trainer that takes too long or has lost its peers, and
+writes the result if the trainer could not. With --stop it stops a run, including the remains of a dead one. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -33,24 +33,26 @@ from trainer.supervise.result import write_result
 from trainer.supervise.telemetry import Telemetry
 from trainer.supervise.watchdog import POLL_S, Limits, Watchdog, boot, cause_of_exit, process_state, read_object
 
-# TensorFlow's workers wait for each other when they exit; one whose peer is gone may wait for ever
+# TensorFlow's workers wait for each other at exit; one that lost its peer may wait for ever
 _EXIT_GRACE_S = 20.0
 _STOP_LIMIT_S = 30.0
-_LOG_END_S = 1.0  # for what was printed last; a process that the trainer left behind may hold the pipe open
+_LOG_END_S = 1.0  # for the last output; a process left by the trainer may hold the pipe open
 _RESERVED = 64 * 1024  # bytes
 _PID = "supervisor.pid"
 
 
 class _Stopped(Exception):
-    """Somebody asked the run to end."""
+    """The run was asked to stop."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.supervise.supervisor", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the run.json of this run")
-    parser.add_argument("--stop", action="store_true", help="end this run, if it goes on, and leave its result")
-    parser.add_argument("--owner", default="unknown", help="who runs it: user@controller")
-    parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="that a board measures before")
+    parser.add_argument("--config", type=Path, required=True, help="path of the run's run.json")
+    parser.add_argument("--stop", action="store_true", help="stop this run if it is running, and write its result")
+    parser.add_argument("--owner", default="unknown", help="owner of the run: user@controller")
+    parser.add_argument(
+        "--idle", type=float, default=0.0, metavar="SECONDS", help="idle time before the trainer starts"
+    )
     for limit in fields(Limits):
         parser.add_argument(f"--{limit.name}-limit", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
@@ -64,7 +66,7 @@ def main() -> int:
     except Locked as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 3
-    pid = os.fork()  # the run outlives the connection that began it
+    pid = os.fork()  # the run outlives the connection that started it
     if pid:
         (folder / _PID).write_text(f"{pid}\n", encoding="ascii")
         return 0
@@ -73,13 +75,13 @@ def main() -> int:
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
         supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock, arguments.idle)
-    except Exception:  # nobody is left to catch it: the log is the only place to tell
+    except Exception:  # the log is the only place left to report it
         with contextlib.suppress(OSError):
             traceback.print_exc()  # into the run's log
             sys.stderr.flush()
     finally:
         lock.release()
-        os._exit(0)  # the parent has done the interpreter's cleaning
+        os._exit(0)  # the parent does the interpreter's clean-up
 
 
 def supervise(
@@ -89,13 +91,13 @@ def supervise(
     lock: Optional[Lock] = None,
     idle_s: float = 0.0,
 ) -> int:
-    """Run the command as the trainer of this folder until it has ended; returns its exit code.
+    """Run the command as this folder's trainer until it ends; return its exit code.
 
-    A board that measures its power is left idle for `idle_s` before.
+    A board with power sensors idles for `idle_s` before.
     """
     started_s = time.time()
     result = folder / RESULT
-    (folder / RESERVE).write_bytes(bytes(_RESERVED))  # so that a full disk has room for the result
+    (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
     watchdog = Watchdog(folder, limits)
     code: Optional[int] = None
     cause: Optional[Cause] = None
@@ -105,11 +107,11 @@ def supervise(
     telemetry = Telemetry(folder, interface)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        cause = watchdog.meet_peers()  # so that no board computes, and none is measured idle, while another begins
+        cause = watchdog.meet_peers()  # no board computes or is measured idle while another starts
         if cause:
             raise _Stopped
         telemetry.rest(idle_s)
-        # a session of its own: so that all its processes can be ended together
+        # a session of its own, so that all its processes can be stopped together
         trainer = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -117,7 +119,7 @@ def supervise(
             stderr=subprocess.STDOUT,
             env=environment.of_trainer(os.environ, interface),
             start_new_session=True,
-            pass_fds=() if lock is None else (lock.descriptor,),  # while it lives, the board is taken
+            pass_fds=() if lock is None else (lock.descriptor,),  # the lock lasts as long as the trainer
         )
         keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / LOG), daemon=True)
         keeper.start()
@@ -145,9 +147,9 @@ def supervise(
 
 
 def stop(folder: Path) -> bool:
-    """End the run of this folder, also a trainer whose supervisor is gone; False where none runs.
+    """Stop this folder's run, also a trainer without its supervisor; False if none runs.
 
-    A run that began and left no result gets one.
+    A run that started and left no result gets one.
     """
     supervisor = _number(folder / _PID)
     running = supervisor is not None and _is_of(folder, supervisor, b"trainer.supervise.supervisor")
@@ -172,7 +174,7 @@ def stop(folder: Path) -> bool:
         write_result(
             folder, status=FAILED, cause=cause, exit_code=None, started_s=beat["time_s"], ended_s=beat["time_s"]
         )
-    if (read(folder.parent) or {}).get("run_id") == folder.name:  # a reboot leaves the file
+    if (read(folder.parent) or {}).get("run_id") == folder.name:  # a reboot leaves the file in place
         with contextlib.suppress(Locked):
             Lock(folder.parent, folder.name, "").release()
     return running
@@ -181,12 +183,12 @@ def stop(folder: Path) -> bool:
 def _follow(
     trainer: subprocess.Popen[bytes], watchdog: Watchdog, keeper: threading.Thread
 ) -> Tuple[Optional[int], Optional[Cause]]:
-    """Wait for the trainer; its exit code, and the cause where it must be ended or is known better from outside."""
+    """Wait for the trainer; return its exit code, and the cause if it was stopped or the watchdog knows it better."""
     result = watchdog.folder / RESULT
     deadline: Optional[float] = None
     cause: Optional[Cause] = None
     while trainer.poll() is None:
-        # the other boards hear of this one, and are heard, also while it takes its time to exit
+        # heartbeats continue while the trainer exits
         cause = watchdog.cause_to_end() or cause
         if result.exists():
             deadline = deadline or time.monotonic() + _EXIT_GRACE_S
@@ -202,17 +204,17 @@ def _follow(
         code = int(kind is not None) if code is None else code
     else:
         kind = cause_of_exit(code or 0, watchdog.folder).kind
-    # TensorFlow's words for a lost peer say nothing of why: the other boards' supervisors do
+    # TensorFlow's error for a lost peer gives no reason; the other boards' supervisors do
     return code, (cause or watchdog.why_peers_left()) if kind == "peer" else None
 
 
 def _keep_log(printed: IO[bytes], path: Path) -> None:
-    """Write what the trainer prints to its log, until it ends: see `collective_log.Excerpt`."""
+    """Write the trainer's output to its log until it ends; see `collective_log.Excerpt`."""
     excerpt = Excerpt()
     with printed, path.open("ab", buffering=0) as log:
         for line in printed:
             if excerpt.keeps(line):
-                with contextlib.suppress(OSError):  # a full disk must not stop a trainer that prints
+                with contextlib.suppress(OSError):  # a full disk must not block the trainer's output
                     log.write(line)
 
 
@@ -226,7 +228,7 @@ def _leave_terminal(folder: Path) -> None:
 
 
 def _is_of(folder: Path, pid: int, module: bytes) -> bool:
-    """Whether this process is what was started for this run: numbers are used again."""
+    """Whether this process is the one started for this run; process ids are reused."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -243,7 +245,7 @@ def _number(path: Path) -> Optional[int]:
 
 
 def _signal(process: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.kill(process, number)
 
 
@@ -253,7 +255,7 @@ def _end_group(leader: int) -> None:
 
 
 def _too_late(number: int, frame: Optional[FrameType]) -> None:
-    """The run is being ended already. Not SIG_IGN, which other programs would inherit."""
+    """Ignore a signal: the run is being stopped already. Not SIG_IGN, which child processes would inherit."""
 
 
 def _stop(number: int, frame: Optional[FrameType]) -> None:

@@ -1,6 +1,6 @@
-"""Samples what a board does while it trains: load, memory, temperatures, power, bytes. Standard library only.
+"""Samples a board's load, memory, temperatures, power and bytes while it trains. Standard library only.
 
-From tegrastats where the board has it, else from the kernel. A sensor that is missing is missing from the records.
+From tegrastats if the board has it, else from the kernel. Records leave out missing sensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STAT, _MEMORY, _THERMAL = Path("/proc/stat"), Path("/proc/meminfo"), Path("/sys
 
 
 class Telemetry:
-    """Writes a sample a second into the run's folder, in a thread, until `stop`."""
+    """Writes one sample per second into the run's folder, in a thread, until `stop`."""
 
     def __init__(self, folder: Path, interface: Optional[str]) -> None:
         self._path, self._interface = folder / TELEMETRY, interface
@@ -38,9 +38,9 @@ class Telemetry:
         self._thread.start()
 
     def rest(self, seconds: float) -> None:
-        """Let a board that measures its power idle for so long, so that it is known what it takes then.
+        """Let a board with power sensors idle, to measure its idle power.
 
-        The samples after that are those of the trainer.
+        Later samples are the trainer's.
         """
         if shutil.which("tegrastats"):
             self._over.wait(seconds)
@@ -53,7 +53,7 @@ class Telemetry:
         self._thread.join(_END_S)
 
     def _sample(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk is the trainer's to tell
+        with contextlib.suppress(OSError):  # the trainer reports a full disk
             log = EventLog(self._path)
             before_s = time.monotonic()
             for reading in self._readings():
@@ -100,7 +100,7 @@ class Telemetry:
 
 
 def _cpu_times(path: Path = _STAT, cores: Optional[Sequence[int]] = None) -> Optional[Tuple[int, int]]:
-    """Ticks that this board's cores were busy, and all ticks."""
+    """Busy ticks of this board's cores, and all ticks."""
     names = {f"cpu{core}" for core in cores or sorted(os.sched_getaffinity(0))}
     busy = total = 0
     for name, *ticks in _lines(path):

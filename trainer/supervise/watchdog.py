@@ -1,4 +1,4 @@
-"""What a supervisor sees of its trainer and of the other boards, and when that is a reason to end the trainer.
+"""Watches a trainer and the other boards, and decides when to stop the trainer.
 
 Standard library only.
 """
@@ -24,54 +24,54 @@ from trainer.supervise.peers import Peers
 
 POLL_S = 0.2
 _BEAT_S = 1.0
-_MEET_S = 5.0  # boards begin as fast as a controller can say so; trainers find each other later, too
-_PATIENCE_S = 4.0  # a board that only waits for others gives them this long to name their own cause first
-_LOG_END = 20_000  # bytes of the log that are looked at for a cause
+_MEET_S = 5.0  # boards start almost at once; trainers that start later still find each other
+_PATIENCE_S = 4.0  # time for another board to report its own cause first
+_LOG_END = 20_000  # bytes of the log that are searched for a cause
 _NEARLY_FULL = 100_000  # bytes
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may take; roles/train/defaults has the values. In seconds."""
+    """Time limits in seconds; the values are in roles/train/defaults."""
 
     start: float  # to the first step
     stall: float  # between two signs of progress
     total: float
-    silence: float  # of another board
+    silence: float  # without a heartbeat of another board
 
 
 class Watchdog:
-    """What a supervisor knows of its trainer and of the other boards."""
+    """Knows the state of the trainer and of the other boards."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder, self._limits = folder, limits
-        self.trainer = 0  # its process's number, once there is one
+        self.trainer = 0  # its process id, once started
         self._began_s = self._moved_s = time.monotonic()
         self._beat_s = 0.0
         self._seen: Any = None
         self.peers = _peers(folder, limits)
 
     def meet_peers(self) -> Optional[Cause]:
-        """Wait until the other boards have begun, too, but not for ever; why not to begin, if one of them failed."""
+        """Wait until the other boards have started, up to a limit; return the cause if one of them failed."""
         return self.peers.meet(_MEET_S) if self.peers else None
 
     def cause_to_end(self) -> Optional[Cause]:
-        """Why the trainer must be ended now; None while all goes well."""
+        """The cause to stop the trainer now, or None."""
         now = time.monotonic()
         seen = [_modified(self.folder / name) for name in ("events.jsonl", PROGRESS)]
         if seen != self._seen:
             self._seen, self._moved_s = seen, now
         self._beat(now)
         told = self.peers.exchange() if self.peers else None
-        if told:  # a trainer that does not run is why the others noticed anything
+        if told:  # a stopped trainer is itself what the others noticed
             return self._stopped(now) or told
-        started = seen[1] is not None  # the first step takes long, since it is compiled
+        started = seen[1] is not None  # the first step takes long: it is compiled
         if not started and now - self._began_s > self._limits.start:
             return self._stopped(now) or self._not_started(now)
         if started and now - self._moved_s > self._limits.stall:
             return self._stopped(now) or self._stalled(now)
         if now - self._began_s > self._limits.total:
-            return Cause("timeout", f"the run is not over after {self._limits.total:.0f} s")
+            return Cause("timeout", f"the run did not end within {self._limits.total:.0f} s")
         return None
 
     def _stopped(self, now: float) -> Optional[Cause]:
@@ -84,7 +84,7 @@ class Watchdog:
         limit = self._limits.start
         if not _listens(load_cluster(self.folder / TF_CONFIG).own_address):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
-        if now - self._began_s > limit + _PATIENCE_S:  # a board that is not up has named its own cause by now
+        if now - self._began_s > limit + _PATIENCE_S:  # a board that did not start has reported its cause by now
             return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
         return None
 
@@ -98,7 +98,7 @@ class Watchdog:
             return
         self._beat_s = now
         beat = {"time_s": time.time(), "still_s": now - self._moved_s, "trainer": self.trainer, "boot": boot()}
-        with contextlib.suppress(OSError):  # a full disk is the trainer's to tell
+        with contextlib.suppress(OSError):  # the trainer reports a full disk
             write_json(self.folder / HEARTBEAT, beat)
 
     def farewell(self, status: str, cause: Optional[str]) -> None:
@@ -107,7 +107,7 @@ class Watchdog:
             self.peers.farewell(status, cause)
 
     def why_peers_left(self) -> Optional[Cause]:
-        """After the trainer lost its peers: what they say, or the network if they do not say a word."""
+        """The cause after the trainer lost its peers: what they report, or the network if they are silent."""
         deadline = time.monotonic() + self._limits.silence + 2 * _BEAT_S
         while self.peers and time.monotonic() < deadline:
             told = self.peers.exchange()
@@ -140,7 +140,7 @@ def process_state(pid: int) -> str:
 
 
 def boot() -> str:
-    """What differs after a reboot: the kernel's number and, where it is shared, when the first process began."""
+    """What changes with a reboot: the kernel's boot id and, on emulated boards, the first process's start."""
     first = Path("/proc/1/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()}-{first}"
 
@@ -153,7 +153,7 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     try:
         return Peers(cluster, names, folder.name, limits.silence)
     except OSError as error:
-        print(f"supervisor: no heartbeats, TensorFlow's must do: {error}", file=sys.stderr)
+        print(f"supervisor: no heartbeats of its own, relying on TensorFlow's: {error}", file=sys.stderr)
         return None
 
 

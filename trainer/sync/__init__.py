@@ -1,7 +1,6 @@
-"""How boards synchronise: a module for each method, of its name in contract/methods.py.
+"""Methods of synchronising: one module each, named as in contract/methods.py.
 
-Those with `own_loop` have a function `method`, which gives the loop of a board its steps, see stepping.Method; the
-others have `train`.
+Modules of methods with `own_loop` have a function `method` that returns a stepping.Method; the others have `train`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(context: TrainingContext) -> tf.keras.Model:
-    """The model after all epochs of the context; the context's recorder writes the records."""
+    """Train all epochs and return the model; the context's recorder writes the records."""
     if not METHODS[context.config.sync.method].own_loop:
         return _module(context).train(context)
     worker = Worker(context)
@@ -27,7 +26,7 @@ def train(context: TrainingContext) -> tf.keras.Model:
 
 
 def made_for(worker: Worker) -> Method:
-    """The steps of the method that the board's context is configured with."""
+    """The method that the worker's context configures."""
     method: Method = _module(worker.context).method(worker)
     return method
 

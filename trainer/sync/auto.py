@@ -1,6 +1,6 @@
-"""Chooses the method of synchronising by itself: a few synchronous steps are timed, then `contract.choice` decides.
+"""Times a few synchronous steps, then chooses the method of synchronising with `contract.choice`.
 
-The timed steps are steps of the training. All boards decide from the mean of their times, so they decide alike.
+The timed steps are part of the training. All boards decide from the mean of their times and so decide the same.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
 from trainer.sync.stepping import Logs, Method, SynchronousSteps, Worker
 
-_TRACED, _TIMED = 2, 5  # steps with each type: to trace and warm up, and to measure
+_TRACED, _TIMED = 2, 5  # steps per dtype: to trace and warm up, and to time
 _DTYPES = ("float32", "float16")
 MEASURED_STEPS = len(_DTYPES) * (_TRACED + _TIMED)
 
 
 def method(worker: Worker) -> Auto:
-    """The least lossy method with `efficiency`."""
+    """The least lossy method that reaches `efficiency`."""
     return Auto(worker)
 
 
 class Auto(tf.Module):
-    """Measures, chooses, and then is what it chose."""
+    """Times steps, chooses a method, then delegates to it."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
-        self._first = worker.made_steps  # steps before the first one to be timed
+        self._first = worker.made_steps  # steps before the first timed one
         self._synchronous = {dtype: SynchronousSteps(worker, GradientMean(worker, dtype)) for dtype in _DTYPES}
         self._compute_s: List[float] = []
         self._stall_s: Dict[str, List[float]] = {dtype: [] for dtype in _DTYPES}
         self._chosen: Optional[Method] = None
-        begun = 0  # steps before the attempt that a record is of
+        begun = 0  # steps before the attempt that wrote the record
         for record in worker.context.records:
             if record["event"] == Resume.KIND:
                 begun = record["epoch"] * worker.steps_per_epoch
-            elif record["event"] == Choice.KIND:  # an earlier attempt chose
+            elif record["event"] == Choice.KIND:  # chosen by an earlier attempt
                 self._first = begun
                 self._be(record["gradient_dtype"], record["period"])
 
     def trace(self) -> None:
-        """The steps that are timed, or those of what was chosen before."""
+        """Trace the steps to time, or those of the method chosen by an earlier attempt."""
         for method in [self._chosen] if self._chosen else self._synchronous.values():
             method.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """A batch; the first MEASURED_STEPS are timed."""
+        """images: [b, ...], labels: [b] int32 -> logs; times the first MEASURED_STEPS."""
         if self._chosen is not None:
             return self._chosen.step(number, images, labels)
         place = number - 1 - self._first

@@ -1,4 +1,4 @@
-"""Means over all boards of flat vectors, through the collectives of the context's strategy."""
+"""Means of flat vectors over all boards, by the strategy's collectives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.learning.step_timer import StepTimer, ready
 
 
 class Flat:
-    """Packs some variables' tensors into one vector and back: one large message instead of many small ones."""
+    """Packs tensors into one vector and back: one large message instead of many small ones."""
 
     def __init__(self, shapes: Sequence[tf.TensorShape]) -> None:
         self._shapes = list(shapes)
@@ -18,17 +18,17 @@ class Flat:
         self.size = sum(self._sizes)  # elements
 
     def pack(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-        """One vector of all tensors, in their order."""
+        """tensors: list of [*shape_i] -> [size] of the same dtype, in order."""
         return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
 
     def unpack(self, vector: tf.Tensor) -> List[tf.Tensor]:
-        """The tensors that `pack` was given."""
+        """vector: [size] -> list of [*shape_i] of the same dtype: the inverse of `pack`."""
         parts = tf.split(vector, self._sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes)]
 
 
 def mean_over_boards(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> tf.Tensor:
-    """The elementwise mean of every board's vector, the same on all. Call it inside a tf.function."""
+    """vector: [n] -> elementwise mean over boards, same shape and dtype. Call it in a tf.function."""
     if strategy.num_replicas_in_sync == 1:
         return vector
 
@@ -39,9 +39,9 @@ def mean_over_boards(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> tf.
 
 
 def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The vector, once every board has computed its own: (vector, ready on this board, ready on all; seconds).
+    """vector: [n] -> (vector once all boards have theirs, when ready here, when ready everywhere: [] float64 s).
 
-    Four bytes go round for it, so that waiting for a slower board can be told from the time bytes need.
+    A four-byte all-reduce shows when all are ready, which separates waiting for a slower board from communication.
     """
     here = ready([vector])
     with tf.control_dependencies([here]):
@@ -53,26 +53,26 @@ def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.T
 
 
 class ScaledMean(tf.Module):
-    """The mean of a vector over all boards, which travels as `dtype`.
+    """vector: [n] float32 -> mean over boards, [n] float32; sent as `dtype`.
 
-    Short numbers are scaled by a power of two so that the largest element of the last mean would be 2^4: far from
-    both ends of float16's range (2^-24 to 2^16). What is 2^10 times as large all at once is cut off, once, and stays
-    finite. Each part of the vector (`sizes` in elements) has a scale of its own.
+    Except for float32, elements are scaled by a power of two so that the largest element of the last mean would be 2^4:
+    far from both ends of float16's range (2^-24 to 2^16). Elements that suddenly grow by 2^10 are clipped once and stay
+    finite. Each part of the vector (`sizes` in elements) has its own scale.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
         super().__init__()
         self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
-        # of the last mean, which all boards know alike
+        # largest element of each part of the last mean, the same on all boards
         self._largest = tf.Variable(tf.ones(len(self._sizes)), trainable=False)
         alone = strategy.num_replicas_in_sync == 1
-        self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # of one mean
+        self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # per mean
 
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
     def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
-        """The same, with the times of waiting and of communication noted."""
+        """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`."""
         if self._strategy.num_replicas_in_sync == 1:
             return self(vector)
         small, here, everywhere = after_all(self._strategy, self.scaled(vector))
@@ -83,19 +83,19 @@ class ScaledMean(tf.Module):
             return self.unscaled(mean)
 
     def scaled(self, vector: tf.Tensor) -> tf.Tensor:
-        """What travels."""
+        """vector: [n] float32 -> the message, [n] `dtype`."""
         if self._dtype == tf.float32:
             return vector
         limit = 32768.0 / self._strategy.num_replicas_in_sync
         parts = [
-            # what is not finite stays so: a diverged board must not look like a healthy one
+            # keep values that are not finite: a diverged board must not look healthy
             tf.where(tf.math.is_finite(part), tf.clip_by_value(part * scale, -limit, limit), part)
             for part, scale in self._parts(vector)
         ]
         return tf.cast(tf.concat(parts, axis=0), self._dtype)
 
     def unscaled(self, mean: tf.Tensor) -> tf.Tensor:
-        """What came, at its true size."""
+        """mean: [n] `dtype` -> [n] float32 at its true scale; updates the scales."""
         if self._dtype == tf.float32:
             return mean
         parts = [part / scale for part, scale in self._parts(tf.cast(mean, tf.float32))]

@@ -1,6 +1,7 @@
-"""The paper's method: Keras' own `fit`, under MultiWorkerMirroredStrategy where there are several boards.
+"""The paper's method: Keras' `fit`, on several boards under MultiWorkerMirroredStrategy.
 
-The strategy sums the gradient of every step over all boards before the optimizer applies it.
+The strategy sums the gradient of every step over all boards before the optimizer applies it. The loss is divided by the
+number of boards, so that the sum is a mean.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def train(context: TrainingContext) -> tf.keras.Model:
-    """The model after all epochs of the context; the context's recorder writes the records."""
+    """Train all epochs and return the model; the context's recorder writes the records."""
     with context.strategy.scope():
         model = context.build_model()
-        # a step of the head alone is short beside what Keras does around it: many go into one call
+        # a step of the head alone is short compared with Keras' overhead: run many in one call
         compile_model(context, model, context.config.window_steps if context.config.model.cache_features else 1)
         model.optimizer.build(model.trainable_variables)
     if context.distributed:
@@ -42,24 +43,24 @@ def train(context: TrainingContext) -> tf.keras.Model:
 
 
 class _Epochs(tf.keras.callbacks.Callback):
-    """Tells the context of epochs, as the kit's own loop does."""
+    """Reports epochs to the context, as the kit's own loop does."""
 
-    # Keras then hands over tensors and does not wait for the device at every step
+    # Keras then passes tensors and does not wait for the device at every step
     _supports_tf_logs = True
 
     def __init__(self, context: TrainingContext) -> None:
         super().__init__()
-        self._session = context
+        self._context = context
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
-        self._session.on_epoch_begin(epoch)
+        self._context.on_epoch_begin(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
-        self._session.save(epoch)
+        self._context.save(epoch)
 
 
 def compile_model(context: TrainingContext, model: tf.keras.Model, steps_a_call: int = 1) -> None:
-    """Give the model the context's optimizer, the paper's loss, and accuracy; fit hears of each `steps_a_call`."""
+    """Compile the model with the context's optimizer and the paper's loss, for calls of `steps_a_call` steps."""
     model.compile(
         optimizer=context.build_optimizer(),
         # the paper's categorical cross-entropy, with labels as numbers instead of one-hot rows
@@ -70,9 +71,10 @@ def compile_model(context: TrainingContext, model: tf.keras.Model, steps_a_call:
 
 
 def time_aggregation(context: TrainingContext, model: tf.keras.Model) -> None:
-    """Note how long steps stand still between a gradient and its sum over all boards.
+    """Time the aggregation, gradients: list of [*shape_i] float32 -> sum over workers, same shapes.
 
-    It only looks: fit's collectives leave when they would have left. Waiting for a slower board is part of it.
+    The stall is timed from the gradient to its sum, including waiting for a slower board. The collectives are
+    unchanged.
     """
     optimizer, timer = model.optimizer, context.timer
     aggregate = optimizer.aggregate_gradients
@@ -90,7 +92,7 @@ def time_aggregation(context: TrainingContext, model: tf.keras.Model) -> None:
 
 
 def on_this_board(context: TrainingContext, batches: tf.data.Dataset) -> tf.data.Dataset:
-    """This board's batches in the form that its strategy takes them."""
+    """This board's batches in the form that the strategy expects."""
     if not context.distributed:
         return batches
     return context.strategy.distribute_datasets_from_function(lambda _: batches)

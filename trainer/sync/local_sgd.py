@@ -1,15 +1,15 @@
-"""Boards train by themselves and average every so many steps (local SGD; Stich, "Local SGD converges fast and
+"""Boards train on their own and average every `period` steps (local SGD; Stich, "Local SGD converges fast and
 communicates little", ICLR 2019; post-local SGD: Lin et al., "Don't use large mini-batches, use local SGD", ICLR 2020).
 
-What is averaged: all weights, and the moving statistics of batch normalisation, which are weights of the trained
-model too. What is not: the optimizer's moments, which follow their own board's gradients and fade within some steps.
+All weights are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not: they
+follow their own board's gradients and decay within a few steps.
 
-What travels is the change since the last average, not the weights: small numbers, which float16 holds well. With
-`overlap` it travels while the board computes the next steps, and the others' part is applied as a correction as soon
-as it has come: weights += mean of all changes - own change.
+Boards send the change since the last average, not the weights: small numbers, which float16 represents well. With
+`overlap` it is sent while the board computes the next steps, and the result is applied as a correction when it arrives:
+weights += mean of all changes - own change.
 
-With `outer_momentum` the mean change is a gradient to an outer optimizer, whose step all boards take alike (Wang et
-al., "SlowMo: improving communication-efficient distributed SGD with slow momentum", ICLR 2020; Douillard et al.,
+With `outer_momentum` the mean change is the gradient of an outer optimizer, whose step is the same on all boards (Wang
+et al., "SlowMo: improving communication-efficient distributed SGD with slow momentum", ICLR 2020; Douillard et al.,
 "DiLoCo", 2023): velocity = outer_momentum * velocity + mean change; step = outer_learning_rate * velocity.
 """
 
@@ -36,35 +36,35 @@ def method(worker: Worker) -> LocalSgd:
 
 
 class LocalSgd(tf.Module):
-    """Steps alone, averages now and then."""
+    """Local steps, and an average every `period` steps."""
 
     def __init__(self, worker: Worker, period: int, synchronous: SynchronousSteps, warm_up_steps: int) -> None:
-        """The first `warm_up_steps` steps are made as `synchronous` makes them."""
+        """The first `warm_up_steps` steps are made by `synchronous`."""
         super().__init__()
         config = worker.context.config
         self._worker, self._period, self._overlap = worker, period, config.sync.overlap
-        # when an average comes is a matter of chance
+        # the step at which an average arrives is random
         self._as_they_come = not config.deterministic
         self._synchronous, self._warm_up_steps = synchronous, warm_up_steps
         self._averaging = _Averaging(worker)
-        self._local = worker.made_steps > warm_up_steps  # whether boards make local steps already
+        self._local = worker.made_steps > warm_up_steps  # whether local steps have begun
         self._number = worker.made_steps
         self._alone = tf.function(self._step_alone, input_signature=worker.signature)
 
     def trace(self) -> None:
-        """The steps alone, their averages, and the synchronous steps before them."""
-        self._worker.dry_run(self._alone)  # else the first one after the synchronous ones would take seconds
+        """Trace local steps, averages, and the synchronous steps before them."""
+        self._worker.dry_run(self._alone)  # else the first local step would take seconds
         self._averaging.trace()
         if not self._local and self._warm_up_steps:
             self._synchronous.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """A batch on this board alone; begins an average, or takes one over, where it is time."""
+        """images: [b, ...], labels: [b] int32 -> logs of a local step; begins or applies averages when due."""
         self._number = number
         if number <= self._warm_up_steps:
             return self._synchronous.step(number, images, labels)
         if not self._local:
-            with self._synchronous.consensus():  # changes are sent from where all boards have the same
+            with self._synchronous.consensus():  # changes are relative to weights that all boards share
                 self._averaging.start()
             self._local = True
         logs: Logs = self._alone(images, labels)
@@ -77,21 +77,21 @@ class LocalSgd(tf.Module):
         return logs
 
     def finalize(self) -> None:
-        """An average of all that was learned since the last one, waited for."""
+        """Average the changes since the last average, and wait for it."""
         if self._local:
             last = self._worker.last_step
-            if (last - self._warm_up_steps) % self._period:  # else the last step began it
+            if (last - self._warm_up_steps) % self._period:  # else the last step has begun it
                 self._averaging.begin(last)
             self._averaging.finish(last)
             self._averaging.adopt()
 
     def flush(self) -> None:
-        """Wait for the average on its way; mostly it came during validation."""
+        """Wait for the average in flight; usually it arrived during validation."""
         self._averaging.finish(self._number)
 
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
-        """The model as of the last average that has come, which all boards have: nothing is sent for it."""
+        """Give the model the weights of the last applied average, which all boards have; sends nothing."""
         with self._averaging.consensus() if self._local else self._synchronous.consensus():
             yield
 
@@ -102,7 +102,7 @@ class LocalSgd(tf.Module):
 
 
 class _Averaging(tf.Module):
-    """Averages a board's weights with those of all others, in the background."""
+    """Averages all boards' weights in the background."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
@@ -115,36 +115,36 @@ class _Averaging(tf.Module):
         learned = Flat([variable.shape for variable in model.trainable_variables]).size
         self._sizes = [learned, self._flat.size - learned]
         self._scaled = ScaledMean(self._strategy, config.gradient_dtype, [size for size in self._sizes if size])
-        # what all boards had after the last average
+        # [n] float32: the weights of all boards after the last average
         self._anchor = tf.Variable(self._packed(), trainable=False)
         self._velocity = tf.Variable(tf.zeros(learned if self._momentum else 0), trainable=False)
         self._in_order = worker.context.in_order
         self._travelling: Optional[Tuple[int, tf.Tensor, Future[Tuple[tf.Tensor, float, float]]]] = None
 
     def trace(self) -> None:
-        """All that an average takes."""
+        """Trace an average."""
         vector = tf.TensorSpec([self._flat.size], tf.float32)
         self._change.get_concrete_function()
         self._mean.get_concrete_function(vector)
         self._correct.get_concrete_function(vector, vector)
 
     def start(self) -> None:
-        """All boards have the same from here on."""
+        """Start from the current weights, which all boards share."""
         self._anchor.assign(self._packed())
 
     def begin(self, number: int) -> None:
-        """Send this board's change since the last average on its way; the one before must have come first."""
+        """Begin to send this board's change since the last average, after the previous average has been applied."""
         self.finish(number)
         change = self._change()
         self._travelling = (number, change, self._in_order.submit(self._exchange, change))
 
     def take_over_if_there(self, number: int) -> None:
-        """Correct the weights with the average on its way if it has come."""
+        """Apply the average in flight if it has arrived."""
         if self._travelling is not None and self._travelling[2].done():
             self.finish(number)
 
     def finish(self, number: int) -> None:
-        """Wait for the average on its way, if there is one, and correct the weights with it."""
+        """Wait for the average in flight, if any, and apply it."""
         if self._travelling is None:
             return
         begun, change, coming = self._travelling
@@ -152,7 +152,7 @@ class _Averaging(tf.Module):
         before = time.monotonic()
         mean, waiting_s, travel_s = coming.result()
         stall_s = time.monotonic() - before
-        # boards wait for each other first, then bytes travel: what was stood through is the end of it
+        # boards wait for each other, then bytes travel: the stall covers the end of that
         communication_s = min(stall_s, travel_s)
         self._timer.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
         distance, moved = (float(norm) for norm in self._correct(change, mean))
@@ -169,12 +169,12 @@ class _Averaging(tf.Module):
         )
 
     def adopt(self) -> None:
-        """The model as of the last average: the same on all boards to the last bit."""
+        """Give the model the weights of the last average, bit-identical on all boards."""
         self._assign(self._flat.unpack(self._anchor.read_value()))
 
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
-        """The model as of the last average, then again as it is on this board."""
+        """Give the model the weights of the last average, then this board's own again."""
         own = self._packed()
         self.adopt()
         try:

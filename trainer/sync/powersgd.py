@@ -1,9 +1,9 @@
-"""Synchronous training that sends a low-rank approximation of the gradient, and what it lacks later.
+"""Synchronous training with a low-rank approximation of the gradient and error feedback.
 
 PowerSGD (Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed
-optimization", NeurIPS 2019, algorithms 1 and 2): each board adds what it could not send before (error feedback),
+optimization", NeurIPS 2019, algorithms 1 and 2): each board adds the error of its last approximation (error feedback),
 boards average P = M Q, make its columns orthonormal, average Q = M^T P, and use P Q^T as the gradient. Q is kept for
-the next step. All P travel in one message, together with the tensors too small to compress, and all Q in another.
+the next step. One message has all P and the tensors too small to compress, another has all Q.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def method(worker: Worker) -> SynchronousSteps:
 
 
 class LowRankMean(tf.Module):
-    """An approximation of the mean of the boards' gradients, the same on all boards."""
+    """gradient: list of [*shape_i] float32 -> low-rank approximation of the mean over workers, same shapes."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class LowRankMean(tf.Module):
         for place in self._low:
             rows, columns, rank = self._matrices[place]  # type: ignore[misc]
             self._errors.append(tf.Variable(tf.zeros([rows, columns]), trainable=False))
-            # the same on all boards
+            # Q, [columns, rank], is the same on all boards
             start = tf.random.stateless_normal([columns, rank], seed=[worker.context.seed, place])
             self._q.append(tf.Variable(start, trainable=False))
         ranks = [q.shape[1] for q in self._q]
@@ -47,10 +47,10 @@ class LowRankMean(tf.Module):
         sizes = [size for size in (self._p_flat.size, self._whole_flat.size) if size]
         self._first = ScaledMean(worker.strategy, config.gradient_dtype, sizes)
         self._second = ScaledMean(worker.strategy, config.gradient_dtype, [self._q_flat.size])
-        self.payload_bytes = self._first.payload_bytes + self._second.payload_bytes  # of one call
+        self.payload_bytes = self._first.payload_bytes + self._second.payload_bytes  # per call
 
     def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
-        """A tensor for each trainable variable. In a tf.function."""
+        """gradient: list of [*shape_i] float32 -> approximate mean, same shapes. Call it in a tf.function."""
         owed = [tf.reshape(gradient[place], e.shape) + e for place, e in zip(self._low, self._errors)]
         mine = [matrix @ q for matrix, q in zip(owed, self._q)] + [gradient[place] for place in self._whole]
         first = self._first.timed(self._p_flat.pack(mine), self._timer)

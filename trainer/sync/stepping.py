@@ -1,7 +1,7 @@
-"""A board's own loop over epochs and steps, for the methods that do not train with Keras' `fit`.
+"""The kit's training loop, for methods that do not train with Keras' `fit`.
 
-The model and the optimizer live on the board alone, outside the strategy; a method decides what boards exchange and
-when. Records are those of `fit`: the same callback writes them.
+Model and optimizer are local to the board, outside the strategy; a method decides what boards exchange and when. The
+same callback as with `fit` writes the records.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from trainer.sync.collective import Flat, mean_over_boards
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext
 
-Logs = Dict[str, tf.Tensor]  # loss and accuracy, means over the epoch so far on this board
+Logs = Dict[str, tf.Tensor]  # loss and accuracy: [] float32, means over the epoch so far on this board
 
 
 class Method(Protocol):
-    """How boards synchronise."""
+    """A method of synchronising."""
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """Train on a batch; `number` counts the steps of the whole run, from 1."""
+        """images: [b, ...], labels: [b] int32 -> logs of step `number` of the run, from 1."""
 
     @property
     def variables(self) -> Sequence[tf.Variable]:
-        """All that it remembers from step to step."""
+        """The method's state, for checkpoints."""
 
     def trace(self) -> None:
-        """Trace the steps, so that the first one takes no longer than the others."""
+        """Trace the steps, so that the first one is as fast as the others."""
 
     def finalize(self) -> None:
-        """The last step was made: let all boards have the same weights."""
+        """Give all boards the same weights after the last step."""
 
     def flush(self) -> None:
-        """Wait for what is on its way: a checkpoint is about to be made."""
+        """Wait for communication in flight, before a checkpoint."""
 
     def consensus(self) -> ContextManager[None]:
-        """While it lasts the model has weights that all boards share: for validation."""
+        """A context in which the model has weights that all boards share, for validation."""
 
 
 class Mean(Protocol):
-    """How the boards' gradients become one."""
+    """Reduces the workers' gradients to their mean."""
 
     def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
-        """A tensor for each trainable variable, the same on all boards. In a tf.function."""
+        """gradient: list of [*shape_i] float32 -> mean over workers, same shapes. Called in a tf.function."""
 
 
 class Worker:
-    """The model, the optimizer and the loop of one board; all boards begin with the chief's weights."""
+    """A worker's model, optimizer and training loop; all workers begin with the chief's weights."""
 
     def __init__(self, context: TrainingContext) -> None:
         self.context, self.strategy = context, context.strategy
@@ -71,21 +71,21 @@ class Worker:
         self.optimizer = context.build_optimizer()
         self.optimizer.build(self.model.trainable_variables)
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
-        self._sums = tf.Variable(tf.zeros(3), trainable=False)  # of losses, of right answers, of images
+        self._sums = tf.Variable(tf.zeros(3), trainable=False)  # sums of losses, correct predictions and images
         self.steps_per_epoch = context.shard.steps(len(context.images.y_train))
-        self.made_steps = context.epochs.start * self.steps_per_epoch  # by an earlier attempt
+        self.made_steps = context.epochs.start * self.steps_per_epoch  # steps of earlier attempts
         self.last_step = context.epochs.stop * self.steps_per_epoch
-        # of a batch: so that steps can be traced before the first one
+        # of a batch, so that steps can be traced before the first
         self.signature = [
             tf.TensorSpec([None, *array.shape[1:]], array.dtype)
             for array in (context.images.x_train, context.images.y_train)
         ]
-        # the logs with a batch, and its gradient: a tensor for each trainable variable. Traced once for all steps
+        # (images, labels) -> (logs, gradient: list of [*shape_i] float32), traced once for all kinds of steps
         self.backward = tf.function(self._backward, input_signature=self.signature)
         self._begin_alike()
 
     def under(self, context: TrainingContext) -> Worker:
-        """The same model and optimizer, where another context says how boards synchronise."""
+        """A worker with the same model and optimizer under another context, such as another method's."""
         worker = copy.copy(self)
         worker.context = context
         return worker
@@ -102,11 +102,11 @@ class Worker:
         return self._logs(loss, probabilities, labels), gradient
 
     def apply(self, gradient: List[tf.Tensor]) -> None:
-        """One step of the optimizer. In a tf.function."""
+        """Apply gradient: list of [*shape_i] float32, one per trainable variable. Call it in a tf.function."""
         self.optimizer.apply_gradients(zip(gradient, self.model.trainable_variables))
 
     def dry_run(self, step: Callable[[tf.Tensor, tf.Tensor], Logs]) -> None:
-        """Make a step on an empty batch and take it back: TensorFlow optimizes a function in its first call."""
+        """Make a step on a batch of zeros and undo it: TensorFlow optimizes a function in its first call."""
         changed = [*self.model.variables, *self.optimizer.variables, self._sums]
         before = [variable.numpy() for variable in changed]
         shapes = [[self.context.shard.batch, *spec.shape[1:]] for spec in self.signature]
@@ -115,7 +115,7 @@ class Worker:
             variable.assign(value)
 
     def train(self, method: Method) -> tf.keras.Model:
-        """The model after all epochs."""
+        """Train all epochs and return the model."""
         context, recorder = self.context, self.context.recorder
         images, shard, validation = context.images, context.shard, context.validation_shard
         batches = iter(data.training_batches(images, shard, context.seed, context.epochs))
@@ -134,7 +134,7 @@ class Worker:
                 number = epoch * self.steps_per_epoch + place + 1
                 logs = method.step(number, *next(batches))
                 if number == self.last_step:
-                    method.finalize()  # within the last window, since it is part of training
+                    method.finalize()  # counted in the last window
                 recorder.on_train_batch_end(place, logs)
             trained = self._sums.numpy()
             recorder.on_test_begin()
@@ -153,7 +153,7 @@ class Worker:
         return self.model
 
     def means(self, values: Sequence[float]) -> List[float]:
-        """The mean over all boards of each value; the same numbers on all."""
+        """The mean of each value over all boards, the same on all boards."""
         mean = self.context.in_order.submit(self._mean_of, tf.constant(values, tf.float32)).result()
         return [float(value) for value in mean.numpy()]
 
@@ -173,7 +173,7 @@ class Worker:
         return mean_over_boards(self.strategy, values)
 
     def _begin_alike(self) -> None:
-        """Every board takes over the chief's weights; the mean of its vector and zeros, times the boards."""
+        """Give every board the chief's weights: the mean of its vector and the others' zeros, times the boards."""
         variables = self.model.variables
         flat = Flat([variable.shape for variable in variables])
         boards = self.strategy.num_replicas_in_sync
@@ -190,13 +190,13 @@ class Worker:
 
 
 def _only_own(method: Method, model: tf.keras.Model) -> List[tf.Variable]:
-    """What the method remembers besides the model."""
+    """The method's variables that are not the model's."""
     models = {id(variable) for variable in model.variables}
     return [variable for variable in method.variables if id(variable) not in models]
 
 
 class SynchronousSteps(tf.Module):
-    """A method whose boards make every step of the optimizer with the same gradient: their mean."""
+    """A method in which all boards make every optimizer step with the same gradient: their mean."""
 
     def __init__(self, worker: Worker, mean: Mean, warm_up: Optional[Mean] = None) -> None:
         super().__init__()
@@ -205,23 +205,23 @@ class SynchronousSteps(tf.Module):
         self._warm_up_steps = config.warm_up_steps if warm_up else 0
         held = worker.model.trainable_variables if self._every > 1 else []
         self._held = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in held]
-        self._mean, self._warm_up_mean = mean, warm_up  # what they remember is remembered here
+        self._mean, self._warm_up_mean = mean, warm_up  # kept here so that tf.Module finds their variables
         self._update = self._updating(mean)
         self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
         self._hold = tf.function(self._hold_it, input_signature=worker.signature)
-        # of batch normalisation: each board gathers its own
+        # of batch normalisation: each board has its own
         self._statistics = worker.model.non_trainable_variables
         self._statistics_flat = Flat([variable.shape for variable in self._statistics])
 
     def trace(self) -> None:
-        """All kinds of steps."""
+        """Trace all kinds of steps."""
         for step in {id(step): step for step in (self._first_updates, self._update)}.values():
             step.get_concrete_function()
         if self._held:
             self._hold.get_concrete_function()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """A batch; the boards synchronise after each `accumulate_steps` of them, and after the last one."""
+        """images: [b, ...], labels: [b] int32 -> logs; synchronises after `accumulate_steps` batches."""
         held = (number - 1) % self._every + 1
         if held < self._every and number < self._worker.last_step:
             return self._hold(images, labels)
@@ -229,14 +229,14 @@ class SynchronousSteps(tf.Module):
         return update(images, labels, tf.constant(1.0 / held))
 
     def finalize(self) -> None:
-        """All workers have the same weights already."""
+        """Nothing to do: all boards have the same weights."""
 
     def flush(self) -> None:
-        """Nothing is on its way between steps."""
+        """Nothing to do: no communication is in flight between steps."""
 
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
-        """The weights are the same on all boards at any time; moving statistics become their mean."""
+        """Give all boards the mean of their moving statistics; their weights are always the same."""
         if self._statistics:
             self._worker.context.in_order.submit(self._average_statistics).result()
         yield

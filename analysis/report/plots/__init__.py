@@ -1,4 +1,4 @@
-"""The figures of a comparison. Which there are, what each one needs, and what a reader must know of it."""
+"""The figures of a comparison: what each one needs, and its caption."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from analysis.report.plots.telemetry import has_power, has_temperature, power_ov
 _RUNS = "Thin lines: runs. Bands: 95 % interval of an arm's mean, where it has several runs."
 _BRACKETS = "Dots: runs, where an arm has several. In brackets: 95 % intervals."
 
-_SAMPLES = "The first run of each arm, on the controller's clock where a board's own was measured against it."
+_SAMPLES = "The first run of each arm, on the controller's clock if the board's offset was measured."
 
 
 class Figure(NamedTuple):
-    """A drawing as an SVG text, which a notebook shows, and its caption."""
+    """A drawing as SVG text, for notebooks too, and its caption."""
 
     caption: str
     svg: str
@@ -79,16 +79,16 @@ _PLOTS = (
         efficiency_by_boards,
         lambda it: _knows(it, "efficiency"),
         lambda it: (
-            "Dots: measured, with 95 % intervals. Dashed, where these runs have what it takes: what the cost model "
-            "(analysis/prediction/costmodel.py) predicts from the first run of each arm, at their link."
+            "Dots: measured, with 95 % intervals. Dashed: predicted by the cost model "
+            "(analysis/prediction/costmodel.py) from the first run of each arm at its link, if that run suffices."
         ),
     ),
     _Plot(
         time_of_a_step,
         lambda it: _knows(it, "compute_share"),
         lambda it: (
-            "Computing: reading images and the framework included. Communication: standing still for bytes. Waiting: "
-            "standing still for the slowest board."
+            "Computing includes reading images and the framework. Communication: stalled while bytes travel. Waiting: "
+            "stalled until the slowest board is ready."
         ),
     ),
     _Plot(
@@ -100,18 +100,19 @@ _PLOTS = (
         energy_per_image,
         lambda it: _knows(it, "energy_j_per_image", several=False),
         lambda it: (
-            f"From the first step to the end of the last epoch, modules only: no supplies, no switch. {_BRACKETS}"
+            "From the first step to the end of the last epoch, modules only, without power supplies and "
+            f"switch. {_BRACKETS}"
         ),
     ),
-    _Plot(power_over_time, has_power, lambda it: f"{_SAMPLES} Each point is the mean of its span of time."),
+    _Plot(power_over_time, has_power, lambda it: f"{_SAMPLES} Each point is the mean over its interval."),
     _Plot(
-        temperature_over_time, has_temperature, lambda it: f"{_SAMPLES} Each point is the highest of its span of time."
+        temperature_over_time, has_temperature, lambda it: f"{_SAMPLES} Each point is the maximum over its interval."
     ),
 )
 
 
 def figures(comparison: Comparison, *, drawn: bool = True) -> dict[str, Figure]:
-    """The figures that have data, by name. Without drawings where only words count: they take most of a second each."""
+    """The figures that have data, by name. `drawn` false skips the drawings, which take most of a second each."""
     with matplotlib.rc_context(STYLE):
         return {
             plot.draw.__name__: Figure(plot.caption(comparison), plot.draw(comparison) if drawn else "")
@@ -121,6 +122,6 @@ def figures(comparison: Comparison, *, drawn: bool = True) -> dict[str, Figure]:
 
 
 def _knows(comparison: Comparison, measure: str, *, several: bool = True) -> bool:
-    """Whether an arm has the measure; `several`: one of several boards."""
+    """Whether any arm has the measure; `several`: any arm of several boards."""
     arms = comparison.arms[comparison.arms["workers"] > 1] if several else comparison.arms
     return bool(arms[measure].notna().any())

@@ -1,4 +1,4 @@
-"""Bars: an arm's mean, its runs as dots."""
+"""Bar charts: an arm's mean, and its runs as dots."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from analysis.report.plots.style import arms, name
 
 
 def time_per_epoch(comparison: Comparison) -> str:
-    """Time per epoch, a dot per run, beside the paper's bar where it has that arm.
+    """Time per epoch, a dot per run, beside the paper's bar if it has that arm.
 
-    As a multiple of one board; in seconds, without the paper, where no run on one board was given.
+    As a multiple of one board; without a run on one board, in seconds and without the paper.
     Per step where no epoch is steady (runs of one epoch).
     """
     unit = time_unit(comparison)
@@ -80,7 +80,7 @@ def time_to_accuracy(comparison: Comparison) -> str:
 
 
 def time_of_a_step(comparison: Comparison) -> str:
-    """Where the time of a step goes: computing, communication, waiting."""
+    """The parts of a step's time: computing, communication, waiting."""
     rows = []
     for arm, colour, _ in arms(comparison):
         shares = [arm[f"{part}_share"] for part in ("compute", "communication", "waiting")]
@@ -94,7 +94,7 @@ def time_of_a_step(comparison: Comparison) -> str:
 
 
 def computing_by_board(comparison: Comparison) -> str:
-    """What each board computes in a step, without communication and waiting: who is slower than the others."""
+    """Each board's computing per step, without communication and waiting, to find slower boards."""
     steps = computing(comparison.epochs)
     means = by_board(steps)
     rows = []
@@ -110,11 +110,11 @@ def computing_by_board(comparison: Comparison) -> str:
             text = "not known" if math.isnan(mean) else f"{mean:.0f} ms"
             rows.append(Row(str(board), text, [mean], colour, list(1e3 * runs["compute_s"]), span))
     title = "Computing of a step, by board"
-    return draw(comparison, "boards", title, "milliseconds per step, without standing still", rows)
+    return draw(comparison, "boards", title, "milliseconds per step, without communication and waiting", rows)
 
 
 def energy_per_image(comparison: Comparison) -> str:
-    """Energy of all boards' modules by image."""
+    """Energy per image of all boards' modules."""
 
     def value(arm: dict[str, Any]) -> str:
         return f"{_interval(arm, 'energy_j_per_image', 3)} J   ({arm['mean_power_w']:.1f} W)"
@@ -124,7 +124,7 @@ def energy_per_image(comparison: Comparison) -> str:
 
 
 def time_unit(comparison: Comparison) -> str:
-    """What time is given per: epoch; step, where no epoch is steady."""
+    """The unit of times: epoch, or step without a steady epoch."""
     return "epoch" if comparison.arms["epoch_s"].notna().any() else "step"
 
 
@@ -145,7 +145,7 @@ def _rows(
 
 
 def _interval(arm: dict[str, Any], measure: str, decimals: int) -> str:
-    """A value, and its 95 % interval where there is one."""
+    """A value with its 95 % interval, if any."""
     low, high = arm[f"{measure}_low"], arm[f"{measure}_high"]
     known = "" if math.isnan(low) else f" [{low:.{decimals}f}–{high:.{decimals}f}]"
     return f"{arm[measure]:.{decimals}f}{known}"

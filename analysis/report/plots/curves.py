@@ -1,4 +1,4 @@
-"""Lines: accuracy and loss by epoch, and efficiency by the number of boards."""
+"""Line charts: accuracy and loss by epoch, and efficiency by number of boards."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from analysis.comparison.paper import PAPER
 from analysis.prediction.predict import efficiency_of_arms
 from analysis.report.plots.style import INK, arms, as_svg, canvas, legend, name, wrapped
 
-_DOTTED = 20  # epochs up to which each has its dot
+_DOTTED = 20  # number of epochs up to which each has a dot
 _LABEL = 44  # characters of a line of the legend
-_BEYOND = 4  # times the most boards measured: how far a prediction is drawn
+_BEYOND = 4  # the prediction extends to this multiple of the most boards measured
 
 
 def accuracy_by_epoch(comparison: Comparison) -> str:
@@ -50,7 +50,7 @@ def loss_by_epoch(comparison: Comparison) -> str:
 
 
 def efficiency_by_boards(comparison: Comparison) -> str:
-    """Speed-up over boards: a point per arm with its interval, and what the cost model predicts from these runs."""
+    """Efficiency: a point per arm with its interval, and the cost model's prediction from these runs."""
     title = "Efficiency by number of boards"
     figure = canvas(comparison, title, 3.7)
     axes = figure.add_subplot()
@@ -85,11 +85,11 @@ def efficiency_by_boards(comparison: Comparison) -> str:
 
 
 def _by_epoch(axes: Axes, comparison: Comparison, column: str) -> None:
-    """A line per run by epoch, as the chief saw it; of several runs their mean and its 95 % interval as well."""
+    """A line per run by epoch from the chief's records; for several runs also their mean and 95 % interval."""
     chief = comparison.epochs[comparison.epochs["rank"] == 0]
     for arm, colour, dashes in arms(comparison):
         own = chief[(chief["workers"] == arm["workers"]) & (chief["label"] == arm["label"])]
-        # an epoch that a run lacks, and a loss that is no number, are gaps
+        # missing epochs and losses that are not finite are gaps
         runs: pd.DataFrame = own.pivot(index="epoch", columns="run_id", values=column)
         runs = runs.where(np.isfinite(runs))
         look: dict[str, Any] = {"color": colour, "linestyle": dashes}
@@ -102,7 +102,7 @@ def _by_epoch(axes: Axes, comparison: Comparison, column: str) -> None:
         axes.plot(runs.index, runs, linewidth=0.7, alpha=0.6, **look)
         axes.plot(runs.index, mean, linewidth=1.8, label=label, **look)
         axes.fill_between(runs.index.to_numpy(), low, high, color=colour, alpha=0.18, linewidth=0)
-    # of two runs the interval may be many times as wide as the data
+    # the interval of two runs may be much wider than the data
     values = chief[column][np.isfinite(chief[column])]
     if len(values):
         margin = 0.06 * max(values.max() - values.min(), 1e-3)

@@ -1,4 +1,4 @@
-"""Horizontal bars, each below its name and its value: long names fit, also on a phone."""
+"""Horizontal bars below their names and values: long names fit, even on a phone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from analysis.comparison.compare import Comparison
 from analysis.report.plots.style import INK, as_svg, canvas, wrapped
 
 _LINE, _BAR, _GAP = 1.0, 0.9, 0.7  # heights, in lines of text
-_INCHES = 0.185  # of a line
-_AROUND = 1.2  # inches of heading and axis
+_INCHES = 0.185  # inches per line
+_AROUND = 1.2  # inches for heading and axis
 _NAME = 40  # characters of a line of a name
 
 
@@ -22,14 +22,14 @@ _NAME = 40  # characters of a line of a name
 class Row:
     name: str
     value: str
-    parts: Sequence[float] = ()  # lengths, from the left; none: a heading of the rows below
+    parts: Sequence[float] = ()  # lengths from the left; empty: a heading for the rows below
     colour: str = INK
     dots: Sequence[float] = ()
-    span: tuple[float, float] | None = None  # the least and the greatest
+    span: tuple[float, float] | None = None  # minimum and maximum
     hollow: bool = False
 
 
-# how solid the parts of a bar are, from the left
+# opacity of a bar's parts, from the left
 SHADES = (1.0, 0.5, 0.22)
 
 
@@ -41,7 +41,7 @@ def draw(
     rows: Sequence[Row],
     parts: Sequence[str] = (),
 ) -> str:
-    """The rows as an SVG text. `unit`: below the axis; `parts`: what a bar's parts are, where it has several."""
+    """The rows as SVG text. `unit`: label of the axis; `parts`: names of a bar's parts, if several."""
     names = [wrapped(row.name, _NAME) for row in rows]
     heights = [
         _LINE * (text.count("\n") + 1) + (_BAR if row.parts else 0) + _GAP

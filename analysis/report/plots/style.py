@@ -1,6 +1,6 @@
-"""What all figures share: colours, axes, and SVG texts for light and dark pages.
+"""Shared style of all figures: colours, axes, and SVG for light and dark pages.
 
-No pyplot: nothing is kept between calls. Figures are as wide as a phone shows at full size; pages put two side by side.
+Does not use pyplot, which keeps state. Figures are as wide as a phone's screen; pages show two side by side.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from analysis.comparison.arms import arm_name
 from analysis.comparison.compare import Comparison
 from analysis.runs.columns import records
 
-# of Okabe and Ito's colours, which the colour-blind can tell apart, those that show on white and on
-# black; after the last one they begin again, dashed
+# those of Okabe and Ito's colour-blind safe colours that are visible on white and black; after the last one they
+# repeat, dashed
 COLOURS = ["#0079c2", "#d55e00", "#009e73", "#cc79a7"]
 DASHES = ["-", "--", ":"]
-# drawn in place of the page's text colour, which a figure that is drawn once cannot know
+# placeholder for the page's text colour
 INK = "#010203"
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -41,11 +41,11 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 10,
 }
 _WIDTH = 5.4  # inches
-_LEGEND = 30  # characters of a label up to which two stand side by side
+_LEGEND = 30  # maximum characters of a label for two columns
 
 
 def arms(comparison: Comparison) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Each arm with its colour and its dashes, the same in every figure."""
+    """Each arm with its colour and dashes, the same in every figure."""
     for place, arm in enumerate(records(comparison.arms)):
         yield arm, COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
 
@@ -61,14 +61,14 @@ def wrapped(text: str, width: int) -> str:
 def canvas(comparison: Comparison, title: str, height: float) -> Figure:
     """An empty figure, `height` inches high."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    # what the boards and images were stands in the figure: it may be shown without the report
+    # the label is part of the figure, which may be shown without the report
     heading = "\n".join([title, *([", ".join(comparison.marks)] if comparison.marks else [])])
     figure.suptitle(heading, x=0.01, horizontalalignment="left", fontsize=11)
     return figure
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """The legend of one of the figure's axes below all of them."""
+    """Put the legend of one of the figure's axes below all axes."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         columns = 2 if max(map(len, labels)) <= _LEGEND else 1
@@ -76,21 +76,21 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def as_svg(figure: Figure, prefix: str, title: str) -> str:
-    """A figure drawn with STYLE as an SVG element that can stand in a page beside others, its ids behind `prefix`."""
+    """A figure drawn with STYLE as an SVG element for a page, with ids that start with `prefix`."""
     FigureCanvasSVG(figure)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    # a hundredth of a point is finer than any screen: long lines take half the space
+    # a hundredth of a point suffices for any screen and halves long lines
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
-    # ids are unique in a figure only
+    # ids are unique only within a figure
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
 
 
 def standalone(svg: str) -> str:
-    """A figure as a file of its own, its text dark on a light page and light on a dark one."""
+    """A figure as a separate file, with dark text on a light page and light text on a dark one."""
     colours = "svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}"
     start = svg.index(">") + 1
     return f"{svg[:start]}<style>{colours}</style>{svg[start:]}"

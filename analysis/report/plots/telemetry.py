@@ -16,35 +16,35 @@ from analysis.runs.timeline import on_controllers_clock
 from trainer.contract.events import read_records
 from trainer.contract.layout import BOARDS, TELEMETRY
 
-_POINTS = 150  # of a line: samples in between are averaged, so that a page with long runs stays small
+_POINTS = 150  # points per line: samples in between are averaged to keep pages of long runs small
 _NAME = 58  # characters of a line of an arm's name
 _MEASURES = ["power_w", "temperature_c"]
 
 
 def has_power(comparison: Comparison) -> bool:
-    """Whether a run that is shown has power; as the manifests have it, without reading all samples."""
+    """Whether a displayed run has power, according to its manifest, without reading all samples."""
     return _has(comparison, "cost.mean_power_mw")
 
 
 def has_temperature(comparison: Comparison) -> bool:
-    """The same of temperature."""
+    """Whether a displayed run has temperatures, according to its manifest."""
     return _has(comparison, "cost.temperature_max_c")
 
 
 def power_over_time(comparison: Comparison) -> str:
-    """A panel for each arm; minutes since the first sample, on the controller's clock where it is known."""
+    """A panel per arm; minutes since the first sample, on the controller's clock if it is known."""
     return _panels(comparison, "power_w", "power", "Power of each board's module", "watts")
 
 
 def temperature_over_time(comparison: Comparison) -> str:
-    """The same of each board's hottest sensor."""
+    """Temperature over time of each board's hottest sensor."""
     return _panels(comparison, "temperature_c", "temperature", "Temperature of each board", "hottest [°C]")
 
 
 def over_time(comparison: Comparison, run: dict[str, Any]) -> pd.DataFrame:
     """A run's samples: board, minutes, power_w (of the module), temperature_c (of the hottest sensor); null: no sensor.
 
-    At most _POINTS of each board: the mean power and the highest temperature of as many equal spans of time.
+    At most _POINTS per board: mean power and maximum temperature over equal intervals.
     """
     folder = Path(run["folder"])
     boards = comparison.boards.loc[comparison.boards["run_id"] == run["run_id"], "board"]
@@ -52,7 +52,7 @@ def over_time(comparison: Comparison, run: dict[str, Any]) -> pd.DataFrame:
     numbers = ["time_s", *_MEASURES]
     table = pd.DataFrame(rows, columns=["board", *numbers]).astype(dict.fromkeys(numbers, float))
     table = on_controllers_clock(table, folder)
-    # a board whose clock was not measured keeps its own
+    # a board whose offset was not measured keeps its own clock
     seconds = table["controller_s"].fillna(table["time_s"])
     span_s = max(seconds.max() - seconds.min(), 1.0) if len(table) else 1.0
     place = np.minimum(((seconds - seconds.min()) / span_s * _POINTS).astype(int), _POINTS - 1)
@@ -81,13 +81,13 @@ def _panels(comparison: Comparison, measure: str, prefix: str, title: str, unit:
         for (arm, colour, _), run in zip(arms(comparison), _shown(comparison), strict=True)
     ]
     found = [(arm, colour, samples) for arm, colour, samples in found if samples[measure].notna().any()]
-    rows = max(len(found), 1)  # without a sample that can be read: an empty panel
+    rows = max(len(found), 1)  # an empty panel without a readable sample
     figure = canvas(comparison, title, 0.6 + 1.7 * rows)
     panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
     for axes, (arm, colour, samples) in zip(panels, found, strict=False):
         axes.set_title(wrapped(name(arm), _NAME), loc="left", fontsize=9.5)
         for place, (board, own) in enumerate(samples.groupby("board")):
-            # more boards than kinds of dashes: the others are pale
+            # paler lines if there are more boards than dash styles
             alpha = 1.0 if place < len(DASHES) else 0.5
             dashes = DASHES[place % len(DASHES)]
             axes.plot(own["minutes"], own[measure], dashes, color=colour, alpha=alpha, linewidth=1.2, label=str(board))

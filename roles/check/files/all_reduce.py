@@ -1,4 +1,4 @@
-"""One all-reduce that asks for NCCL, over all boards: `PYTHON - REQUEST < all_reduce.py`, on all of them at once.
+"""Makes an all-reduce with NCCL over all boards: `PYTHON - REQUEST < all_reduce.py`, on all of them at once.
 
 Runs in the boards' Python environment. The request (JSON) has: addresses (ip:port in rank order), rank, and interface
 (of the training network). TensorFlow's log, which names the collective that ran, goes to standard error.
@@ -11,7 +11,7 @@ import time
 
 request = json.loads(sys.argv[1])
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]  # gRPC would go through them; as trainer/supervise/environment.py
+    del os.environ[name]  # gRPC would use them; see trainer/supervise/environment.py
 cluster = {"worker": request["addresses"]}
 os.environ.update(
     TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": request["rank"]}}),
@@ -36,5 +36,5 @@ def summed() -> tf.Tensor:
 found = float(strategy.experimental_local_results(summed())[0][0])
 if found != len(request["addresses"]):
     sys.exit(f"the sum of {len(request['addresses'])} ones is {found}")
-time.sleep(1)  # another board may still take its last part from this one
+time.sleep(1)  # another board may still be receiving from this one
 os._exit(0)  # TensorFlow's workers would wait for each other

@@ -1,6 +1,6 @@
 # Runs the survey (trainer/supervise/facts.py) of sources that come through standard input, where this Python can, else
 # tells what keeps it from that: `python3 -c BEGIN REQUEST < SOURCES`, all of it JSON; sources are by path.
-# In the Python of any board, 2.7 too: nothing of what a newer one brought, until it is known to be one.
+# Runs in any board's Python, even 2.7, until the version is checked.
 import json
 import platform
 import sys
@@ -25,7 +25,7 @@ sources = json.load(sys.stdin)
 
 
 class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Imports what was sent, so that nothing is written to the board."""
+    """Imports the sent modules, so that nothing is written to the board."""
 
     def path(self, name):
         plain = name.replace(".", "/")

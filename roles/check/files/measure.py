@@ -1,10 +1,10 @@
-"""Round-trip time and throughput between boards, as JSON: `python3 - REQUEST < measure.py`, on all boards at once.
+"""Measures round-trip time and throughput between boards: `python3 - REQUEST < measure.py`, on all boards at once.
 
-All boards call each other first, and then walk the same list of pairs, so that none is in two at once. Throughput is
-iperf3's where both boards of a pair have it, else the kit's own. Only one port is used: TensorFlow's, which the boards'
-firewall lets the other boards reach, and no others. The request (JSON) has: name (this board's), addresses (name to
-address, in rank order), port, seconds (of sending, in each direction of a pair; iperf3 takes whole ones), limit_s (for
-which a board waits for another).
+All boards connect first, and then go through the same list of pairs, so that no board is in two pairs at once.
+Throughput is measured by iperf3 if both boards of a pair have it, else by the kit. Only TensorFlow's port is used,
+which the boards' firewall allows. The request (JSON) has: name (this board's), addresses (name to address, in rank
+order), port, seconds (of sending, in each direction of a pair; iperf3 takes whole ones), limit_s (for which a board
+waits for another).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import sys
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
-ALL_PAIRS_UP_TO = 4  # boards; of more, only neighbours in rank order, in a ring
+ALL_PAIRS_UP_TO = 4  # boards; with more, only neighbours in a ring in rank order
 PINGS = 50
 CHUNK = 1 << 16
 PATIENCE = 5  # seconds that iperf3's server may take to start, and times as long as planned that a pair may take
-BUFFER = 1 << 18  # bytes; what is still on its way when the time is over
+BUFFER = 1 << 18  # bytes; limits what is in flight at the end
 
 
 def pairs(names: Sequence[str]) -> List[Tuple[str, str]]:
-    """Who is measured with whom, in an order that lets pairs without a common board go on together."""
+    """The pairs to measure, ordered so that pairs without a common board run in parallel."""
     count = len(names)
     if count > ALL_PAIRS_UP_TO:
         ring = [(n, (n + 1) % count) for n in (*range(0, count, 2), *range(1, count, 2))]
@@ -38,7 +38,7 @@ def pairs(names: Sequence[str]) -> List[Tuple[str, str]]:
 
 
 class Measurement:
-    """This board's part in every pair that it is in."""
+    """This board's part in all of its pairs."""
 
     def __init__(self, request: Dict[str, Any]) -> None:
         self._request, self._name = request, request["name"]
@@ -73,7 +73,7 @@ class Measurement:
         return {"from": self._other(pair), "to": self._name, **values}
 
     def _meet(self) -> Dict[str, Union[socket.socket, OSError]]:
-        """A connection with every other board, or why there is none; then the port is free for iperf3."""
+        """A connection to every other board, or the error; afterwards the port is free for iperf3."""
         called = [second for first, second in self._pairs if self._name == first]
         others = [self._other(pair) for pair in self._pairs]
         peers: Dict[str, socket.socket] = {}
@@ -85,13 +85,13 @@ class Measurement:
             listener.bind((self._request["addresses"][self._name], self._request["port"]))
             listener.listen(len(others) + 1)
             listener.settimeout(0.05)
-            # in turns, so that a board that does not answer keeps nobody from the others
+            # in turns, so that a board that does not answer does not block the others
             while not peers.keys() >= set(others) and time.monotonic() < deadline:
                 for name in called:
                     if name not in peers:
                         try:
                             peers[name] = self._call(name)
-                        except OSError as error:  # perhaps it has not started yet
+                        except OSError as error:  # it may not have started yet
                             errors[name] = error
                 with contextlib.suppress(OSError):
                     peer, _ = listener.accept()
@@ -103,7 +103,7 @@ class Measurement:
                 peers[name].settimeout(max(1.0, deadline - time.monotonic()))
                 try:
                     if peers[name].recv(1) != b"!":
-                        raise ConnectionError("no kit answers at the port")
+                        raise ConnectionError("the kit does not answer at the port")
                 except OSError as error:
                     errors[name] = error
                     peers.pop(name).close()
@@ -122,12 +122,12 @@ class Measurement:
         return peer
 
     def _measure(self, peer: socket.socket, pair: Tuple[str, str]) -> Dict[str, Any]:
-        """What this board sees of the other: the round trip that it starts, and what it receives."""
+        """This board's measurements: the round trip that it starts, and the throughput that it receives."""
         first, seconds = self._name == pair[0], self._request["seconds"]
         peer.settimeout(self._limit_s + PATIENCE * math.ceil(seconds) * len(self._request["addresses"]) ** 2)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        peer.sendall(b"iperf3\n" if self._iperf3 else b"own\n")  # its turn has come for both
+        peer.sendall(b"iperf3\n" if self._iperf3 else b"own\n")  # both are ready for this pair
         theirs = _line(peer)
         seen: Dict[str, Any] = {"tool": "iperf3" if self._iperf3 and theirs == "iperf3" else "own"}
         for mine in (first, not first):
@@ -151,7 +151,7 @@ class Measurement:
 
 
 def _line(peer: socket.socket) -> str:
-    """A line that the other board sends, without its end; where it hangs up or goes on and on, what came."""
+    """A line from the other board, without its end; incomplete if it hangs up or is too long."""
     text = b""
     while not text.endswith(b"\n") and len(text) < 1000:
         byte = peer.recv(1)
@@ -180,7 +180,7 @@ def _read(peer: socket.socket, count: int) -> bytes:
 
 
 def _send(peer: socket.socket, seconds: float) -> None:
-    """Chunks for so long; the first byte of each tells whether it is the last."""
+    """Send chunks for some seconds; the first byte of each says whether it is the last."""
     end = time.perf_counter() + seconds
     more = b"\1" * CHUNK
     while time.perf_counter() < end:
@@ -199,7 +199,7 @@ def _receive(peer: socket.socket) -> float:
 
 
 def _has_iperf3() -> bool:
-    """Whether a program of that name says that it is iperf 3."""
+    """Whether the program is iperf 3."""
     try:
         said = subprocess.run(["iperf3", "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -208,7 +208,7 @@ def _has_iperf3() -> bool:
 
 
 def _iperf3_send(address: str, port: int, seconds: float) -> str:
-    """Sends to the other board's server; returns the bits per second of payload that this received, or an error."""
+    """Sends to the other board's server; returns its received bits per second of payload, or an error."""
     command = ["iperf3", "-c", address, "-p", str(port), "-t", str(math.ceil(seconds)), "-J"]
     end = time.monotonic() + PATIENCE
     said: Any = None
@@ -225,13 +225,13 @@ def _iperf3_send(address: str, port: int, seconds: float) -> str:
 
 
 def _iperf3_receive(peer: socket.socket, address: str, port: int) -> float:
-    """Serves the other board once; bits per second of payload, as it tells them."""
+    """Serves the other board once; returns the reported bits per second of payload."""
     command = ["iperf3", "-s", "-1", "-B", socket.gethostbyname(address), "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         told = _line(peer)
     finally:
-        server.kill()  # it has ended by itself, if all went well
+        server.kill()  # it has normally ended
         server.wait()
     try:
         return float(told)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# The first process of an emulated board, in new namespaces: builds the board's file system, makes
-# it the root, and then only waits. All mounts are in its own mount namespace and end with it.
+# The first process of an emulated board, in new namespaces: builds the board's file system, makes it the root, and
+# waits. All mounts are in its own mount namespace and end with it.
 #
 #   board_init.sh NAME CAPABILITIES DRESS [SOURCE TARGET]...
 #
 # Runs in the board's folder, which holds upper/, work/ and root/. Each SOURCE folder of this machine
-# is mounted read-only at TARGET. CAPABILITIES are those to give up, in setpriv's syntax.
+# is mounted read-only at TARGET. CAPABILITIES are dropped, in setpriv's syntax.
 # DRESS is the folder of a dress, or empty: its kernel.sh adds what a dressed board's kernel shows.
 set -eu
 
@@ -37,7 +37,7 @@ mount -t tmpfs -o mode=0755,nosuid,nodev run run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmp tmp
 mkdir run/sshd run/lock run/old
 
-# The kernel is this machine's too: a board may set what belongs to its own network and nothing else.
+# The kernel is shared with this machine: a board may only change its own network's settings.
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount -o bind,ro proc/sys proc/sys
@@ -47,7 +47,7 @@ if [ -e proc/sysrq-trigger ]; then
 fi
 
 while [ $# -gt 0 ]; do
-  mkdir -p ".$2" # the layer has it, unless it is below /tmp
+  mkdir -p ".$2" # the layer has the folder, unless it is below /tmp
   mount -o bind,ro,nosuid "$1" ".$2"
   shift 2
 done

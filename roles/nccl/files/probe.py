@@ -1,6 +1,6 @@
 """Prints whether this environment's TensorFlow can run NCCL, as one JSON object; runs in that environment.
 
-Asking TensorFlow for NCCL proves nothing: a build without its kernels silently takes another way.
+Asking TensorFlow for NCCL proves nothing: a build without its kernels silently uses another collective.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ def loads(library: str) -> bool:
 
 
 def contains_nccl(folder: Path) -> bool:
-    """Tells whether a library of TensorFlow's has NCCL itself in it, by the banner that NCCL prints."""
+    """Whether a library of TensorFlow's contains NCCL, by NCCL's banner."""
     for path in folder.rglob("*.so*"):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(b"NCCL version ") >= 0:
@@ -51,7 +51,7 @@ elif not capable:
     found = f"has {count} GPU kernels of NcclAllReduce, but no NCCL in it, and {LIBRARY} does not load"
 else:
     found = f"has {count} GPU kernels of NcclAllReduce, and NCCL {'loads' if libnccl else 'is built in'}"
-names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # with what NVIDIA adds: 2.12.0+nv23.5
+names = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")  # with NVIDIA's suffix: 2.12.0+nv23.5
 version = next(filter(None, map(installed, names)), tensorflow.__version__)
 evidence = f"TensorFlow {version} {found}"
 facts = {"capable": capable, "kernels": count, "libnccl": libnccl, "tensorflow": version, "evidence": evidence}

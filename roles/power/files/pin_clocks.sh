@@ -1,6 +1,6 @@
 #!/bin/sh
-# Pins the clocks of CPUs, GPU and memory, and looks whether those of CPUs and GPU are: jetson_clocks ends with 0 in most
-# cases of failure, and where a board is just starting it may come before the GPU's driver. Tells what is not pinned.
+# Pins the clocks of CPUs, GPU and memory, and checks those of CPUs and GPU: jetson_clocks exits with 0 in most
+# failures, and at boot it may run before the GPU's driver. Prints the clocks that are not pinned.
 set -u
 
 unpinned() {
@@ -13,7 +13,7 @@ unpinned() {
         [ -n "$(cat "$folder/affected_cpus" 2>/dev/null)" ] || continue # its CPUs are off
         ;;
       *.ga10b | *.gv11b | *.gpu) gpu=$folder ;;
-      *) continue ;; # of another engine, which trains nothing
+      *) continue ;; # of another engine, which training does not use
     esac
     low=$(cat "$folder/${prefix}min_freq" 2>/dev/null)
     high=$(cat "$folder/${prefix}max_freq" 2>/dev/null)

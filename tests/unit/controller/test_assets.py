@@ -42,7 +42,7 @@ def site():
 
 
 def test_a_download_that_breaks_off_is_told_and_not_kept(site, tmp_path):
-    with pytest.raises(ArchiveError, match=r"data\.path: .*torn\.npz cannot be fetched \(9 bytes are missing\)"):
+    with pytest.raises(ArchiveError, match=r"data\.path: .*torn\.npz cannot be downloaded \(9 bytes are missing\)"):
         assets._downloaded("data.path", f"{site}/torn.npz", tmp_path)
     assert not list(tmp_path.glob("*.npz"))
 
@@ -69,44 +69,44 @@ def problem(tmp_path):
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("http://mirror.example/x.tar.gz", "only https://HOST/... is fetched: give such an address, or fetch the file"),
-        ("HTTP://mirror.example/x.tar.gz", "only https://HOST/... is fetched"),
-        ("ftp://mirror.example/x.tar.gz", "only https://HOST/... is fetched"),
-        ("s3://bucket/x.tar.gz", "only https://HOST/... is fetched"),
-        ("file://mirror.example/x.tar.gz", "only https://HOST/... is fetched"),
-        ("https:///x.tar.gz", "only https://HOST/... is fetched"),
-        ("https://[::1/x.tar.gz", "which is no address (Invalid IPv6 URL): correct it"),
-        ("https://mirror.example:port/x.tar.gz", "cannot be fetched"),
-        ("https://mirror.example/gr\u00f6\u00dfe.tar.gz", "cannot be fetched"),
-        ("https://mirror.example/a b\n.tar.gz", "cannot be fetched"),
-        ("https://mirror.example/\udcff.tar.gz", "cannot be fetched"),
-        (f"https://mirror.invalid/{'x' * 400}.tar.gz", "cannot be fetched"),
-        ("https:/mirror.example/x.tar.gz", "an address begins with https://"),
-        ("~nosuchuser/x.tar.gz", "there is no home folder ~nosuchuser: write out the whole path"),
+        ("http://mirror.example/x.tar.gz", "only https://HOST/... is supported: give such a URL, or download the file"),
+        ("HTTP://mirror.example/x.tar.gz", "only https://HOST/... is supported"),
+        ("ftp://mirror.example/x.tar.gz", "only https://HOST/... is supported"),
+        ("s3://bucket/x.tar.gz", "only https://HOST/... is supported"),
+        ("file://mirror.example/x.tar.gz", "only https://HOST/... is supported"),
+        ("https:///x.tar.gz", "only https://HOST/... is supported"),
+        ("https://[::1/x.tar.gz", "which is not a valid URL (Invalid IPv6 URL): correct it"),
+        ("https://mirror.example:port/x.tar.gz", "cannot be downloaded"),
+        ("https://mirror.example/gr\u00f6\u00dfe.tar.gz", "cannot be downloaded"),
+        ("https://mirror.example/a b\n.tar.gz", "cannot be downloaded"),
+        ("https://mirror.example/\udcff.tar.gz", "cannot be downloaded"),
+        (f"https://mirror.invalid/{'x' * 400}.tar.gz", "cannot be downloaded"),
+        ("https:/mirror.example/x.tar.gz", "a URL begins with https://"),
+        ("~nosuchuser/x.tar.gz", "there is no home folder ~nosuchuser: give the absolute path"),
         ("~/nowhere/x.tar.gz", "there is no such file"),
         ("$HOME/x.tar.gz", "variables are not filled in; write out the path"),
         ("${DATA}/x.tar.gz", "variables are not filled in"),
         ("%USERPROFILE%/x.tar.gz", "variables are not filled in"),
-        ("C:\\data\\x.tar.gz", "that is a path of Windows"),
-        ("D:/data/x.tar.gz", "that is a path of Windows"),
-        ("\\\\server\\x.tar.gz", "that is a path of Windows"),
-        ("own.tar.gz ", "it begins or ends with a blank or a quote; remove that"),
-        ("'own.tar.gz'", "it begins or ends with a blank or a quote; remove that"),
-        ("gone.tar.gz", "/gone.tar.gz was looked for, from the checkout on; give the path of one"),
+        ("C:\\data\\x.tar.gz", "it is a Windows path"),
+        ("D:/data/x.tar.gz", "it is a Windows path"),
+        ("\\\\server\\x.tar.gz", "it is a Windows path"),
+        ("own.tar.gz ", "it begins or ends with a space or quote; remove it"),
+        ("'own.tar.gz'", "it begins or ends with a space or quote; remove it"),
+        ("gone.tar.gz", "/gone.tar.gz; give the path of an existing file"),
         ("own.tar.gz/inside", "there is no such file"),
         ("/nowhere/own.tar.gz", "there is no such file: give the path of one"),
-        ("a\0b", "no path has such characters: remove them"),
-        ("a\ud800b", "no path has such characters: remove them"),
-        ("x" * 300, "it cannot be looked at (File name too long): give another path"),
-        ("x/" * 3000, "it cannot be looked at (File name too long)"),
-        ("loop", "it cannot be looked at (Too many levels of symbolic links)"),
-        ("dangling", "it is a link to gone.tar.gz, where nothing is; mend the link"),
-        ("folder", "that is a folder: give the path of a file"),
-        (".", "that is a folder"),
-        ("pipe", "that is a pipe or a device: give the path of a plain file"),
-        ("/dev/zero", "that is a pipe or a device"),
-        ("file:///dev/zero", "that is a pipe or a device"),
-        ("empty", "that file is empty: fetch or write it again"),
+        ("a\0b", "paths cannot contain such characters: remove them"),
+        ("a\ud800b", "paths cannot contain such characters: remove them"),
+        ("x" * 300, "it cannot be accessed (File name too long): give another path"),
+        ("x/" * 3000, "it cannot be accessed (File name too long)"),
+        ("loop", "it cannot be accessed (Too many levels of symbolic links)"),
+        ("dangling", "it is a link to gone.tar.gz, which does not exist; correct the link"),
+        ("folder", "it is a folder: give the path of a file"),
+        (".", "it is a folder"),
+        ("pipe", "it is a pipe or device: give the path of a regular file"),
+        ("/dev/zero", "it is a pipe or device"),
+        ("file:///dev/zero", "it is a pipe or device"),
+        ("empty", "the file is empty: fetch or write it again"),
     ],
 )
 def test_a_path_that_leads_to_no_file_is_told_with_the_reason_and_the_remedy(
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_told(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refused)
     assert (
         problem(path)
-        == f"data.path is {str(path)!r}, but it cannot be read (Permission denied): see its owner and rights"
+        == f"data.path is {str(path)!r}, but it cannot be read (Permission denied): check its owner and permissions"
     )
 
 
@@ -170,13 +170,13 @@ def packed_elsewise(path: Path, kind: str) -> Path:
         ("526172211a", "is a rar archive"),
         ("894844460d0a1a0a", "is an HDF5 file"),
         (b"<!DOCTYPE html>".hex(), "is a web page or XML"),
-        (b"version https://git-lfs.github.com/spec/v1".hex(), "is a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1".hex(), "is a Git LFS pointer"),
     ],
 )
 def test_another_kind_of_archive_is_named(problem, tmp_path, kind, says):
     path = packed_elsewise(tmp_path / "own", kind)
     told = problem(path)
-    assert told.startswith(f"data.path: {path} {says}") and "needs a gzip archive: give CIFAR-100's" in told
+    assert told.startswith(f"data.path: {path} {says}") and "needs a gzip archive: give the original" in told
     if kind != "zip":
         told = problem(path, "npz")
         assert told.startswith(f"data.path: {path} {says}") and "write one with numpy.savez" in told

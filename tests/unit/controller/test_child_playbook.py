@@ -251,7 +251,7 @@ def test_a_study_refuses_before_it_starts_anything(project: Path):
         text=True,
         timeout=60,
     )
-    assert done.returncode == 2 and "--tags train is for the tasks of one playbook" in done.stdout
+    assert done.returncode == 2 and "--tags train selects tasks of a single playbook" in done.stdout
     assert not (project / "told").exists()
 
 

@@ -131,12 +131,12 @@ def test_extremes_are_dropped_on_request_and_it_is_said(tmp_path, capsys):
 def test_paths_without_runs_are_an_error_with_a_remedy(tmp_path, capsys, command):
     (tmp_path / "notes.txt").write_text("")
     assert main([*command, str(tmp_path / "notes.txt")]) == 2
-    assert "no run found: give the folders of runs" in capsys.readouterr().err
+    assert "training run found: give run folders" in capsys.readouterr().err
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_a_remedy(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "*")]) == 2
-    assert "does not exist: give the folders of runs" in capsys.readouterr().err
+    assert "does not exist: give run folders" in capsys.readouterr().err
 
 
 def test_only_failed_runs_are_an_error_that_says_why(tmp_path, capsys):
@@ -177,7 +177,7 @@ def test_manifest_of_what_is_no_run_is_an_error(tmp_path, capsys):
 def test_an_amount_that_cannot_be_is_refused(tmp_path, capsys, command, watts):
     with pytest.raises(SystemExit):
         main([command[0], str(tmp_path), f"{command[1]}={watts}"])
-    assert f"{watts!r} is no amount: give a number from 0 on" in capsys.readouterr().err
+    assert f"{watts!r} is not a valid amount: give a number, 0 or more" in capsys.readouterr().err
 
 
 def test_who_has_seen_enough_hears_no_more():

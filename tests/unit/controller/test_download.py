@@ -52,7 +52,7 @@ def test_a_server_that_falls_silent_is_given_up(tmp_path):
 def test_what_has_another_checksum_is_not_taken_and_what_was_there_stays(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"before")
-    with slow_site({"x": CONTENT}, 4e7) as site, pytest.raises(OSError, match=f"checksum {SHA256}, wanted is 000"):
+    with slow_site({"x": CONTENT}, 4e7) as site, pytest.raises(OSError, match=f"checksum {SHA256}, expected 000"):
         download(f"{site.url}/x", path, 5.0, "0" * 64)
     assert path.read_bytes() == b"before"
 

@@ -1,4 +1,4 @@
-"""What a run will take, from what the same boards measured before."""
+"""Predicts a run's time from earlier measurements on the same boards."""
 
 import json
 

@@ -155,20 +155,20 @@ def test_a_seed_of_32_bits_is_taken(project, seed):
 
 
 def test_an_unknown_experiment_gets_the_known_ones(project):
-    assert problems(project, experiment="papre") == ["experiment is 'papre'; known in experiments/ are short"]
+    assert problems(project, experiment="papre") == ["experiment is 'papre'; presets in experiments/: short"]
 
 
 @pytest.mark.parametrize("name", ["../short", "short.yml", "experiments/short.yml", "shrot", "Short", "/x/short.yaml"])
 def test_an_experiment_that_is_almost_known_gets_the_one_that_was_meant(project, name):
     assert problems(project, experiment=name) == [
-        f"experiment is {name!r}; known in experiments/ are short: did you mean short?"
+        f"experiment is {name!r}; presets in experiments/: short: did you mean short?"
     ]
 
 
 @pytest.mark.parametrize("name", ["", "..", ["a"], None, "x" * 5000, "\0"])
 def test_whatever_is_given_as_an_experiment_is_refused_in_a_sentence(project, name):
     (problem,) = problems(project, experiment=name)
-    assert problem.startswith("experiment is ") and "known in experiments/ are short" in problem and len(problem) < 200
+    assert problem.startswith("experiment is ") and "presets in experiments/: short" in problem and len(problem) < 200
 
 
 @pytest.mark.parametrize("name", ["my own", "a'b", "x" * 101])
@@ -197,7 +197,7 @@ def test_addresses_of_the_boards_that_take_part_are_checked(project):
 @pytest.mark.parametrize("home", ["", "kit", "~/kit", "/opt/my kit", "$HOME/kit", "/"])
 def test_the_kits_folder_on_boards_is_a_whole_path(project, home):
     (problem,) = problems(project, board_home=home)
-    assert problem.startswith(f"kit_home is {home!r}; give the whole path")
+    assert problem.startswith(f"kit_home is {home!r}; give the absolute path")
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def fetched(monkeypatch):
 @pytest.mark.parametrize(
     ("preset", "says"),
     [
-        ("epochs: 3\n\tdata: {}\n", "line 2: it has a tab"),
+        ("epochs: 3\n\tdata: {}\n", "line 2: it is indented with a tab"),
         ("extends: torn\n", "experiments/torn.yml is not YAML, line 1"),
         ("extends: nowhere\n", "extends in experiments/own.yml is 'nowhere'; known"),
         ("extends: own\n", "extends in experiments/own.yml is 'own'; known"),
@@ -310,7 +310,7 @@ def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path)
         'train_poll_s is "soon" (text); give a number of seconds, such as 2',
         'check_temperature_c is "hot" (text); give a number of degrees Celsius, such as 85',
         'collect_switch_power_w is "-1" (text); give a number of watts, or leave it out',
-        "waive names 'board.locks', which is no gate; did you mean board.lock?",
+        "waive names 'board.locks', which is not a gate; did you mean board.lock?",
         "did you mean paper?",
     ):
         assert said in done.stdout, done.stdout
@@ -359,7 +359,7 @@ def test_an_archive_by_address_is_fetched_once_and_pinned(project, tmp_path):
 def test_an_address_without_an_answer_is_a_problem(project):
     override = {"data": {"source": "cifar100", "path": "https://127.0.0.1:1/c.tar.gz"}}
     (problem,) = problems(project, override=override)
-    assert "cannot be fetched" in problem and "give its path in data.path" in problem
+    assert "cannot be downloaded" in problem and "give its path as data.path" in problem
 
 
 def test_the_official_archive_must_have_the_official_checksum(project, tmp_path, monkeypatch):
@@ -411,9 +411,7 @@ def test_a_preset_can_extend_another(project):
 def test_a_preset_that_extends_nothing_known_is_refused(project):
     (project / "experiments" / "a.yml").write_text("extends: b\n")
     (project / "experiments" / "b.yml").write_text("extends: a\n")
-    assert (
-        problems(project, experiment="a")[0] == "extends in experiments/b.yml is 'a'; known in experiments/ are short"
-    )
+    assert problems(project, experiment="a")[0] == "extends in experiments/b.yml is 'a'; presets in experiments/: short"
 
 
 @pytest.mark.parametrize("given", ["run_id=../runs", "run_id=", '{"run_id": 3}', "run_id=."])

@@ -109,9 +109,9 @@ def test_a_run_of_the_version_before_is_refused_with_that_version_and_what_to_do
     for archive in (project / ".cache").glob("trainer-*"):
         archive.unlink()  # another reason, which comes to the same
     (problem,) = problems(project)
-    begins = f"{RUN} was begun with the version of the kit before this one, {named} trainer"
+    begins = f"{RUN} was started with the previous version of the kit, {named} trainer"
     assert problem.startswith(begins), problem
-    assert "check that version out in this folder, run 'make setup' and give the same command" in problem
+    assert "check that version out in this folder, run 'make setup' and the same command" in problem
     assert not (folder / "attempts").exists()
 
 
@@ -130,7 +130,7 @@ def test_a_run_that_was_not_collected_is_collected_first(project):
         result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1.0, "ended_s": 2.0}
         result |= {"epochs_completed": 9, "facts": {}, "cause_kind": None, "remedy": None}
         (folder / "boards" / board / "result.json").write_text(json.dumps(result))
-    with pytest.raises(ConfigError, match="has succeeded: there is nothing to go on with"):
+    with pytest.raises(ConfigError, match="has succeeded: there is nothing to resume"):
         resume.begin(folder)
 
 
@@ -219,7 +219,7 @@ def test_what_systems_leave_changes_nothing(project):
     (folder / "attempts/1 copy").mkdir()
     assert resolve(request(project)) == before
     assert problems(project, resume=f"{RUN} copy") == [
-        f"resume is '{RUN} copy', but in that folder is {RUN}: give this, the name of the run"
+        f"resume is '{RUN} copy', but that folder has the run {RUN}: give that name"
     ]
     assert resume.begin(folder) == 3
     assert [path.name for path in attempts(folder)] == ["1", "2"]

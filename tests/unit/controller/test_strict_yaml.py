@@ -121,18 +121,18 @@ def test_aliases_that_would_fill_the_memory_are_refused_at_once(problems, nested
 
 @pytest.mark.parametrize("content", ["a: &x [*x]", "a: &x {b: [*x]}", "&x a: {b: &y [*y]}"])
 def test_an_alias_of_what_it_is_in_is_refused(problems, content):
-    assert "is an alias of what it is in: write out the value" in problems(content)[0]
+    assert "is an alias of a node that contains it: write out the value" in problems(content)[0]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("data:\n\tpath: x\n", "is not YAML, line 2: it has a tab where spaces belong"),
-        ("data:\n  source: npz\n\tpath: x\n", "is not YAML, line 3: it has a tab where spaces belong"),
+        ("data:\n\tpath: x\n", "is not YAML, line 2: it is indented with a tab"),
+        ("data:\n  source: npz\n\tpath: x\n", "is not YAML, line 3: it is indented with a tab"),
         ("epochs: [", "is not YAML, line 1: "),
-        ("a: 1\nb: 'x\n", "(which begins in line 2): see its indentation, colons, brackets and quotes"),
+        ("a: 1\nb: 'x\n", "(which begins in line 2): check its indentation, colons, brackets and quotes"),
         ("a: b: c\n", "is not YAML, line 1: mapping values are not allowed here"),
-        ("a: 1\n---\nb: 2\n", "is not YAML, line 2: another document begins (---): keep one"),
+        ("a: 1\n---\nb: 2\n", "is not YAML, line 2: it has more than one document (---): keep one"),
         ("a: 1\nb: !!python/object/apply:os.system [id]\n", ", line 2: it has the tag tag:yaml.org,2002:python/"),
         ("a: !!int '010'\n", ", line 1: it has the tag "),
         ("a: {{ epochs }}\n", ", line 1: a key is a mapping or a list: write text, and no {{ templates }}"),
@@ -143,7 +143,7 @@ def test_an_alias_of_what_it_is_in_is_refused(problems, content):
         ("[" * 1000, "is not YAML, line 1: it has more than 20 levels"),
         ("\n" + "{a: " * 1000, "is not YAML, line 2: it has more than 20 levels"),
         ("x: [" + "1, " * 11_000 + "1]", "it has more than 10000 values"),
-        ("#" * 200_000, "has 200000 bytes, which are too many"),
+        ("#" * 200_000, "has 200000 bytes, which is too large"),
     ],
 )
 def test_what_is_no_plain_yaml_is_told_with_its_line(problems, content, said):
@@ -155,9 +155,9 @@ def test_what_is_no_plain_yaml_is_told_with_its_line(problems, content, said):
     ("content", "said"),
     [
         ("a: 1\n# f\xfcr\n".encode("latin-1"), ", line 2: the byte 0xfc is not UTF-8: save it as UTF-8"),
-        ("a: ü".encode("utf-16"), " is UTF-16 or no text: save it as UTF-8"),
-        ("a: b".encode("utf-16-be"), " is UTF-16 or no text: save it as UTF-8"),
-        (b"a: \x00", " is UTF-16 or no text: save it as UTF-8"),
+        ("a: ü".encode("utf-16"), " is UTF-16 or not text: save it as UTF-8"),
+        ("a: b".encode("utf-16-be"), " is UTF-16 or not text: save it as UTF-8"),
+        (b"a: \x00", " is UTF-16 or not text: save it as UTF-8"),
     ],
 )
 def test_a_file_that_is_not_utf_8_is_told(problems, content, said):
@@ -181,9 +181,9 @@ def test_what_is_no_file_is_told(tmp_path, monkeypatch):
 
     assert problem(tmp_path) == "own.yml is a folder: put a file there"
     os.mkfifo(tmp_path / "fifo.yml")
-    assert problem(tmp_path / "fifo.yml") == "own.yml is no plain file: put a file there"
+    assert problem(tmp_path / "fifo.yml") == "own.yml is not a regular file: put a file there"
     (tmp_path / "link.yml").symlink_to("gone.yml")
-    assert problem(tmp_path / "link.yml") == "own.yml is a link to gone.yml, where nothing is: mend the link"
+    assert problem(tmp_path / "link.yml") == "own.yml is a link to gone.yml, which does not exist: correct the link"
     (tmp_path / "loop.yml").symlink_to("loop.yml")
     assert "own.yml" in problem(tmp_path / "loop.yml")
     (tmp_path / "own.yml").write_text("a: 1\n")
@@ -192,4 +192,6 @@ def test_what_is_no_file_is_told(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(tmp_path), "read_bytes", refused)
-    assert problem(tmp_path / "own.yml") == "own.yml cannot be read (Permission denied): see its owner and rights"
+    assert (
+        problem(tmp_path / "own.yml") == "own.yml cannot be read (Permission denied): check its owner and permissions"
+    )

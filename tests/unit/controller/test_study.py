@@ -82,10 +82,10 @@ def test_all_that_is_wrong_with_a_study_is_told_at_once(project):
         "arms.one.workers is missing",
         "arms.many: workers is 3, but there are 2 boards",
         "arms.odd: unknown key epohcs; did you mean epochs?",
-        "arms.gone: experiment is 'nowhere'; known in experiments/ are paper",
+        "arms.gone: experiment is 'nowhere'; presets in experiments/: paper",
     ):
         assert part in said, part
-    with pytest.raises(AnalysisError, match="study is 'none'; known in studies/ are own"):
+    with pytest.raises(AnalysisError, match="study is 'none'; studies in studies/: own"):
         slots("none", project, BOARDS)
 
 
@@ -126,7 +126,7 @@ def test_a_run_from_before_a_field_was_added_counts(project):
 def test_a_run_of_another_configuration_is_not_counted_silently(project):
     planned = slots("own", write(project), BOARDS)
     make(project, planned[0], 1, batch_size=32)
-    with pytest.raises(AnalysisError, match=r"was made as own/.*/1, but with another batch_size: move its folder away"):
+    with pytest.raises(AnalysisError, match=r"is a run of own/.*/1, but with another batch_size: move its folder away"):
         states(planned, project / "runs", project)
 
 
@@ -169,13 +169,13 @@ def test_a_study_that_is_almost_known_gets_the_one_that_was_meant(project, name)
     write(project)
     with pytest.raises(AnalysisError) as error:
         slots(name, project, BOARDS)
-    told = f"study is {name!r}; known in studies/ are own: give one, or the path of a .yml file"
+    told = f"study is {name!r}; studies in studies/: own; give one, or the path of a .yml file"
     assert str(error.value) == told + ("" if name == "paper.yml" else ": did you mean own?")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000 + ".yml", "\0.yml", "x" * 300 + ".yml"])
 def test_whatever_is_given_as_a_study_is_refused_in_a_sentence(project, name):
-    with pytest.raises(AnalysisError, match="known in studies/ are own"):
+    with pytest.raises(AnalysisError, match="studies in studies/: own"):
         slots(name, write(project), BOARDS)
 
 
@@ -193,7 +193,7 @@ def test_whatever_is_given_as_a_study_is_refused_in_a_sentence(project, name):
             r"own\.yml, line 4: repeats is given twice, in lines 1 and 4",
         ),
         ("repeats: 3\narms:\n  one: {workers: 1}\n  one: {workers: 2}\n", r"own\.yml, line 4: arms.one is given twice"),
-        ("repeats: 3\n\tarms: {}\n", r"own\.yml is not YAML, line 2: it has a tab"),
+        ("repeats: 3\n\tarms: {}\n", r"own\.yml is not YAML, line 2: it is indented with a tab"),
         ("repeats: 3 # f\xfcr", r"own\.yml, line 1: the byte 0xfc is not UTF-8"),
         ("- repeats: 3\n", r"own\.yml: is \[.*\] \(a list\); give a mapping of experiment, repeats"),
         ("", r"own\.yml: is null; give a mapping"),

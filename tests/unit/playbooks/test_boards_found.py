@@ -52,7 +52,7 @@ def test_every_playbook_says_that_it_finds_no_board(playbook: str, tmp_path: Pat
 @pytest.mark.parametrize("playbook", ["predict.yml", "provision.yml", "lab_up.yml"])
 def test_a_limit_without_boards_is_refused_where_it_leaves_other_hosts(playbook: str, tmp_path: Path) -> None:
     code, output = end(start(tmp_path, playbook, INVENTORY, "--limit", "switch-1"))
-    assert code == 1 and "No board found: --limit switch-1 leaves none of the group 'boards'" in output
+    assert code == 1 and "No board found: --limit switch-1 selects no host of the group 'boards'" in output
     assert "which has orin-1, orin-2" in output and "PLAY RECAP" not in output
 
 
@@ -102,4 +102,4 @@ def test_a_study_goes_by_the_boards_within_the_limit(tmp_path: Path) -> None:
     code, output = end(start(tmp_path, "run_study.yml", INVENTORY, *variables, "orin-2"))
     assert code == 2 and "arms.keras: workers is 2, but there are 1 boards" in output
     code, output = end(start(tmp_path, "run_study.yml", INVENTORY, *variables, "orin-1,orin-2"))
-    assert code == 0 and "paper: 0 of 9 runs are there" in output
+    assert code == 0 and "paper: 0 of 9 runs done" in output

@@ -17,7 +17,7 @@ GOLDEN = PROJECT / "tests/data/rehearsal/20261121T185346Z-rehearsal-w1-s1"
 
 @pytest.fixture
 def lost_run(tmp_path):
-    """A run that ended on its board, and whose controller lost sight of it before: runs/ and board/ in the folder."""
+    """A run that ended on its board, and whose controller lost it: runs/ and board/ in the folder."""
     here, there = tmp_path / "runs" / GOLDEN.name, tmp_path / "board/runs" / GOLDEN.name
     here.mkdir(parents=True)
     shutil.copy(GOLDEN / "run.json", here)

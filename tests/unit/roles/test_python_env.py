@@ -86,7 +86,7 @@ class TestPlan:
             (f"scipy {HASH}", "no NAME==VERSION: scipy;"),
             (f"scipy==1.10.1 ; python_version < '3.9' {HASH}", "for some machines only: scipy"),
             (f"numpy==1.24.3 {HASH}", "packages twice: numpy;"),
-            ("--index-url https://example/simple", "options or files, and no NAME==VERSION: --index-url"),
+            ("--index-url https://example/simple", "options or files instead of NAME==VERSION: --index-url"),
             (f"./x.whl {HASH}", "NAME==VERSION: ./x.whl;"),
         ],
     )

@@ -53,7 +53,7 @@ def test_the_resolve_stage_says_how_much_of_the_data_set_is_there(tmp_path, monk
         settings = {"kit_project": str(tmp_path), "run_config_override": {"model": {"weights": "none"}}}
         code, output = play(tmp_path, "run_config", "resolve", project=tmp_path, **settings)
     assert code == 0, output
-    task = "run_config : resolve | Check every value of every stage, and find the run"
+    task = "run_config : resolve | Validate the inputs of all stages, and resolve the run"
     assert told_in_time(output, task, "localhost", "cifar-100-python.tar.gz"), output
     (archive,) = (tmp_path / ".cache").glob("*-cifar-100-python.tar.gz")
     assert archive.read_bytes() == CONTENT
@@ -75,7 +75,7 @@ def test_provisioning_says_how_much_of_the_wheel_is_there_and_pins_it(tmp_path):
     with slow_site({name: CONTENT}, RATE) as site:
         settings["python_env_tensorflow"] = f"{site.url}/{name}"
         code, output = play(tmp_path, "python_env", "wheel", **settings)
-        assert code == 0 and told_in_time(output, "python_env : wheel | Fetch it", "localhost", name), output
+        assert code == 0 and told_in_time(output, "python_env : wheel | Download the wheel", "localhost", name), output
         assert "WARNING: no checksum" in output and SHA256 in output
         assert (tmp_path / f"{name}.sha256").read_text() == f"{SHA256}\n"
         code, output = play(tmp_path, "python_env", "wheel", **settings)
@@ -85,5 +85,7 @@ def test_provisioning_says_how_much_of_the_wheel_is_there_and_pins_it(tmp_path):
         settings["python_env_tensorflow"] = f"{site.url}/{name}"
         code, output = play(tmp_path, "python_env", "wheel", **settings)
     said = " ".join(output.split())
-    assert code == 2 and f"cannot be fetched (it has the checksum {hashlib.sha256(b'another one').hexdigest()}" in said
+    assert (
+        code == 2 and f"cannot be downloaded (it has the checksum {hashlib.sha256(b'another one').hexdigest()}" in said
+    )
     assert "fetch it elsewhere" in said and (tmp_path / name).read_bytes() == b"torn"

@@ -9,7 +9,7 @@ mkdir -p sys/firmware/devicetree/base
 mount --bind var/lib/cluster-kit/device-tree sys/firmware/devicetree/base
 
 # What is merged into this kernel's devices and classes: the folder of the GPU, and clocks, sensors and counters in place
-# of this machine's. As the kernel's they begin anew with each boot; the GPU's clock comes with its driver: see boot.sh.
+# of this machine's. As the kernel's they start again at each boot; the GPU's clock comes with its driver: see boot.sh.
 own="devices/system/cpu/cpufreq class/devfreq class/hwmon class/thermal"
 (cd usr/lib/cluster-kit && mkdir -p $own)
 mount -t overlay -o lowerdir=usr/lib/cluster-kit/devices:sys/devices devices sys/devices

@@ -165,7 +165,7 @@ def test_failed_and_half_runs_are_shown_and_not_averaged(tmp_path):
     assert arm(comparison, 1)["step_s"] == pytest.approx(0.4)
     assert comparison.excluded.set_index("run_id")["cause"].to_dict() == {
         "bad": "board-1 failed: out of memory",
-        "unread": "no epoch of the chief could be read",
+        "unread": "no epoch of the chief can be read",
     }
 
 
@@ -189,7 +189,7 @@ def test_only_failed_runs_leave_nothing_to_compare(tmp_path):
 
 def test_no_run_at_all_is_an_error_with_its_reasons(tmp_path):
     (build_run(tmp_path, "bad") / "run.json").write_text("{")
-    with pytest.raises(AnalysisError, match=r"(?s)bad: skipped.*no run found: give the folders"):
+    with pytest.raises(AnalysisError, match=r"(?s)bad: skipped.*no training run found: give run folders"):
         compared(tmp_path)
 
 
@@ -294,7 +294,7 @@ def test_boards_in_another_power_mode_are_not_comparable(tmp_path):
     assert not_comparable(tmp_path) == {"power_mode": {"MAXN": ["a"], "MODE_30W": ["b"]}}
     (tmp_path / "b/gates.json").unlink()
     (problem,) = compared(tmp_path).problems
-    assert problem == "power_mode of b is not known; taken to be that of the other runs"
+    assert problem == "power_mode of b is unknown; assumed to equal the other runs'"
 
 
 def test_a_rehearsal_is_not_comparable_with_boards(tmp_path):
@@ -314,7 +314,7 @@ def test_another_link_is_not_comparable_among_several_boards_only(tmp_path):
 def test_a_fact_that_nobody_read_is_a_warning(tmp_path):
     build_run(tmp_path, "a")
     build_run(tmp_path, "b", facts={"tensorflow": None})
-    assert compared(tmp_path).problems == ["tensorflow of b is not known; taken to be that of the other runs"]
+    assert compared(tmp_path).problems == ["tensorflow of b is unknown; assumed to equal the other runs'"]
 
 
 def test_other_packages_are_a_warning_and_unknown_ones_none(tmp_path):

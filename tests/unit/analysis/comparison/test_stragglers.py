@@ -19,7 +19,7 @@ def test_a_slow_board_is_named_with_what_it_costs_and_the_remedy(tmp_path):
     lost_s = STEPS * (1.0 - 2 / (1 / 0.8 + 1))
     assert problem == (
         "2 boards, allreduce: board-2 computes 25 % longer per step than board-1, which makes an epoch "
-        f"{lost_s:.2f} s longer than it were with images in proportion to speed: give board-2 relative_speed 0.80 in "
+        f"{lost_s:.2f} s longer than with images in proportion to speed: give board-2 relative_speed 0.80 in "
         "the inventory, and data.sharding proportional"
     )
 
@@ -27,7 +27,7 @@ def test_a_slow_board_is_named_with_what_it_costs_and_the_remedy(tmp_path):
 def test_plain_keras_cannot_share_in_proportion(tmp_path):
     build_run(tmp_path, "two", workers=2, slower={0: 1.2})
     (problem,) = problems(tmp_path)
-    assert problem.endswith(" (with another sync.method than keras, whose batches are all of one size)")
+    assert problem.endswith(" (with another sync.method than keras, whose batches are all of the same size)")
 
 
 def test_shares_that_do_not_fit_are_to_be_corrected(tmp_path):

@@ -156,7 +156,7 @@ def test_one_board_of_the_table_is_the_run_it_stands_on():
 
 
 def steps_s(folder, epochs):
-    """Seconds a step in these epochs, of the first board's records."""
+    """Seconds per step in these epochs, of the first board's records."""
     lines = (folder / "boards/board-1/events.jsonl").read_text().splitlines()
     found = [it for it in map(json.loads, lines) if it["event"] == "epoch" and it["epoch"] in epochs]
     return sum(it["train_s"] for it in found) / sum(it["steps"] for it in found)
@@ -192,7 +192,7 @@ def test_boards_that_share_images_end_an_epoch_sooner_and_those_that_do_not_see_
 def test_a_plan_that_makes_no_sense_is_refused_with_all_that_is_wrong():
     with pytest.raises(AnalysisError) as error:
         Plan((0, 2), Network(0.0, uplink_bit_per_s=1e9), {"auto": Sync(method="auto")})
-    for part in ("0 boards: give 1", "link has 0 Mbit/s", "give the boards on a switch", "auto has to be measured"):
+    for part in ("0 boards: give 1", "link has 0 Mbit/s", "also give --switch-ports", "auto cannot be predicted"):
         assert part in str(error.value)
 
 
@@ -244,7 +244,7 @@ def test_runs_that_lack_what_is_needed_are_an_error_with_a_remedy(tmp_path, caps
     assert "short: no step was timed: give a run on one board" in capsys.readouterr().err
     events.write_text("")
     assert main(["predict", "--from", str(folder), *command]) == 2
-    assert "short: no board began to train" in capsys.readouterr().err
+    assert "short: no board started training" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", "--from", str(folder), "--workers", "two", "--link", "1000"])
     assert "such as 2,4,8" in capsys.readouterr().err

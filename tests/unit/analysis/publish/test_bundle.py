@@ -79,7 +79,7 @@ def edit(path, change):
 def test_a_good_bundle_holds_and_says_what_that_does_not_prove(bundle, capsys):
     assert main(["verify", str(bundle.path), "--sha256", bundle.sha256]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert f"holds: its {bundle.files} files" in out
+    assert f"is valid: its {bundle.files} files" in out
     assert "figures of its comparison follow from the records of its 3 runs." in out
     assert "nobody signed them" in out
 
@@ -127,9 +127,9 @@ def test_a_users_path_in_a_run_is_warned_of_and_is_not_in_the_report(tmp_path, u
     place = str(tmp_path / "images" / "own.npz")
     override = {"data": {"source": "npz", "path": place}}
     bundle = write_bundle([build_run(tmp_path, override=override)], tmp_path / "out.tar.gz")
-    warned = [warning for warning in bundle.warnings if "names" in warning]
+    warned = [warning for warning in bundle.warnings if "contains" in warning]
     assert len(warned) == 1
-    assert warned[0].startswith("runs/20250101T000000Z-test-w1-s1/run.json names ")
+    assert warned[0].startswith("runs/20250101T000000Z-test-w1-s1/run.json contains ")
     assert place in warned[0]
 
 
@@ -137,7 +137,9 @@ def test_uncommitted_changes_are_told(monkeypatch, runs, tmp_path, undrawn):
     monkeypatch.setattr("analysis.publish.bundle.git_state", lambda project: ("c" * 40, True))
     dirty = write_bundle(runs[:1], tmp_path / "dirty.tar.gz")
     assert dirty.warnings == [f"made with uncommitted changes on top of commit {'c' * 40}"]
-    assert f"Made with commit {'c' * 40}, with uncommitted changes, by its own account." in verify(dirty.path).notes
+    assert (
+        f"Made with commit {'c' * 40}, with uncommitted changes, according to the bundle." in verify(dirty.path).notes
+    )
 
 
 def test_runs_that_depart_from_their_manifest_are_refused_all_at_once(tmp_path, capsys):
@@ -159,7 +161,7 @@ def test_runs_that_depart_from_their_manifest_are_refused_all_at_once(tmp_path, 
 
 def test_a_run_by_another_name_or_given_twice_is_refused(tmp_path):
     renamed = build_run(tmp_path, "before").rename(tmp_path / "after")
-    with pytest.raises(AnalysisError, match=r"after: its run\.json is that of before: give the folder this name"):
+    with pytest.raises(AnalysisError, match=r"after: its run\.json is of before: rename the folder to that"):
         write_bundle([renamed], tmp_path / "out.tar.gz")
     twice = [build_run(tmp_path / "a", "run"), build_run(tmp_path / "b", "run")]
     with pytest.raises(AnalysisError, match=r"run: given twice, as .*a/run and .*b/run"):
@@ -169,7 +171,7 @@ def test_a_run_by_another_name_or_given_twice_is_refused(tmp_path):
 def test_a_manifest_that_its_records_do_not_bear_out_is_refused(tmp_path):
     folder = build_run(tmp_path, failed={0: "out of memory"})
     edit(folder / "manifest.json", lambda manifest: manifest.update(status="succeeded"))
-    with pytest.raises(AnalysisError, match='status "succeeded", but from the boards\' records follows "failed"'):
+    with pytest.raises(AnalysisError, match='status "succeeded", but the boards\' records give "failed"'):
         write_bundle([folder], tmp_path / "out.tar.gz")
 
 
@@ -234,13 +236,13 @@ def test_a_changed_record_is_found_although_manifest_and_sums_were_made_again(ro
     sum_again(root)
     found = findings(root)
     assert any(finding.startswith("comparison.json: arms[1].epoch_s: ") for finding in found)
-    assert "report.html says something else than a report made anew from the records" in found
+    assert "report.html differs from a report recomputed from the records" in found
 
 
 def test_a_rehearsal_that_claims_real_boards_is_found(root):
     edit(root / "runs" / TWO / "manifest.json", lambda manifest: manifest.update(rehearsal=False))
     sum_again(root)
-    finding = f"runs/{TWO}: manifest.json has rehearsal false, but from the boards' records follows true"
+    finding = f"runs/{TWO}: manifest.json has rehearsal false, but the boards' records give true"
     assert finding in findings(root)
 
 
@@ -248,7 +250,7 @@ def test_a_changed_word_in_the_report_is_found(root):
     page = (root / "report.html").read_text()
     (root / "report.html").write_text(page.replace("emulated boards", "boards"))
     sum_again(root)
-    assert findings(root) == ["report.html says something else than a report made anew from the records"]
+    assert findings(root) == ["report.html differs from a report recomputed from the records"]
 
 
 def test_missing_sums_are_found(root):
@@ -279,7 +281,7 @@ def test_a_manifest_with_values_of_another_kind_is_a_finding_and_no_crash(root, 
     edit(root / "runs" / ONE / "manifest.json", lambda manifest: manifest.update(boards=boards))
     sum_again(root)
     (finding,) = findings(root)
-    assert finding.startswith("comparison.json cannot be checked: something in the files is not as the kit writes it")
+    assert finding.startswith("comparison.json cannot be checked: the files are not as the kit writes them")
 
 
 def test_a_run_with_values_of_another_kind_is_a_finding_and_no_crash(root):
@@ -294,8 +296,8 @@ def test_a_run_with_values_of_another_kind_is_a_finding_and_no_crash(root):
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("more.txt", ["more.txt is no part of a bundle"]),
-        ("manifest.json", ["manifest.json is no part of a bundle"]),
+        ("more.txt", ["more.txt is not part of a bundle"]),
+        ("manifest.json", ["manifest.json is not part of a bundle"]),
         (f"runs/{ONE}/more.txt", [f"runs/{ONE}: more.txt is not named in manifest.json"]),
     ],
 )
@@ -323,9 +325,9 @@ def _member(name, **fields):
         (_member(f"{TOP}/../../escaped"), "outside of evidence/"),
         (_member("/escaped"), "outside of evidence/"),
         (_member("escaped"), "outside of evidence/"),
-        (_member(f"{TOP}/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "neither a plain file nor a folder"),
-        (_member(f"{TOP}/link", type=tarfile.LNKTYPE, linkname=f"{TOP}/{SUMS}"), "neither a plain file nor a folder"),
-        (_member(f"{TOP}/pipe", type=tarfile.FIFOTYPE), "neither a plain file nor a folder"),
+        (_member(f"{TOP}/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "neither a regular file nor a folder"),
+        (_member(f"{TOP}/link", type=tarfile.LNKTYPE, linkname=f"{TOP}/{SUMS}"), "neither a regular file nor a folder"),
+        (_member(f"{TOP}/pipe", type=tarfile.FIFOTYPE), "neither a regular file nor a folder"),
         (_member(f"{TOP}/{SUMS}"), "there twice"),
         (_member(f"{TOP}/huge", size=10**12), "larger than"),
     ],

@@ -165,7 +165,7 @@ def test_what_is_wrong_with_windows_is_told_too(runs, tmp_path, capsys):
 
 def test_no_run_is_an_error_with_a_remedy(tmp_path, capsys):
     assert main(["export", str(tmp_path), "--to", "csv", "--out", str(tmp_path / "out")]) == 2
-    assert "no run found: give the folders of runs" in capsys.readouterr().err
+    assert "no run found: give run folders" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

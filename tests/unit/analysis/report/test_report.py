@@ -206,4 +206,4 @@ def test_what_clocks_cannot_tell_is_said(two_arms):
     build_run(two_arms.parent / "timed", "two", workers=2, ahead_s={1: 2.5})
     page = render(compared(two_arms.parent / "timed"), two_arms, drawn=False)
     # the boards end their epochs together, so their clocks are not known well enough
-    assert "two: in 3 of 3 epochs the boards ended closer to each other (0.000 s) than their clocks are known" in page
+    assert "two: in 3 of 3 epochs the boards ended 0.000 s apart, less than the uncertainty of their clocks" in page

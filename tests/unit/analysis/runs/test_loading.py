@@ -39,7 +39,7 @@ def test_what_is_no_run_is_skipped_silently(tmp_path):
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(AnalysisError, match="nowhere does not exist: give the folders of runs"):
+    with pytest.raises(AnalysisError, match="nowhere does not exist: give run folders"):
         load([tmp_path / "nowhere"])
 
 
@@ -70,7 +70,7 @@ def test_a_run_given_twice_counts_once(tmp_path):
     assert len(loaded.runs) == 1
     assert len(loaded.epochs) == 3
     assert len(loaded.problems) == 1
-    assert "run one was given before" in loaded.problems[0]
+    assert "run one was already given" in loaded.problems[0]
 
 
 def test_a_torn_last_line_is_reported_and_the_other_lines_used(tmp_path):
@@ -125,7 +125,7 @@ def test_a_board_of_which_nothing_was_collected_is_reported_once(tmp_path):
     loaded = load([folder])
     assert loaded.problems == [
         "run: nothing was collected from board-2",
-        "run: manifest.json is missing; what the boards left is used instead",
+        "run: manifest.json is missing; the boards' files are used instead",
         "run: board-2 recorded 0 of 3 epochs",
     ]
     assert loaded.runs["status"].item() == "failed"
@@ -145,7 +145,7 @@ def test_a_manifest_of_another_schema_is_not_used(tmp_path):
     (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": 99, "status": "failed"}))
     loaded = load([folder])
     assert loaded.runs["status"].item() == "succeeded"
-    assert "has schema 99, this version reads 1" in loaded.problems[0]
+    assert "has schema 99, but this version reads 1" in loaded.problems[0]
 
 
 def test_half_a_run_is_reported(tmp_path):
@@ -178,7 +178,7 @@ def test_a_record_that_does_not_say_its_epoch_is_reported(tmp_path):
     events.write_text(events.read_text().replace('"epoch": 2', '"epoch": null'))
     loaded = load([folder])
     assert loaded.epochs["epoch"].tolist() == [1, 3]
-    assert "run: 1 epoch records do not say which epoch they are" in loaded.problems
+    assert "run: 1 epoch records lack the number of the epoch" in loaded.problems
 
 
 def test_of_epochs_recorded_twice_the_latest_is_used(tmp_path):
@@ -189,7 +189,7 @@ def test_of_epochs_recorded_twice_the_latest_is_used(tmp_path):
     loaded = load([folder])
     assert loaded.epochs["loss"].tolist() == [3.9, 2.9, 1.9]
     problems = [
-        "run: board-1 started 2 times into the same events.jsonl",
+        "run: board-1 has 2 start records in one events.jsonl",
         "run: board-1 recorded 3 epochs more than once; the latest is used",
     ]
     assert loaded.problems == problems

@@ -239,4 +239,4 @@ def test_a_result_of_no_known_time_is_none(tmp_path, time_s):
     path = folder / "boards/board-2/result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "ended_s": time_s}))
     assert write_manifest(folder)["cause"] == "board-2 left no result"
-    assert "result.json of board-2 has started_s or ended_s that is no time" in " ".join(load([folder]).problems)
+    assert "result.json of board-2 has a started_s or ended_s that is not a time" in " ".join(load([folder]).problems)

@@ -1,4 +1,4 @@
-"""What surrounded runs, from files that nobody trusts."""
+"""Provenance of runs, from untrusted files."""
 
 import math
 from dataclasses import asdict
@@ -58,7 +58,7 @@ def test_what_lowered_clocks_is_told_with_the_run(tmp_path):
     ]
     write_json(tmp_path / "manifest.json", {"boards": [*boards, {"name": "c", "facts": None}, 3]})
     (told,) = provenance.throttled(table(tmp_path))
-    assert told.startswith("run: a lowered its clocks for a moment, 2 times (peak power 2)")
+    assert told.startswith("run: a throttled its clocks 2 times (peak power 2)")
 
 
 def test_findings_that_runs_share_are_one_row(tmp_path):

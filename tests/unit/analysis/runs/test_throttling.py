@@ -18,15 +18,15 @@ def test_each_cause_is_told_with_its_count():
     )
     assert len(told) == 3
     assert told[0].startswith(
-        "orin-1 lowered its clocks for a moment, 6 times (mean power 1, peak power 5): a lower power mode"
+        "orin-1 throttled its clocks 6 times (mean power 1, peak power 5): set a lower power mode"
     )
     assert told[1].startswith("orin-1 was throttled by heat for 12 s (gpu-throttle-alert)")
-    assert told[2] == "orin-1's clocks were pinned when its run began, and not any more when it ended"
+    assert told[2] == "orin-1's clocks were pinned at the run's start, but no longer at its end"
 
 
 def test_low_voltage_is_the_supplys():
     (told,) = sentences("orin-1", {"over_current_events": {"oc1": 2, "oc3": 1}})
-    assert told == "orin-1 lowered its clocks for a moment, 3 times (low voltage 2, peak power 1): try another supply"
+    assert told == "orin-1 throttled its clocks 3 times (low voltage 2, peak power 1): try another power supply"
 
 
 @pytest.mark.parametrize(

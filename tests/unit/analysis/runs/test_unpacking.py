@@ -29,22 +29,22 @@ def packed(path, *members, format=tarfile.PAX_FORMAT):
 
 FINE = member("logs/fine.txt", b"fine")
 ODD = {
-    "above": (member("../escaped"), "../escaped: not a plain relative name"),
-    "above, later": (member("logs/../../escaped"), "not a plain relative name"),
-    "absolute": (member("/escaped"), "/escaped: not a plain relative name"),
-    "a link": (member("link", type=tarfile.SYMTYPE, linkname="/etc/passwd", content=b""), "neither a plain file nor"),
+    "above": (member("../escaped"), "../escaped: not a normal relative path"),
+    "above, later": (member("logs/../../escaped"), "not a normal relative path"),
+    "absolute": (member("/escaped"), "/escaped: not a normal relative path"),
+    "a link": (member("link", type=tarfile.SYMTYPE, linkname="/etc/passwd", content=b""), "neither a regular file nor"),
     "a link inside": (member("link", type=tarfile.SYMTYPE, linkname="logs/fine.txt", content=b""), "neither"),
     "a hard link": (member("link", type=tarfile.LNKTYPE, linkname="logs/fine.txt", content=b""), "neither"),
     "a pipe": (member("pipe", type=tarfile.FIFOTYPE, content=b""), "neither"),
     "a device": (member("null", type=tarfile.CHRTYPE, content=b""), "neither"),
     "there twice": (member("./logs//fine.txt", b"other"), "there twice"),
-    "a control character": (member("red\x1b[31m"), "red?[31m: not a plain relative name"),
-    "a line break": (member("two\nlines"), "two?lines: not a plain relative name"),
-    "endless": (member("n" * 300), "n...: not a plain relative name"),
-    "without a name": (member("."), ".: not a plain relative name"),
+    "a control character": (member("red\x1b[31m"), "red?[31m: not a normal relative path"),
+    "a line break": (member("two\nlines"), "two?lines: not a normal relative path"),
+    "endless": (member("n" * 300), "n...: not a normal relative path"),
+    "without a name": (member("."), ".: not a normal relative path"),
     "sparse": (
         member("holes", b"0" * 512, pax_headers={"GNU.sparse.map": "0,512", "GNU.sparse.size": "99999"}),
-        "holes: neither a plain file nor a folder",
+        "holes: neither a regular file nor a folder",
     ),
 }
 

@@ -49,7 +49,7 @@ OUTCOMES = {
     "unix_ms": None,
     "utf16": None,
     "one_empty_cell": ["line 11: power_w is empty", "delete lines without one"],
-    "inf_cell": ["line 11: power_w is 'inf', which is no number of watts"],
+    "inf_cell": ["line 11: power_w is 'inf', which is not a number of watts"],
     "kw_units_negative": ["line 2: power_w is '-80', which is below 0", "and 20 more", "multiply kW by 1000"],
     "local_naive": [
         "times without an offset from UTC, 2026-11-21 19:54:30 (line 2) to 2026-11-21 19:58:30 (line 26)",
@@ -158,16 +158,16 @@ def changed(cells):
     [
         ("", "power_w is empty"),
         ("  ", "power_w is empty"),
-        ("-inf", "'-inf', which is no number of watts"),
-        ("NaN", "'NaN', which is no number of watts"),
+        ("-inf", "'-inf', which is not a number of watts"),
+        ("NaN", "'NaN', which is not a number of watts"),
         ("1e999", "'1e999', which is too large"),
         ("-0.08", "'-0.08', which is below 0"),
-        ("unavailable", "'unavailable', which is no number of watts"),
-        ("80 W", "'80 W', which is no number of watts"),
-        ("1_000", "'1_000', which is no number of watts"),
-        ("0x50", "'0x50', which is no number of watts"),
-        ('"1,234"', "'1,234', which is no number of watts"),
-        ("80,5", "has 3 cells, and 2 columns have names (separate them with ;"),
+        ("unavailable", "'unavailable', which is not a number of watts"),
+        ("80 W", "'80 W', which is not a number of watts"),
+        ("1_000", "'1_000', which is not a number of watts"),
+        ("0x50", "'0x50', which is not a number of watts"),
+        ('"1,234"', "'1,234', which is not a number of watts"),
+        ("80,5", "has 3 cells for 2 named columns (separate cells with ;"),
         ("x" * 10**6, "xxxxxxxxx...'"),
     ],
 )
@@ -212,7 +212,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, run, capsys):
     text = "time;power_w\n2026-11-21 19:54:30;80,5\n2026-11-21 19:58:30;80.5\nnever;80\n1795287270;-1\n"
     said, _ = energy(run, written(tmp_path, text), capsys)
     for part in (
-        "a decimal comma and powers with a decimal point",
+        "a decimal comma and with a decimal point",
         "line 4: time",
         "line 5: power_w",
         "without an offset",
@@ -261,7 +261,7 @@ def test_powers_below_what_a_board_takes_are_refused(tmp_path, run, watts, capsy
     [
         (b"", "it is empty"),
         (b"\n\n# nothing\n", "it is empty"),
-        (b"time,power_w\n", "it has no line below its columns' names"),
+        (b"time,power_w\n", "it has no line below the columns' names"),
         (b"time,power_w\n1795287300,80\n", "which do not cover the run's training"),
         (
             b"time,watts\n1795287300,80\n",
@@ -270,12 +270,12 @@ def test_powers_below_what_a_board_takes_are_refused(tmp_path, run, watts, capsy
         (b"1795287300,80\n", "it begins with '1795287300,80'; give CSV"),
         (b"time,power_w,power_w\n1,2,3\n", "line 1 has more than one column power_w"),
         (b"Time,TIME,power_w\n1,2,3\n", "line 1 has more than one column time"),
-        (bytes(range(256)) * 40, "it is no text"),
-        (gzip.compress(b"time,power_w\n" * 1000, mtime=0), "it is no text"),
-        (b"when,\x1b[2Jwatts\n", "it is no text"),
-        (b"PK\x03\x04\x14\x00\x08\x00", "it is no text"),
+        (bytes(range(256)) * 40, "it is not text"),
+        (gzip.compress(b"time,power_w\n" * 1000, mtime=0), "it is not text"),
+        (b"when,\x1b[2Jwatts\n", "it is not text"),
+        (b"PK\x03\x04\x14\x00\x08\x00", "it is not text"),
         (b"\xff\xfe", "it is empty"),
-        (table(str).encode("utf-16-le"), "it is no text"),
+        (table(str).encode("utf-16-le"), "it is not text"),
         (b"\xff" * 10**6, "it begins with"),
         (b'"' * 10**6, "it begins with"),
     ],
@@ -292,10 +292,10 @@ def test_what_is_no_file_is_refused_in_a_sentence(tmp_path, run, capsys, monkeyp
     os.mkfifo(tmp_path / "pipe")
     assert "it does not exist" in energy(run, tmp_path / "nowhere.csv", capsys)[0]
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-        assert f"{path} cannot be read as a wall meter's file: it is no file" in energy(run, path, capsys)[0]
+        assert f"{path} cannot be read as a wall meter's file: it is not a file" in energy(run, path, capsys)[0]
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(10**12)
-    assert "it is larger than 30 MB: cut out the run's time" in energy(run, tmp_path / "huge.csv", capsys)[0]
+    assert "it is larger than 30 MB: keep only the run's time" in energy(run, tmp_path / "huge.csv", capsys)[0]
 
 
 class TestARunOfWhichNobodyKnowsWhenItTrained:
@@ -306,14 +306,15 @@ class TestARunOfWhichNobodyKnowsWhenItTrained:
     @pytest.mark.parametrize("given", [("--switch-watts", 12.5), ("--wall-meter", SAMPLES / "unix_ms.csv")], ids=str)
     def test_it_is_told_why(self, tmp_path, capsys, given):
         folder = build_run(tmp_path, "plain")
-        assert "plain, for when it trained is unknown: the clock of board-1 was not measured" in self.refused(
-            folder, capsys, *given
+        assert (
+            "plain's training is unknown, so no switch or wall meter can be added: the clock of board-1 was "
+            "not measured" in self.refused(folder, capsys, *given)
         )
         folder = build_run(tmp_path, "resumed", ahead_s={})
         log = EventLog(folder / "boards/board-1/events.jsonl")
         log.write(Resume(epoch=1, startup_s=3.0))
         log.close()
-        assert "board-1 was resumed, and what lay between" in self.refused(folder, capsys, *given)
+        assert "board-1 was resumed, and the time between" in self.refused(folder, capsys, *given)
         folder = build_run(tmp_path, "empty", ahead_s={})
         (folder / "boards/board-1/events.jsonl").unlink()
         assert "board-1 ended no epoch" in self.refused(folder, capsys, *given)
@@ -333,7 +334,7 @@ class TestARunOfWhichNobodyKnowsWhenItTrained:
 def test_a_power_of_the_switch_that_is_none_is_refused(tmp_path, capsys, command, watts):
     with pytest.raises(SystemExit):
         main([command, str(tmp_path), f"--switch-watts={watts}"])
-    assert f"{watts!r} is no amount: give a number from 0 on, such as 12.5" in capsys.readouterr().err
+    assert f"{watts!r} is not a valid amount: give a number, 0 or more, such as 12.5" in capsys.readouterr().err
 
 
 def test_a_clock_of_a_board_that_is_far_off_is_told_and_no_crash(tmp_path):

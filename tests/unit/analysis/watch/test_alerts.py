@@ -34,7 +34,9 @@ def test_a_warm_board_that_became_slower_may_be_throttled(last_s: float, celsius
     slowed = board(celsius=celsius)
     slowed.compute_s.append(last_s)
     told = alerts([slowed], 1010.0)
-    assert told == (["board-1 computes 30% longer a step than before, at 88.0 C: it may be throttled"] if warns else [])
+    assert told == (
+        ["board-1 computes 30% longer per step than before, at 88.0 C: it may be throttled"] if warns else []
+    )
 
 
 def test_throttling_is_told_while_it_lasts_and_afterwards() -> None:
@@ -42,13 +44,13 @@ def test_throttling_is_told_while_it_lasts_and_afterwards() -> None:
     told.throttling = {"over_current_events": {"oc2": 0, "oc3": 4}, "throttled_s": {"cpu-throttle-alert": 3.0}}
     for now_s in (1010.0, None):
         current, heat = alerts([board(), told], now_s)
-        assert current.startswith("board-2 lowered its clocks for a moment, 4 times (peak power 4)")
+        assert current.startswith("board-2 throttled its clocks 4 times (peak power 4)")
         assert heat.startswith("board-2 was throttled by heat for 3 s (cpu-throttle-alert)")
 
 
 def test_a_board_that_computes_longer_than_the_others_is_named() -> None:
     (told,) = alerts([board(), board("board-2", 0.12), board("board-3", 0.101)], 1010.0)
-    assert told == "board-2 computes 120 ms a step, the others 100 ms: they wait for it"
+    assert told == "board-2 computes 120 ms per step, the others 100 ms: they wait for it"
 
 
 def test_a_single_slow_window_is_no_slow_board() -> None:
@@ -72,7 +74,7 @@ def test_silence_is_told_of_records_and_of_telemetry() -> None:
 def test_a_board_out_of_reach_is_named_with_the_reason_and_is_not_called_silent() -> None:
     told = board()
     told.lose("timed out", 1050.0)
-    assert alerts([told], 1100.0) == ["board-1 cannot be reached for 50 s: timed out"]
+    assert alerts([told], 1100.0) == ["board-1 has been unreachable for 50 s: timed out"]
 
 
 def test_a_board_that_has_ended_is_not_silent() -> None:

@@ -154,7 +154,7 @@ def test_a_board_that_nothing_has_come_of_for_long_is_out_of_reach_while_anybody
     told.take_live(live(), 0.0, 1011.0)
     assert (told.state, told.overdue_s) == ("starting", 9.0)
     told.take_live(live(), 2.0, 1013.0)
-    assert (told.state, told.lost_at_s, told.lost_why) == ("reconnecting", -11.0, "nothing has come of it")
+    assert (told.state, told.lost_at_s, told.lost_why) == ("reconnecting", -11.0, "no answer")
     told.take_live(live(following=False), 2.0, 1013.0)
     assert (told.state, told.overdue_s) == ("starting", None)
 

@@ -1,4 +1,4 @@
-"""What is new in files that grow, that are cut, that begin anew, that move."""
+"""What is new in files that grow, that are cut, that start again, that move."""
 
 from __future__ import annotations
 

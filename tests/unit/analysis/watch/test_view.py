@@ -77,7 +77,7 @@ def test_before_the_first_record_nothing_is_made_up(moment: Moment) -> None:
 def test_warnings_are_below(moment: Moment) -> None:
     moment.boards[1].lose("timed out", 90.0)
     shown = text(moment)
-    assert "! board-2 cannot be reached for 11 s: timed out" in shown
+    assert "! board-2 has been unreachable for 11 s: timed out" in shown
     assert "reconnecting" in shown
 
 
@@ -137,7 +137,7 @@ def test_without_a_run_the_newest_is_taken(
     assert main(["watch", "a-old"]) == 0
     assert capsys.readouterr().out.startswith("a-old\n")
     assert main(["watch", "c-none"]) == 2
-    assert "c-none is not a run: give its folder, or its name in runs/" in capsys.readouterr().err
+    assert "c-none is not a run: give a run's folder, or its name in runs/" in capsys.readouterr().err
 
 
 def test_no_run_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

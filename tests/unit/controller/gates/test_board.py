@@ -31,7 +31,7 @@ RING = {"used": "RingReduce", "error": None}
         ),
         ("board.jetpack", "refuse", {"jetpack": "L4T 32.7.1"}, {}, "L4T 32.7.1"),
         ("board.jetpack", "refuse", {"release": None, "l4t_package": None, "jetpack": None}, {}, "no nvidia-l4t-core"),
-        ("board.tensorflow", "refuse", {"venv": None}, {}, "no /opt/venv/bin/python that works"),
+        ("board.tensorflow", "refuse", {"venv": None}, {}, "no working /opt/venv/bin/python"),
         ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": None}}, {}, "none for /opt/venv"),
         ("board.tensorflow", "refuse", {"venv": {"python": "3.8.10", "tensorflow": "2.120.0"}}, {}, "2.120.0"),
         ("board.disk", "refuse", {"disk_free_bytes": 300_000_000}, {}, "300 MB free"),
@@ -66,10 +66,16 @@ RING = {"used": "RingReduce", "error": None}
         ("board.clock", "refuse", {"clock_error_s": 0.75}, {"clock_error_s": 0.5}, "0.8 s ahead"),
         ("network.address", "refuse", own("10.9.9.9"), {}, "10.9.9.9 is on no interface"),
         ("network.address", "refuse", own("orin-1", "10.9.9.9"), {}, "orin-1 (10.9.9.9 on the board) is on no"),
-        ("network.address", "refuse", own("orin-1", "127.0.1.1"), {}, "orin-1 (127.0.1.1 on the board) reaches the"),
-        ("network.address", "refuse", own("orin-1", None), {}, "orin-1 is a name that the board does not know"),
-        ("network.address", "refuse", own("172.18.0.1"), {}, "172.18.0.1 is on docker0, whose network"),
-        ("network.address", "warn", {"routes": {"b": {"dev": "eth1", "wireless": False}}}, {}, "eth1 leads to b"),
+        ("network.address", "refuse", own("orin-1", "127.0.1.1"), {}, "orin-1 (127.0.1.1 on the board) is a loopback"),
+        ("network.address", "refuse", own("orin-1", None), {}, "the board cannot resolve orin-1"),
+        ("network.address", "refuse", own("172.18.0.1"), {}, "172.18.0.1 is on docker0, a network inside"),
+        (
+            "network.address",
+            "warn",
+            {"routes": {"b": {"dev": "eth1", "wireless": False}}},
+            {},
+            "the route to b uses eth1",
+        ),
         ("network.wired", "refuse", {"routes": {"b": {"dev": "docker0", "wireless": False}}}, {}, "docker0, the"),
         ("network.wired", "refuse", {"routes": {"other": None}}, {}, "no route to other"),
         ("network.wired", "refuse", {"routes": {"other": {"dev": "wlan0", "wireless": True}}}, {}, "wlan0 (wireless)"),
@@ -139,7 +145,7 @@ def test_what_a_board_passes_with(changes, wants):
 
 @pytest.mark.parametrize(
     ("dev", "wireless", "says"),
-    [("wlan0", True, "sudo ip link set wlan0 down"), ("docker0", False, "takes docker0's network")],
+    [("wlan0", True, "sudo ip link set wlan0 down"), ("docker0", False, "the board's own network docker0")],
 )
 def test_what_to_do_about_a_route_names_its_interface(dev, wireless, says):
     (finding,) = judge({"a": {**GOOD, "routes": {"other": {"dev": dev, "wireless": wireless}}}}, NEEDS)

@@ -163,7 +163,7 @@ def test_of_a_fast_link_a_gigabit_is_enough_and_less_than_its_own_rate_is_told(
     findings = judge({"a": fast, "b": fast}, NEEDS, measured=measured)
     told = [(f.gate, f.severity, f.wanted) for f in findings]
     assert told == ([("network.throughput", severity, wanted)] if severity else [])
-    assert ["to be expected" in f.remedy for f in findings] == [f.severity == "warn" for f in findings]
+    assert ["normal for" in f.remedy for f in findings] == [f.severity == "warn" for f in findings]
     of_both = judge({"a": fast, "b": GOOD}, NEEDS, measured=measured)  # the slower end's rate counts
     assert [f.severity for f in of_both] == (["refuse"] if bit_per_s < 0.8e9 else [])
     asked = judge({"a": fast, "b": fast}, needs(link_bit_per_s=link_bit_per_s), measured=measured)
@@ -199,7 +199,7 @@ def test_boards_with_one_folder_for_the_kit_are_told(first, second):
     third = at_home(inode=5)
     (finding,) = [f for f in judge({"a": first, "c": third, "b": second}, NEEDS) if f.gate != "symmetry.module"]
     assert (finding.board, finding.gate, finding.severity) == ("b", "board.home", "refuse")
-    assert finding.found.endswith(" is that of a, too") and second["home"]["path"] in finding.found
+    assert finding.found.endswith(" is shared with a") and second["home"]["path"] in finding.found
     assert "on the board's own disk" in finding.remedy
 
 

@@ -121,7 +121,7 @@ class TestBegin:
         given = {"run_dir": str(tmp_path / "r"), "run": {"seed": 1}}
         assert not run("begin_run", Board(), given).get("failed")
         again = run("begin_run", Board(), {**given, "run": {"seed": 2}})
-        assert again["failed"] and again["msg"].endswith("cannot be made: another run began in the same second")
+        assert again["failed"] and again["msg"].endswith("cannot be created: another run started in the same second")
         assert json.loads((tmp_path / "r/run.json").read_text()) == {"seed": 1}
 
     def test_a_run_that_goes_on_keeps_its_configuration_and_has_new_findings_of_the_gates(self, tmp_path):
@@ -172,7 +172,7 @@ class TestPlace:
         run("place_run", Board(), given)
         before = snapshot(tmp_path / "board")
         outcome = run("place_run", Board(), {**given, "tf_config": {}})
-        assert outcome["failed"] and outcome["msg"].startswith("the run could not be placed on the board: mv: ")
+        assert outcome["failed"] and outcome["msg"].startswith("the run cannot be copied to the board: mv: ")
         assert snapshot(tmp_path / "board") == before
 
     def test_what_a_run_goes_on_from_is_nobodys_own(self, given, tmp_path):

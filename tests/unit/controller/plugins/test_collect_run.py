@@ -21,7 +21,7 @@ def test_an_odd_file_of_a_board_is_named_and_costs_no_log(tmp_path):
         archive.add(tmp_path / "trainer.log", "trainer.log")
     collect = action("collect_run", Board())
     (left_out,) = collect._unpack(str(path), path.stat().st_size, tmp_path / "board-1", "r")
-    assert left_out == "latest: neither a plain file nor a folder"
+    assert left_out == "latest: neither a regular file nor a folder"
     assert [path.name for path in (tmp_path / "board-1").iterdir()] == ["trainer.log"]
 
 

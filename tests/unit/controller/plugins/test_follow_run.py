@@ -150,7 +150,7 @@ def test_nothing_left_of_a_run_is_believed_at_the_second_look(here):
     board = Looked(lambda: None, lambda: end(here, status="succeeded", cause=None))
     assert follow(here, board)["status"] == "succeeded"
     (here / "board/r/result.json").unlink()
-    assert follow(here)["msg"] == "orin-2: nothing of the run is left, and no result"
+    assert follow(here)["msg"] == "orin-2: no process and no result of the run is left"
 
 
 def test_a_connection_that_breaks_costs_nothing_until_the_limit(here, supervisor):
@@ -164,7 +164,7 @@ def test_a_connection_that_breaks_costs_nothing_until_the_limit(here, supervisor
     assert follow(here, board)["status"] == "succeeded"
     (here / "board/r/result.json").unlink()
     outcome = follow(here, Looked(*[gone] * 1000), unreachable_limit_s=0.1)
-    assert outcome["msg"] == "orin-2: the board cannot be reached for 0 s"
+    assert outcome["msg"] == "orin-2: the board has been unreachable for 0 s"
     assert lost(here, "boards/orin-2")["cause_kind"] == "unreachable"
 
 
@@ -211,7 +211,7 @@ def test_what_a_stranger_may_have_written_harms_nothing_but_what_it_stands_in(he
     (here / "board/r/heartbeat.json").write_text('{"still_s": NaN}')
     (here / "board/r/result.json").write_text("[" * 100_000)
     outcome = follow(here, board)
-    assert outcome["msg"] == "orin-2: nothing of the run is left, and no result"
+    assert outcome["msg"] == "orin-2: no process and no result of the run is left"
     assert (here / "runs/r/boards/orin-2/events.jsonl").read_bytes() == odd
     assert {path.name for path in (here / "runs/r/boards/orin-2").iterdir()} <= {
         "events.jsonl",

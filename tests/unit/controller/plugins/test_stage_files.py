@@ -64,14 +64,16 @@ def test_a_board_gets_what_it_lacks_and_nothing_else(files):
 
 def test_what_arrives_otherwise_than_it_was_sent_is_not_taken(files):
     files[1]["sha256"] = "0" * 64
-    with pytest.raises(AnsibleActionFail, match="did not arrive as it was sent: has the board room"):
+    with pytest.raises(AnsibleActionFail, match="arrived corrupt: check the board"):
         run("stage_files", Board(), {"files": files})
     assert Path(files[1]["path"]).read_bytes() == b"torn"
 
 
 def test_a_board_that_cannot_keep_a_file_is_told_of_with_the_command(files, tmp_path):
     files[1]["path"] = str(tmp_path / "a/below-a-file")
-    with pytest.raises(AnsibleActionFail, match=r"could not do 'umask 022; mkdir -p .*ansible_user may write"):
+    with pytest.raises(
+        AnsibleActionFail, match=r"umask 022; mkdir -p .*' failed on the board .*ansible_user may write"
+    ):
         run("stage_files", Board(), {"files": files})
 
 

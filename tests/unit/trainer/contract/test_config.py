@@ -103,7 +103,7 @@ def test_a_key_of_another_section_is_named_with_its_place():
 
 def test_an_unlike_key_gets_the_known_ones():
     (problem,) = problems({"sync": {"quux": 1}})
-    assert problem.startswith("unknown key sync.quux; known here are sync.method, ")
+    assert problem.startswith("unknown key sync.quux; known keys: sync.method, ")
 
 
 @pytest.mark.parametrize(

@@ -107,4 +107,4 @@ def test_a_record_of_no_known_time_is_passed_over_and_told(tmp_path, time_s):
     path = log_of(tmp_path, END)
     path.write_text(json.dumps({**json.loads(path.read_text()), "time_s": time_s}) + "\n")
     records, bad = read_records(path)
-    assert records == [] and bad[0].endswith("line 1: time_s is no time")
+    assert records == [] and bad[0].endswith("line 1: time_s is not a time")

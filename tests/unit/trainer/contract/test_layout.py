@@ -248,7 +248,7 @@ class TestACopyAlone:
         folder = build_run(tmp_path, "one")
         copy = folder.rename(tmp_path / "one copy")
         assert main(["compare", str(copy)]) == 2
-        assert "one copy: skipped, its name is that of a copy or a backup: to use it, give it the name one" in (
+        assert "one copy: skipped, since its name is that of a copy or backup: to use it, rename it to one" in (
             capsys.readouterr().err
         )
 
@@ -295,11 +295,11 @@ def test_a_study_counts_each_run_once_and_lists_only_studies(tmp_path):
         litter_here(tmp_path / folder)
     assert there() == before
     assert [bool(state.succeeded) for state in before[1]] == [True, False, False, False] and len(before[2]) == 1
-    with pytest.raises(AnalysisError, match="known in studies/ are own: give one"):
+    with pytest.raises(AnalysisError, match="studies in studies/: own; give one"):
         slots("none", tmp_path, ["a", "b"])
     problems: list[str] = []
     configuration({"experiment": "none", "override": {}}, tmp_path, problems)
-    assert problems == ["experiment is 'none'; known in experiments/ are paper"]
+    assert problems == ["experiment is 'none'; presets in experiments/: paper"]
 
 
 def test_copies_of_checkpoints_are_none(tmp_path):

@@ -75,5 +75,5 @@ def test_what_depends_on_shapes_is_not_known_without_them():
 
 
 def test_what_auto_sends_is_only_known_afterwards():
-    with pytest.raises(ValueError, match="what auto sends has to be measured"):
+    with pytest.raises(ValueError, match="auto chooses what to send from measurements"):
         exchange_of(Sync(method="auto"), SIZES)

@@ -10,7 +10,7 @@ from trainer.supervise.lock import NAME, Lock, Locked, read
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path):
     lock = Lock(tmp_path, "first", "ann@desk")
-    with pytest.raises(Locked, match="run first of ann@desk has this board since 0 min"):
+    with pytest.raises(Locked, match="run first of ann@desk has used this board for 0 min"):
         Lock(tmp_path, "second", "bob@desk")
     assert read(tmp_path)["run_id"] == "first"
     lock.release()
