@@ -195,7 +195,7 @@ def test_another_host_key_is_refused_with_the_command_that_forgets_the_old_one(w
 
 def test_a_board_out_of_reach_is_told_with_the_remedy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreached(*_: Any) -> Any:
-        raise UnreachedError("192.168.1.11 cannot be reached (no answer in 5 s): see that the board is on")
+        raise UnreachedError("192.168.1.11 cannot be reached (no answer in 5 s): check the board's power")
 
     monkeypatch.setattr(unenrol, "open_connection", unreached)
     with pytest.raises(AnalysisError, match=r"cannot be reached .* gone for good, forget its host key with ssh-keygen"):

@@ -12,7 +12,7 @@ from analysis.report.plots.telemetry import over_time
 from tests.data.build_runs import build_run
 
 REAL = {"emulated": False}
-LINK = {"link_rate_bit_per_s": 10**9}  # on which the bytes of build_run travel in less time than steps stand still
+LINK = {"link_rate_bit_per_s": 10**9}  # on which the bytes of build_run travel in less time than steps stall
 ALWAYS = {"accuracy_by_epoch", "loss_by_epoch", "time_per_epoch", "time_per_image"}
 SEVERAL_BOARDS = {"efficiency_by_boards", "time_of_a_step", "computing_by_board"}
 SENSORS = {"energy_per_image", "power_over_time", "temperature_over_time"}
