@@ -218,8 +218,8 @@ def fetched(monkeypatch):
     [
         ("epochs: 3\n\tdata: {}\n", "line 2: it is indented with a tab"),
         ("extends: torn\n", "experiments/torn.yml is not YAML, line 1"),
-        ("extends: nowhere\n", "extends in experiments/own.yml is 'nowhere'; known"),
-        ("extends: own\n", "extends in experiments/own.yml is 'own'; known"),
+        ("extends: nowhere\n", "extends in experiments/own.yml is 'nowhere'; presets"),
+        ("extends: own\n", "extends in experiments/own.yml is 'own'; presets"),
         ("extends: [short]\n", "extends in experiments/own.yml is"),
         ("epochs: 3\nepochs: 4\n", "line 2: epochs is given twice, in lines 1 and 2: keep one"),
         ("# f\xfcr", "is not UTF-8"),
@@ -335,7 +335,7 @@ def test_an_archive_of_the_user_is_taken_with_its_checksum(project, tmp_path):
     data = {"source": "npz", "path": str(path), "train_images": None, "validation_images": None}
     assert resolve(request(project, override={"data": data}))["assets"][0]["source"] == str(path)
     wrong = {**data, "sha256": "0" * 64}
-    assert f"wanted is {'0' * 64}" in problems(project, override={"data": wrong})[0]
+    assert f"expected {'0' * 64}" in problems(project, override={"data": wrong})[0]
 
 
 def test_a_relative_path_starts_at_the_checkout(project):
@@ -375,9 +375,9 @@ def test_the_official_archive_must_have_the_official_checksum(project, tmp_path,
     ("make", "says"),
     [
         (lambda path: path, "there is no such file"),
-        (lambda path: path.mkdir() or path, "that is a folder"),
+        (lambda path: path.mkdir() or path, "it is a folder"),
         (lambda path: own_images(path.with_suffix(".npz")), "is not a Keras weight file (HDF5), but a zip archive"),
-        (lambda path: path.write_bytes(b"") is None or path, "that file is empty"),
+        (lambda path: path.write_bytes(b"") is None or path, "the file is empty"),
         (lambda path: path.write_bytes(b"text") and path, "is not a Keras weight file"),
         (lambda path: hdf5(path, size=1000), "is cut off"),
     ],
