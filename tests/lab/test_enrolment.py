@@ -359,7 +359,8 @@ AS_MINE = f"echo '{MINE}' >authorized_keys; chown nvidia: authorized_keys; chmod
 
 
 def test_unenrolled_boards_are_as_they_were_before(boards: Boards) -> None:
-    boards.ssh = {}  # Ansible keeps its connections, as it does for users
+    # Ansible keeps its connections, as it does for users, and for longer than a busy machine takes
+    boards.ssh = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=600s"}
     boards.lab.root(2, f"install -d -m 700 -o nvidia -g nvidia ~nvidia/.ssh; cd ~nvidia/.ssh; {AS_MINE}")
     boards.made.mkdir(mode=0o700)
     other = "# of another lab\n10.9.9.9 " + MINE.rsplit(" ", 1)[0] + "\n"
