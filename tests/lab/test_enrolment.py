@@ -237,7 +237,7 @@ def test_a_board_with_a_problem_is_named_with_its_remedy_and_the_others_go_on(bo
         "impostor": f"{other} is expected: no password was sent",
         "gone": f"{boards.lab.address(99)} cannot be reached",
         "closed": f"nothing listens on port {PORT + 1}",
-        "misspelt": "no-such-board.invalid is not known",
+        "misspelt": "no-such-board.invalid cannot be resolved",
     }.items():
         assert words in told[name]
     assert "expected" not in boards.log(2)  # nobody tried to log in as that
@@ -292,7 +292,7 @@ def test_boards_behind_a_jump_host_become_boards_that_ansible_reaches(boards: Bo
         assert boards.lab.ssh(number, RESET, user="root") == ""
     told = boards.enrol().told
     assert "reached through ProxyJump=gate-1, whose host key is not known here" in told["orin-2"]
-    assert f"by hand with ssh -F {hidden} gate-1, and compare" in told["orin-2"]
+    assert f"log in there once with ssh -F {hidden} gate-1, and" in told["orin-2"]
     assert "reached through ProxyCommand=ssh -F" in told["orin-1"]
     assert "Accepted" not in boards.log(1) + boards.log(2)
 
