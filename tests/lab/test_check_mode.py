@@ -29,19 +29,19 @@ PASSWORD = "sesame 1$"  # of nvidia on the dressed board
 # By playbook what it is given, so that there is something to change, and what it says.
 Cases = dict[str, tuple[dict[str, Any], str]]
 IDLE: Cases = {
-    "check": ({}, "all gates passed"),
+    "check": ({"check_throughput_fraction": 0, "check_round_trip_s": 60}, "all gates passed"),
     "run_experiment": ({"workers": 2, "override": SHORT}, "all gates passed"),
     "predict": ({"workers": 2, "override": SHORT}, "all gates passed"),
     "run_study": ({"study": "rehearsal"}, "0 of "),
     "lab_up": ({"lab_boards": 3, "lab_link_rate": "100mbit", "lab_core_share": 0.5}, "board-3"),
-    "lab_calibrate": ({}, "Set the link rate"),
+    "lab_calibrate": ({}, "Set the calibrated link rate"),
     "lab_snapshot": ({}, "changed=1"),
     "lab_down": ({}, "changed=1"),
 }
 # while a run goes on that no controller follows
 BUSY: Cases = {
     "collect": ({}, "changed="),
-    "stop": ({}, "would be ended"),
+    "stop": ({}, "would be stopped"),
 }
 # on a board dressed as an Orin: a new one, an enrolled one, and one with a part of provisioning
 NEW: Cases = {
