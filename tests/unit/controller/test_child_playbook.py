@@ -133,7 +133,7 @@ def test_verbosity_of_the_configuration_is_not_added_twice(monkeypatch: pytest.M
         (["--tags", "train,check"], "--tags "),
         (["--skip-tags", "collect"], "--skip-tags collect"),
         (["--start-at-task", "Compare them"], "--start-at-task Compare them"),
-        (["--step"], "--step is"),
+        (["--step"], "--step selects"),
     ],
 )
 def test_what_is_for_one_playbook_is_refused(given: Sequence[str], told: str):

@@ -139,7 +139,7 @@ def test_a_torn_line_is_refused_before_the_board_is_asked_anything(tmp_path: Pat
     path = tmp_path / "known_hosts"
     pin(path, "192.168.1.12", key)
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(AnalysisError, match=rf"{path}, line 1: its key is cut off"):
+    with pytest.raises(AnalysisError, match=rf"{path}, line 1: its key is incomplete or damaged"):
         enrol.enrol(board(path, "no-such-board.invalid"), look=True, found={})
 
 

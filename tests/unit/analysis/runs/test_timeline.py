@@ -64,7 +64,7 @@ class TestTimeline:
         keep(tmp_path, "a", start=(1000.0, 0.0, 0.2))
         keep(tmp_path, "b", start=(1002.5, 2.5, 0.3))
         (warning,) = warnings("run-1", self.epochs, tmp_path)
-        assert warning.startswith("run-1: in 2 of 2 epochs") and "(0.100 s)" in warning and "(0.500 s)" in warning
+        assert warning.startswith("run-1: in 2 of 2 epochs") and "0.100 s apart" in warning and "(0.500 s)" in warning
 
     @pytest.mark.parametrize(
         "text",
