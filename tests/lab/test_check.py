@@ -143,7 +143,7 @@ def test_boards_that_share_the_kits_folder_are_refused_by_name(lab: Lab, tmp_pat
         subprocess.run(mount, check=True)
     try:
         outcome = check(lab, 1, 2, 3, kit_home="/srv/kits/kit", kit_python=PYTHON, check_measure_network=False)
-        assert not outcome.ok and "shared with board-1" in row(outcome, "board-2", "board.home"), outcome.output
+        assert not outcome.ok and "is shared with" in row(outcome, "board-2", "board.home"), outcome.output
         assert outcome.output.count(" board.home ") == 1
         assert list((tmp_path / "same").iterdir()) == []
         apart = check(lab, 1, 3, kit_home="/srv/kits/kit", kit_python=PYTHON, check_measure_network=False)

@@ -129,9 +129,7 @@ class TestPythonEnv:
         outcome = provision("python_env", {"python_env_pins": {"h5py": 3.10}}, {"python_env_python_version": 3.10})
         for board, name in enumerate(("python_env_pins: h5py", "python_env_python_version"), 1):
             told = outcome.told[f"board-{board}"]
-            assert (
-                f'{name} is 3.1, which is not text, and 3.10 would become 3.1: put it in quotes, as in "3.10"' in told
-            )
+            assert f'{name} is 3.1, a number, and 3.10 would become 3.1: put it in quotes, as in "3.10"' in told
 
     @pytest.mark.slow
     def test_while_pip_downloads_for_long_it_is_told_how_much_is_there(
