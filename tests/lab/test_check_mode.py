@@ -66,7 +66,7 @@ COMES_AND_GOES = re.compile(
     r"dev/shm/(faketime_shm_|sem[.]faketime).*)"
 )
 KERNEL = (
-    *("cat /proc/mounts", "ip link", "ip -4 address", "ip route show table all", "ip rule", "tc qdisc", "tc class"),
+    *("cat /proc/mounts", "ip link", "ip -4 address", "ip -4 route show table all", "ip rule", "tc qdisc", "tc class"),
     "grep -rs '' /proc/sys/net --exclude=nf_conntrack_count",
     # but what belongs to a connection, which Ansible keeps open for a minute, what timers begin, and this command
     "ps -e -o pid=,user=,args= | grep -v -e sshd -e apt-daily -e ' ps ' -e ' grep ' -e ' sh -c '",
