@@ -34,13 +34,12 @@ LARGEST_SEED = 2**32 - 1  # limit of NumPy and Keras
 def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     """The requested run: `run` is the content of run.json, the rest are paths and assets.
 
-    `request` has task, experiment, override, workers, seed, boards (names of all boards in rank order), of these
-    boards the speeds relative to each other, the addresses in the training network and the ssh_addresses,
-    project (the checkout), runs_dir, and board_home (the kit's folder on the boards); for a run
-    of a study its place in it as `study`; to resume a run, its name as `resume`, and the names of the other options
-    given by the user as `given`; and to follow and collect an earlier one, its name as `run_id`. With `check`, nothing
-    is written, fetched or made, and what is to be fetched is no part of the answer. Raises ConfigError with every
-    problem found.
+    `request` has task, experiment, override, workers, seed, project (the checkout), runs_dir, board_home (the kit's
+    folder on the boards), boards (all names in rank order), and for each board its relative speed (speeds), its address
+    in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`. To
+    resume a run, `resume` is its name and `given` the options that the user gave with it; to follow and collect an
+    earlier run, `run_id` is its name. With `check`, nothing is written or fetched, and files that would be fetched are
+    missing from the answer. Raises ConfigError with every problem found.
     """
     if request.get("run_id") is not None:
         return resume.adopt(request)

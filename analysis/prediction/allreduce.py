@@ -45,7 +45,7 @@ class Network:
     hierarchical: bool = False  # two levels of rings; the kit does not support it
 
     def switches(self, workers: int) -> int:
-        """Number of switches for so many boards."""
+        """Number of switches that a number of boards needs."""
         return math.ceil(workers / self._on_switch(workers))
 
     def ring_bit_per_s(self, workers: int) -> float:

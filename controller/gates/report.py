@@ -37,7 +37,7 @@ def read(answer: Mapping[str, Any], address: str) -> Facts:
     except ValueError:
         return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
-    # the answer took a while: count only what no delay explains
+    # the messages took time: only a difference that their delay cannot explain is a clock error
     facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
     facts["jetpack"] = releases.jetpack(facts["release"], facts["l4t_package"])
     return facts

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.validation import check_type_list
 from ansible.utils.display import Display
 
 from analysis.runs.progress import duration
@@ -73,6 +75,6 @@ class ActionModule(Action):
                 except AnsibleError as error:
                     told[f"{name} cannot be resolved: {error}"] = None
             told |= dict.fromkeys(inputs.problems_with(specs, values))
-            waived = values.get("check_waive") or []
-            told |= dict.fromkeys(unknown_gates(waived.split(",") if isinstance(waived, str) else waived))
+            with contextlib.suppress(TypeError):  # not a list, which is among the problems already
+                told |= dict.fromkeys(unknown_gates(check_type_list(values.get("check_waive") or [])))
         yield from told

@@ -214,7 +214,7 @@ class TestBoards:
         assert lab.ssh(2, "hostname; cat /etc/hostname; nproc") == "board-2\nboard-2\n1"
 
     def test_this_machines_private_folders_are_not_there(self, lab: Lab) -> None:
-        root = (PROJECT, PROJECT / "roles", lab.folder, "/root/.ssh", "/etc/ssh/ssh_config")
+        root = (PROJECT, PROJECT / "roles", lab.folder, Path.home() / ".ssh", "/etc/ssh/ssh_config")
         for path in root:
             assert lab.ssh(1, f"ls -A {path} 2>/dev/null", user="root") == "", path
         assert lab.ssh(1, "ls /home") == "board"

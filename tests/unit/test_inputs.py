@@ -51,6 +51,7 @@ def test_a_port_that_cannot_be_is_refused(port):
         ({"check_measure_network": "maybe"}, 'check_measure_network is "maybe" (text); give true or false'),
         ({"kit_clocks_pinned": "maybe"}, 'kit_clocks_pinned is "maybe" (text); give true or false'),
         ({"check_tensorflow": 2.10}, "check_tensorflow is 2.1, a number, and 2.10 would become 2.1: put it in quotes"),
+        ({"check_waive": {"board.lock": True}}, "(a mapping); give a list"),
         ({"check_communication": "ncl"}, "give one of '', auto, ring, nccl: did you mean nccl?"),
         ({"train_environment": "A"}, 'train_environment is "A" (text); give a mapping'),
         (
