@@ -48,6 +48,7 @@ def problem(target, content: bytes) -> str | None:
     return None
 
 
+# instead of pytest-timeout's own timer, which is the same signal's
 @contextmanager
 def _limited() -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
