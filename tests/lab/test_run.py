@@ -295,14 +295,6 @@ def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
     assert sent["local_sgd, period 16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2 / 16, rel=0.02)
 
 
-def test_check_mode_looks_at_everything_and_trains_nothing(experiment: Experiment) -> None:
-    variables = json.dumps({"workers": 2, "override": SHORT, "run_config_runs_dir": str(experiment.runs)})
-    outcome = experiment.lab.ansible("ansible-playbook", "playbooks/run_experiment.yml", "--check", "-e", variables)
-    assert outcome.ok and "all gates passed" in outcome.output, outcome.output
-    assert experiment.folders() == []
-    assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
-
-
 def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_path: Path) -> None:
     # looks like a Keras weight file to the controller, but the model cannot load it
     weights = tmp_path / "weights.h5"
