@@ -82,7 +82,7 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
         raise ConfigError(
             [
                 f"{asked_by} is {run_id!r}, but {folder} is not the folder of a run: "
-                f"give the name of one in {runs_dir}{near or ', such as 20261121T120000Z-paper-w2-s1'}"
+                f"give the name of one in {runs_dir}{near or ', such as 20261121T120000Z-paper-w2-s1-3f9a1c'}"
             ]
         )
     run = load_run(folder / RUN)
