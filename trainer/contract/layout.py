@@ -19,6 +19,9 @@ GATES = "gates.json"  # the gates' findings
 PREDICTION = "prediction.json"  # the prediction before the run
 ATTEMPTS = "attempts"  # folders of earlier attempts, by number
 BOARDS = "boards"  # a folder for each board
+# what a resumed run begins with, until it takes the place of `boards`; both names are junk to whoever reads runs
+RESUME_DRAFT = "resume.part"
+RESUME_READY = ".resume-"  # and the number of the attempt that is put aside
 # notes of the follow stage: in the run's folder, which board failed first; in a board's folder, how it ended
 LOST = "lost.json"
 
