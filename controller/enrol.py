@@ -116,8 +116,8 @@ def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
         if unconfirmed:
             raise RefusalError(
                 f"{board.address} has the new host key {shown(host_key)}, which nobody confirmed: no password was "
-                "sent; compare with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints on the board itself, and "
-                "give it as enrol_fingerprint in the inventory's hosts.yml, or type yes in a terminal"
+                "sent; compare with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints on the board itself, "
+                "and give it as enrol_fingerprint in the inventory's hosts.yml, or type yes in a terminal"
             )
         if not pins:
             known_hosts.add(Path(board.known_hosts), board.to.name, host_key.get_name(), host_key.asbytes())

@@ -38,9 +38,7 @@ CHECKPOINTS = "checkpoints"  # from which training can resume
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
 RESERVE = "reserve"  # freed for the result when the disk is full
-PEERS_KEY = (
-    "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
-)
+PEERS_KEY = "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
 PEERS_KEY_BYTES = 32
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # of a board; written by the lab on its boards
