@@ -106,7 +106,8 @@ def supervise(
     """
     started_s = time.time()
     result = folder / RESULT
-    (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
+    with contextlib.suppress(OSError):  # full already, which the trainer will find
+        (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
     watchdog = Watchdog(folder, limits)
     code: Optional[int] = None
     cause: Optional[Cause] = None

@@ -288,9 +288,10 @@ def test_the_second_time_it_goes_on_from_the_second_attempt(project):
 
 @pytest.mark.parametrize("name", [f"runs/{RUN}", f"../runs/{RUN}", f"{RUN}/", RUN[:-1] + "3", f"/elsewhere/{RUN}"])
 def test_a_name_that_is_almost_that_of_a_run_gets_the_one_that_was_meant(project, name):
-    (problem,) = problems(project, resume=name)
-    assert problem.startswith(f"resume is {name!r}, but ")
-    assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
+    for asked_by, given in (("resume", {"resume": name}), ("run_id", {"resume": None, "run_id": name})):
+        (problem,) = problems(project, **given)
+        assert problem.startswith(f"{asked_by} is {name!r}, but ")
+        assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "x" * 5000, "\0", "~nosuchuser/x"])

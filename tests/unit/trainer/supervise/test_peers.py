@@ -170,7 +170,7 @@ def test_a_restarted_supervisor_is_heard_and_its_earlier_start_no_more(addresses
 
 
 def forgeries(addresses):
-    """Whatever a stranger may send to `a` in the place of `b`, who is dead: by what it is."""
+    """Whatever a stranger may send to `a` as if it were `b`, who is dead: by what it is."""
     a, b, other = peers(addresses, 0), peers(addresses, 1), None
     own, heard = tapped(a), tapped(b)
     own.open = heard.open = False
