@@ -64,7 +64,7 @@ def _run(bench: BenchmarkRun, boards: int) -> dict[str, Any]:
         "ANSIBLE_CALLBACK_PLUGINS": "plugins/callback:benchmarks/callbacks",
         "ANSIBLE_CALLBACKS_ENABLED": "interrupt,task_times",
     }
-    override = {"data": {"source": "synthetic", "train_images": 128, "validation_images": 64}}
+    override = {"epochs": 2, "data": {"source": "synthetic", "train_images": 128, "validation_images": 64}}
     folder = bench.run(
         boards, override, environment=environment, train_environment={"PYTHONPATH": _ON_BOARD}, train_poll_s=1
     )

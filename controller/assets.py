@@ -13,6 +13,7 @@ from pathlib import Path
 from controller import local_files, synthetic
 from controller.download import download
 from trainer.contract.config import ConfigError, Data, Model
+from trainer.contract.layout import write_text
 from trainer.formats import archives, weights
 
 # by data.source: the archive's URL, and its checksum from Keras' loader
@@ -148,7 +149,7 @@ def _pinned(key: str, place: str, sha256: str | None, cache: Path, project: Path
         path = _downloaded(key, place, cache)
         pin = path.with_name(path.name + ".sha256")
         if sha256 is None and pin.exists():
-            sha256 = pin.read_text(encoding="ascii").strip()
+            sha256 = pin.read_text(encoding="ascii").strip() or None
     else:
         path, pin = local_files.find(key, place, project or Path()), None
     found = archives.sha256(path)
@@ -157,8 +158,8 @@ def _pinned(key: str, place: str, sha256: str | None, cache: Path, project: Path
             f"{key}: {path} has the checksum {found}, expected {sha256}: it is corrupt or another file; "
             "delete it and fetch it again, or correct the checksum"
         )
-    if pin is not None and not pin.exists():
-        pin.write_text(found + "\n", encoding="ascii")
+    if pin is not None and not (pin.exists() and pin.stat().st_size):
+        write_text(pin, found + "\n")
     return Asset(path, found)
 
 

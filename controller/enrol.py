@@ -65,6 +65,7 @@ class Board:
     accept_new: bool
     sudo_nopasswd: bool
     timeout_s: float
+    confirmed: bool = False  # whether somebody found a new host key to be the board's
 
     @property
     def address(self) -> str:
@@ -85,7 +86,8 @@ class Board:
 def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
     """Enrol the board, or only look. Raises RefusalError, or an OSError of the controller's.
 
-    `found` says what was found and done, also where that ends with an error: host_key, changed, wants_password, sudo.
+    `found` says what was found and done, also where that ends with an error: host_key, changed, wants_password,
+    wants_confirmation, sudo.
     """
     known = board.known()
     require_sense(board, known)
@@ -104,10 +106,19 @@ def enrol(board: Board, look: bool, found: dict[str, Any]) -> None:
                 f"logging in ({detail}): see what {shlex.join([*board.ssh[:-1], '-v', board.address])} says"
             )
         needs_password = not key_works or (board.sudo_nopasswd and not sudo_works)
+        sends_password = bool(board.password) and not (key_works and sudo_works)
+        unconfirmed = sends_password and not (pins or board.confirmed)
         found["changed"] = not pins or needs_password
         if look:
             found["wants_password"] = needs_password and not board.password
+            found["wants_confirmation"] = unconfirmed and not board.fingerprint
             return
+        if unconfirmed:
+            raise RefusalError(
+                f"{board.address} has the new host key {shown(host_key)}, which nobody confirmed: no password was "
+                "sent; compare with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints on the board itself, "
+                "and give it as enrol_fingerprint in the inventory's hosts.yml, or type yes in a terminal"
+            )
         if not pins:
             known_hosts.add(Path(board.known_hosts), board.to.name, host_key.get_name(), host_key.asbytes())
         if needs_password and not board.password:

@@ -14,12 +14,13 @@ import hashlib
 import io
 import math
 import re
+import secrets
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from analysis.runs.provenance import git_state
 from controller import addresses, assets, foretell, resume, strict_yaml
@@ -44,11 +45,11 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     if request.get("run_id") is not None:
         return resume.adopt(request)
     check = bool(request.get("check"))
-    with contextlib.nullcontext(io.StringIO()) if check else _one_at_a_time(Path(request["project"])) as latest:
-        return resume.plan(request) if request.get("resume") is not None else _begun(request, latest)
+    with contextlib.nullcontext() if check else _one_at_a_time(Path(request["project"])):
+        return resume.plan(request) if request.get("resume") is not None else _begun(request)
 
 
-def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
+def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     project, home = Path(request["project"]), str(request["board_home"])
     problems: list[str] = []
     boards = [str(name) for name in request["boards"]]
@@ -85,8 +86,9 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
         raise ConfigError(problems)
     source, trainer_sha256 = _pack_trainer(project, write=not request.get("check"))
     commit, dirty = git_state(project)
+    began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run = Run(
-        run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
+        run_id=f"{began}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}-{secrets.token_hex(3)}",
         task=task,
         experiment=experiment,
         workers=workers,
@@ -202,24 +204,13 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def _one_at_a_time(project: Path) -> Iterator[IO[str]]:
-    """A lock for runs that start at the same time on other boards: they share the cache and must not share a name."""
-    path = project / ".cache" / "latest_run"
+def _one_at_a_time(project: Path) -> Iterator[None]:
+    """A lock for runs that start at the same time on other boards: they share the cache."""
+    path = project / ".cache" / "lock"
     path.parent.mkdir(exist_ok=True)
-    with path.open("a+", encoding="ascii") as file:
+    with path.open("w", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-def _own_second(latest: IO[str]) -> str:
-    """The current time, different from the previous run's; kept in the file `latest`."""
-    latest.seek(0)
-    before = latest.read()
-    while (now := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())) == before:
-        time.sleep(0.05)
-    latest.truncate(0)
-    latest.write(now)
-    return now
+        yield
 
 
 def _pack_trainer(project: Path, write: bool) -> tuple[Path, str]:

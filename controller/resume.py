@@ -7,6 +7,7 @@ earlier attempt's files are kept in attempts/N/; the new attempt starts with the
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,17 @@ from trainer.contract import layout, schema1
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.events import Epoch
 from trainer.contract.fields import closest
-from trainer.contract.layout import ATTEMPTS, BOARDS, CHECKPOINTS, EVENTS, LOST, MANIFEST, RUN
+from trainer.contract.layout import (
+    ATTEMPTS,
+    BOARDS,
+    CHECKPOINTS,
+    EVENTS,
+    LOST,
+    MANIFEST,
+    RESUME_DRAFT,
+    RESUME_READY,
+    RUN,
+)
 from trainer.formats import checkpoint
 
 
@@ -30,6 +41,8 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     project, home, run_id = Path(request["project"]), str(request["board_home"]), str(request["resume"])
     runs_dir = Path(request["runs_dir"])
     folder, run = _named("resume", run_id, runs_dir)
+    if not request.get("check"):
+        finish(folder)  # a resume that was cut, before anything else is written there
     problems = [f"{name} is given, but {run_id} keeps its own: leave {name} out" for name in request.get("given", [])]
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, run.boards)
@@ -68,6 +81,7 @@ def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     folder, run = _named("run_id", str(request["run_id"]), Path(request["runs_dir"]))
     if not request.get("check"):
+        finish(folder)
         for home in (folder, *(folder / BOARDS / board for board in run.boards)):
             (home / LOST).unlink(missing_ok=True)
     return _answer(folder, run, str(request["board_home"]), [], None)
@@ -82,7 +96,7 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
         raise ConfigError(
             [
                 f"{asked_by} is {run_id!r}, but {folder} is not the folder of a run: "
-                f"give the name of one in {runs_dir}{near or ', such as 20261121T120000Z-paper-w2-s1'}"
+                f"give the name of one in {runs_dir}{near or ', such as 20261121T120000Z-paper-w2-s1-3f9a1c'}"
             ]
         )
     run = load_run(folder / RUN)
@@ -137,39 +151,70 @@ def _status(folder: Path) -> str | None:
 
 
 def begin(folder: Path) -> int:
-    """Move the previous attempt aside; returns the epoch (from 1) after which the run resumes, 0 for the beginning.
+    """Put the previous attempt aside; returns the epoch (from 1) after which the run resumes, 0 for the beginning.
 
-    Each board's folder then has its records up to that epoch and the checkpoint. Raises ConfigError if the run turns
-    out to have succeeded.
+    Each board's folder then has its records up to that epoch and the checkpoint. Wherever it is cut, a later call
+    comes to the same end. Raises ConfigError if the run turns out to have succeeded.
     """
     run = load_run(folder / RUN)
-    write_manifest(folder, interrupted=_status(folder) == "interrupted")  # boards may have reported more since
-    problems = _ended_well(run, folder)
-    if problems:
-        raise ConfigError(problems)
-    old, new = folder / BOARDS, folder / "boards.new"
-    known = [set(checkpoint.whole(old / board / CHECKPOINTS)) for board in run.boards]
-    known += [_recorded(old / board / EVENTS) for board in run.boards]
-    epoch = max(set.intersection(*known), default=0)
+    if finish(folder) is None:
+        write_manifest(folder, interrupted=_status(folder) == "interrupted")  # boards may have reported more since
+        problems = _ended_well(run, folder)
+        if problems:
+            raise ConfigError(problems)
+        _prepare(folder, run)
+    ready = finish(folder)
+    if ready is not None:
+        shutil.rmtree(ready)  # from here on the attempt counts as begun
+    return _common_epoch(folder, run)
+
+
+def _prepare(folder: Path, run: Run) -> None:
+    """Copy what the next attempt begins with to a folder of its own, which has its final name once it is whole."""
+    epoch, draft = _common_epoch(folder, run), folder / RESUME_DRAFT
+    if draft.exists():
+        shutil.rmtree(draft)  # of a resume that was cut
     for board in run.boards:
-        (new / board).mkdir(parents=True, exist_ok=True)
+        old, new = folder / BOARDS / board, draft / BOARDS / board
+        new.mkdir(parents=True)
         if epoch:
-            kept = checkpoint.path_of(new / board / CHECKPOINTS, epoch)
-            kept.parent.mkdir(exist_ok=True)
-            checkpoint.path_of(old / board / CHECKPOINTS, epoch).replace(kept)
-            _copy_until(epoch, old / board / EVENTS, new / board / EVENTS)
-    for board in run.boards:
-        if (old / board / CHECKPOINTS).is_dir():
-            shutil.rmtree(old / board / CHECKPOINTS)  # large, and no longer needed
+            kept = checkpoint.path_of(new / CHECKPOINTS, epoch)
+            kept.parent.mkdir()
+            with checkpoint.path_of(old / CHECKPOINTS, epoch).open("rb") as content, kept.open("wb") as file:
+                shutil.copyfileobj(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            layout.write_text(new / EVENTS, _records_until(epoch, old / EVENTS))
     before = [int(path.name) for path in layout.attempts(folder)]
-    attempt = folder / ATTEMPTS / str(1 + max(before, default=0))
-    attempt.mkdir(parents=True)
-    old.rename(attempt / BOARDS)
-    new.rename(old)
+    draft.rename(folder / f"{RESUME_READY}{1 + max(before, default=0)}")
+
+
+def finish(folder: Path) -> Path | None:
+    """Put the previous attempt aside where the next one's files are ready; their folder, None without. Repeatable."""
+    ready = next(folder.glob(f"{RESUME_READY}*"), None)
+    if ready is None:
+        return None
+    attempt, new = folder / ATTEMPTS / ready.name.removeprefix(RESUME_READY), ready / BOARDS
+    attempt.mkdir(parents=True, exist_ok=True)
+    if new.exists():
+        if (folder / BOARDS).exists() and not (attempt / BOARDS).exists():
+            (folder / BOARDS).rename(attempt / BOARDS)
+        new.rename(folder / BOARDS)
     for name in (MANIFEST, LOST):  # an old failure would stop the new attempt's boards
         if (folder / name).exists():
-            (folder / name).rename(attempt / name)
-    return epoch
+            # a second one is of collecting what had not begun
+            (folder / name).unlink() if (attempt / name).exists() else (folder / name).rename(attempt / name)
+    for checkpoints in (attempt / BOARDS).glob(f"*/{CHECKPOINTS}"):
+        shutil.rmtree(checkpoints)  # large, and no longer needed
+    return ready
+
+
+def _common_epoch(folder: Path, run: Run) -> int:
+    """The last epoch with a record and a complete checkpoint on every board, 0 without one."""
+    homes = [folder / BOARDS / board for board in run.boards]
+    known = [set(checkpoint.whole(home / CHECKPOINTS)) for home in homes]
+    known += [_recorded(home / EVENTS) for home in homes]
+    return max(set.intersection(*known), default=0)
 
 
 def _recorded(events: Path) -> set[int]:
@@ -177,13 +222,11 @@ def _recorded(events: Path) -> set[int]:
     return {epoch for line in _lines(events) if (epoch := _epoch_of(line))}
 
 
-def _copy_until(epoch: int, source: Path, target: Path) -> None:
-    """The records up to the epoch's."""
-    with target.open("w", encoding="utf-8") as file:
-        for line in _lines(source):
-            file.write(line + "\n")
-            if _epoch_of(line) == epoch:
-                return
+def _records_until(epoch: int, path: Path) -> str:
+    """The records up to the epoch's, a line each."""
+    lines = _lines(path)
+    end = next(number for number, line in enumerate(lines, 1) if _epoch_of(line) == epoch)
+    return "".join(f"{line}\n" for line in lines[:end])
 
 
 def _lines(path: Path) -> list[str]:

@@ -24,6 +24,7 @@ from analysis.runs import provenance
 from analysis.runs.columns import records, shown
 from analysis.runs.loading import flatten
 from trainer.contract.config import Config, to_dict
+from trainer.contract.layout import write_text
 
 # heading, column of `boards`, factor
 _FACTS = (
@@ -44,7 +45,7 @@ _PAPERS = ("accuracy_by_epoch", "loss_by_epoch")
 def write_report(comparison: Comparison, out: Path) -> None:
     """Write the report to `out`, with links to the runs' folders relative to it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(comparison, out.parent), encoding="utf-8")
+    write_text(out, render(comparison, out.parent))
 
 
 def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:

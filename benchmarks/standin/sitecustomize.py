@@ -1,4 +1,4 @@
-"""Replaces the trainer on a board: writes its records and result without TensorFlow and training.
+"""Replaces the trainer on a board: writes its records and result without TensorFlow and training, an epoch a second.
 
 Python imports it where it is on PYTHONPATH. The supervisor, its environment and all that the playbooks do stay as they
 are; so what they take can be measured with more boards than this machine has cores for.
@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-_EPOCHS, _STEPS = 2, 4
+_STEPS = 4  # of an epoch
 
 
 def _train(config: Path) -> None:
     sys.path.insert(0, str(Path.cwd()))  # the trainer's source: where the supervisor starts it
     from trainer.contract.cluster import load_cluster
     from trainer.contract.config import load_run
-    from trainer.contract.events import End, Epoch, EventLog, Start
+    from trainer.contract.events import End, Epoch, EventLog, Start, Window
     from trainer.supervise.result import write_result
 
     started_s = time.time()
@@ -47,8 +47,28 @@ def _train(config: Path) -> None:
         )
     )
     log.progress()
-    for epoch in range(1, _EPOCHS + 1):
-        time.sleep(1)
+    for epoch in range(1, run.config.epochs + 1):
+        for step in range(_STEPS):
+            time.sleep(1 / _STEPS)
+            log.write(
+                Window(
+                    epoch=epoch,
+                    first_step=step,
+                    steps=1,
+                    images=1,
+                    elapsed_s=1 / _STEPS,
+                    loss=1.0,
+                    accuracy=0.5,
+                    learning_rate=0.001,
+                    compute_s=1 / _STEPS,
+                    communication_s=0.0,
+                    waiting_s=0.0,
+                    overlapped_s=0.0,
+                    sent_bytes=None,
+                    received_bytes=None,
+                    payload_bytes=0,
+                )
+            )
         log.write(
             Epoch(
                 epoch=epoch,
@@ -69,7 +89,7 @@ def _train(config: Path) -> None:
                 payload_bytes=0,
             )
         )
-    log.write(End(epochs=_EPOCHS, train_s=float(_EPOCHS), total_s=time.time() - started_s))
+    log.write(End(epochs=run.config.epochs, train_s=float(run.config.epochs), total_s=time.time() - started_s))
     log.close()
     write_result(folder, status="succeeded", cause=None, exit_code=0, started_s=started_s)
 

@@ -47,6 +47,7 @@ _FACTS: _Shape = {  # of trainer.supervise.facts.survey
     "routes": {...: ({"dev": str, "wireless": bool}, None)},
     "addresses": ({...: [str]}, None),
     "own_address": {"given": str, "address": _TEXT},
+    "firewall": {"ports": ([int], None), "unit": _TEXT},
     "link": ({"dev": str, "mtu_bytes": _COUNT, "bit_per_s": _COUNT, "duplex": _TEXT}, None),
 }
 _OLD_PYTHON: _Shape = {"old_python": str, "release": _TEXT}  # of files/begin.py

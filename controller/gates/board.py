@@ -34,6 +34,7 @@ class Needs:
     round_trip_s: float
     communication: str
     strict_communication: bool
+    firewall_required: bool
 
 
 class Violation(NamedTuple):
@@ -250,6 +251,29 @@ def _speed(facts: Facts, needs: Needs) -> Iterator[Violation]:
         yield Violation(found, f"{rate(needs.link_bit_per_s)} or more", remedy)
     if link.get("duplex") == "half":
         yield Violation(f"half duplex on {link['dev']}", "full duplex", remedy)
+
+
+@_gate("network.firewall")
+def _firewall(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    ports, unit, wanted = facts["firewall"]["ports"], facts["firewall"]["unit"], [needs.port, needs.port + 1]
+    # a board alone opens no port, and nothing but this machine is in the lab's network
+    if not needs.firewall_required and (not facts["routes"] or (facts["emulated"] and not is_jetson(facts))):
+        return
+    if {*wanted} <= {*(ports or [])} or (ports is None and unit == "active"):
+        return
+    found = "no rules of the kit are loaded" if unit != "active" or ports == [] else "its rules cannot be read"
+    if ports:
+        found = f"rules for {' and '.join(map(str, ports))}"
+    remedy = (
+        "load them with playbooks/provision.yml --tags firewall: whoever reaches TensorFlow's port can run what they "
+        "like on the board"
+    )
+    yield Violation(
+        found,
+        f"{' and '.join(map(str, wanted))} open to boards only",
+        remedy,
+        REFUSE if needs.firewall_required else WARN,
+    )
 
 
 @_gate("collective.nccl")

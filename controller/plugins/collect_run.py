@@ -17,7 +17,7 @@ from trainer.contract.layout import BOARDS
 # Read from standard input, so that the shell's own command line does not match the run. A trainer with a result only
 # waits for others to exit and is terminated; otherwise the supervisor stops it and writes a result.
 _STOP_AND_PACK = """\
-board={board}; archive={archive}
+board={board}
 test -d "$board" || exit 0
 busy() {{ grep -qsF "$board/run.json" /proc/[0-9]*/cmdline; }}
 if test -e "$board/tf_config.json"; then
@@ -32,10 +32,12 @@ if test -e "$board/tf_config.json"; then
     (cd {trainer} && {python} -m $supervisor --config "$board/run.json" --stop)
   fi
 fi
-# in memory, because the disk may be full
+# in memory, because the disk may be full; by a name that no other account can have taken
+rm -f /dev/shm/{run_id}.*.tar.gz # of an attempt to fetch it that was cut
+archive=$(umask 077; mktemp /dev/shm/{run_id}.XXXXXX.tar.gz) || exit 1
 if tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
-  --exclude=./progress --exclude=./reserve --exclude='*.part' -cf "$archive" -C "$board" .
-then echo {packed} "$(stat -c %s "$archive")"; else rm -f "$archive"; exit 1; fi
+  --exclude=./progress --exclude=./reserve --exclude=./peers.key --exclude='*.part' -cf "$archive" -C "$board" .
+then echo {packed} "$(stat -c %s "$archive")" "$archive"; else rm -f "$archive"; exit 1; fi
 """
 _PACKED = "the run is packed"
 
@@ -45,10 +47,9 @@ class ActionModule(Action):
         home = Path(options["run_dir"]) / BOARDS / self.board
         home.mkdir(parents=True, exist_ok=True)
         run_id = Path(options["board_dir"]).name
-        archive = f"/dev/shm/{run_id}.tar.gz"
         script = _STOP_AND_PACK.format(
             board=shlex.quote(options["board_dir"]),
-            archive=shlex.quote(archive),
+            run_id=shlex.quote(run_id),
             trainer=shlex.quote(options["trainer_dir"]),
             python=shlex.quote(options["python"]),
             packed=shlex.quote(_PACKED),
@@ -62,9 +63,10 @@ class ActionModule(Action):
                 f"{options['board_dir']} there; correct that, then run playbooks/collect.yml -e "
                 f"run_id={run_id}"
             )
-        size = int(done["stdout"].rpartition(_PACKED)[2])
+        size, archive = done["stdout"].rpartition(_PACKED)[2].split(maxsplit=1)
+        archive = archive.strip()
         try:
-            left_out = self._unpack(archive, size, home, run_id)
+            left_out = self._unpack(archive, int(size), home, run_id)
         except AnsibleError:
             with contextlib.suppress(AnsibleError):  # it occupies memory that the board needs
                 ask(self, f"rm -f -- {shlex.quote(archive)}")

@@ -14,7 +14,8 @@ from controller.unenrol import unenrol
 class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         look, state, traces = options.pop("look"), options.pop("state"), options.pop("traces")
-        found: dict[str, Any] = {"host_key": "", "changed": False, "wants_password": False, "sudo": "", "problem": ""}
+        found: dict[str, Any] = {"host_key": "", "changed": False, "sudo": "", "problem": ""}
+        found |= {"wants_password": False, "wants_confirmation": False}
         if state == "absent":
             found |= {"taken": [], "remarks": [], "pinned": 0}
         try:

@@ -86,8 +86,7 @@ class ActionModule(Action):
                 if now > end_s:
                     if look is None:
                         return _lost(local, "unreachable", f"the board has been unreachable for {now - seen_s:.0f} s")
-                    first = json.loads((run_dir / LOST).read_text(encoding="utf-8"))["board"]
-                    return {"status": "lost", "cause": f"stopped, because {first} failed"}
+                    return {"status": "lost", "cause": f"stopped, because {_first(run_dir / LOST)} failed"}
             time.sleep(options["poll_s"])
 
     def _note_clock(self, path: Path, moment: str) -> None:
@@ -98,7 +97,8 @@ class ActionModule(Action):
         except AnsibleConnectionFailure as error:
             _display.vv(f"cannot read the time of {path.parent.name}: {error}")
         else:
-            write_json(path, known)
+            with suppress(OSError):  # a full disk here must not end a run
+                write_json(path, known)
 
     def _look(self, mirror: Mirror) -> Look | None:
         """The result of a look at the board; None if it cannot be reached."""
@@ -141,14 +141,20 @@ def _lost(local: Path, kind: str, sentence: str) -> dict[str, Any]:
         "cause_kind": cause.kind,
         "remedy": REMEDIES[cause.kind],
     }
-    write_json(local / LOST, result)
+    with suppress(OSError):  # of a full disk: the result is shown all the same
+        write_json(local / LOST, result)
     return result
 
 
 def _claim(path: Path, board: str) -> None:
     """Note that this board failed first, unless another one did."""
+    with suppress(OSError), path.open("x", encoding="utf-8") as file:  # it is there, or the disk is full
+        json.dump({"board": board}, file)
+
+
+def _first(path: Path) -> str:
+    """The board that failed first; of a disk that was full, the note is empty."""
     try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump({"board": board}, file)
-    except FileExistsError:
-        pass
+        return str(json.loads(path.read_text(encoding="utf-8"))["board"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another board"

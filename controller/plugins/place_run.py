@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from controller.answer import ask
+from controller.plugins import shared
 from controller.plugins.base import Action
-from trainer.contract.layout import RUN
+from trainer.contract.layout import PEERS_KEY, RUN, TF_CONFIG
 
 # atomic: the run's folder appears on the board when it is complete
 _SCRIPT = """\
@@ -21,9 +22,13 @@ incoming=$(mktemp -d {home}/.incoming.XXXXXX)
 trap 'rm -rf "$incoming"' EXIT
 tar -xzf - -C "$incoming"
 chmod 755 "$incoming"/*
-test -e {trainer}/trainer/__main__.py || mv -T "$incoming/trainer" {trainer}
+if test -e {trainer} && ! diff -r --no-dereference -x __pycache__ "$incoming/trainer" {trainer} >/dev/null 2>&1; then
+  mv -T {trainer} "$incoming/other"; echo {other}
+fi
+test -e {trainer} || mv -T "$incoming/trainer" {trainer}
 mv -T "$incoming/run" {board}
 """
+_OTHER = "another trainer was there"
 
 
 class ActionModule(Action):
@@ -34,12 +39,16 @@ class ActionModule(Action):
             home=shlex.quote(options["home"]),
             trainer=shlex.quote(options["trainer"]["path"]),
             board=shlex.quote(options["board_dir"]),
+            other=shlex.quote(_OTHER),
         )
         done = ask(self, f"sh -c {shlex.quote(script)}", in_data=_packed(options))
         if done["rc"]:
             told = " ".join((done["stderr"] or done["stdout"]).split())
             return {"failed": True, "msg": f"the run cannot be copied to the board: {told}"}
-        return {"changed": True}
+        if _OTHER not in done["stdout"]:
+            return {"changed": True}
+        path = options["trainer"]["path"]
+        return {"changed": True, "warnings": [f"somebody has changed {path} on {self.board}: it has been replaced"]}
 
 
 def _packed(options: dict[str, Any]) -> bytes:
@@ -48,9 +57,13 @@ def _packed(options: dict[str, Any]) -> bytes:
     tf_config = (json.dumps(options["tf_config"], indent=1) + "\n").encode()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-        for name, content in (("run/run.json", run_json), ("run/tf_config.json", tf_config)):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644
+        for name, content, mode in (
+            (RUN, run_json, 0o644),
+            (TF_CONFIG, tf_config, 0o644),
+            (PEERS_KEY, shared.peers_key().read_bytes(), 0o600),
+        ):
+            member = tarfile.TarInfo(f"run/{name}")
+            member.size, member.mode = len(content), mode
             archive.addfile(member, io.BytesIO(content))
         if options["records"]:
             archive.add(options["records"], "run", filter=_anonymous)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ansible import constants
 
+from trainer.contract.layout import PEERS_KEY
+
 TALKING = ("follow_run", "run_study")  # actions that print their own lines
 
 
@@ -25,3 +27,8 @@ def interrupted() -> Path:
 def watched() -> Path:
     """File that the callback brief creates, for the action that prints a line per epoch."""
     return Path(constants.DEFAULT_LOCAL_TMP, "watched")
+
+
+def peers_key() -> Path:
+    """File with the key of the boards' heartbeats, which begin_run makes and place_run copies; in no other place."""
+    return Path(constants.DEFAULT_LOCAL_TMP, PEERS_KEY)

@@ -5,6 +5,7 @@ module: begin_run
 short_description: Make a run's folder on the controller
 description:
   - Writes C(run.json), unless the run is one that goes on, C(gates.json) and C(prediction.json).
+  - Makes a key for the boards' heartbeats, in Ansible's temporary folder, from where C(place_run) copies it.
   - Fails where the folder of a new run exists already.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}

@@ -16,8 +16,8 @@ options:
 EXAMPLES = """
 - name: Fetch what the board has
   collect_run:
-    run_dir: runs/20261121T120000Z-paper-w2-s1
-    board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1
+    run_dir: runs/20261121T120000Z-paper-w2-s1-3f9a1c
+    board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1-3f9a1c
     trainer_dir: /opt/cluster-kit/trainer/0123456789abcdef
     python: /opt/cluster-kit/venv/bin/python
 """

@@ -22,6 +22,10 @@ options:
   private_key_file: {type: path, required: true, description: [The controller's key, or its public one with an agent.]}
   public_key_file: {type: path, required: true, description: [What the board gets of it.]}
   fingerprint: {type: str, default: "", description: ["The host key's, as SHA256:..., if it is known."]}
+  confirmed:
+    type: bool
+    default: false
+    description: [Whether somebody found a new host key to be the board's; only then a password is sent to it.]
   accept_new: {type: bool, default: true, description: [Whether a new host key will do without a fingerprint.]}
   sudo_nopasswd: {type: bool, default: true, description: [Whether the account is to get root without a password.]}
   timeout_s: {type: float, default: 10, description: [Seconds to wait for an answer of the board.]}
@@ -46,6 +50,10 @@ EXAMPLES = """
 
 RETURN = """
 host_key: {type: str, returned: always, description: [Type and SHA256 fingerprint, with C(new) if it was not pinned.]}
+wants_confirmation:
+  type: bool
+  returned: always
+  description: [Whether the password that was given would go to a host key that is new and has no fingerprint.]
 wants_password: {type: bool, returned: always, description: [Whether a password is needed and none was given.]}
 sudo: {type: str, returned: success, description: ["free, password or untried."]}
 taken:

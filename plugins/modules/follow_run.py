@@ -20,8 +20,8 @@ options:
 EXAMPLES = """
 - name: Follow the trainer to its end
   follow_run:
-    board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1
-    run_dir: runs/20261121T120000Z-paper-w2-s1
+    board_dir: /opt/cluster-kit/runs/20261121T120000Z-paper-w2-s1-3f9a1c
+    run_dir: runs/20261121T120000Z-paper-w2-s1-3f9a1c
     unreachable_limit_s: 120
 """
 

@@ -4,8 +4,9 @@ DOCUMENTATION = """
 module: place_run
 short_description: Copy a board's part of a run to it in one round trip
 description:
-  - Copies C(run.json), C(tf_config.json), a resumed run's records and checkpoint, and the trainer's source unless the
-    board has it, atomically. Fails if the board already has the run.
+  - Copies C(run.json), C(tf_config.json), the key of the heartbeats that C(begin_run) made, a resumed run's records and
+    checkpoint, and the trainer's source unless the board has the same, atomically. Warns if the board had another one.
+  - Fails if the board already has the run.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller, with run.json.]}
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}

@@ -13,7 +13,7 @@ options:
 EXAMPLES = """
 - name: Resume the run
   resume_run:
-    run_dir: runs/20261121T120000Z-paper-w2-s1
+    run_dir: runs/20261121T120000Z-paper-w2-s1-3f9a1c
 """
 
 RETURN = """

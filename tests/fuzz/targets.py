@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gzip
+import hmac
 import importlib.util
 import io
 import json
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from unittest import mock
 
 from analysis.publish.verify import verify
@@ -43,6 +43,7 @@ from trainer.contract import config, releases, tegrastats
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import first_sample, last_sample, read_records
 from trainer.contract.fields import ConfigError
+from trainer.contract.layout import PEERS_KEY_BYTES
 from trainer.formats import archives, checkpoint, npz, unpickle, weights
 from trainer.formats.archives import ArchiveError
 from trainer.supervise import collective_log, facts
@@ -256,20 +257,23 @@ def l4t_release(content: bytes) -> None:
 
 
 @cache
-def _peers() -> tuple[Any, socket.socket, tuple[str, int]]:
+def _port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # exchange() listens at the port after the address's
-    peers = Peers(Cluster([f"127.0.0.1:{port - 1}", "127.0.0.2:9"], 0), ["board-1", "board-2"], "20261121T120000Z", 1e9)
-    return peers, socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("127.0.0.1", port)
+        return int(probe.getsockname()[1])
 
 
 @_target(examples=2000)
 def heartbeat(content: bytes) -> None:
-    peers, sender, address = _peers()
-    sender.sendto(content[:60_000], address)
-    peers.exchange()
+    """A stranger's datagram, and one of a board that is of the run."""
+    key = b"k" * PEERS_KEY_BYTES
+    cluster = Cluster([f"127.0.0.1:{_port() - 1}", "127.0.0.2:9"], 0)  # peers listen at the port after TensorFlow's
+    peers = Peers(cluster, ["board-1", "board-2"], key, 1e9)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, peers._socket:
+        sender.sendto(content[:60_000], ("127.0.0.1", _port()))
+        assert peers.exchange() is None, "a stranger's datagram was believed"
+        sender.sendto((hmac.digest(key, content, "sha256") + content)[:60_000], ("127.0.0.1", _port()))
+        peers.exchange()
 
 
 # ---- data sets and weights

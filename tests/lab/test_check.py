@@ -54,6 +54,8 @@ PYTHON = "/opt/cluster-kit/venv/bin/python"
 PINNED = (
     "for _ in $(seq 100); do ls /sys/class/devfreq/17000000.ga10b/min_freq && break; sleep 0.1; done; jetson_clocks"
 )
+# what role firewall's script shows where its rules are loaded, which test_journey has
+FIREWALL = b"#!/bin/sh\necho '--dport 12345 --dport 12346 -j DROP'\n"
 MASK = "echo 248 > /sys/devices/gpu.0/tpc_pg_mask"
 
 
@@ -71,6 +73,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for board in range(1, 9):
             lab.root(board, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")
             lab.root(board, PINNED)
+            lab.write(board, "/usr/local/sbin/cluster-kit-firewall", FIREWALL, "755")
             lab.set_clock(board)
         yield lab
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ANSIBLE, PROJECT, Lab, Outcome, require_root, running, training_lab
-from test_faults import LASTING, Run
+from test_faults import LASTING, Run, stand_in
 from test_lab import machine
 from test_run import SHORT
 from wheels import lab_variables
@@ -109,9 +109,10 @@ class World:
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab, self.inventory, self.folder, self.kit = lab, lab.inventory, folder, folder / "kit"
+        self.seen: dict[str, str] = {}  # the state after the last preview, as long as nothing else was done
         for name in KIT:
-            ignored = shutil.ignore_patterns("__pycache__", ".ssh")
-            shutil.copytree(PROJECT / name, self.kit / name, symlinks=True, ignore=ignored)
+            # with what Python has compiled, as it may write nothing here
+            shutil.copytree(PROJECT / name, self.kit / name, symlinks=True, ignore=shutil.ignore_patterns(".ssh"))
         shutil.copy(PROJECT / "ansible.cfg", self.kit)
         for name in ("home/.ansible", "tmp"):
             (folder / name).mkdir(parents=True)
@@ -136,10 +137,12 @@ class World:
     def preview(self, name: str, cases: Cases, **more: object) -> None:
         """Plays it in check mode, and requires that all is as it was."""
         given, says = cases[name]
-        before = self.state()
+        before, self.seen = self.seen or self.state(), {}
         outcome = self.play(name, "--check", "--diff", **{**more, **given})
         assert outcome.ok and says in outcome.output, outcome.output
-        changed = differences(before, self.state())
+        now = self.state()
+        changed = differences(before, now)
+        self.seen = {} if changed else now
         assert not changed, "\n".join(f"{what} {told}" for what, told in changed.items())
 
     def state(self) -> dict[str, str]:
@@ -197,10 +200,11 @@ def test_no_lab_is_made(tmp_path: Path, python_env: Path) -> None:
 
 @pytest.fixture(scope="module")
 def left(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run whose controller was killed. Its processes are suspended, since they would change files."""
+    """A run whose controller was killed, with a stand-in for the trainer. Suspended, since it would change files."""
     lab, folder = world.lab, tmp_path_factory.mktemp("left") / "runs"
     folder.mkdir()
-    run = Run(lab, folder, LASTING)
+    world.seen = {}
+    run = Run(lab, folder, LASTING, train_environment=stand_in(lab))
     try:
         run.wait_for_epochs()
         run.kill()
@@ -239,6 +243,7 @@ def test_nothing_changes_on_a_new_board(new: World, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def enrolled(new: World) -> World:
+    new.seen = {}
     done = new.play("enrol", enrol_password=PASSWORD)
     assert done.ok, done.output
     return new
@@ -252,6 +257,7 @@ def test_nothing_changes_on_an_enrolled_board(enrolled: World, name: str) -> Non
 @pytest.fixture(scope="module")
 def provisioned(enrolled: World) -> World:
     """In part: test_journey.py has all of it, and a preview of its restoring."""
+    enrolled.seen = {}
     done = enrolled.play("provision", "--tags", "power,network,firewall", network_mtu=1400)
     assert done.ok, done.output
     return enrolled

@@ -68,7 +68,9 @@ class Boards:
         self.list(**{"orin-1": self.board(1), "orin-2": self.board(2)})
 
     def board(self, number: int, **variables: Any) -> dict[str, Any]:
-        return {"ansible_host": self.lab.address(number), "ansible_port": PORT, **variables}
+        """A board whose host key is told beforehand, as a password from a vault asks for."""
+        told = {"enrol_fingerprint": self.fingerprint(number)} if number in (1, 2) else {}
+        return {"ansible_host": self.lab.address(number), "ansible_port": PORT, **told, **variables}
 
     def list(self, **hosts: dict[str, Any]) -> None:
         (self.inventory / "hosts.yml").write_text(json.dumps({"boards": {"hosts": hosts}}))
@@ -262,7 +264,11 @@ def hidden(boards: Boards, tmp_path: Path) -> Iterator[Path]:
     boards.list(
         **{
             "orin-1": boards.board(1, ansible_host=f"{HIDDEN}.1", ansible_ssh_common_args=f"{common} {proxy}"),
-            "orin-2": {"ansible_host": "Orin-2.rack", "ansible_ssh_extra_args": f"-F {configuration}"},
+            "orin-2": {
+                "ansible_host": "Orin-2.rack",
+                "ansible_ssh_extra_args": f"-F {configuration}",
+                "enrol_fingerprint": boards.fingerprint(2),
+            },
         }
     )
     yield configuration
@@ -318,6 +324,7 @@ def test_a_changed_host_key_is_refused_until_it_is_forgotten(boards: Boards) -> 
     remedy = re.search(r"(ssh-keygen -f .*?) and enrol it again", " ".join(refused.output.split()))
     assert remedy
     subprocess.run(shlex.split(remedy[1]), check=True, capture_output=True)
+    boards.list(**{"orin-1": boards.board(1), "orin-2": boards.board(2)})
     enrolled = boards.enrol()
     assert enrolled.ok, enrolled.output
     assert boards.become_root().ok
@@ -330,11 +337,28 @@ def test_check_mode_only_looks_and_new_keys_can_be_refused(boards: Boards) -> No
     assert boards.fingerprint(2) in looked.output
     assert not boards.made.exists()
 
-    refused = boards.enrol("-e", "enrol_accept_new=false")
-    assert not refused.ok
-    assert set(rows(refused.output).values()) == {"failed"}
+    boards.list(**{f"orin-{number}": boards.board(number, enrol_fingerprint="") for number in (1, 2)})
+    for given in ("enrol_accept_new=false", "enrol_accept_new=true"):
+        refused = boards.enrol("-e", given)
+        assert not refused.ok
+        assert set(rows(refused.output).values()) == {"failed"}
+        assert boards.fingerprint(2) in refused.output
+    assert "nobody confirmed: no password was sent" in " ".join(refused.output.split())
     assert "Accepted" not in boards.log(1)
     assert not (boards.made / "known_hosts").exists()
+
+
+def test_a_password_from_a_vault_waits_until_new_host_keys_are_confirmed(boards: Boards) -> None:
+    boards.list(**{f"orin-{number}": boards.board(number, enrol_fingerprint="") for number in (1, 2)})
+    command = [ANSIBLE / "ansible-playbook", "-i", boards.inventory, "playbooks/enrol.yml"]
+    command += ["-e", f"@{boards.password_file}"]
+    question = (b"Enter to send no password", termios.ICANON)
+    output, status = in_terminal("no", command, *question)
+    assert status != 0 and "nobody confirmed" in " ".join(output.split()), output
+    assert "Accepted" not in boards.log(1) + boards.log(2)
+    output, status = in_terminal("yes", command, *question)
+    assert status == 0 and SECRET not in output, output
+    assert output.index(boards.fingerprint(2)) < output.index("new host keys, to which enrol_password would be sent")
 
 
 def test_the_password_is_asked_for_once_after_the_host_keys_were_shown(boards: Boards) -> None:
@@ -427,7 +451,9 @@ def test_unenrolling_asks_for_the_password_where_sudo_does_and_goes_on_without_b
     assert [line.split()[0] for line in pins.read_text().splitlines()] == [f"[{boards.lab.address(99)}]:{PORT}"]
 
 
-def in_terminal(answer: str, command: list[str | Path]) -> tuple[str, int]:
+def in_terminal(
+    answer: str, command: list[str | Path], question: bytes = b"(output is hidden):", shown: int = termios.ECHO
+) -> tuple[str, int]:
     """What a command prints in a terminal where somebody answers its question, and its status."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -440,7 +466,7 @@ def in_terminal(answer: str, command: list[str | Path]) -> tuple[str, int]:
                 output += os.read(terminal, 1 << 16)
             except OSError:  # the command has ended
                 break
-        elif not answered and b"(output is hidden):" in output and not termios.tcgetattr(terminal)[3] & termios.ECHO:
+        elif not answered and question in output and not termios.tcgetattr(terminal)[3] & shown:
             answered = True  # only now: Ansible discards what was typed before the question
             os.write(terminal, answer.encode() + b"\r")
     else:

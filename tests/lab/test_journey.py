@@ -86,6 +86,9 @@ class Orins(Boards):
         assert played.ok, played.output
         return played
 
+    def fingerprint(self, number: int) -> str:
+        return self.lab.ssh(number, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+
     def boot(self, board: int) -> str:
         return self.lab.ssh(board, "cat /proc/sys/kernel/random/boot_id")
 
@@ -124,7 +127,9 @@ def boards(orins: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ori
     """Fresh boards in an inventory like a user's, which only says where they are."""
     inventory = tmp_path_factory.mktemp("journey") / "inventory"
     boards = Orins(orins, inventory, keep_connections=True)
-    boards.list(**{f"orin-{n}": {"ansible_host": orins.address(n)} for n in (1, 2)})
+    boards.list(
+        **{f"orin-{n}": {"ansible_host": orins.address(n), "enrol_fingerprint": boards.fingerprint(n)} for n in (1, 2)}
+    )
     (inventory / "group_vars/all.json").write_text(json.dumps(lab_variables()))
     orins.write(1, NFT, Path(NFT).read_bytes(), "755")
     yield boards

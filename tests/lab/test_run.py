@@ -159,7 +159,7 @@ class TestRefusals:
 class TestRuns:
     def test_a_run_has_its_folder(self, pair: Experiment) -> None:
         one, two = pair.folders()
-        assert one.name.endswith("-rehearsal-w1-s1") and two.name.endswith("-rehearsal-w2-s1")
+        assert "-rehearsal-w1-s1-" in one.name and "-rehearsal-w2-s1-" in two.name
         files = {str(path.relative_to(two)) for path in two.rglob("*") if path.is_file()}
         each = {"tf_config.json", "events.jsonl", "trainer.log", "result.json"}
         wanted = {f"boards/board-{n}/{name}" for n in (1, 2) for name in each}
@@ -293,14 +293,6 @@ def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
     buckets = sent["allreduce, float16, bucket_bytes 2000000"]
     assert buckets["overlapped_s"] > 0.3 * sent["allreduce, float16"]["communication_s"]
     assert sent["local_sgd, period 16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2 / 16, rel=0.02)
-
-
-def test_check_mode_looks_at_everything_and_trains_nothing(experiment: Experiment) -> None:
-    variables = json.dumps({"workers": 2, "override": SHORT, "run_config_runs_dir": str(experiment.runs)})
-    outcome = experiment.lab.ansible("ansible-playbook", "playbooks/run_experiment.yml", "--check", "-e", variables)
-    assert outcome.ok and "all gates passed" in outcome.output, outcome.output
-    assert experiment.folders() == []
-    assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
 
 
 def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_path: Path) -> None:

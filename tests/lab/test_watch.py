@@ -1,4 +1,7 @@
-"""A live view beside a real run, through the restart of an ssh server and the death of the run's controller."""
+"""A live view beside a run, through the restart of an ssh server and the death of the run's controller.
+
+The trainer is a stand-in: the view sees only records, and those of real ones are in the unit tests.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Lab, training_lab
-from test_faults import LASTING, RUNS, Run, playbook
+from test_faults import LASTING, RUNS, Run, playbook, stand_in
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
@@ -25,7 +28,7 @@ def run(lab: Lab, tmp_path: Path) -> Iterator[Run]:
     """A run that does not end by itself."""
     runs = tmp_path / "runs"
     runs.mkdir()
-    run = Run(lab, runs, LASTING)
+    run = Run(lab, runs, LASTING, train_environment=stand_in(lab))
     try:
         run.wait_for_epochs()
         yield run

@@ -6,6 +6,7 @@ folders. All of these are skipped by name. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,9 @@ GATES = "gates.json"  # the gates' findings
 PREDICTION = "prediction.json"  # the prediction before the run
 ATTEMPTS = "attempts"  # folders of earlier attempts, by number
 BOARDS = "boards"  # a folder for each board
+# what a resumed run begins with, until it takes the place of `boards`; both names are junk to whoever reads runs
+RESUME_DRAFT = "resume.part"
+RESUME_READY = ".resume-"  # and the number of the attempt that is put aside
 # notes of the follow stage: in the run's folder, which board failed first; in a board's folder, how it ended
 LOST = "lost.json"
 
@@ -34,6 +38,8 @@ CHECKPOINTS = "checkpoints"  # from which training can resume
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
 RESERVE = "reserve"  # freed for the result when the disk is full
+PEERS_KEY = "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
+PEERS_KEY_BYTES = 32
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # of a board; written by the lab on its boards
 # version of the run's files: run.json, events.jsonl, result.json, manifest.json; schema1.py reads older ones
@@ -123,11 +129,20 @@ def attempts(folder: Path) -> List[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically: a reader sees the old file or the new one, never half of it."""
+    """Write a JSON file as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: a reader sees the old file or the new one, never half of it. Raises OSError."""
     draft = path.with_name(path.name + ".part")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:  # a full disk needs its space back
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise

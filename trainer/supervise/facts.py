@@ -23,6 +23,7 @@ from trainer.contract import events, frequencies, interface, layout, packages, s
 from trainer.contract.releases import jetpack
 
 _LISTENING = "0A"  # a state in /proc/net/tcp
+FIREWALL, FIREWALL_UNIT = "usr/local/sbin/cluster-kit-firewall", "cluster-kit-firewall.service"  # of the role firewall
 
 
 def gather(dev: Optional[str]) -> Dict[str, Any]:
@@ -97,6 +98,7 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "addresses": addresses,
         "own_address": own,
         "link": _link(root / "sys/class/net", dev),
+        "firewall": _firewall(root),
         "sent_s": request["sent_s"],
         "began_s": began_s,
         "ended_s": time.time(),
@@ -304,6 +306,21 @@ def _dev_of(address: Optional[str], addresses: Optional[Dict[str, List[str]]]) -
 def _is_wireless(dev: str) -> bool:
     folder = Path("/sys/class/net", dev)
     return dev.startswith("wl") or (folder / "wireless").exists() or (folder / "phy80211").exists()
+
+
+def _firewall(root: Path) -> Dict[str, Any]:
+    """What of the role firewall is loaded: ports that only peers reach, None if unknown; and the unit's state.
+
+    The kernel shows its rules to root alone, so the ports are known where sudo asks for no password.
+    """
+    if not (root / FIREWALL).exists():
+        return {"ports": [], "unit": None}
+    printed = _output("sudo", "-n", "sh", "-c", '"$0" show; echo "code $?"', f"/{FIREWALL}") or ""
+    rules, told, code = printed.rpartition("code ")
+    drops = code.strip() == "0" and re.search(r"\bdrop\b", rules, re.IGNORECASE)
+    ports = sorted({int(port) for port in re.findall(r"\bdport (\d+)", rules)}) if drops else []
+    unit = (_output("systemctl", "is-active", FIREWALL_UNIT, whatever_code=True) or "").strip()
+    return {"ports": ports if told else None, "unit": unit or None}
 
 
 def _link(net: Path, dev: Optional[str]) -> Optional[Dict[str, Any]]:

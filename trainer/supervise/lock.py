@@ -24,7 +24,10 @@ class Lock:
     """The lock, held until `release` or until the last process with its descriptor ends."""
 
     def __init__(self, folder: Path, run_id: str, owner: str) -> None:
-        """Take the lock in `folder`, also from a dead run. Raises Locked if another run lives."""
+        """Take the lock in `folder`, also from a dead run, whatever its file has.
+
+        Raises Locked if another run lives, and OSError, without a file, if the lock cannot be written.
+        """
         self._path = folder / NAME
         while True:
             self.descriptor = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o644)
@@ -37,8 +40,13 @@ class Lock:
                 break
             os.close(self.descriptor)  # the previous run has just removed it
         content = {"run_id": run_id, "owner": owner, "since_s": time.time(), "trainer_dir": str(Path.cwd())}
-        os.truncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, json.dumps(content).encode(), 0)
+        try:
+            os.truncate(self.descriptor, 0)
+            with os.fdopen(os.dup(self.descriptor), "wb") as file:
+                file.write(json.dumps(content).encode())
+        except OSError:  # a full disk
+            self.release()
+            raise
 
     def release(self) -> None:
         self._path.unlink()
@@ -55,13 +63,15 @@ def read(folder: Path) -> Optional[Dict[str, Any]]:
     """The content of this folder's lock file, None without one; it does not tell whether the lock is held."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
 
 def _told(content: Optional[Dict[str, Any]]) -> str:
-    if not content:
+    try:
+        content = content or {}
+        minutes = (time.time() - content["since_s"]) / 60
+        return f"run {content['run_id']} of {content['owner']} has used this board for {minutes:.0f} min"
+    except (KeyError, TypeError):
         return "another run uses this board"
-    minutes = (time.time() - content["since_s"]) / 60
-    return f"run {content['run_id']} of {content['owner']} has used this board for {minutes:.0f} min"

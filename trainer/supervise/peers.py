@@ -1,36 +1,57 @@
 """Heartbeats between the boards' supervisors, so that a dead board or link is noticed before TensorFlow does.
 
-One datagram per second to every other board, on the port after TensorFlow's, on the training network only.
-Standard library only.
+One datagram per second to every other board, on the port after TensorFlow's, on the training network only. Each begins
+with its HMAC-SHA256, by a key that the controller makes for each start of the run; what has another one is dropped
+unread. Who has the wire can hold heartbeats back, which ends the run, but not make any. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import hmac
 import socket
+import struct
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
+from trainer.contract.layout import PEERS_KEY_BYTES
 
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
+_STATES = (RUNNING, SUCCEEDED, FAILED, INTERRUPTED)
+# A message: rank, start (of the supervisor, ns of its clock), count (of its messages), state; then the cause in UTF-8.
+# Start and count only grow. A restarted supervisor has a later start; what was heard before is not heard again.
+_HEADER = struct.Struct("!HQQB")
+_MAC_BYTES = 32
+_CAUSE_BYTES = 1024
+_LONGEST = _MAC_BYTES + _HEADER.size + _CAUSE_BYTES  # bytes
+_MOST = 1000  # datagrams read in one look, so that a flood cannot keep the watchdog from its limits
 _EVERY_S = 1.0
 _MEET_POLL_S = 0.02
 _FAREWELLS = 5  # repeated, since datagrams get lost
 _FAREWELL_S = 0.1
 
 
+class Message(NamedTuple):
+    """What another board said."""
+
+    rank: int
+    state: str
+    cause: str
+
+
 class Peers:
     """The other boards, and when each was last heard."""
 
-    def __init__(self, cluster: Cluster, names: List[str], run_id: str, silence_s: float) -> None:
+    def __init__(self, cluster: Cluster, names: List[str], key: bytes, silence_s: float) -> None:
         """`names` in rank order; a board counts as cut off after `silence_s` without a heartbeat.
 
-        Raises OSError where the port is taken.
+        Raises OSError where the port is taken, and ValueError for a key of another length.
         """
-        self._names, self._run_id, self._rank, self._silence_s = names, run_id, cluster.rank, silence_s
+        if len(key) != PEERS_KEY_BYTES:
+            raise ValueError(f"the key of the heartbeats has {len(key)} bytes instead of {PEERS_KEY_BYTES}")
+        self._names, self._key, self._rank, self._silence_s = names, key, cluster.rank, silence_s
         self._addresses: Dict[int, Tuple[str, int]] = {}
         for rank, address in enumerate(cluster.addresses):
             host, _, port = address.rpartition(":")
@@ -44,7 +65,8 @@ class Peers:
             self._socket.close()
             raise
         self._heard_s: Dict[int, float] = {}  # only of boards that have been heard
-        self._sent_s = 0.0
+        self._latest: Dict[int, Tuple[int, int]] = {}  # start and count of the latest message by rank
+        self._sent_s, self._start, self._count = 0.0, time.time_ns(), 0
 
     def meet(self, limit_s: float) -> Optional[Cause]:
         """Wait until all boards have been heard, up to a limit; return the cause to stop if a board failed."""
@@ -85,31 +107,51 @@ class Peers:
         self._socket.close()
 
     def _send(self, state: str, cause: Optional[str], ranks: List[int]) -> None:
-        message = {"run_id": self._run_id, "rank": self._rank, "state": state, "cause": cause}
-        content = json.dumps(message).encode()
+        self._count += 1
+        code = _STATES.index(state if state in _STATES else FAILED)
+        header = _HEADER.pack(self._rank, self._start, self._count, code)
+        content = header + (cause or "").encode(errors="replace")[:_CAUSE_BYTES]
         for rank in ranks:
             with contextlib.suppress(OSError):  # no route: the silence will show it
-                self._socket.sendto(content, self._addresses[rank])
+                self._socket.sendto(self._mac(content) + content, self._addresses[rank])
+
+    def _mac(self, content: bytes) -> bytes:
+        return hmac.digest(self._key, content, "sha256")
 
     def _hear(self, now: float) -> Optional[Cause]:
-        while True:
+        for _ in range(_MOST):
             try:
-                message = json.loads(self._socket.recv(2048))
-                run_id, rank, state = message["run_id"], message["rank"], message["state"]
+                message = self._opened(self._socket.recv(_LONGEST + 1))
             except BlockingIOError:
                 return None
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # not a message of the kit
-            if run_id != self._run_id or rank not in self._addresses:
+            except OSError:
                 continue
-            if state == FAILED:
-                return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.get('cause')}")
-            if state == INTERRUPTED:
-                return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.get('cause')}")
-            if state == SUCCEEDED:
+            if message is None:
+                continue
+            rank = message.rank
+            if message.state == FAILED:
+                return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.cause}")
+            if message.state == INTERRUPTED:
+                return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.cause}")
+            if message.state == SUCCEEDED:
                 self._heard_s.pop(rank, None)
                 del self._addresses[rank]
             else:
                 if rank not in self._heard_s:  # it began later and has not heard this board
                     self._send(RUNNING, None, [rank])
                 self._heard_s[rank] = now
+        return None
+
+    def _opened(self, datagram: bytes) -> Optional[Message]:
+        """A new message of another board; None for anything else. Only what is authentic is parsed."""
+        content = datagram[_MAC_BYTES:]
+        if not _HEADER.size <= len(content) <= _HEADER.size + _CAUSE_BYTES:
+            return None
+        if not hmac.compare_digest(datagram[:_MAC_BYTES], self._mac(content)):
+            return None
+        rank, start, count, code = _HEADER.unpack_from(content)
+        # own messages that are sent back have a rank that is not among the addresses
+        if rank not in self._addresses or code >= len(_STATES) or (start, count) <= self._latest.get(rank, (0, 0)):
+            return None
+        self._latest[rank] = start, count
+        return Message(rank, _STATES[code], content[_HEADER.size :].decode(errors="replace") or "no cause given")

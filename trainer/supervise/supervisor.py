@@ -66,9 +66,18 @@ def main() -> int:
     except Locked as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 3
+    except OSError as error:
+        print(f"trainer: the board's lock cannot be written: {error}", file=sys.stderr)
+        return 1
     pid = os.fork()  # the run outlives the connection that started it
     if pid:
-        (folder / _PID).write_text(f"{pid}\n", encoding="ascii")
+        try:
+            (folder / _PID).write_text(f"{pid}\n", encoding="ascii")
+        except OSError as error:  # nobody could find this supervisor
+            os.kill(pid, signal.SIGKILL)
+            lock.release()
+            print(f"trainer: {error}", file=sys.stderr)
+            return 1
         return 0
     os.setsid()
     _leave_terminal(folder)
@@ -97,7 +106,8 @@ def supervise(
     """
     started_s = time.time()
     result = folder / RESULT
-    (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
+    with contextlib.suppress(OSError):  # full already, which the trainer will find
+        (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
     watchdog = Watchdog(folder, limits)
     code: Optional[int] = None
     cause: Optional[Cause] = None
@@ -126,7 +136,7 @@ def supervise(
         watchdog.trainer = trainer.pid
         code, cause = _follow(trainer, watchdog, keeper)
     except _Stopped:
-        if not result.exists():
+        if not _is_written(result):
             cause = cause or Cause(INTERRUPTED, "stopped from outside")
     finally:
         signal.signal(signal.SIGTERM, _too_late)
@@ -137,7 +147,7 @@ def supervise(
             keeper.join(_LOG_END_S)
         telemetry.stop()
     with contextlib.suppress(OSError):
-        if cause or not result.exists():
+        if cause or not _is_written(result):
             cause = cause or cause_of_exit(code or 0, folder)
             status = INTERRUPTED if cause.kind == INTERRUPTED else FAILED
             write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
@@ -164,7 +174,7 @@ def stop(folder: Path) -> bool:
     if beat and _is_of(folder, beat["trainer"], b"trainer"):
         running = True
         _end_group(beat["trainer"])
-    if beat and not (folder / RESULT).exists():
+    if beat and not _is_written(folder / RESULT):
         rebooted = beat["boot"] != boot()
         cause = (
             Cause("reboot", "the board was restarted during the run")
@@ -190,7 +200,7 @@ def _follow(
     while trainer.poll() is None:
         # heartbeats continue while the trainer exits
         cause = watchdog.cause_to_end() or cause
-        if result.exists():
+        if _is_written(result):
             deadline = deadline or time.monotonic() + _EXIT_GRACE_S
             if time.monotonic() > deadline or read_object(result).get("status") == FAILED:
                 break
@@ -199,7 +209,7 @@ def _follow(
         time.sleep(POLL_S)
     code = trainer.poll()
     keeper.join(_LOG_END_S)  # the log's end tells the cause
-    if result.exists():
+    if _is_written(result):
         kind = read_object(result).get("cause_kind")
         code = int(kind is not None) if code is None else code
     else:
@@ -235,6 +245,14 @@ def _is_of(folder: Path, pid: int, module: bytes) -> bool:
         return False
     config = str(folder / RUN).encode()
     return module in words and any(word.endswith(config) for word in words) and process_state(pid) != "Z"
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a file has content: an empty one, of a disk that was full, counts as none."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _number(path: Path) -> Optional[int]:

@@ -19,7 +19,7 @@ from typing import Any, Dict, Optional
 from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
-from trainer.contract.layout import HEARTBEAT, LOG, PROGRESS, RUN, TF_CONFIG, write_json
+from trainer.contract.layout import HEARTBEAT, LOG, PEERS_KEY, PROGRESS, RUN, TF_CONFIG, write_json
 from trainer.supervise.peers import Peers
 
 POLL_S = 0.2
@@ -147,12 +147,16 @@ def boot() -> str:
 
 def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     cluster = load_cluster(folder / TF_CONFIG)
+    key = b""
+    with contextlib.suppress(FileNotFoundError):
+        key = (folder / PEERS_KEY).read_bytes()
+        (folder / PEERS_KEY).unlink()  # needed once
     if cluster.workers == 1:
         return None
     names = read_object(folder / RUN).get("boards") or cluster.addresses
     try:
-        return Peers(cluster, names, folder.name, limits.silence)
-    except OSError as error:
+        return Peers(cluster, names, key, limits.silence)
+    except (OSError, ValueError) as error:
         print(f"supervisor: no heartbeats of its own, relying on TensorFlow's: {error}", file=sys.stderr)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 import time
@@ -242,3 +243,44 @@ def test_a_key_is_added_once_and_what_was_there_stays(tmp_path: Path) -> None:
 
 def test_the_password_is_not_shown_with_the_board(tmp_path: Path) -> None:
     assert PASSWORD not in repr(board(tmp_path))
+
+
+@needs_root
+@pytest.mark.parametrize("key_works", [False, True], ids=["for login", "for sudo"])
+def test_a_password_that_was_given_beforehand_goes_to_no_new_host_key_that_nobody_confirmed(
+    tmp_path: Path, key_works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, path = Server("board", tmp_path / "board", make_public_key(tmp_path / "id")), tmp_path / "known_hosts"
+    sent = []
+    monkeypatch.setattr(enrol, "_add_key", lambda *_: sent.append("to log in"))
+    monkeypatch.setattr(enrol, "run_as_root", lambda *_, **__: sent.append("to sudo"))
+    monkeypatch.setattr(enrol, "access", lambda *_: (key_works, False, "Permission denied"))
+    ways = ("127.0.0.1", "-p", str(server.port))
+    options = {"user": "root", "sudo_nopasswd": not key_works}
+
+    def attempt(look: bool = False, **different: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        sent.clear()
+        with contextlib.suppress(enrol.RefusalError):
+            enrol.enrol(board(path, *ways, **options, **different), look=look, found=found)
+        return found
+
+    try:
+        server.start()
+        looked = attempt(look=True)
+        fingerprint = looked["host_key"].split()[1]
+        assert looked["wants_confirmation"] and not sent
+        with pytest.raises(enrol.RefusalError, match="which nobody confirmed: no password was sent") as refusal:
+            enrol.enrol(board(path, *ways, **options), look=False, found={})
+        assert fingerprint in str(refusal.value)
+        attempt(fingerprint=fingerprint)  # the one that was shown, which is no confirmation by itself
+        assert not sent and not path.exists()  # a pin would let the next one send it
+        assert not attempt(look=True, fingerprint=fingerprint)["wants_confirmation"]
+        assert not attempt(look=True, password="")["wants_confirmation"]
+        attempt(confirmed=True)
+        assert sent and path.exists()
+        assert not attempt(look=True)["wants_confirmation"]
+        attempt()
+        assert sent  # it is pinned
+    finally:
+        server.kill()

@@ -1,6 +1,7 @@
 """From a command line to a run: everything that can be wrong is told on the controller, at once."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def test_check_mode_finds_the_same_run_or_problems_and_writes_nothing(project):
 def test_a_run_is_complete(project):
     answer = resolve(request(project, override={"epochs": 5}, workers="1", seed="7"))
     run = answer["run"]
-    assert run["run_id"].endswith("Z-short-w1-s7") and answer["run_dir"].endswith(run["run_id"])
+    assert re.fullmatch(r"\d{8}T\d{6}Z-short-w1-s7-[0-9a-f]{6}", run["run_id"])
+    assert answer["run_dir"].endswith(f"/{run['run_id']}")
     assert (run["boards"], run["workers"], run["seed"]) == (["a"], 1, 7)
     assert run["config"]["epochs"] == 5 and run["config"]["data"]["train_images"] == 200
     assert run["config"]["model"]["dense_units"] == 512  # a default, filled in

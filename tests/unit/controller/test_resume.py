@@ -1,10 +1,15 @@
 """What a run needs to go on after it was stopped, and when it cannot."""
 
 import json
+import os
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analysis.runs.manifest import write_manifest
 from controller import resume
 from controller.resolve import resolve
 from tests.data.litter import copy_beside, litter
@@ -150,6 +155,98 @@ def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
     assert not (folder / "manifest.json").exists()
 
 
+class CutError(BaseException):
+    """The controller lost its power."""
+
+
+class Cuts:
+    """Lets the first operations on files of a folder pass; the next one and all later ones fail, until `end`.
+
+    With `torn`, a file that is opened for writing then is there, but empty.
+    """
+
+    _KINDS = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.truncate")
+
+    def __init__(self):
+        self.left, self.folder, self.torn = None, "", False
+        sys.addaudithook(self._hear)  # for good
+
+    def begin(self, folder, passing, torn):
+        self.folder, self.torn, self.left = str(folder), torn, passing
+
+    def end(self):
+        """Whether there was a cut."""
+        left, self.left = self.left, None
+        return left < 0
+
+    def _hear(self, event, arguments):
+        if self.left is None or not self._changes(event, arguments):
+            return
+        self.left -= 1
+        if self.left < 0:
+            if event == "open" and self.torn:
+                left, self.left = self.left, None
+                Path(arguments[0]).write_bytes(b"")
+                self.left = left
+            raise CutError
+
+    def _changes(self, event, arguments):
+        if event == "open":
+            writes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            return writes and str(arguments[0]).startswith(self.folder)
+        # rmtree names files by their folder's descriptor
+        return event in self._KINDS and (str(arguments[0]).startswith(self.folder) or arguments[-1] != -1)
+
+
+CUTS = Cuts()
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("epoch", [3, 0])
+def test_wherever_resuming_is_cut_it_comes_to_the_same_end(project, tmp_path, epoch, torn):
+    left_by(project, "a", recorded=4, kept=[3, 4])
+    left_by(project, "b", recorded=3, kept=[2, 3] if epoch else [1, 2])
+    folder, template = project / "runs" / RUN, tmp_path / "template"
+    (folder / "lost.json").write_text('{"board": "b"}')
+    shutil.copytree(folder, template)
+    steps = 0
+    while True:
+        shutil.rmtree(folder)
+        shutil.copytree(template, folder)
+        CUTS.begin(folder, steps, torn)
+        try:
+            resume.begin(folder)
+        except CutError:
+            pass
+        finally:
+            cut = CUTS.end()
+        if cut and steps % 2:  # as the playbooks do, which fetch from boards and collect
+            resolve(request(project))
+            resolve(request(project, resume=None, run_id=RUN))
+            for board in ("a", "b"):
+                (folder / "boards" / board).mkdir(parents=True, exist_ok=True)
+            write_manifest(folder)
+        assert not cut or resume.begin(folder) == epoch
+        for board in ("a", "b"):
+            home = folder / "boards" / board
+            if epoch:
+                assert epochs_of(home) == [1, 1, 2, 2, 3, 3], steps
+                assert checkpoint.Checkpoints(home).newest()[0] == 3
+            else:
+                assert list(home.iterdir()) == [], steps
+            before = folder / "attempts/1/boards" / board
+            assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
+            assert not (before / "checkpoints").exists()
+        assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1"], steps
+        assert sorted(path.name for path in folder.iterdir()) == ["attempts", "boards", "run.json"], steps
+        assert json.loads((folder / "attempts/1/manifest.json").read_text())["status"] == "failed"
+        assert steps % 2 or (folder / "attempts/1/lost.json").exists()  # collecting forgets which board was lost
+        if not cut:
+            break
+        steps += 1
+    assert steps > 15, "operations that were cut"
+
+
 def test_a_failure_of_the_attempt_before_is_put_aside(project):
     """Followers that find one give their boards twenty seconds to end."""
     left_by(project, "a", recorded=2, kept=[2])
@@ -191,9 +288,10 @@ def test_the_second_time_it_goes_on_from_the_second_attempt(project):
 
 @pytest.mark.parametrize("name", [f"runs/{RUN}", f"../runs/{RUN}", f"{RUN}/", RUN[:-1] + "3", f"/elsewhere/{RUN}"])
 def test_a_name_that_is_almost_that_of_a_run_gets_the_one_that_was_meant(project, name):
-    (problem,) = problems(project, resume=name)
-    assert problem.startswith(f"resume is {name!r}, but ")
-    assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
+    for asked_by, given in (("resume", {"resume": name}), ("run_id", {"resume": None, "run_id": name})):
+        (problem,) = problems(project, **given)
+        assert problem.startswith(f"{asked_by} is {name!r}, but ")
+        assert problem.endswith(f"give the name of one in {project / 'runs'}: did you mean {RUN}?")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "x" * 5000, "\0", "~nosuchuser/x"])

@@ -48,8 +48,8 @@ VARIABLES = [
 ]
 
 
-@pytest.mark.parametrize("variables", VARIABLES)
-def test_ssh_is_called_with_the_words_of_ansibles_own_plugin(variables: dict[str, Any], tmp_path: Path) -> None:
+def ssh_plugin(variables: dict[str, Any], folder: Path) -> Any:
+    """Ansible's own plugin for a host with these variables."""
     from ansible.playbook.play_context import PlayContext
     from ansible.plugins.loader import connection_loader, init_plugin_loader
 
@@ -57,8 +57,37 @@ def test_ssh_is_called_with_the_words_of_ansibles_own_plugin(variables: dict[str
         init_plugin_loader()
     plugin = connection_loader.get("ssh", PlayContext())
     plugin.set_options(
-        var_options={"inventory_hostname": "orin-1", "ansible_control_path_dir": str(tmp_path), **variables}
+        var_options={"inventory_hostname": "orin-1", "ansible_control_path_dir": str(folder), **variables}
     )
+    return plugin
+
+
+@pytest.mark.parametrize(
+    "loose",
+    [
+        {"ansible_host_key_checking": False},
+        {"ansible_ssh_host_key_checking": False},
+        *({f"ansible_ssh_{kind}_args": "-o StrictHostKeyChecking=no"} for kind in ("common", "extra")),
+        {"ansible_ssh_extra_args": "-o StrictHostKeyChecking=accept-new"},
+        {"ansible_ssh_common_args": "-F {configuration}"},
+    ],
+)
+def test_a_password_goes_to_no_host_whose_key_is_not_pinned_whatever_an_inventory_says(
+    loose: dict[str, Any], tmp_path: Path
+) -> None:
+    configuration = tmp_path / "config"
+    configuration.write_text("StrictHostKeyChecking no\n")
+    given = {name: value.format(configuration=configuration) if value else value for name, value in loose.items()}
+    plugin = ssh_plugin({"ansible_password": "x", "ansible_become_password": "x", **given}, tmp_path)
+    words = [word.decode() for word in plugin._build_command("ssh", "ssh", "orin-1")]
+    words = words[words.index("ssh") :]  # after sshpass
+    shown = subprocess.run(["ssh", "-G", *words[1:]], capture_output=True, text=True, check=True).stdout
+    assert "\nstricthostkeychecking true\n" in shown, words
+
+
+@pytest.mark.parametrize("variables", VARIABLES)
+def test_ssh_is_called_with_the_words_of_ansibles_own_plugin(variables: dict[str, Any], tmp_path: Path) -> None:
+    plugin = ssh_plugin(variables, tmp_path)
     host = plugin.get_option("host")
     theirs = [word.decode() for word in plugin._build_command(plugin.get_option("ssh_executable"), "ssh", host)]
     ours = ssh.command(plugin, host)

@@ -46,3 +46,19 @@ def test_names_of_before_are_read_nowhere_and_are_in_the_notes_on_upgrading():
     assert not set(renamed) & {name for given in defaults for name in given}
     upgrade = (PROJECT / "docs/upgrade.md").read_text()
     assert all(re.search(rf"\b{old}\b.*{new}", upgrade) for old, new in renamed.items())
+
+
+def test_nothing_on_a_board_has_a_name_that_another_account_could_make_first():
+    """In the folders where every account may write."""
+    shipped = [PROJECT / name for name in ("roles", "plugins", "trainer", "controller", "playbooks")]
+    files = [path for folder in shipped for path in folder.rglob("*") if path.suffix in (".py", ".yml", ".sh", ".j2")]
+    found = [
+        f"{path.relative_to(PROJECT)}: {line.strip()}"
+        for path in files
+        # the lab's boards are this machine's own
+        if "roles/lab/" not in str(path) and not path.name.startswith(("lab_", "emulated_"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"/(var/)?tmp\b(?!_)|/dev/shm", line) and not re.search(r"mktemp|~/[.]ansible", line)
+    ]
+    # removes what its own account left, as nobody can remove another one's
+    assert [line for line in found if "rm -f /dev/shm/{run_id}" not in line] == []

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests import PROJECT
 from tests.unit.controller.gates.facts import ORIN, R35
 from tests.unit.unreadable import answer_with_eagain
 from trainer.contract import frequencies, packages
@@ -203,3 +204,52 @@ def test_what_a_board_cannot_tell_is_null(tmp_path, monkeypatch):
     ):
         assert said[name] is None, name
     assert said["routes"] == {"b": None}
+
+
+IPTABLES = """\
+1:-A INPUT -p udp -m udp --dport 12346 -j CLUSTER_KIT
+2:-A INPUT -p tcp -m tcp --dport 12345 -j CLUSTER_KIT
+-N CLUSTER_KIT
+-A CLUSTER_KIT -s 10.0.0.2/32 -j RETURN
+-A CLUSTER_KIT -j DROP
+"""
+NFTABLES = """\
+table inet cluster_kit {
+\tchain input {
+\t\ttype filter hook input priority filter; policy accept;
+\t\ttcp dport 12345 jump tensorflow
+\t\tudp dport 12346 jump tensorflow
+\t}
+\tchain tensorflow {
+\t\tip saddr 10.0.0.2 accept
+\t\tdrop
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "unit", "found"),
+    [
+        (f"{IPTABLES}code 0\n", "active\n", {"ports": [12345, 12346], "unit": "active"}),
+        (f"{NFTABLES}code 0\n", "active\n", {"ports": [12345, 12346], "unit": "active"}),
+        ("code 1\n", "active\n", {"ports": [], "unit": "active"}),  # flushed since
+        (f"{IPTABLES}code 1\n", "active\n", {"ports": [], "unit": "active"}),  # of IPv4 alone
+        (f"{IPTABLES.replace('DROP', 'RETURN')}code 0\n", "active\n", {"ports": [], "unit": "active"}),
+        (None, "active\n", {"ports": None, "unit": "active"}),  # sudo wants a password
+        (None, "inactive\n", {"ports": None, "unit": "inactive"}),
+        (None, None, {"ports": None, "unit": None}),
+    ],
+)
+def test_the_firewall_counts_as_the_kernel_shows_it(board, monkeypatch, shown, unit, found):
+    answers = {"sudo": shown, "systemctl": unit}
+    monkeypatch.setattr(facts, "_output", lambda *command, **_: answers.get(command[0]))
+    assert ask(board)["firewall"] == {"ports": [], "unit": None}  # there is no script
+    write(board / facts.FIREWALL, "#!/bin/sh\n")
+    assert ask(board)["firewall"] == found
+
+
+def test_the_survey_looks_for_what_the_role_firewall_installs():
+    role = PROJECT / "roles/firewall"
+    assert f"__firewall_script: /{facts.FIREWALL} " in (role / "vars/main.yml").read_text()
+    assert f"name: {facts.FIREWALL_UNIT}\n" in (role / "tasks/main.yml").read_text()

@@ -27,6 +27,7 @@ NEEDS = Needs(
     round_trip_s=0.002,
     communication="ring",
     strict_communication=False,
+    firewall_required=False,
 )
 ADDRESSES = {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "docker0": ["172.18.0.1"]}
 PINNED = {"policy0": [2_201_600_000] * 2, "policy4": [2_201_600_000] * 2, "17000000.ga10b": [1_300_500_000] * 2}
@@ -66,6 +67,7 @@ GOOD = {
     "addresses": ADDRESSES,
     "own_address": {"given": "10.0.0.1", "address": "10.0.0.1"},
     "link": {"dev": "eth0", "mtu_bytes": 1466, "bit_per_s": 10**9, "duplex": "full"},
+    "firewall": {"ports": [12345, 12346], "unit": "active"},
     "sent_s": 100.0,
     "began_s": 100.1,
     "ended_s": 100.3,
@@ -83,6 +85,7 @@ EMULATED = {
     "power_mode_id": None,
     "gpu_mask": None,
     "frequencies_hz": {"policy0": [800_000_000, 4_000_000_000]},  # of the machine that emulates it
+    "firewall": {"ports": [], "unit": None},
 }
 
 

@@ -13,6 +13,11 @@ def own(given, *resolved):
     return {"own_address": {"given": given, "address": resolved[0] if resolved else given}}
 
 
+def firewall(ports, unit=None):
+    return {"firewall": {"ports": ports, "unit": unit}}
+
+
+GUARDED = {"firewall_required": True}
 SLOW = {**GOOD["link"], "bit_per_s": 10**8}
 STRICT = {"communication": "nccl", "strict_communication": True}
 FAILED = {"used": None, "error": "unhandled system error, NCCL version 2.18.3"}
@@ -89,6 +94,14 @@ RING = {"used": "RingReduce", "error": None}
         ("network.mtu", "refuse", {"link": {**GOOD["link"], "mtu_bytes": 1200}}, {}, "1200 bytes on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "bit_per_s": 10**8}}, {}, "100 Mbit/s on eth0"),
         ("network.speed", "refuse", {"link": {**GOOD["link"], "duplex": "half"}}, {}, "half duplex"),
+        ("network.firewall", "warn", firewall([]), {}, "no rules of the kit are loaded"),
+        ("network.firewall", "refuse", firewall([]), GUARDED, "no rules of the kit are loaded"),
+        ("network.firewall", "warn", firewall([], "active"), {}, "no rules of the kit are loaded"),
+        ("network.firewall", "warn", firewall([12345], "active"), {}, "rules for 12345"),
+        ("network.firewall", "warn", firewall([2222, 2223], "active"), {}, "rules for 2222 and 2223"),
+        ("network.firewall", "refuse", firewall(None, "inactive"), GUARDED, "no rules of the kit are loaded"),
+        ("network.firewall", "warn", {**firewall([]), "emulated": {"emulated": True}}, {}, "no rules"),  # dressed
+        ("network.firewall", "refuse", EMULATED, GUARDED, "no rules of the kit are loaded"),
         ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
         ("collective.nccl", "refuse", {"nccl": CANNOT}, STRICT, "0 GPU kernels"),
         ("collective.nccl", "refuse", {"nccl": None}, STRICT, "not known"),
@@ -132,6 +145,9 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it
         ({**EMULATED, "link": SLOW}, {}),
         ({"routes": {}, "link": SLOW}, {}),
+        ({"routes": {}, **firewall([])}, {}),
+        (firewall(None, "active"), GUARDED),  # without root, the unit's word counts
+        (firewall([80, 12345, 12346]), GUARDED),
         # at the limit
         ({"swap_used_bytes": 5 * 10**8, "memory_available_bytes": 2 * 10**9, "disk_free_bytes": 10**9}, {}),
         ({"clock_error_s": 1.0}, {}),

@@ -9,9 +9,10 @@ from ansible.errors import AnsibleActionFail
 
 from analysis.runs.errors import AnalysisError
 from controller import notes
-from controller.plugins import base, direct_command, enrol_board
+from controller.plugins import base, direct_command, enrol_board, shared
 from tests import PROJECT
 from tests.unit.actions import Board, action, run, snapshot
+from trainer.contract.layout import PEERS_KEY
 
 ACTIONS = sorted(path.stem for path in (PROJECT / "plugins/action").glob("*.py"))
 LOOKING = {"clock_offset", "stage_files"}  # ask the board in check mode, too
@@ -110,6 +111,15 @@ def test_a_clock_is_kept_on_the_board_whole_or_not_at_all(tmp_path):
     assert outcome["failed"] and outcome["msg"] == "rounds is 0: give 1 or more"
 
 
+@pytest.fixture
+def own_tmp(tmp_path, monkeypatch):
+    """Ansible's folder of this command."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(shared.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+@pytest.mark.usefixtures("own_tmp")
 class TestBegin:
     def test_a_run_has_its_configuration_and_what_the_gates_found(self, tmp_path):
         given = {"run_dir": str(tmp_path / "runs/r"), "run": {"seed": 1}, "gates": {"refused": False}}
@@ -121,7 +131,7 @@ class TestBegin:
         given = {"run_dir": str(tmp_path / "r"), "run": {"seed": 1}}
         assert not run("begin_run", Board(), given).get("failed")
         again = run("begin_run", Board(), {**given, "run": {"seed": 2}})
-        assert again["failed"] and again["msg"].endswith("cannot be created: another run started in the same second")
+        assert again["failed"] and again["msg"].endswith("cannot be created: File exists")
         assert json.loads((tmp_path / "r/run.json").read_text()) == {"seed": 1}
 
     def test_a_run_that_goes_on_keeps_its_configuration_and_has_new_findings_of_the_gates(self, tmp_path):
@@ -131,16 +141,31 @@ class TestBegin:
         assert run("begin_run", Board(), given)["changed"]
         assert (tmp_path / "r/run.json").read_text() == "{}" and (tmp_path / "r/gates.json").exists()
 
+    def test_each_start_has_a_key_of_its_own_which_only_this_account_may_read_and_nothing_else_has(
+        self, tmp_path, own_tmp
+    ):
+        keys = []
+        for resume in (False, True):
+            given = {"run_dir": str(tmp_path / "r"), "run": {"seed": 2}, "resume": resume}
+            outcome = run("begin_run", Board(), given)
+            path = own_tmp / PEERS_KEY
+            assert path.stat().st_mode & 0o777 == 0o600
+            keys.append(path.read_bytes())
+            told = repr(outcome).encode() + b"".join(content or b"" for content in snapshot(tmp_path / "r").values())
+            assert keys[-1] not in told and keys[-1].hex().encode() not in told and repr(keys[-1]).encode() not in told
+        assert [len(key) for key in keys] == [32, 32] and keys[0] != keys[1]
+
 
 class TestPlace:
     @pytest.fixture
-    def given(self, tmp_path):
+    def given(self, tmp_path, own_tmp):
         """Options for a board whose home is a folder here."""
         (tmp_path / "runs/r").mkdir(parents=True)
         (tmp_path / "runs/r/run.json").write_text('{"seed": 1}')
         (tmp_path / "__main__.py").write_text("print()")
         with tarfile.open(tmp_path / "trainer.tar.gz", "w:gz") as archive:
             archive.add(tmp_path / "__main__.py", "trainer/__main__.py")
+        (own_tmp / PEERS_KEY).write_bytes(bytes(range(32)))
         home = tmp_path / "board/home"
         return {
             "run_dir": str(tmp_path / "runs/r"),
@@ -156,17 +181,45 @@ class TestPlace:
         assert len(board.commands) == 1 and board.put == []
         found = {name: content for name, content in snapshot(tmp_path / "board/home").items() if content is not None}
         assert found == {
+            "runs/r/peers.key": bytes(range(32)),
             "runs/r/run.json": b'{"seed": 1}',
             "runs/r/tf_config.json": b'{\n "task": {\n  "index": 0\n }\n}\n',
             "trainer/0123/trainer/__main__.py": b"print()",
         }
 
-    def test_a_trainer_that_is_there_stays(self, given, tmp_path):
+    def test_the_key_of_heartbeats_is_the_accounts_own_and_on_no_command_line(self, given, tmp_path):
+        board = Board()
+        run("place_run", board, given)
+        placed = tmp_path / "board/home/runs/r" / PEERS_KEY
+        assert placed.stat().st_mode & 0o777 == 0o600 and placed.with_name("run.json").stat().st_mode & 0o777 == 0o644
+        assert not any("peers.key" in command for command in board.commands)
+
+    def test_a_trainer_that_is_there_and_the_same_stays(self, given, tmp_path):
         run("place_run", Board(), given)
-        there = tmp_path / "board/home/trainer/0123/trainer/__main__.py"
-        there.write_text("the same, by its checksum")
+        there = tmp_path / "board/home/trainer/0123/trainer"
+        (there / "__pycache__").mkdir()
+        before = there.stat().st_ino
         assert run("place_run", Board(), {**given, "board_dir": given["board_dir"] + "2"}) == {"changed": True}
-        assert there.read_text() == "the same, by its checksum"
+        assert there.stat().st_ino == before and (there / "__pycache__").exists()
+
+    @pytest.mark.parametrize("edit", ["changed", "gone", "added", "link"])
+    def test_a_trainer_that_somebody_changed_is_replaced_before_it_runs(self, given, tmp_path, edit):
+        run("place_run", Board(), given)
+        home = tmp_path / "board/home/trainer/0123"
+        main = home / "trainer/__main__.py"
+        if edit == "changed":
+            main.write_text("print(1)")
+        elif edit == "gone":
+            main.unlink()
+        elif edit == "added":
+            (home / "json.py").write_text("")
+        else:
+            main.rename(tmp_path / "elsewhere.py")
+            main.symlink_to(tmp_path / "elsewhere.py")
+        outcome = run("place_run", Board(), {**given, "board_dir": given["board_dir"] + "2"})
+        assert outcome["warnings"] == [f"somebody has changed {home} on orin-1: it has been replaced"]
+        assert snapshot(home) == {"trainer": None, "trainer/__main__.py": b"print()"} and not main.is_symlink()
+        assert not list((tmp_path / "board/home").glob(".incoming*"))
 
     def test_a_board_that_has_the_run_is_left_as_it_is(self, given, tmp_path):
         run("place_run", Board(), given)

@@ -1,7 +1,9 @@
 """Fetching what a board left; tests/lab has the rest of the collect stage."""
 
+import re
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,17 @@ def test_a_run_that_the_version_before_left_on_a_board_is_ended_and_fetched(tmp_
     done = run("collect_run", Board(), {name: str(path) for name, path in options.items()})
     assert done["changed"] and not board.exists(), done
     assert (tmp_path / "runs/r1/boards/orin-1/result.json").read_text() == "{}"
+
+
+def test_nothing_secret_of_a_board_is_fetched_and_no_name_on_it_can_be_foretold(tmp_path):
+    board = tmp_path / "board/r1"
+    board.mkdir(parents=True)
+    for name in ("peers.key", "trainer.log", "run.json"):
+        (board / name).write_text(name)
+    options = {"run_dir": tmp_path / "runs/r1", "board_dir": board, "trainer_dir": tmp_path, "python": sys.executable}
+    asked = Board()
+    done = run("collect_run", asked, {name: str(path) for name, path in options.items()})
+    assert done["changed"] and not board.exists(), done
+    assert [path.name for path in (tmp_path / "runs/r1/boards/orin-1").iterdir()] == ["trainer.log"]
+    (archive,) = set(re.findall(r"/dev/shm/r1[.]\w{6}[.]tar[.]gz", " ".join(asked.commands)))
+    assert not Path(archive).exists()

@@ -284,3 +284,11 @@ def test_the_chief_tells_of_each_epoch_where_somebody_reads_it(here, watched, mo
     assert follow(here, host="board-1")["status"] == "succeeded"
     epochs = (GOLDEN / "boards/board-1/events.jsonl").read_text().count('"event": "epoch"')
     assert epochs and sum("loss" in line for line in said) == (epochs if watched else 0)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"other": 1}'])
+def test_a_note_that_a_full_disk_left_empty_still_says_that_a_board_failed(tmp_path, content):
+    (tmp_path / "lost.json").write_text(content)
+    follow_run._claim(tmp_path / "lost.json", "orin-2")
+    assert (tmp_path / "lost.json").read_text() == content
+    assert follow_run._first(tmp_path / "lost.json") == "another board"

@@ -312,3 +312,14 @@ def test_copies_of_checkpoints_are_none(tmp_path):
     checkpoints.save(4, [np.full(3, 4)])
     checkpoints.wait()
     assert whole(tmp_path / CHECKPOINTS) == [3, 4], "the oldest one goes, not what is called like one"
+
+
+def test_a_full_disk_leaves_the_file_of_before_and_gets_its_space_back(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    layout.write_json(tmp_path / "manifest.json", {"status": "failed"})
+    monkeypatch.setattr(layout.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        layout.write_json(tmp_path / "manifest.json", {"status": "succeeded"})
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['{\n "status": "failed"\n}\n']

@@ -1,5 +1,6 @@
 """The board's lock: one run at a time, for as long as any of its processes lives."""
 
+import fcntl
 import os
 import subprocess
 
@@ -31,4 +32,34 @@ def test_a_trainer_that_outlives_its_supervisor_keeps_it(tmp_path):
         with pytest.raises(Locked):
             Lock(tmp_path, "second", "bob@desk")
         trainer.kill()
+    Lock(tmp_path, "second", "bob@desk").release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\0" * 9, "[" * 9999])
+def test_an_empty_or_torn_lock_of_a_dead_run_is_no_obstacle(tmp_path, content):
+    (tmp_path / NAME).write_text(content)
+    assert read(tmp_path) is None
+    Lock(tmp_path, "next", "ann@desk").release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"run_id": "first", "owner": 1, "since_s": "x"}'])
+def test_an_odd_lock_that_is_held_is_told_without_a_name(tmp_path, content):
+    with (tmp_path / NAME).open("w") as file:
+        file.write(content)
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(Locked, match="another run uses this board"):
+            Lock(tmp_path, "second", "bob@desk")
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space"):
+        Lock(tmp_path, "first", "ann@desk")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
     Lock(tmp_path, "second", "bob@desk").release()

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests import PROJECT
+from trainer.contract.cluster import Cluster
+from trainer.contract.layout import PEERS_KEY
 from trainer.supervise import supervisor, watchdog
+from trainer.supervise.peers import Peers
+
+KEY = os.urandom(32)
 
 
 @pytest.fixture
@@ -84,8 +89,20 @@ def test_the_log_is_kept_to_its_last_word_but_for_repetition(folder):
 
 def test_the_trainers_own_result_counts(folder):
     path = folder / "result.json"
+    path.write_text("")  # of a disk that was full
     supervisor.supervise(python(f"open({str(path)!r}, 'w').write('{{\"status\": \"succeeded\"}}')"), folder, limits())
     assert result_of(folder) == {"status": "succeeded"}
+
+
+def test_an_empty_result_is_none(folder):
+    path = folder / "result.json"
+    supervisor.supervise(python(f"open({str(path)!r}, 'w').close()"), folder, limits())
+    assert result_of(folder)["status"] == "failed"
+    path.write_text("")
+    beat = {"time_s": 5.0, "still_s": 0.0, "trainer": 1, "boot": "another"}
+    (folder / "heartbeat.json").write_text(json.dumps(beat))
+    supervisor.stop(folder)
+    assert result_of(folder)["cause_kind"] == "reboot"
 
 
 def test_a_trainer_that_hangs_after_its_result_is_ended(folder, monkeypatch):
@@ -185,14 +202,15 @@ def test_of_a_trainer_that_lost_its_peer_the_peers_own_words_are_the_cause(folde
     )
     left = {"status": "failed", "cause": "UnavailableError: Graph execution error:", "cause_kind": "peer"}
     code = f"import pathlib; pathlib.Path({str(folder / 'result.json')!r}).write_text({json.dumps(left)!r})"
-    word = json.dumps({"run_id": folder.name, "rank": 1, "state": "failed", "cause": "it was killed"}).encode()
+    (folder / PEERS_KEY).write_bytes(KEY)
 
     def say():
         time.sleep(later_s)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            for _ in range(20):  # datagrams get lost, and the supervisor may not listen yet
-                other.sendto(word, ("127.0.0.1", port))
-                time.sleep(0.05)
+        other = Peers(Cluster(addresses, 1), ["a", "b"], KEY, 60.0)
+        for _ in range(4):  # the supervisor may not listen yet
+            other.farewell("failed", "it was killed")
+            other = Peers(Cluster(addresses, 1), ["a", "b"], KEY, 60.0)
+        other._socket.close()
 
     peer = threading.Thread(target=say)
     peer.start()
@@ -245,3 +263,92 @@ def test_what_ends_the_supervisor_itself_is_in_the_log(folder):
     while "tf_config.json" not in (folder / "trainer.log").read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert "tf_config.json" in (folder / "trainer.log").read_text()
+
+
+# ---- strangers on the network
+
+
+@pytest.fixture
+def two(folder, monkeypatch):
+    """Two boards' addresses: the folder's is the first, which has the key of the start."""
+    monkeypatch.setattr(watchdog, "_MEET_S", 2.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    addresses = [f"127.0.0.1:{port - 1}", f"127.0.0.2:{port - 1}"]
+    (folder / "tf_config.json").write_text(
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}})
+    )
+    (folder / PEERS_KEY).write_bytes(KEY)
+    return addresses
+
+
+def steps(folder, seconds):
+    """A trainer that makes steps for some seconds and then succeeds."""
+    code = "import time, pathlib\n" + STEP.format(str(folder / "events.jsonl"))
+    code += f"log = EventLog(Path({str(folder / 'events.jsonl')!r}))"
+    code += f"\nfor _ in range({int(seconds * 20)}): log.progress(); time.sleep(0.05)"
+    return code + f'\npathlib.Path({str(folder / "result.json")!r}).write_text(\'{{"status": "succeeded"}}\')'
+
+
+def strangers_datagrams(folder):
+    word = {"run_id": folder.name, "rank": 1, "state": "failed", "cause": "forged"}
+    yield from (b"[" * 2048, b"[" * 60_000, b"", json.dumps(word).encode())
+    yield from (os.urandom(1 + n % 1400) for n in range(10_000))
+
+
+def test_a_run_succeeds_whatever_strangers_send(folder, two):
+    def say():
+        other = Peers(Cluster(two, 1), ["a", "b"], KEY, 60.0)
+        while not ended.is_set():
+            other.exchange()
+            time.sleep(0.1)
+        other._socket.close()
+
+    def disturb():
+        time.sleep(0.5)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for n, datagram in enumerate(strangers_datagrams(folder)):
+                stranger.sendto(datagram, ("127.0.0.1", int(two[0].rpartition(":")[2]) + 1))
+                if n % 100 == 99:
+                    time.sleep(0.02)
+
+    ended = threading.Event()
+    threads = [threading.Thread(target=job) for job in (say, disturb)]
+    for thread in threads:
+        thread.start()
+    supervisor.supervise(python(steps(folder, 4)), folder, limits(silence=3))
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert result_of(folder) == {"status": "succeeded"}
+    assert not (folder / PEERS_KEY).exists()
+
+
+def test_forged_heartbeats_do_not_keep_a_dead_board_alive(folder, two):
+    heard = []
+
+    def say():
+        other = Peers(Cluster(two, 1), ["a", "b"], KEY, 60.0)
+        send = other._socket.sendto
+        other._socket = type("Tap", (), {"sendto": lambda self, *sent: (heard.append(sent[0]), send(*sent))})()
+        for _ in range(8):
+            other._send("running", None, [0])
+            time.sleep(0.2)
+        died.append(time.monotonic())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            while not ended.is_set():
+                for datagram in [*heard, *(os.urandom(60) for _ in range(20))]:
+                    stranger.sendto(datagram, ("127.0.0.1", int(two[0].rpartition(":")[2]) + 1))
+                time.sleep(0.05)
+
+    ended, died = threading.Event(), []
+    peer = threading.Thread(target=say)
+    peer.start()
+    supervisor.supervise(python(steps(folder, 30)), folder, limits(silence=2))
+    noticed = time.monotonic()
+    ended.set()
+    peer.join()
+    result = result_of(folder)
+    assert (result["status"], result["cause_kind"]) == ("failed", "network"), result
+    assert noticed - died[0] < 2 + 4, "the limit, a look, and the farewell"
