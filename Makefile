@@ -47,6 +47,10 @@ test: setup-dev setup-boards setup-browser ## run all tests but the thorough one
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
 	.venv/bin/pytest tests/lab/test_faults.py -m lab --no-header $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup-dev setup-fuzz ## give every parser of outside input odd inputs (10 minutes; ARGS="--seconds 60", ARGS=--help)
+	@nice -n 10 .venv/bin/python -m tests.fuzz $(ARGS)
+
 .PHONY: mutants
 mutants: setup-dev ## mutation tests of configuration, gates, choice, verdict and statistics
 	@nice -n 10 .venv/bin/python -m tests.mutants $(ARGS)
@@ -78,7 +82,7 @@ lab-up: setup setup-boards ## start emulated boards
 lab-down: setup ## stop the emulated boards and remove all their files
 	$(play) -i inventory/lab playbooks/lab_down.yml $(ARGS)
 
-.PHONY: setup setup-dev setup-boards setup-browser
+.PHONY: setup setup-dev setup-boards setup-browser setup-fuzz
 setup: ## create .venv with Ansible and the analysis
 	@$(setup) controller
 setup-dev: ## create .venv with the tools of `make test` too
@@ -87,12 +91,15 @@ setup-boards: ## create .board-venv with TensorFlow for the emulated boards
 	@$(setup) boards
 setup-browser: ## install Chromium for `make test` if apt has it
 	@$(setup) browser
+setup-fuzz: ## install atheris for `make fuzz` if it has a wheel for this Python
+	@$(setup) fuzzer
 
 .PHONY: lock
 lock: setup ## update requirements/*.txt from *.in (ARGS=--upgrade: to the newest versions)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/controller.in -o requirements/controller.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/dev.in -o requirements/dev.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/extras.in -c requirements/dev.txt -o requirements/extras.txt $(ARGS)
+	.venv/bin/uv pip compile -q --python-version 3.11 requirements/fuzz.in -c requirements/dev.txt -o requirements/fuzz.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
 	@# In /, without pyproject.toml's settings for the other locks: this lock is for one platform and complete.
 	.venv/bin/uv pip compile -q --directory / --python-version 3.8 --python-platform aarch64-manylinux_2_31 \

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from controller import local_files, synthetic
 from controller.download import download
 from trainer.contract.config import ConfigError, Data, Model
 from trainer.contract.layout import write_text
-from trainer.formats import archives
+from trainer.formats import archives, weights
 
 # by data.source: the archive's URL, and its checksum from Keras' loader
 DOWNLOADS = {
@@ -133,7 +132,13 @@ def _weights(config: Model, project: Path, cache: Path) -> Asset | None:
         asset = _pinned("model.weights", IMAGENET_URL, config.weights_sha256, cache)
     else:
         asset = _pinned("model.weights", config.weights, config.weights_sha256, cache, project)
-    _check_hdf5(asset.source)
+    kind = local_files.kind(asset.source)
+    if kind not in (local_files.HDF5, None):
+        raise archives.ArchiveError(
+            f"model.weights: {asset.source} is not a Keras weight file (HDF5), but {kind}: give a .h5 file, as "
+            "model.save_weights('NAME.h5') writes it"
+        )
+    weights.check(asset.source)
     return asset
 
 
@@ -193,18 +198,3 @@ def _short(name: str) -> str:
     """The name with safe characters only, cut to its end if it is too long."""
     plain = re.sub(r"[^\w.,+=@~-]", "_", name)
     return plain if len(plain.encode()) <= _LONGEST_NAME else plain[-_LONGEST_NAME // 4 :]
-
-
-def _check_hdf5(path: Path) -> None:
-    """Keras' weight files are HDF5; its superblock says how long the file must be."""
-    kind = local_files.kind(path)
-    if kind != local_files.HDF5:
-        raise archives.ArchiveError(
-            f"model.weights: {path} is not a Keras weight file (HDF5){f', but {kind}' if kind else ''}: give a .h5 "
-            "file, as model.save_weights('NAME.h5') writes it"
-        )
-    with path.open("rb") as file:
-        head = file.read(48)
-    # superblock version 0, the one that Keras writes, keeps the end of the file at byte 40
-    if head[8] == 0 and len(head) == 48 and path.stat().st_size < struct.unpack("<Q", head[40:48])[0]:
-        raise archives.ArchiveError(f"model.weights: {path} is cut off: fetch it again")

@@ -5,6 +5,7 @@ controller  .venv        Ansible and the analysis
 dev         .venv        the same, with the tools of `make test`
 boards      .board-venv  TensorFlow, for emulated boards
 browser      Chromium, in which `make test` checks the report, if apt has it
+fuzzer       atheris, with which `make fuzz` chooses inputs, if it has a wheel for the Python of .venv
 
 It runs before anything is installed, on any Python from 3.8: standard library only. A complete environment has a stamp.
 If it matches, nothing is done; otherwise the environment is created again, also after an interrupted set-up.
@@ -352,9 +353,27 @@ def browser() -> str:
     return "Chromium is there"
 
 
+def fuzzer() -> str:
+    """Install atheris beside .venv, or say why `make fuzz` does without."""
+    site, lock = CACHE / "fuzz" / "site", LOCKS / "fuzz.txt"
+    stamp = site / lock_hash("fuzz", project=False)
+    if not stamp.exists():
+        shutil.rmtree(str(site), ignore_errors=True)
+        wheels = ["--require-hashes", "--no-build", "--target", site, "-r", lock]
+        try:
+            run("atheris", [find_uv(), "pip", "install", "--python", ENVIRONMENTS["dev"].folder, *wheels], NETWORK)
+        except SetupError as error:
+            return f"without atheris, `make fuzz` changes its corpus at random: {error}"
+        stamp.touch()
+    return "atheris is there"
+
+
+OTHERS = {"browser": browser, "fuzzer": fuzzer}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="+", choices=[*ENVIRONMENTS, "browser"], metavar="NAME")
+    parser.add_argument("environments", nargs="+", choices=[*ENVIRONMENTS, *OTHERS], metavar="NAME")
     names = parser.parse_args().environments
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that run() ends its child
     CACHE.mkdir(exist_ok=True)
@@ -366,7 +385,7 @@ def main() -> None:
             say("waiting for another set-up to end")
             fcntl.flock(turn, fcntl.LOCK_EX)
         for name in names:
-            say(browser() if name == "browser" else install(ENVIRONMENTS[name]))
+            say(OTHERS[name]() if name in OTHERS else install(ENVIRONMENTS[name]))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ NOT_COPIED = {".git", ".venv", ".board-venv", ".cache", ".lab", "runs"}
 TESTS = {
     "trainer/contract/config.py": ["trainer/contract/test_config.py"],
     "trainer/contract/choice.py": ["trainer/contract/test_choice.py"],
+    "controller/gates/answers.py": ["controller/gates"],
     "controller/gates/board.py": ["controller/gates"],
     "controller/gates/judge.py": ["controller/gates"],
     "controller/gates/report.py": ["controller/gates"],

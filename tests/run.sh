@@ -15,7 +15,7 @@ mkdir -p "$logs"
 lanes=($!)
 .venv/bin/pytest "${faults[@]}" "$@" >"$logs/faults.log" 2>&1 &
 lanes+=($!)
-nice -n 10 .venv/bin/pytest tests/unit tests/contract "$@" >"$logs/others.log" 2>&1 &
+nice -n 10 .venv/bin/pytest tests/unit tests/fuzz tests/contract "$@" >"$logs/others.log" 2>&1 &
 others=$!
 
 ended() {

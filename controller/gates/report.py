@@ -13,42 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import addresses
-from controller.gates.board import REFUSE, Facts, Needs
+from controller.gates import answers
+from controller.gates.board import REFUSE, Needs
 from controller.gates.judge import judge
 from controller.gates.table import lines
-from trainer.contract import releases
-from trainer.contract.collectives import collectives_in
 from trainer.contract.config import ConfigError
-
-_SHOWN = 200  # characters of an invalid answer
-
-
-def read(answer: Mapping[str, Any], address: str) -> Facts:
-    """The facts in a board's answer (direct_command's result); `address` is its ssh address."""
-    if answer.get("unreachable") or answer.get("rc") != 0:
-        why = answer.get("stderr") or answer.get("msg") or "no reason given"
-        error = {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
-        if str(answer.get("stdout", "")).startswith('{"old_python"'):  # files/begin.py
-            old = json.loads(answer["stdout"])
-            return {**error, **old, "jetpack": releases.jetpack(old["release"], None)}
-        return {**error, "rc": answer.get("rc")}
-    try:
-        facts: Facts = json.loads(answer["stdout"])
-    except ValueError:
-        return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
-    ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
-    # the messages took time: only a difference that their delay cannot explain is a clock error
-    facts["clock_error_s"] = ahead_s if ahead_s > 0 else min(0.0, -behind_s)
-    facts["jetpack"] = releases.jetpack(facts["release"], facts["l4t_package"])
-    return facts
-
-
-def trial(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The collective that ran when NCCL was asked for, and any error, from the result of all_reduce.py."""
-    said = answer.get("stderr") or answer.get("msg") or ""
-    last = ([line for line in said.splitlines() if line.strip()] or ["no output"])[-1].strip()
-    error = {0: None, 124: "an all-reduce with NCCL did not end"}.get(answer.get("rc", 1), last)
-    return {"used": collectives_in(said), "error": error}
 
 
 def report(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,10 +35,11 @@ def report(request: Mapping[str, Any]) -> dict[str, Any]:
     odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])
     if odd:
         raise ConfigError(odd)
-    boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
+    boards = {name: answers.read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
     for name, answer in request.get("tried", {}).items():
-        boards[name]["nccl_trial"] = trial(answer)
-    measured = [record for printed in request["measured"] for record in json.loads(printed)]
+        boards[name]["nccl_trial"] = answers.trial(answer)
+    answered = [name for name, facts in boards.items() if "error" not in facts]
+    measured = [record for printed in request["measured"] for record in answers.measured(printed, answered)]
     findings = judge(boards, needs, waive, measured)
     found = [dataclasses.asdict(finding) for finding in findings]
     return {

@@ -50,7 +50,7 @@ REBOOT = "/usr/bin/setsid --fork /bin/sh -c 'sleep 1; echo YES | {nvpmodel} -m {
 
 def parse_modes(text: str) -> dict[int, str]:
     """Returns ID -> name of the power modes in an nvpmodel.conf."""
-    found = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", text, re.MULTILINE)
+    found = re.findall(r"^[ \t]*<[ \t]*POWER_MODEL[ \t]+ID=(\d{1,9})[ \t]+NAME=([^\s>]+)[ \t]*>", text, re.MULTILINE)
     return {int(number): name for number, name in found}
 
 
@@ -60,7 +60,7 @@ def parse_mode(text: str) -> int:
     Raises:
         ValueError: it prints none.
     """
-    found = re.search(r"^NV Power Mode:.*\n\s*(\d+)\s*$", text, re.MULTILINE)
+    found = re.search(r"^NV Power Mode:.*\n[ \t]*(\d{1,9})[ \t\r]*$", text, re.MULTILINE)
     if not found:
         raise ValueError(f"no power mode in {text!r}: check 'nvpmodel -q' on the board")
     return int(found[1])
@@ -90,7 +90,7 @@ def clocks_pinned(text: str) -> bool:
     """
     pinned = []
     for line in text.splitlines():
-        field = dict(re.findall(r"(\w+)=(\S+)", line))
+        field = dict(re.findall(r"\b(\w+)=(\S+)", line))
         if field.get("Online") == "0" or not re.match(r"(cpu\d+|GPU|EMC)\b", line):
             continue
         if "FreqOverride" in field:

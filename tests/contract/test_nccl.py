@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from controller.gates.report import trial
+from controller.gates.answers import trial
 from tests import PROJECT
 
 pytestmark = pytest.mark.tensorflow

@@ -304,9 +304,9 @@ def test_a_run_that_fails_is_collected_and_says_why(experiment: Experiment, tmp_
     (folder,) = experiment.folders()
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "failed"
-    assert "board-" in manifest["cause"] and "OSError" in manifest["cause"]
+    assert "board-" in manifest["cause"] and "ArchiveError" in manifest["cause"]
     for board in (1, 2):
-        assert "OSError" in (folder / f"boards/board-{board}/trainer.log").read_text()
+        assert "ArchiveError" in (folder / f"boards/board-{board}/trainer.log").read_text()
         assert experiment.left_on(board) == ""
 
 

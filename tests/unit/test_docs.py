@@ -167,6 +167,16 @@ def test_the_readme_is_short_and_begins_with_its_status():
     assert "no real Orin has run this yet" in beginning and "*emulated boards*" in beginning
 
 
+def test_every_threat_has_tests_and_they_are_there():
+    table = (PROJECT / "SECURITY.md").read_text(encoding="utf-8").partition("## Threats")[2]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    named = [re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows]
+    assert len(rows) > 10 and all(named), "each row names a test"
+    for path, name in (test for tests in named for test in tests):
+        content = (PROJECT / "tests" / path).read_text(encoding="utf-8")
+        assert re.search(rf"^\s*(async )?def {name}\(", content, re.MULTILINE), f"{path} has no {name}"
+
+
 def test_usage_has_every_command():
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) - {"help"}

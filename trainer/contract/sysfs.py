@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Optional
+
+_WHOLE = re.compile(r"[-+]?[0-9]{1,20}")  # the kernel's have 64 bits
 
 
 def text(path: Path) -> Optional[str]:
@@ -16,7 +19,5 @@ def text(path: Path) -> Optional[str]:
 
 def number(path: Path) -> Optional[int]:
     """The whole number in a file; null where there is none."""
-    try:
-        return int(text(path) or "")
-    except ValueError:
-        return None
+    content = text(path) or ""
+    return int(content) if _WHOLE.fullmatch(content) else None

@@ -13,12 +13,14 @@ from typing import Collection, Dict, List, Mapping, Optional
 OFF_C = -256.0  # shown by a sensor that is off
 # what PMICs show, in sysfs too, while they are well: the kernel's max77620_thermal.c, which knows 120 and 140 C as well
 _PMIC_C = 100.0
-_MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
+# so many digits that no number is too large to count with
+_MEMORY = re.compile(r"\bRAM (\d{1,9})/(\d{1,9})MB", re.ASCII)
 _CORES = re.compile(r"\bCPU \[([^\]]*)\]")
-_GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
-_TEMPERATURE = re.compile(r"(?<![\w-])([\w-]+)@(-?\d+(?:\.\d+)?)C\b")
+_CORE = re.compile(r" *(\d{1,3}(?:\.\d{1,3})?)%", re.ASCII)
+_GPU = re.compile(r"\bGR3D_FREQ (\d{1,3})%", re.ASCII)
+_TEMPERATURE = re.compile(r"(?<![\w-])([\w-]{1,40})@(-?\d{1,6}(?:\.\d{1,6})?)C\b", re.ASCII)
 # now/mean since its start, and on Thor the peak; below zero where nothing flows and the sensor has an offset
-_RAIL = re.compile(r"\b([A-Z]\w*) (-?\d+)(?:mW)?(?:/-?\d+(?:mW)?){1,2}(?= |$)")
+_RAIL = re.compile(r"\b([A-Z]\w{0,40}) (-?\d{1,9})(?:mW)?(?:/-?\d{1,9}(?:mW)?){1,2}(?= |$)", re.ASCII)
 # a module's input rail; the others are parts of it
 _INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
 # modules without a sensor at the input: these rails add up to all power
@@ -45,7 +47,8 @@ def parse(line: str) -> Reading:
     """The values in a line; empty for text that tegrastats did not write."""
     line = line.strip()
     memory, cores, gpu = (found.search(line) for found in (_MEMORY, _CORES, _GPU))
-    loads = [float(core.partition("%")[0]) / 100 for core in cores[1].split(",") if "%" in core] if cores else []
+    busy = [_CORE.match(core) for core in cores[1].split(",")] if cores else []
+    loads = [float(core[1]) / 100 for core in busy if core]
     temperatures = {name: float(celsius) for name, celsius in _TEMPERATURE.findall(line)}
     return Reading(
         memory_bytes=int(memory[1]) * 2**20 if memory else None,

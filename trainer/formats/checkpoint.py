@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -20,6 +19,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from trainer.contract.layout import CHECKPOINTS
+from trainer.formats import npz
 
 _KEPT = 2  # one board may be stopped before it has written the latest
 
@@ -49,8 +49,9 @@ class Checkpoints:
         epochs = whole(self._folder)
         if not epochs:
             return None
-        with np.load(path_of(self._folder, epochs[-1]), allow_pickle=False) as arrays:
-            return epochs[-1], [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
+        path = path_of(self._folder, epochs[-1])
+        arrays = npz.read(path, path.stat().st_size)
+        return epochs[-1], [arrays[f"arr_{place}"] for place in range(len(arrays))]
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -79,13 +80,7 @@ def path_of(folder: Path, epoch: int) -> Path:
 
 def whole(folder: Path) -> List[int]:
     """The epochs with a complete checkpoint in the folder, in order."""
-    epochs = []
-    for epoch in _named(folder):
-        path = path_of(folder, epoch)
-        with contextlib.suppress(OSError, zipfile.BadZipFile, EOFError), zipfile.ZipFile(path) as archive:
-            if archive.testzip() is None:
-                epochs.append(epoch)
-    return epochs
+    return [epoch for epoch in _named(folder) if npz.is_whole(path_of(folder, epoch))]
 
 
 def _named(folder: Path) -> List[int]:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 import tensorflow as tf
 
 from trainer.contract.config import Model
+from trainer.formats.weights import check as check_weights
 
 
 def build(
@@ -17,8 +18,10 @@ def build(
 
     Resizing and scaling to [-1, 1] are layers, so that they run on the device and boards hold small images.
     `weights` is a Keras weight file of the backbone (without top) or None for random ones; dropout draws from
-    `generator`, made outside any strategy's scope.
+    `generator`, made outside any strategy's scope. Raises ArchiveError for a file that is not one of weights.
     """
+    if weights is not None:
+        check_weights(weights)
     inputs = tf.keras.Input(image_shape, dtype="uint8", name="images")
     x = tf.keras.layers.Resizing(config.image_size, config.image_size, name="resize")(inputs)
     x = tf.keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)

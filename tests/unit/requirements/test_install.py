@@ -354,3 +354,23 @@ def test_what_runs_on_boards_and_the_set_up_are_python_3_8(tmp_path):
     sources = ["trainer", "requirements/install.py", "roles/check/files", "benchmarks/bare", "benchmarks/standin"]
     sources += ["tests/contract/two_boards.py"]
     subprocess.run([*compiler, *sources], cwd=PROJECT, check=True)
+
+
+# ---- the fuzzer
+
+
+def test_the_fuzzer_is_installed_once_by_its_hashes_or_done_without(project, monkeypatch):
+    commands = []
+    monkeypatch.setattr(install, "find_uv", lambda: "uv")
+    monkeypatch.setattr(install, "run", lambda step, command, remedy: commands.append(command) or site.mkdir())
+    site = install.CACHE / "fuzz" / "site"
+    site.parent.mkdir(parents=True)
+    assert install.fuzzer() == install.fuzzer() == "atheris is there"
+    assert len(commands) == 1 and {"--require-hashes", "--no-build", site} <= set(commands[0])
+
+    def without_a_wheel(step, command, remedy):
+        raise install.SetupError("no wheel")
+
+    (site / install.lock_hash("fuzz", project=False)).unlink()
+    monkeypatch.setattr(install, "run", without_a_wheel)
+    assert "changes its corpus at random: no wheel" in install.fuzzer()

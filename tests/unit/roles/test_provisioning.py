@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,15 @@ class TestWords:
     conf = (
         "# < POWER_MODEL ID=9 NAME=OFF >\n< POWER_MODEL ID=0 NAME=MAXN >\nX Y 1\n< POWER_MODEL ID=3 NAME=MODE_40W >\n"
     )
+
+    @pytest.mark.parametrize("odd", ["a" * 200_000, "NV Power Mode:\n" * 10_000 + "\n" * 50_000, "<" * 200_000])
+    def test_text_of_something_else_takes_no_time(self, odd: str) -> None:
+        began_s = time.process_time()
+        assert self.power.parse_modes(odd) == {}
+        for parse in (self.power.parse_mode, self.power.clocks_pinned):
+            with pytest.raises(ValueError, match="check '"):
+                parse(odd)
+        assert time.process_time() - began_s < 1
 
     def test_modes_are_the_boards_own(self) -> None:
         assert self.power.parse_modes(self.conf) == {0: "MAXN", 3: "MODE_40W"}

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from analysis import write_manifest
+from controller.gates.answers import read
 from controller.gates.judge import GATES, judge
-from controller.gates.report import main, read, report
+from controller.gates.report import main, report
 from controller.gates.survey import sources
 from controller.gates.table import lines
 from tests import PROJECT
@@ -235,3 +236,47 @@ def test_a_board_that_answers_without_facts_is_not_taken_for_one_out_of_reach(an
     (finding,) = report({**request({"a": GOOD}), "answers": {"a": answer}})["findings"]
     assert finding["gate"] == "board.reachable" and says in finding["remedy"]
     assert ("enrolled" in finding["remedy"]) == (answer["rc"] == 255)
+
+
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        ({"ended_s": "100.3"}, "ended_s"),
+        ({"ended_s": float("nan")}, "ended_s"),
+        ({"ended_s": 10**400}, "ended_s"),
+        ({"cores": True}, "cores"),
+        ({"disk_free_bytes": 1.5}, "disk_free_bytes"),
+        ({"routes": {"other": {"dev": "eth0"}}}, "wireless"),
+        ({"frequencies_hz": {"policy0": [1, 2, 3]}}, "frequencies_hz"),
+        ({"venv": {"tensorflow": "2.12.0", "packages": {"numpy": 1}}}, "packages"),
+        ({"throttles": "heat"}, "throttles"),
+        ({"lock": {"since_s": "long"}}, "since_s"),
+        ({"emulated": []}, "emulated"),
+    ],
+)
+def test_a_fact_of_another_type_costs_this_boards_answer_and_no_others(change, odd):
+    said = report(request({"a": GOOD, "b": {**GOOD, **change}}))
+    assert [(finding["board"], finding["gate"]) for finding in said["findings"]] == [("b", "board.reachable")]
+    assert f"facts with an odd {odd}:" in said["findings"][0]["remedy"] and said["refused"]
+
+
+@pytest.mark.parametrize("missing", sorted(set(GOOD) - {"jetpack", "clock_error_s"}))
+def test_every_fact_is_asked_for(missing):
+    facts = {name: value for name, value in GOOD.items() if name != missing}
+    assert "error" in read({"rc": 0, "stdout": json.dumps(facts), "received_s": 101.0}, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "not JSON",
+        "[" * 5000,
+        '[{"from": "a", "to": "b"}]',
+        '[{"from": "a", "to": "stranger", "error": "x"}]',
+        '[{"from": "a", "to": "b", "bit_per_s": NaN, "round_trip_s": 1.0, "tool": "own"}]',
+        "[1]",
+    ],
+)
+def test_a_measurement_that_cannot_be_read_is_told(printed):
+    with pytest.raises(ConfigError, match="a board's measurement of its links"):
+        report(request({"a": GOOD, "b": GOOD}, measured=[printed]))

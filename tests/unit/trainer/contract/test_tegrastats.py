@@ -3,7 +3,7 @@
 import pytest
 
 from tests import PROJECT
-from trainer.contract.tegrastats import hottest_c, parse, summed_rails
+from trainer.contract.tegrastats import Reading, hottest_c, parse, summed_rails
 
 CASES = (PROJECT / "tests/data/tegrastats_orin.txt").read_text().splitlines()
 AGX_ORIN = ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
@@ -158,3 +158,19 @@ def test_what_is_no_line_is_an_empty_reading(line):
     reading = parse(line)
     assert (reading.memory_bytes, reading.cpu_load, reading.gpu_load) == (None, None, None)
     assert reading.temperature_c == {} and reading.power_mw == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RAM " + "9" * 5000 + "/30536MB",
+        "CPU [-2025 08:49:48 CPU [90%@2201]",
+        "CPU [" + "9" * 400 + "%@2201,x%@1,\u0661%@1]",
+        "GR3D_FREQ " + "9" * 5000 + "%",
+        "tj@" + "9" * 400 + "C",
+        "VDD_IN " + "9" * 5000 + "mW/1mW",
+        "VDD_IN \u0661mW/\u0661mW",
+    ],
+)
+def test_a_number_that_no_board_has_is_none(line):
+    assert parse(line) == Reading(None, None, None, {}, {})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from controller import synthetic
+from tests.unit.trainer.formats import strangers
 from trainer.formats import archives
 from trainer.formats.archives import ArchiveError, load
 
@@ -151,6 +152,121 @@ def test_an_archive_with_other_contents_is_told(generated, tmp_path, contents):
             archive.addfile(member, io.BytesIO(content))
     with pytest.raises(ArchiveError, match="is not CIFAR-100's python archive: "):
         load("cifar100", path, None, None)
+
+
+def repacked(generated, path, **members):
+    """The archive with other bytes in some of its members; a callable gets the pickled object of it."""
+    with tarfile.open(generated) as original, tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for member in original.getmembers():
+            content = original.extractfile(member).read()
+            change = members.get(member.name.rpartition("/")[2])
+            if callable(change):
+                content = pickle.dumps(change(pickle.loads(content, encoding="bytes")), 2)
+            elif change is not None:
+                content = change
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["bytes", "latin1"])
+def test_names_may_be_bytes_or_text(generated, tmp_path, encoding):
+    """As Python 2 wrote the original, and as Python 3 writes it again after it was read with either encoding."""
+
+    def again(content):
+        text = encoding == "latin1"
+        return {key.decode() if text else key: value for key, value in content.items()}
+
+    path = repacked(generated, tmp_path / "again.tar.gz", train=again, test=again, meta=again)
+    expected, found = load("cifar100", generated, None, None), load("cifar100", path, None, None)
+    assert np.array_equal(found.x_train, expected.x_train) and np.array_equal(found.y_test, expected.y_test)
+    assert found.classes == 100 and found.synthetic
+
+
+def python2(content):
+    """A pickle of protocol 2 as Python 2 writes it: its strings are those of BINSTRING."""
+
+    def string(text):
+        return b"T" + len(text).to_bytes(4, "little") + text
+
+    if isinstance(content, dict):
+        return b"}(" + b"".join(string(key) + python2(value) for key, value in content.items()) + b"u"
+    if isinstance(content, list):
+        return b"](" + b"".join(map(python2, content)) + b"e"
+    if isinstance(content, np.ndarray):
+        kind = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        shape = b"".join(b"J" + length.to_bytes(4, "little") for length in content.shape) + b"\x86"
+        made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+        return made + b"(K\x01" + shape + kind + b"\x89" + string(content.tobytes()) + b"tb"
+    return string(content) if isinstance(content, bytes) else b"J" + content.to_bytes(4, "little")
+
+
+def test_the_original_archive_is_of_python_2(generated, tmp_path):
+    parts = {}
+    with tarfile.open(generated) as archive:
+        for name in ("train", "test", "meta"):
+            content = pickle.loads(archive.extractfile(f"{archives.FOLDER}/{name}").read(), encoding="bytes")
+            parts[name] = b"\x80\x02" + python2(content) + b"."
+    found = load("cifar100", repacked(generated, tmp_path / "python2.tar.gz", **parts), None, None)
+    assert np.array_equal(found.x_train, load("cifar100", generated, None, None).x_train)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({b"fine_labels": [100] * 400}, "class numbers from 0 to 99"),
+        ({b"fine_labels": [-1] * 400}, "class numbers from 0 to 99"),
+        ({b"fine_labels": [10**30] * 400}, "class numbers from 0 to 99"),
+        ({b"fine_labels": [0.5] * 400}, "class numbers from 0 to 99"),
+        ({b"fine_labels": []}, "class numbers from 0 to 99"),
+        ({b"fine_labels": [0] * 399}, r"expected uint8 \(399, 3072\)"),
+        ({b"data": np.zeros((400, 3072), np.float32)}, r"float32 of shape \(400, 3072\)"),
+        ({b"data": np.zeros((400, 3, 32, 32), np.uint8)}, r"shape \(400, 3, 32, 32\)"),
+        ({b"data": [0]}, "data of train is no array"),
+        ({b"data": np.array([None], object)}, "not numeric"),
+    ],
+)
+def test_labels_and_shapes_are_checked(generated, tmp_path, change, says):
+    path = repacked(generated, tmp_path / "odd.tar.gz", train=lambda content: {**content, **change})
+    with pytest.raises(ArchiveError, match=says):
+        load("cifar100", path, None, None)
+
+
+def test_an_array_of_objects_ends_in_a_sentence(generated, tmp_path):
+    hostile = strangers.PICKLES["objects as raw bytes"][0]
+    with pytest.raises(ArchiveError, match="type V8, which is not numeric"):
+        load("cifar100", repacked(generated, tmp_path / "objects.tar.gz", train=hostile), None, None)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+def test_a_member_that_claims_gigabytes_is_refused(tmp_path, kind):
+    member = tarfile.TarInfo("cifar-100-python/train")
+    member.type, member.size = kind, 8 << 30
+    path = tmp_path / "claims.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf() + bytes(10_000)))
+    with pytest.raises(ArchiveError, match=r"is corrupt"):
+        load("cifar100", path, None, None)
+
+
+def test_a_bomb_and_a_second_member_are_refused(generated, tmp_path, monkeypatch):
+    with tarfile.open(generated) as original:
+        meta = original.extractfile("cifar-100-python/meta").read()
+    path = tmp_path / "bomb.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in (("meta", meta), ("zeros", bytes(10**7)), ("meta", meta)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(ArchiveError, match="it has meta twice"):
+        load("cifar100", path, None, None)
+    monkeypatch.setattr(archives, "_SMALL_BYTES", 10**6)
+    with pytest.raises(ArchiveError, match="it claims to continue at byte"):
+        load("cifar100", path, None, None)
+
+
+def test_a_class_number_that_no_data_set_has_is_refused(tmp_path):
+    with pytest.raises(ArchiveError, match="give classes below 100000"):
+        load("npz", npz(tmp_path / "own.npz", y_train=np.array([0, 1, 2, 2**31])), None, None)
 
 
 def test_a_single_array_is_no_numpy_archive(tmp_path):
