@@ -6,19 +6,20 @@ earlier attempt's files are kept in attempts/N/; the new attempt starts with the
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from analysis.runs.manifest import write_manifest
+from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import layout, schema1
 from trainer.contract.config import ConfigError, Run, load_run
-from trainer.contract.events import Epoch
+from trainer.contract.events import Epoch, lines_of
 from trainer.contract.fields import closest
 from trainer.contract.layout import ATTEMPTS, BOARDS, CHECKPOINTS, EVENTS, LOST, MANIFEST, RUN
+from trainer.contract.reading import opened, parse, read
 from trainer.formats import checkpoint
 
 
@@ -34,7 +35,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, run.boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
-    if schema1.made(json.loads((folder / RUN).read_text(encoding="utf-8"))):
+    if schema1.made(read(folder / RUN)):
         problems.append(
             f"{run_id} was started with the previous version of the kit, {_version(run)}, whose trainer "
             "this one cannot start: check that version out in this folder, run 'make setup' and the same "
@@ -94,7 +95,7 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
 def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path | None) -> dict[str, Any]:
     path = f"{home}/trainer/{run.trainer_sha256[:16]}"
     return {
-        "run": json.loads((folder / RUN).read_text(encoding="utf-8")),
+        "run": read(folder / RUN),
         "run_dir": str(folder),
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"path": path, **({"source": str(source)} if source else {})},
@@ -130,10 +131,8 @@ def _ended_well(run: Run, folder: Path) -> list[str]:
 
 def _status(folder: Path) -> str | None:
     """The status in the run's manifest; None if it was not collected."""
-    try:
-        return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"])
-    except (OSError, ValueError, KeyError):
-        return None
+    manifest, _ = read_object(folder / MANIFEST, ["status"])
+    return str(manifest["status"]) if manifest else None
 
 
 def begin(folder: Path) -> int:
@@ -174,29 +173,24 @@ def begin(folder: Path) -> int:
 
 def _recorded(events: Path) -> set[int]:
     """The epochs with a record."""
-    return {epoch for line in _lines(events) if (epoch := _epoch_of(line))}
+    with suppress(OSError), opened(events) as file:
+        return {epoch for line in lines_of(file) if (epoch := _epoch_of(line))}
+    return set()
 
 
 def _copy_until(epoch: int, source: Path, target: Path) -> None:
     """The records up to the epoch's."""
-    with target.open("w", encoding="utf-8") as file:
-        for line in _lines(source):
-            file.write(line + "\n")
+    with opened(source) as lines, target.open("wb") as file:
+        for line in lines_of(lines):
+            file.write(line.rstrip(b"\n") + b"\n")
             if _epoch_of(line) == epoch:
                 return
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def _epoch_of(line: str) -> int:
+def _epoch_of(line: bytes) -> int:
     """The epoch whose record this line is; 0 for other lines."""
     try:
-        record = json.loads(line)
+        record = parse(line)
         return int(record["epoch"]) if record["event"] == Epoch.KIND else 0
     except (ValueError, KeyError, TypeError):
         return 0

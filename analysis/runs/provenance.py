@@ -18,6 +18,7 @@ from analysis.runs import throttling, timeline
 from analysis.runs.columns import records, shown
 from analysis.runs.manifest import read_object
 from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
+from trainer.contract.reading import is_number
 
 Row: TypeAlias = list[str]
 PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
@@ -141,11 +142,8 @@ def _objects(value: object) -> Iterable[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _number(value: object) -> float:
-    try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # whole numbers in JSON have no limit
-        return math.nan
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) else math.nan
 
 
 def _error(predicted: float, measured: float) -> float:

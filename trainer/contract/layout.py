@@ -12,6 +12,8 @@ import re
 from pathlib import Path, PurePath
 from typing import Any, Collection, Iterable, Iterator, List, Optional
 
+from trainer.contract import reading
+
 RUN = "run.json"  # the resolved run; a folder with it is a run
 MANIFEST = "manifest.json"  # the run's outcome
 GATES = "gates.json"  # the gates' findings
@@ -56,6 +58,7 @@ JUNK = (
     r"(?i:[.]sync-conflict-|_conflict-[0-9]{8}|[(].*conflict)",
 )
 _JUNK = re.compile("|".join(JUNK))
+_NUMBERED = re.compile("[1-9][0-9]{0,8}")
 
 
 def is_junk(name: str) -> bool:
@@ -110,15 +113,15 @@ def _has_run(folder: Path) -> bool:
 def run_id(folder: Path) -> Optional[str]:
     """The run's id according to the folder's run.json, or None."""
     try:
-        name = json.loads((folder / RUN).read_text(encoding="utf-8"))["run_id"]
+        name = reading.read(folder / RUN)["run_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return name if isinstance(name, str) else None
+    return name if reading.is_name(name) else None
 
 
 def attempts(folder: Path) -> List[Path]:
     """The folders of a run's earlier attempts, in order."""
-    numbered = [path for path in (folder / ATTEMPTS).glob("*") if path.name.isdecimal() and path.is_dir()]
+    numbered = [path for path in (folder / ATTEMPTS).glob("*") if _NUMBERED.fullmatch(path.name) and path.is_dir()]
     return sorted(numbered, key=lambda path: int(path.name))
 
 

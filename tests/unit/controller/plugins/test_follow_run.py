@@ -66,7 +66,8 @@ def follow(here, board=None, host="orin-2", **options):
 
 
 def end(here, **result):
-    (here / "board/r/result.json").write_text(json.dumps(result))
+    whole = {"exit_code": 0, "started_s": 1.0, "ended_s": 2.0, "epochs_completed": 1, "facts": {}, **result}
+    (here / "board/r/result.json").write_text(json.dumps(whole))
 
 
 def lost(here, *places):
@@ -234,7 +235,8 @@ def test_a_controller_that_can_keep_nothing_still_learns_how_a_run_ended(here, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("controller.mirror.os.open", full)
+    opened = os.open
+    monkeypatch.setattr("controller.mirror.os.open", lambda *to: full() if to[1] & os.O_WRONLY else opened(*to))
     monkeypatch.setattr("controller.mirror.write_json", full)
     monkeypatch.setattr("controller.mirror._PIECE", 10)
     (here / "board/r/events.jsonl").write_text("a record that is longer than a piece\n")
