@@ -84,7 +84,7 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
     if problems or config is None or workers is None or seed is None:
         raise ConfigError(problems)
     source, trainer_sha256 = _pack_trainer(project, write=not request.get("check"))
-    commit, dirty = git_state(project)
+    commit, changed = git_state(project)
     run = Run(
         run_id=f"{_own_second(latest)}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}",
         task=task,
@@ -96,7 +96,8 @@ def _begun(request: Mapping[str, Any], latest: IO[str]) -> dict[str, Any]:
         assets={kind: {"path": asset.board_path(home), "sha256": asset.sha256} for kind, asset in staged.items()},
         trainer_sha256=trainer_sha256,
         git_commit=commit,
-        git_dirty=dirty,
+        git_dirty=None if changed is None else bool(changed),
+        git_changed=changed,
         study=request.get("study") or None,
         speeds=speeds[:workers],
     )

@@ -220,7 +220,7 @@ def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
     """Fields in which a run differs from its slot."""
     wanted = to_dict(_config(slot, project))
     try:
-        made = to_dict(parse(run.get("config")))  # a field newer than the run has its default
+        made = to_dict(parse(run.get("config") or {}))  # a field newer than the run has its default
     except ConfigError:
         return ["version of the configuration"]
     pairs = {"workers": (slot.workers, run.get("workers")), "seed": (slot.repeat, run.get("seed"))}

@@ -27,6 +27,7 @@ from trainer.contract.reading import fit, is_name, is_number, known, listed, ope
 
 COSTS = ("energy_j", "mean_power_mw", "temperature_max_c")  # of a board, as tables have them
 _LOG_END = 1 << 16  # bytes
+_STOPPED = "stopped from the controller"
 
 
 def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
@@ -51,9 +52,14 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
     return manifest
 
 
-def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
-    """A manifest without checksums, which follows from the other files of the folder; see `write_manifest`."""
-    run = load_run(folder / RUN)
+def from_records(
+    folder: Path, run: Run | None = None, *, interrupted: bool = False, switch_w: float | None = None
+) -> dict[str, Any]:
+    """A manifest without checksums, which follows from the other files of the folder; see `write_manifest`.
+
+    `run`: of a folder without run.json, as an earlier attempt's.
+    """
+    run = run or load_run(folder / RUN)
     gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
     return {
         **_of_boards(folder, run, interrupted, switch_w),
@@ -272,6 +278,11 @@ def _of_another_kind(names: Sequence[str]) -> str | None:
     return f"has values of another kind, which are not used: {listed(names)}" if names else None
 
 
+def was_stopped(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is of a run that the controller stopped."""
+    return str(manifest.get("cause")).startswith(_STOPPED)
+
+
 def _outcome(
     boards: Sequence[str], results: Mapping[str, Mapping[str, Any] | None], interrupted: bool
 ) -> tuple[str, str | None, str | None]:
@@ -296,7 +307,7 @@ def _outcome(
         causes.append(f"{', '.join(silent)} left no result")
         culprit = culprit or silent[0]
     if interrupted:
-        return "interrupted", "; ".join(["stopped from the controller", *causes]), None
+        return "interrupted", "; ".join([_STOPPED, *causes]), None
     return status, "; ".join(causes), culprit
 
 

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from analysis.runs.unpacking import UnpackError, unpack
 from controller.answer import ask, fetch
 from controller.plugins.base import Action
-from trainer.contract.layout import BOARDS
+from trainer.contract.layout import BOARDS, OF_BOARD
 
 # Read from standard input, so that the shell's own command line does not match the run. A trainer with a result only
 # waits for others to exit and is terminated; otherwise the supervisor stops it and writes a result.
@@ -80,10 +80,14 @@ class ActionModule(Action):
         try:
             with local.open("wb") as file:
                 fetch(self, archive, size, file.write)
-            return unpack(local, home, strict=False)  # one invalid member must not lose the logs
+            return unpack(local, home, wanted=_foreign, strict=False)  # one invalid member must not lose the logs
         except (OSError, UnpackError) as error:
             raise AnsibleActionFail(
                 f"the board's logs arrived incomplete ({error}): run playbooks/collect.yml -e run_id={run_id}"
             ) from error
         finally:
             local.unlink(missing_ok=True)
+
+
+def _foreign(parts: tuple[str, ...]) -> str | None:
+    return None if parts[:1] in [(), *((name,) for name in OF_BOARD)] else "no file that the kit writes on a board"

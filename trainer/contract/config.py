@@ -289,6 +289,7 @@ class Run:
     git_commit: Optional[str]
     git_dirty: Optional[bool]
     study: Optional[str] = None  # study/arm/repeat; null outside a study
+    git_changed: Optional[List[str]] = None  # files of code with uncommitted changes
     speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
 
 

@@ -32,6 +32,9 @@ CLOCK = "clock.json"  # the board's clock offset at the start and at the end
 LOG = "trainer.log"
 RESULT = "result.json"  # the worker's outcome; written last
 CHECKPOINTS = "checkpoints"  # from which training can resume
+TENSORBOARD, WEIGHTS = "tensorboard", "weights"  # of the chief
+# all that is collected from a board: whatever else is in its folder on the controller, the controller has measured
+OF_BOARD = (TF_CONFIG, EVENTS, TELEMETRY, LOG, RESULT, CHECKPOINTS, TENSORBOARD, WEIGHTS)
 # On the board alone.
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
@@ -72,11 +75,13 @@ def entries(folder: Path, pattern: str = "*") -> List[Path]:
 
 
 def files(folder: Path, boards: Collection[str] = ()) -> Iterator[Path]:
-    """Every file below a folder in order of path, without junk; folders in `boards` may have any name."""
+    """Every file below a folder in order of path, without junk and links; folders in `boards` may have any name."""
     for path in sorted(folder.iterdir()):
         if is_junk(path.name) and not _is_boards(path, boards):
             continue
-        if path.is_dir() and not path.is_symlink():
+        if path.is_symlink():
+            continue
+        if path.is_dir():
             yield from files(path, boards)
         elif path.is_file():
             yield path

@@ -16,20 +16,26 @@ import re
 import stat
 from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Any,
     BinaryIO,
     Callable,
     Dict,
+    Hashable,
     List,
     Optional,
     Sequence,
     Tuple,
     Type,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard  # Python 3.8 has none
 
 MAX_BYTES = 8 << 20  # of one JSON value
 MAX_VALUES = 1 << 18  # in one JSON value; each takes some hundred bytes of memory
@@ -105,7 +111,7 @@ def known(value: Any, odd: List[str], name: str = "") -> Any:
     return value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a number to compute with: finite, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
@@ -117,7 +123,7 @@ def fit(kind: Type[Any], raw: Dict[str, Any]) -> List[str]:
     that `kind` lacks, only numbers are checked. A field with the metadata ANY_NUMBER may be NaN or infinite.
     """
     odd: List[str] = []
-    fields = _fields(kind)
+    fields = _fields(cast(Hashable, kind))
     for name, value in raw.items():
         fits, entry = fields.get(name, _UNKNOWN)
         if value is None or (fits is not None and fits(value)):
@@ -139,12 +145,12 @@ _UNKNOWN = (None, None)
 
 
 @functools.lru_cache(maxsize=None)
-def _fields(kind: Type[Any]) -> Dict[str, Tuple[Optional[_Check], Optional[_Check]]]:
+def _fields(kind: Hashable) -> Dict[str, Tuple[Optional[_Check], Optional[_Check]]]:
     """By field: whether a value fits (null: look at what is in it), and for mappings whether an entry does."""
     hints = get_type_hints(kind)
     return {
         item.name: (_is_float, None) if item.metadata.get("any_number") else _check(hints[item.name])
-        for item in dataclasses.fields(kind)
+        for item in dataclasses.fields(cast(Any, kind))
     }
 
 

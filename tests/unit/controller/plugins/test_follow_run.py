@@ -1,6 +1,7 @@
 """Following a run on a board: what ends it, what is told of it, and the controller's copies of its records."""
 
 import json
+import os
 import shutil
 import subprocess
 from itertools import pairwise
