@@ -10,6 +10,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from controller import addresses
@@ -19,6 +20,7 @@ from controller.gates.table import lines
 from trainer.contract import releases
 from trainer.contract.collectives import collectives_in
 from trainer.contract.config import ConfigError
+from trainer.contract.reading import known, parse
 
 _SHOWN = 200  # characters of an invalid answer
 
@@ -29,11 +31,14 @@ def read(answer: Mapping[str, Any], address: str) -> Facts:
         why = answer.get("stderr") or answer.get("msg") or "no reason given"
         error = {"error": " ".join(why.replace("Task failed: ", "").split()), "address": address}
         if str(answer.get("stdout", "")).startswith('{"old_python"'):  # files/begin.py
-            old = json.loads(answer["stdout"])
-            return {**error, **old, "jetpack": releases.jetpack(old["release"], None)}
+            with suppress(ValueError, KeyError, TypeError):
+                old = known(parse(answer["stdout"]), [])
+                return {**error, **old, "jetpack": releases.jetpack(old["release"], None)}
         return {**error, "rc": answer.get("rc")}
     try:
-        facts: Facts = json.loads(answer["stdout"])
+        facts: Facts = known(parse(answer["stdout"]), [])
+        if not isinstance(facts, dict) or "error" in facts:
+            raise ValueError
     except ValueError:
         return {"error": f"it printed {answer['stdout'][:_SHOWN]!r}", "rc": 0, "address": address}
     ahead_s, behind_s = facts["ended_s"] - answer["received_s"], facts["sent_s"] - facts["began_s"]
@@ -51,6 +56,16 @@ def trial(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {"used": collectives_in(said), "error": error}
 
 
+def _judgeable(name: str, answer: Mapping[str, Any], address: str, needs: Needs) -> Facts:
+    """The facts in a board's answer, or an error in place of those that no gate can judge."""
+    try:
+        facts = read(answer, address)
+        judge({name: facts, f"{name} again": facts}, needs)  # beside itself: boards are compared, too
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        return {"error": f"its facts cannot be read: {error!r:.200}", "rc": 0, "address": address}
+    return facts
+
+
 def report(request: Mapping[str, Any]) -> dict[str, Any]:
     """gates.json's content, `refused`, and the lines to show. Raises ConfigError for an invalid request."""
     wanted: Mapping[str, Any] = request["needs"]
@@ -66,10 +81,12 @@ def report(request: Mapping[str, Any]) -> dict[str, Any]:
     odd = addresses.problems_with(list(request["answers"]), request.get("training_addresses", {}), request["addresses"])
     if odd:
         raise ConfigError(odd)
-    boards = {name: read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
+    boards = {
+        name: _judgeable(name, answer, request["addresses"][name], needs) for name, answer in request["answers"].items()
+    }
     for name, answer in request.get("tried", {}).items():
         boards[name]["nccl_trial"] = trial(answer)
-    measured = [record for printed in request["measured"] for record in json.loads(printed)]
+    measured = [record for printed in request["measured"] for record in parse(printed)]
     findings = judge(boards, needs, waive, measured)
     found = [dataclasses.asdict(finding) for finding in findings]
     return {

@@ -38,7 +38,7 @@ class Action(ActionBase):
         except AnalysisError as error:  # the message is a sentence for the user
             answer |= {"failed": True, "msg": str(error)}
         except (AnsibleActionFail, AnsibleConnectionFailure) as error:
-            raise type(error)(printable(str(error), keep="\n")) from error
+            raise type(error)(printable(str(error), keep="\n")) from None
         # a board may have written parts of them
         if "msg" in answer:
             answer["msg"] = printable(str(answer["msg"]), keep="\n")

@@ -155,7 +155,7 @@ def _fields(kind: Hashable) -> Dict[str, Tuple[Optional[_Check], Optional[_Check
 
 
 def _check(hint: Any) -> Tuple[Optional[_Check], Optional[_Check]]:
-    if get_origin(hint) is Union:  # Optional
+    if type(None) in get_args(hint):  # Optional, however it is written
         hint = next(item for item in get_args(hint) if item is not type(None))
     if get_origin(hint) is dict:
         entry, below = _check(get_args(hint)[1])
