@@ -103,13 +103,21 @@ def test_an_odd_value_of_a_board_costs_that_value(runs, found):
 
 def test_a_poisoned_run_beside_a_good_one_costs_neither(runs, tmp_path, capsys):
     bad = Path(shutil.copytree(runs[0], tmp_path / "bad"))
-    for line, odd in ((0.3, "1e400"), (0.5, '"\\u001b]0;x"'), (0.9, "[" * 2048)):
-        poison(bad / "boards/board-2", ("events.jsonl", line, 0.5, odd))
+    events = bad / "boards/board-2/events.jsonl"
+    *before, epoch, end = events.read_text().splitlines()
+    record = json.loads(epoch)
+    lines = [
+        *before,
+        put(record, ("epoch_s",), "1e400"),
+        put(record, ("sent_bytes",), '"\\u001b]0;x"'),
+        "[" * 2048,
+        end,
+    ]
+    events.write_text("\n".join(lines) + "\n")
     write_manifest(bad)
     assert main(["compare", str(bad), str(runs[1])]) == 0
     out = capsys.readouterr().out
     assert "2 boards" in out and "1 board" in out
     assert "has a value of another kind, and is not used" in out and "not a record" in out
     assert out.replace("\n", "").isprintable()
-    loaded = load([bad, runs[1]])
-    assert not math.isnan(compare(loaded).arms["speedup"].iloc[-1])
+    assert not math.isnan(compare(load([bad, runs[1]])).arms["speedup"].iloc[-1])
