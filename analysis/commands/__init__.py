@@ -55,7 +55,7 @@ def runs_argument() -> argparse.ArgumentParser:
 
 def say(*parts: object, sep: str = " ", file: TextIO | None = None) -> None:
     """Print text that may come from a board or a stranger: it does nothing to the terminal but fill lines."""
-    print(printable(sep.join(map(str, parts)), keep="\n"), file=file)
+    print(printable(sep.join(map(str, parts)), keep="\n\t"), file=file)
 
 
 def wrapped(sentences: str) -> str:

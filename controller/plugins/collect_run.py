@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 
-from analysis.runs.unpacking import UnpackError, unpack
+from analysis.runs.unpacking import MAX_BYTES, UnpackError, unpack
 from controller.answer import ask, fetch
 from controller.plugins.base import Action
 from trainer.contract.layout import BOARDS, OF_BOARD
@@ -62,7 +63,13 @@ class ActionModule(Action):
                 f"{options['board_dir']} there; correct that, then run playbooks/collect.yml -e "
                 f"run_id={run_id}"
             )
-        size = int(done["stdout"].rpartition(_PACKED)[2])
+        said = done["stdout"].rpartition(_PACKED)[2].strip()
+        if not re.fullmatch("[0-9]{1,15}", said) or (size := int(said)) > MAX_BYTES:
+            raise AnsibleActionFail(
+                f"the board says that its packed run has {said[:40]!r} bytes; at most {MAX_BYTES} are fetched: it "
+                f"stays in {options['board_dir']} there; delete what is large in it, then run playbooks/collect.yml -e "
+                f"run_id={run_id}"
+            )
         try:
             left_out = self._unpack(archive, size, home, run_id)
         except AnsibleError:

@@ -4,6 +4,7 @@ import sys
 import tarfile
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from tests import PROJECT
 from tests.unit.actions import Board, action, run
@@ -101,6 +102,17 @@ def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path
     # all boards are fetched from at once
     assert fetched == [["192.168.1.11.tar.gz"], ["192.168.1.12.tar.gz"]]
     assert not any(local.is_file() for local in (tmp_path / "boards").iterdir())
+
+
+@pytest.mark.parametrize("said", ["9" * 14, "-1", "1e3", "9" * 5000])
+def test_a_board_that_would_fill_the_controllers_disk_is_told_so(tmp_path, said):
+    options = {"run_dir": tmp_path / "r", "board_dir": "/board/r", "trainer_dir": tmp_path, "python": sys.executable}
+    with pytest.raises(AnsibleActionFail, match="at most 20000000000 are fetched"):
+        run(
+            "collect_run",
+            Board({"stdout": f"the run is packed {said}"}),
+            {name: str(path) for name, path in options.items()},
+        )
 
 
 @pytest.mark.parametrize("place", ["trainer/supervise/supervisor.py", "trainer/supervisor.py"], ids=["now", "before"])

@@ -10,9 +10,9 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from controller.mirror import MARK, Mirror
-from controller.plugins import follow_run, shared
+from controller.plugins import clock_offset, follow_run, shared
 from tests import PROJECT
-from tests.unit.actions import Board, run
+from tests.unit.actions import Board, action, run
 from trainer.contract import layout
 from trainer.contract.layout import EMULATED
 
@@ -287,3 +287,9 @@ def test_the_chief_tells_of_each_epoch_where_somebody_reads_it(here, watched, mo
     assert follow(here, host="board-1")["status"] == "succeeded"
     epochs = (GOLDEN / "boards/board-1/events.jsonl").read_text().count('"event": "epoch"')
     assert epochs and sum("loss" in line for line in said) == (epochs if watched else 0)
+
+
+@pytest.mark.parametrize("time_s", ["1e999", "nan", "-1", "9" * 5000, "soon"])
+def test_a_board_that_tells_no_time_costs_its_clock_only(time_s):
+    with pytest.raises(AnsibleConnectionFailure, match="when asked for its time"):
+        clock_offset.ask_time(action("clock_offset", Board({"stdout": time_s})))
