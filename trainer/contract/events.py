@@ -382,10 +382,13 @@ def first_sample(path: Path) -> Optional[Dict[str, Any]]:
 
 def _sample(line: bytes) -> Optional[Dict[str, Any]]:
     try:
-        sample = parse_record(line)
+        sample = parse(line)
     except ValueError:
         return None
-    return sample if sample["event"] == Sample.KIND else None
+    if not isinstance(sample, dict) or sample.get("event") != Sample.KIND:
+        return None
+    fit(Sample, sample)
+    return sample
 
 
 def is_moment(value: Any) -> bool:
