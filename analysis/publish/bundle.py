@@ -135,8 +135,8 @@ def _disagreements(folder: Path) -> Iterator[str]:
 def _claims(where: str, manifest: Mapping[str, Any], follows: Mapping[str, Any]) -> Iterator[str]:
     """Values of a manifest that its records do not give. Values that an older version did not write are no claims."""
     for name, said, found in differences(manifest, follows):
-        if found is NONE and (name == "sha256" or manifest["schema"] != layout.SCHEMA):
-            continue  # the checksums were compared with the files
+        if name == "schema" or (found is NONE and (name == "sha256" or manifest["schema"] != layout.SCHEMA)):
+            continue  # read_manifest has checked the schema, and the checksums were compared with the files
         if name in _GIVEN and (said is None or (is_figure(said) and said >= 0)):
             continue
         if said is not NONE:
