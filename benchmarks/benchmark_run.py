@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from analysis.runs.provenance import git_state
 from trainer.contract.layout import run_folders, write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -155,14 +156,16 @@ class BenchmarkRun:
     def write(self, **more: Any) -> Path:
         """Write runs/bench-NAME.json: the machine, the commit, `more`, and the rows so far."""
         path = RUNS / f"bench-{self.name}.json"
+        commit, changed = git_state(PROJECT)
         write_json(
             path,
             {
                 "benchmark": self.name,
                 "emulated": True,
                 "machine": _machine(),
-                "git_commit": _git("rev-parse", "HEAD"),
-                "git_dirty": bool(_git("status", "--porcelain")),
+                "git_commit": commit,
+                "git_dirty": bool(changed),
+                "git_changed": changed,
                 "began": self._began.isoformat(timespec="seconds"),
                 "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 **more,
@@ -185,7 +188,3 @@ def _machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True).stdout.strip()

@@ -21,7 +21,7 @@ from analysis.comparison.paper import PAPER
 from analysis.prediction.allreduce import wire_bytes
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import load_run
-from trainer.contract.events import Probe, read_records
+from trainer.contract.events import Probe, is_complete, read_records
 from trainer.contract.layout import BOARDS, EVENTS, RUN
 
 
@@ -49,7 +49,7 @@ def calibrate(folder: Path, probed_rate_bit_per_s: int, core_share: float) -> Ca
     probes = [
         record
         for board in run.boards
-        for record in read_records(folder / BOARDS / board / EVENTS)[0]
+        for record in filter(is_complete, read_records(folder / BOARDS / board / EVENTS)[0])
         if record["event"] == Probe.KIND
     ]
     if len(probes) < max(run.workers, 2):

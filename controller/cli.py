@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis import commands
 from analysis.__main__ import COMMANDS
-from analysis.commands import Commands
+from analysis.commands import Commands, say
 from analysis.commands.run import amount, costs
 from analysis.runs import throttling
 from analysis.runs.errors import AnalysisError
@@ -70,21 +70,21 @@ def _manifest(options: argparse.Namespace) -> int:
 
     manifest = write_manifest(options.run, interrupted=options.interrupted, switch_w=options.switch_watts)
     cause = f": {manifest['cause']}" if manifest["cause"] else ""
-    print(f"{manifest['run_id']} {manifest['status']}{cause}")
+    say(f"{manifest['run_id']} {manifest['status']}{cause}")
     if manifest["remedy"]:
-        print(f"Remedy: {manifest['remedy']}.")
+        say(f"Remedy: {manifest['remedy']}.")
     for line in costs(manifest):
-        print(line)
+        say(line)
     for board in manifest["boards"]:
         for sentence in throttling.sentences(board["name"], board["facts"]):
-            print(f"Warning: {sentence}.")
+            say(f"Warning: {sentence}.")
         if board["partial"]:
-            print(f"Warning: {board['name']} was not collected; only records copied during training are available.")
+            say(f"Warning: {board['name']} was not collected; only records copied during training are available.")
     tail = log_tail(options.run, manifest["culprit"]) if manifest["culprit"] else []
     if tail:
-        print(f"The log of {manifest['culprit']} ends with:")
+        say(f"The log of {manifest['culprit']} ends with:")
     for line in tail:
-        print(f"  {line[:300]}")
+        say(f"  {line[:300]}")
     return 0
 
 
@@ -94,7 +94,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     found = calibrate(options.run, options.rate, options.core_share)
     write_json(options.out, asdict(found))
-    print(
+    say(
         f"A step takes {1000 * found.step_s:.0f} ms on one board and {1000 * found.distributed_step_s:.0f} ms on two "
         f"at {options.rate / 1e6:.0f} Mbit/s; {1000 * found.overhead_s:.0f} ms of that are overhead, "
         f"neither computing nor communication. The paper's ratio, {found.ratio:.2f}, needs "

@@ -54,7 +54,7 @@ def expected(config: Config, workers: int, boards: Sequence[str], places: Sequen
         asked = dataclasses.replace(measured, epochs=config.epochs, sharding=config.data.sharding, train_images=images)
         plan = Plan([workers], Network(measured.link_bit_per_s), {"asked": config.sync})
         row = predict(asked, plan).iloc[-1 if workers > 1 else 0]
-    except (AnalysisError, ConfigError, OSError):
+    except (AnalysisError, ArithmeticError, ConfigError, OSError, ValueError):
         return None
     if math.isnan(row["total_s"]):
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.unpacking import MAX_BYTES
-from analysis.watch.tail import as_object
+from analysis.watch.tail import as_object, as_result
 from trainer.contract.layout import EMULATED, EVENTS, HEARTBEAT, LIVE, RESULT, TELEMETRY, write_json
 
 MARK = "---end---"
@@ -67,7 +67,7 @@ class Mirror:
             self.lose("the connection broke in the middle of an answer")
             return None
         said, *records = parts[:3]
-        heartbeat, result = (as_object(part) for part in parts[3:])
+        heartbeat, result = as_object(parts[3]), as_result(parts[4])
         events, samples = (part.encode(errors="surrogateescape")[:_PIECE] for part in records)
         lines: list[bytes] = []
         kept = self._keep(TELEMETRY, samples)
@@ -75,8 +75,6 @@ class Mirror:
             *lines, self._rest = (self._rest + events).split(b"\n")
         else:
             kept = False
-        if result is not None and not {"status", "cause"} <= result.keys():
-            result = None
         self._live = {
             "seen_s": time.time(),
             "emulated": "emulated" in said,

@@ -85,7 +85,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     if problems or config is None or workers is None or seed is None:
         raise ConfigError(problems)
     source, trainer_sha256 = _pack_trainer(project, write=not request.get("check"))
-    commit, dirty = git_state(project)
+    commit, changed = git_state(project)
     began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run = Run(
         run_id=f"{began}-{experiment}{'' if task == 'train' else '-' + task}-w{workers}-s{seed}-{secrets.token_hex(3)}",
@@ -98,7 +98,8 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
         assets={kind: {"path": asset.board_path(home), "sha256": asset.sha256} for kind, asset in staged.items()},
         trainer_sha256=trainer_sha256,
         git_commit=commit,
-        git_dirty=dirty,
+        git_dirty=None if changed is None else bool(changed),
+        git_changed=changed,
         study=request.get("study") or None,
         speeds=speeds[:workers],
     )

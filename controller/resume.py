@@ -6,18 +6,18 @@ earlier attempt's files are kept in attempts/N/; the new attempt starts with the
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from analysis.runs.manifest import write_manifest
+from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import layout, schema1
 from trainer.contract.config import ConfigError, Run, load_run
-from trainer.contract.events import Epoch
+from trainer.contract.events import Epoch, lines_of
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
     ATTEMPTS,
@@ -30,6 +30,7 @@ from trainer.contract.layout import (
     RESUME_READY,
     RUN,
 )
+from trainer.contract.reading import opened, parse, read
 from trainer.formats import checkpoint
 
 
@@ -47,7 +48,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, run.boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
-    if schema1.made(json.loads((folder / RUN).read_text(encoding="utf-8"))):
+    if schema1.made(read(folder / RUN)):
         problems.append(
             f"{run_id} was started with the previous version of the kit, {_version(run)}, whose trainer "
             "this one cannot start: check that version out in this folder, run 'make setup' and the same "
@@ -108,7 +109,7 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
 def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path | None) -> dict[str, Any]:
     path = f"{home}/trainer/{run.trainer_sha256[:16]}"
     return {
-        "run": json.loads((folder / RUN).read_text(encoding="utf-8")),
+        "run": read(folder / RUN),
         "run_dir": str(folder),
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"path": path, **({"source": str(source)} if source else {})},
@@ -144,10 +145,8 @@ def _ended_well(run: Run, folder: Path) -> list[str]:
 
 def _status(folder: Path) -> str | None:
     """The status in the run's manifest; None if it was not collected."""
-    try:
-        return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["status"])
-    except (OSError, ValueError, KeyError):
-        return None
+    manifest, _ = read_object(folder / MANIFEST, ["status"])
+    return str(manifest["status"]) if manifest else None
 
 
 def begin(folder: Path) -> int:
@@ -219,27 +218,26 @@ def _common_epoch(folder: Path, run: Run) -> int:
 
 def _recorded(events: Path) -> set[int]:
     """The epochs with a record."""
-    return {epoch for line in _lines(events) if (epoch := _epoch_of(line))}
+    with suppress(OSError), opened(events) as file:
+        return {epoch for line in lines_of(file) if (epoch := _epoch_of(line))}
+    return set()
 
 
 def _records_until(epoch: int, path: Path) -> str:
     """The records up to the epoch's, a line each."""
-    lines = _lines(path)
-    end = next(number for number, line in enumerate(lines, 1) if _epoch_of(line) == epoch)
-    return "".join(f"{line}\n" for line in lines[:end])
+    kept = []
+    with opened(path) as file:
+        for line in lines_of(file):
+            kept.append(line.decode("utf-8", "replace").rstrip("\n") + "\n")
+            if _epoch_of(line) == epoch:
+                break
+    return "".join(kept)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def _epoch_of(line: str) -> int:
+def _epoch_of(line: bytes) -> int:
     """The epoch whose record this line is; 0 for other lines."""
     try:
-        record = json.loads(line)
+        record = parse(line)
         return int(record["epoch"]) if record["event"] == Epoch.KIND else 0
     except (ValueError, KeyError, TypeError):
         return 0

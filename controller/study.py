@@ -9,7 +9,6 @@ A run's run.json has its place: study/arm/repeat.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import random
 import statistics
@@ -28,6 +27,7 @@ from trainer.contract import schema1
 from trainer.contract.config import Config, ConfigError, parse, to_dict
 from trainer.contract.fields import closest, shown
 from trainer.contract.layout import RUN, entries, run_folders
+from trainer.contract.reading import read
 
 _STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
 _MOST_REPEATS = 1000
@@ -209,10 +209,10 @@ def _labelled(runs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Runs of any study with their run.json."""
     for folder in run_folders(entries(runs_dir)):
         try:
-            run = schema1.run(json.loads((folder / RUN).read_text(encoding="utf-8")))
-        except ValueError:
+            run = schema1.run(read(folder / RUN))
+        except (OSError, ValueError):
             continue  # `load` reports it
-        if run.get("study"):
+        if isinstance(run.get("study"), str) and run["study"]:
             yield folder, run
 
 
@@ -220,10 +220,10 @@ def _different(slot: Slot, run: Mapping[str, Any], project: Path) -> list[str]:
     """Fields in which a run differs from its slot."""
     wanted = to_dict(_config(slot, project))
     try:
-        made = to_dict(parse(run["config"]))  # a field newer than the run has its default
+        made = to_dict(parse(run.get("config") or {}))  # a field newer than the run has its default
     except ConfigError:
         return ["version of the configuration"]
-    pairs = {"workers": (slot.workers, run["workers"]), "seed": (slot.repeat, run["seed"])}
+    pairs = {"workers": (slot.workers, run.get("workers")), "seed": (slot.repeat, run.get("seed"))}
     pairs |= {name: (wanted[name], made[name]) for name in wanted}
     return [name for name, (now, then) in pairs.items() if now != then]
 

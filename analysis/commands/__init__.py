@@ -11,10 +11,11 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TextIO, TypeAlias
 
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import ConfigError
+from trainer.contract.reading import printable
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -39,7 +40,7 @@ def execute(program: str, description: str, groups: Iterable[Group], arguments: 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
         return 141
     except (AnalysisError, ConfigError, OSError) as error:
-        print(f"{program.rpartition(' ')[2]}: {error}", file=sys.stderr)
+        say(f"{program.rpartition(' ')[2]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -50,6 +51,11 @@ def runs_argument() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs; others are skipped")
     return parser
+
+
+def say(*parts: object, sep: str = " ", file: TextIO | None = None) -> None:
+    """Print text that may come from a board or a stranger: it does nothing to the terminal but fill lines."""
+    print(printable(sep.join(map(str, parts)), keep="\n\t"), file=file)
 
 
 def wrapped(sentences: str) -> str:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands import Commands, runs_argument, wrapped
+from analysis.commands import Commands, runs_argument, say, wrapped
 from analysis.runs.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def _compare(options: argparse.Namespace) -> int:
 
     comparison = _compared(options)
     if options.json:
-        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
+        say(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
     else:
         sections = [as_text(comparison), wrapped(" ".join(notes(comparison)))]
         if comparison.problems:
             sections.append("Problems:" + "".join(f"\n  {it}" for it in comparison.problems))
-        print("\n\n".join([*sections, wrapped(comparison.verdict)]))
+        say("\n\n".join([*sections, wrapped(comparison.verdict)]))
     if options.report:
         _write(comparison, options.report)
     return 0
@@ -88,7 +88,7 @@ def _write(comparison: Comparison, out: Path) -> None:
         write_report(comparison, out)
     except OSError as error:
         raise AnalysisError(f"{out} cannot be written ({error}): give another path") from error
-    print(f"report: {out}", file=sys.stderr)
+    say(f"report: {out}", file=sys.stderr)
 
 
 def _figures(options: argparse.Namespace) -> int:
@@ -100,5 +100,5 @@ def _figures(options: argparse.Namespace) -> int:
     for name, figure in figures(comparison).items():
         path = options.out / f"{name}.svg"
         path.write_text(standalone(figure.svg), encoding="utf-8")
-        print(path)
+        say(path)
     return 0

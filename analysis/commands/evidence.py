@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.commands import Commands, runs_argument, wrapped
+from analysis.commands import Commands, runs_argument, say, wrapped
 
 
 def add(commands: Commands) -> None:
@@ -29,9 +29,9 @@ def _bundle(options: argparse.Namespace) -> int:
     from analysis.publish.bundle import write_bundle
 
     bundle = write_bundle(options.runs, options.out, options.study)
-    print(f"{bundle.path}: {len(bundle.run_ids)} runs, {bundle.files} files\nSHA-256 {bundle.sha256}")
+    say(f"{bundle.path}: {len(bundle.run_ids)} runs, {bundle.files} files\nSHA-256 {bundle.sha256}")
     for warning in bundle.warnings:
-        print(f"Before you publish it: {warning}.", file=sys.stderr)
+        say(f"Before you publish it: {warning}.", file=sys.stderr)
     return 0
 
 
@@ -40,18 +40,18 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = verify(options.bundle, options.sha256)
     if found.findings:
-        print(f"{options.bundle} is not valid:" + "".join(f"\n  {finding}" for finding in found.findings))
+        say(f"{options.bundle} is not valid:" + "".join(f"\n  {finding}" for finding in found.findings))
     elif found.unchecked:
-        print(
+        say(
             f"{options.bundle} is valid as far as this version can check: its {found.files} files are "
             f"unchanged since packing, and its {found.runs} runs match their boards' records."
         )
     else:
-        print(
+        say(
             f"{options.bundle} is valid: its {found.files} files are unchanged since packing, and all "
             f"{found.figures} figures of its comparison follow from the records of its {found.runs} runs."
         )
-    print(*(f"Not checked: {sentence}" for sentence in found.unchecked), *found.notes, wrapped(NOT_PROVEN), sep="\n")
+    say(*(f"Not checked: {sentence}" for sentence in found.unchecked), *found.notes, wrapped(NOT_PROVEN), sep="\n")
     return 1 if found.findings or found.unchecked else 0
 
 
@@ -60,6 +60,6 @@ def _export(options: argparse.Namespace) -> int:
 
     exported = export(options.runs, options.to, options.out)
     for problem in exported.problems:
-        print(f"analysis: {problem}", file=sys.stderr)
-    print(*exported.written, sep="\n")
+        say(f"analysis: {problem}", file=sys.stderr)
+    say(*exported.written, sep="\n")
     return 0

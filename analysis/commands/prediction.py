@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from analysis.commands import Commands, wrapped
+from analysis.commands import Commands, say, wrapped
 from trainer.contract.fields import whole_number
 
 _MOST_WORKERS = 1_000_000
@@ -43,8 +43,8 @@ def _predict(options: argparse.Namespace) -> int:
     link = measured.link_bit_per_s if options.link is None else 1e6 * options.link
     plan = Plan(options.workers or measured.workers, Network(link, options.switch_ports, uplink))
     if options.json:
-        print(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
+        say(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
         return 0
     chosen = [wrapped(f"{count} boards: {reason}.") for count, reason in recommendations(measured, plan).items()]
-    print("\n\n".join([as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]))
+    say("\n\n".join([as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]))
     return 0

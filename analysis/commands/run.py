@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.commands import Commands
+from analysis.commands import Commands, say
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def _energy(options: argparse.Namespace) -> int:
     from analysis.runs.manifest import add_energy
 
     manifest = add_energy(options.run, switch_w=options.switch_watts, wall_meter=options.wall_meter)
-    print("\n".join(costs(manifest)) or "its boards have no power sensors")
+    say("\n".join(costs(manifest)) or "its boards have no power sensors")
     return 0
 
 

@@ -34,6 +34,7 @@ from trainer.contract.events import (
     Trial,
     Validation,
     Window,
+    is_complete,
     read_records,
 )
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
@@ -102,7 +103,9 @@ class Measured:
         run = load_run(folder / RUN)
         homes = {board: folder / BOARDS / board for board in run.boards}
         records: Records = {
-            board: read_records(home / EVENTS)[0] for board, home in homes.items() if (home / EVENTS).is_file()
+            board: list(filter(is_complete, read_records(home / EVENTS)[0]))
+            for board, home in homes.items()
+            if (home / EVENTS).is_file()
         }
         starts = [record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"]]
         if not starts:
@@ -114,8 +117,11 @@ class Measured:
         powers = [board.get("cost", {}).get("mean_power_mw") for board in manifest["boards"]]
         known = [power for power in powers if power is not None]
         found: dict[str, Any] = {}
-        for read in _READERS:
-            found |= read(run, records, min(links, default=None))
+        try:
+            for read in _READERS:
+                found |= read(run, records, min(links, default=None))
+        except (ArithmeticError, ValueError) as error:  # such as no steps
+            raise AnalysisError(f"{run.run_id}: its records cannot be used ({error}): give another run") from error
         return cls(
             run_ids=(run.run_id,),
             emulated=any(emulated) if emulated else None,

@@ -27,21 +27,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from analysis.comparison.compare import compare
+from analysis.publish.differences import NONE, differences, is_figure
 from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import load, run_folders
-from analysis.runs.manifest import checksums, digest, from_records, read_manifest
+from analysis.runs.manifest import checksums, digest, from_records, read_manifest, was_stopped
 from analysis.runs.provenance import git_state
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.layout import CHECKPOINTS, MANIFEST, RUN, write_json
+from trainer.contract.reading import listed
 
 SCHEMA = 2  # of bundle.json: counts what comparison.json and the report call their figures. 1: the version before
 TOP = "evidence"  # the only folder at the top of the archive
 SUMS, ABOUT, COMPARISON, REPORT, README = "SHA256SUMS", "bundle.json", "comparison.json", "report.html", "README.txt"
 REQUIREMENTS, RUNS = "requirements", "runs"
 PROJECT = Path(__file__).resolve().parents[2]
-# fields of a manifest that a comparison uses
-_FROM_RECORDS = ("run_id", "workers", "seed", "status", "rehearsal", "synthetic", "started_s", "ended_s")
+# values of a manifest that the boards cannot measure: see manifest.add_energy
+_GIVEN = ("cost.switch_energy_j", "cost.wall_energy_j")
 _MTIME_S = 315_532_800  # 1980: the earliest time that all archive formats support
 _TEXT = """\
 The evidence of a comparison of training runs, made with the cluster experiment kit{commit}.
@@ -84,7 +86,7 @@ def write_bundle(paths: Iterable[Path | str], out: Path, study: str | None = Non
         sums = checksums(root)
         (root / SUMS).write_text("".join(f"{sum_}  {name}\n" for name, sum_ in sums.items()), encoding="utf-8")
         _pack(root, out)
-        warnings = [*_notes(environment), *_machine_paths(root, runs)]
+        warnings = [*notes(environment), *_machine_paths(root, runs)]
     return Bundle(out, digest(out), [run.run_id for _, run in runs], len(sums) + 1, warnings)
 
 
@@ -95,6 +97,8 @@ def departures(folder: Path) -> list[str]:
         return [problem]
     boards = _boards(folder)
     named = {name: sum_ for name, sum_ in named.items() if not layout.within_junk(name, boards)}
+    if (folder / MANIFEST).is_symlink():
+        return [f"{MANIFEST} is a link: put the file itself there"]
     present = (path for path in layout.files(folder, boards) if path.relative_to(folder).as_posix() in named)
     found = checksums(folder, present)
     missing = [f"{name} is missing, but {MANIFEST} names it" for name in named if name not in found]
@@ -111,16 +115,35 @@ def _disagreements(folder: Path) -> Iterator[str]:
     """Values of the manifest that do not follow from the boards' records."""
     manifest = read_manifest(folder)[0] or {}
     try:
-        follows = from_records(folder, interrupted=manifest.get("status") == "interrupted")
+        follows = from_records(folder, interrupted=was_stopped(manifest))
     except (ConfigError, OSError) as error:
         yield str(error).replace(f"{folder}/", "")
         return
-    for name in _FROM_RECORDS:
-        if manifest.get(name) != follows[name]:
-            said, found = json.dumps(manifest.get(name)), json.dumps(follows[name])
-            yield f"{MANIFEST} has {name} {said}, but the boards' records give {found}"
+    yield from _claims(MANIFEST, manifest, follows)
+    for attempt in layout.attempts(folder):
+        where = f"{layout.ATTEMPTS}/{attempt.name}/{MANIFEST}"
+        claimed, problem = read_manifest(attempt)
+        if claimed is not None:
+            follows_then = from_records(attempt, load_run(folder / RUN), interrupted=was_stopped(claimed))
+            # its gates, and the attempts before it, are in the run's folder; of an attempt nobody reads them
+            told = {name: value for name, value in claimed.items() if name not in ("gates", "attempts")}
+            yield from _claims(where, told, follows_then)
+        elif (attempt / MANIFEST).exists():
+            yield f"{where} {problem}"
     if follows["run_id"] != folder.resolve().name:
         yield f"its run.json is of {follows['run_id']}: rename the folder to that"
+
+
+def _claims(where: str, manifest: Mapping[str, Any], follows: Mapping[str, Any]) -> Iterator[str]:
+    """Values of a manifest that its records do not give. Values that an older version did not write are no claims."""
+    for name, said, found in differences(manifest, follows):
+        if name == "schema" or (found is NONE and (name == "sha256" or manifest["schema"] != layout.SCHEMA)):
+            continue  # read_manifest has checked the schema, and the checksums were compared with the files
+        if name in _GIVEN and (said is None or (is_figure(said) and said >= 0)):
+            continue
+        if said is not NONE:
+            gives = "nothing" if found is NONE else json.dumps(found)
+            yield f"{where} has {name} {json.dumps(said):.300}, but the boards' records give {gives:.300}"
 
 
 def named_files(folder: Path) -> tuple[dict[str, str], str | None]:
@@ -192,10 +215,9 @@ def _describe(root: Path, options: Mapping[str, Any], environment: Mapping[str, 
     comparison = compare(load((root / RUNS).iterdir()))
     write_json(root / COMPARISON, comparison.to_dict())
     write_report(comparison, root / REPORT)
-    notes = list(_notes(environment))
-    write_json(root / ABOUT, {"schema": SCHEMA, "options": options, "environment": environment, "notes": notes})
-    commit = f", commit {environment['git_commit']}" if environment["git_commit"] else ""
-    (root / README).write_text(_TEXT.format(commit=commit), encoding="utf-8")
+    told = list(notes(environment))
+    write_json(root / ABOUT, {"schema": SCHEMA, "options": options, "environment": environment, "notes": told})
+    (root / README).write_text(readme(environment), encoding="utf-8")
     (root / REQUIREMENTS).mkdir()
     for lock in layout.entries(PROJECT / REQUIREMENTS, "*.txt"):
         shutil.copyfile(lock, root / REQUIREMENTS / lock.name)
@@ -203,23 +225,31 @@ def _describe(root: Path, options: Mapping[str, Any], environment: Mapping[str, 
 
 def _environment() -> dict[str, Any]:
     """The controller's environment; the boards' facts are in the runs' manifests."""
-    commit, dirty = git_state(PROJECT)
+    commit, changed = git_state(PROJECT)
     packages = {item.name: item.version for item in importlib.metadata.distributions()}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
         "git_commit": commit,
-        "git_dirty": dirty,
+        "git_dirty": None if changed is None else bool(changed),
+        "git_changed": changed,
     }
 
 
-def _notes(environment: Mapping[str, Any]) -> Iterator[str]:
+def readme(environment: Mapping[str, Any]) -> str:
+    """README.txt of a bundle made in this environment."""
+    commit = f", commit {environment['git_commit']}" if environment["git_commit"] else ""
+    return _TEXT.format(commit=commit)
+
+
+def notes(environment: Mapping[str, Any]) -> Iterator[str]:
     """Notes on how the bundle was made, for its reader."""
     if environment["git_commit"] is None:
         yield "made with a version of the kit that is not in git"
     elif environment["git_dirty"]:
-        yield f"made with uncommitted changes on top of commit {environment['git_commit']}"
+        changed = listed(environment["git_changed"])
+        yield f"made with uncommitted changes on top of commit {environment['git_commit']}: {changed}"
 
 
 def _machine_paths(root: Path, runs: Sequence[tuple[Path, Run]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -38,6 +39,7 @@ _DTYPES: dict[Any, ExtensionDtype] = {
 }
 # columns that `load` adds
 _ADDED = {"time_s": float, "begins": bool, "rehearsal": bool, "cost": float}
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\n]")  # of spreadsheets: https://owasp.org/www-community/attacks/CSV_Injection
 _ENDED = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # a run's status in MLflow's terms
 
 
@@ -146,17 +148,25 @@ def _column(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _write_csv(made: Mapping[str, pd.DataFrame], out: Path) -> list[Path]:
-    """A file per table, and one with the columns' types. Null is an empty field."""
+    """A file per table, and one with the columns' types. Null is an empty field.
+
+    A text that a spreadsheet would compute begins with an apostrophe, which tells it not to.
+    """
     paths = []
     for name, table in made.items():
         paths.append(out / f"{name}.csv")
-        table.to_csv(paths[-1], index=False)
+        texts = {str(name): column.map(_inert) for name, column in table.items() if column.dtype == _DTYPES[str]}
+        table.assign(**texts).to_csv(paths[-1], index=False)
     described = [
         {"name": name, "path": f"{name}.csv", "schema": build_table_schema(table, index=False)}
         for name, table in made.items()
     ]
     write_json(out / SCHEMA, {"resources": described})
     return [*paths, out / SCHEMA]
+
+
+def _inert(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def _write_parquet(made: Mapping[str, pd.DataFrame], out: Path) -> list[Path]:

@@ -6,8 +6,8 @@ and that the manifests and all figures follow from the boards' records.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-import math
 import re
 import shlex
 import tempfile
@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from analysis.comparison.compare import Comparison, compare
+from analysis.publish import drawings
 from analysis.publish.bundle import (
     ABOUT,
     COMPARISON,
@@ -30,22 +31,25 @@ from analysis.publish.bundle import (
     TOP,
     departures,
     named_files,
+    notes,
+    readme,
 )
+from analysis.publish.differences import NONE, differences, is_figure
 from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import load
 from analysis.runs.manifest import checksums, digest
-from analysis.runs.provenance import git_state
+from analysis.runs.provenance import git, git_state
 from analysis.runs.unpacking import UnpackError, unpack
 from trainer.contract.layout import MANIFEST
+from trainer.contract.reading import known, opened, printable, read
 
 NOT_PROVEN = (
-    "Not proven: that the records are what the boards measured (nobody signed them), that no run was left out, and "
-    "that the bundle is the one that was published (give its checksum as --sha256); the drawings in report.html and "
-    "the environment in bundle.json are not checked."
+    "Not proven: that the records are what the boards measured (nobody signed them), that no run was left out, that a "
+    "switch or a wall meter took what a manifest says, that the environment in bundle.json is that of its maker, and "
+    "that the bundle is the one that was published (give its checksum as --sha256)."
 )
-TOLERANCE = 1e-9  # relative: another order of sums, another processor
-_NOTHING = 1e-12  # smaller figures are rounding errors
-_DRAWING = re.compile(r"<svg.*?</svg>\n?", re.DOTALL)
+_MOST = 1 << 24  # bytes of a text that is compared
+_TOLD = 50  # findings of one kind
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def verify(bundle: Path, sha256: str | None = None) -> Verification:
             return Verification([*findings, *unsafe])
         root = Path(folder) / TOP
         runs = sorted(path for path in (root / RUNS).glob("*") if path.is_dir())
-        findings += _files(root)
+        findings += _guarded(SUMS, _files(root))
         for run in runs:
             place = f"{RUNS}/{run.name}"
             findings += _guarded(place, (f"{place}: {finding}" for finding in _run(run)))
@@ -87,10 +91,12 @@ def verify(bundle: Path, sha256: str | None = None) -> Verification:
         unchecked = list(_of_another_version(about, bundle))
         findings += [problem] if problem else _guarded(COMPARISON, _named(runs, claimed))
         if not problem and not unchecked:
-            findings += _guarded(COMPARISON, _figures(root, runs, claimed))
-        notes = list(_notes(about, bundle, bool(findings)))
+            findings += _guarded(COMPARISON, _figures(root, runs, claimed, about, bool(findings)))
+        if isinstance(about, dict):
+            findings += _guarded(ABOUT, _described(root, runs, about))
+        remarks = [*_notes(about, bundle, bool(findings)), *_of_other_tools(root, about)]
         figures = sum(1 for _ in _numbers(claimed))
-        return Verification(findings, unchecked, notes, len(checksums(root)), len(runs), figures)
+        return Verification(findings, unchecked, remarks, len(checksums(root)), len(runs), figures)
 
 
 def _of_another_version(about: Any, bundle: Path) -> Iterator[str]:
@@ -120,48 +126,34 @@ def _guarded(what: str, findings: Iterable[str]) -> Iterator[str]:
     Untrusted files may contain any value, which may raise any error.
     """
     try:
-        yield from findings
+        for count, finding in enumerate(findings):
+            if count == _TOLD:
+                yield f"{what}: more findings, which are not listed"
+                return
+            yield finding
     except Exception as error:
         yield f"{what} cannot be checked: the files are not as the kit writes them ({error!r:.200})"
 
 
-def changes(claimed: Any, recomputed: Any, path: str = "") -> Iterator[str]:
-    """A sentence for each leaf in which two JSON values differ, by its path, such as arms[1].speedup."""
-    if isinstance(claimed, dict) and isinstance(recomputed, dict):
-        for name in [*claimed, *(name for name in recomputed if name not in claimed)]:
-            below = f"{path}.{name}" if path else name
-            if name not in claimed:
-                yield f"{below}: not in the bundle, {json.dumps(recomputed[name])} recomputed"
-            elif name not in recomputed:
-                yield f"{below}: {json.dumps(claimed[name])} in the bundle, not recomputed"
-            else:
-                yield from changes(claimed[name], recomputed[name], below)
-    elif isinstance(claimed, list) and isinstance(recomputed, list):
-        if len(claimed) != len(recomputed):
-            yield f"{path}: {len(claimed)} entries in the bundle, {len(recomputed)} recomputed"
-        for place, (one, other) in enumerate(zip(claimed, recomputed, strict=False)):
-            yield from changes(one, other, f"{path}[{place}]")
-    elif not _same(claimed, recomputed):
-        yield f"{path}: {json.dumps(claimed)} in the bundle, {json.dumps(recomputed)} recomputed"
-
-
-def _same(one: Any, other: Any) -> bool:
-    if _is_number(one) and _is_number(other):
-        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=_NOTHING)
-    return type(one) is type(other) and bool(one == other)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def changes(claimed: Any, recomputed: Any) -> Iterator[str]:
+    """A sentence for each leaf in which two JSON values differ; see `differences`."""
+    for path, here, there in differences(claimed, recomputed):
+        if isinstance(here, list) and isinstance(there, list):
+            yield f"{path}: {len(here)} entries in the bundle, {len(there)} recomputed"
+        elif here is NONE:
+            yield f"{path}: not in the bundle, {json.dumps(there)} recomputed"
+        else:
+            gives = "not" if there is NONE else json.dumps(there)
+            yield f"{path}: {json.dumps(here)} in the bundle, {gives} recomputed"
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    left = [value]  # no recursion: the depth is unknown
+    left = [value]
     while left:
         item = left.pop()
         if isinstance(item, dict | list):
             left += item.values() if isinstance(item, dict) else item
-        elif _is_number(item):
+        elif is_figure(item):
             yield item
 
 
@@ -185,7 +177,7 @@ def _files(root: Path) -> Iterator[str]:
     found = checksums(root)
     listed: dict[str, str] = {}
     if SUMS in found:
-        for line in (root / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (_text(root / SUMS)[0] or "").splitlines():
             sum_, _, name = line.partition("  ")
             listed[name] = sum_
     else:
@@ -223,17 +215,38 @@ def _named(runs: list[Path], claimed: Any) -> Iterator[str]:
     yield from (f"{it.name}: in {RUNS}/, but not named in {COMPARISON}" for it in runs if it.name not in named)
 
 
-def _figures(root: Path, runs: list[Path], claimed: Any) -> Iterator[str]:
-    """Figures in comparison.json and the report that differ from the runs' records."""
+def _figures(root: Path, runs: list[Path], claimed: Any, about: Any, wrong: bool) -> Iterator[str]:
+    """Figures in comparison.json and the report that differ from the runs' records.
+
+    `wrong`: there are findings already, so that nothing is drawn to be compared, which takes seconds.
+    """
     try:
         comparison = compare(load(runs))
     except AnalysisError as error:
         yield f"{COMPARISON} cannot be recomputed: {str(error).replace(f'{root}/', '')}"
         return
     recomputed = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
-    yield from (f"{COMPARISON}: {change}" for change in changes(claimed, recomputed))
-    if (root / REPORT).is_file() and not _is_report_of(root, comparison):
-        yield f"{REPORT} differs from a report recomputed from the records"
+    found = [f"{COMPARISON}: {change}" for change in changes(claimed, recomputed)]
+    yield from found
+    if (root / REPORT).is_file():
+        yield from _report(root, comparison, about, drawn=not wrong and not found)
+
+
+def _report(root: Path, comparison: Comparison, about: Any, *, drawn: bool) -> Iterator[str]:
+    from analysis.report.report import render  # matplotlib takes a second to import
+
+    kept, problem = _text(root / REPORT)
+    if kept is None:
+        yield str(problem)
+        return
+    try:
+        for drawing in drawings.apart(kept)[1]:
+            drawings.texts(drawing)
+        fresh = render(comparison, root, drawn=drawn)
+        same_version = _matplotlib(about) == importlib.metadata.version("matplotlib")
+        yield from (f"{REPORT} {found}" for found in drawings.problems(kept, fresh, same_version=same_version))
+    except drawings.Odd as error:
+        yield f"{REPORT} {error}"
 
 
 def _named_runs(claimed: Any) -> Iterator[str]:
@@ -244,12 +257,48 @@ def _named_runs(claimed: Any) -> Iterator[str]:
         yield from map(str, run_ids if isinstance(run_ids, list) else [run_ids])
 
 
-def _is_report_of(root: Path, comparison: Comparison) -> bool:
-    """Whether the report's text is the same; its drawings depend on matplotlib's version and on fonts."""
-    from analysis.report.report import render  # matplotlib takes a second to import
+def _described(root: Path, runs: list[Path], about: dict[str, Any]) -> Iterator[str]:
+    """What README.txt, bundle.json and the locks say of the bundle, as far as it can be checked."""
+    environment = about.get("environment")
+    if not isinstance(environment, dict):
+        yield f"{ABOUT} has no environment"
+        return
+    listed_runs = (about.get("options") or {}).get("runs")
+    if listed_runs != [run.name for run in runs]:
+        yield f"{ABOUT} names the runs {json.dumps(listed_runs)}, but {RUNS}/ has others"
+    if about.get("notes") != list(notes(environment)):
+        yield f"{ABOUT} has other notes than its environment gives"
+    if about.get("schema") == SCHEMA and _text(root / README)[0] != readme(environment):
+        yield f"{README} is not the one that the kit writes"
+    for name, lock in _locks(_commit(about)[0]).items():
+        if _text(root / REQUIREMENTS / name)[0] != lock and not environment.get("git_dirty"):
+            yield f"{REQUIREMENTS}/{name} is not the lock of commit {environment['git_commit']}"
 
-    kept = (root / REPORT).read_text(encoding="utf-8", errors="replace")
-    return _DRAWING.sub("", kept) == render(comparison, root, drawn=False)
+
+def _locks(commit: str | None) -> dict[str, str | None]:
+    """The locks of the environments in a commit by name; none where the commit is not in this checkout."""
+    names = git(PROJECT, "ls-tree", "--name-only", f"{commit}:{REQUIREMENTS}") if commit else None
+    locks = [name for name in (names or "").splitlines() if name.endswith(".txt")]
+    return {name: git(PROJECT, "show", f"{commit}:{REQUIREMENTS}/{name}") for name in locks}
+
+
+def _of_other_tools(root: Path, about: Any) -> Iterator[str]:
+    """What could not be compared, since it depends on what is not here."""
+    commit, dirty = _commit(about) if isinstance(about, dict) else (None, False)
+    if dirty or not _locks(commit):
+        yield f"Not checked: {REQUIREMENTS}/, as {'it may have been changed' if dirty else 'its commit is not here'}."
+    here, there = importlib.metadata.version("matplotlib"), _matplotlib(about)
+    if there != here and (root / REPORT).is_file():
+        yield (
+            f"Not checked: lines and points of the drawings in {REPORT}, made with matplotlib "
+            f"{printable(str(there))[:40]}; this is {here}."
+        )
+
+
+def _matplotlib(about: Any) -> Any:
+    environment = about.get("environment") if isinstance(about, dict) else None
+    packages = environment.get("packages") if isinstance(environment, dict) else None
+    return packages.get("matplotlib") if isinstance(packages, dict) else None
 
 
 def _notes(about: Any, bundle: Path, wrong: bool) -> Iterator[str]:
@@ -283,6 +332,18 @@ def _commit(about: dict[str, Any]) -> tuple[str | None, bool]:
 
 def _json(path: Path) -> tuple[Any, str | None]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")), None
-    except (OSError, ValueError, RecursionError) as error:
+        return known(read(path), []), None
+    except (OSError, ValueError) as error:
         return None, f"{path.name} cannot be read: {str(error).replace(f'{path.parent}/', '')}"
+
+
+def _text(path: Path) -> tuple[str | None, str | None]:
+    """The text of a file, or None and its problem."""
+    try:
+        with opened(path) as file:
+            content = file.read(_MOST + 1)
+    except OSError as error:
+        return None, f"{path.name} cannot be read: {error.strerror}"
+    if len(content) > _MOST:
+        return None, f"{path.name} has more than {_MOST} bytes"
+    return content.decode("utf-8", errors="replace"), None

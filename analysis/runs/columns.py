@@ -11,6 +11,8 @@ import pandas as pd
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 
+from trainer.contract.reading import printable
+
 WIDTH = 100  # characters of printed tables
 
 
@@ -57,7 +59,7 @@ def text_table(
         side: JustifyMethod = "right" if index in right else "left"
         table.add_column(head, justify=side, no_wrap=index in right, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(printable(cell, keep="\n") if isinstance(cell, str) else cell for cell in row))
     console = Console(width=WIDTH, color_system=None, force_jupyter=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table, highlight=False)

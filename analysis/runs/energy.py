@@ -7,12 +7,12 @@ when their manifest is written.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.contract.reading import is_number
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
         "mean_power_mw": None if joules is None else 1000 * joules / (end - start),
         "idle_power_mw": None if idle_w is None else 1000 * idle_w,
         "energy_above_idle_j": None if joules is None or idle_w is None else joules - idle_w * (end - start),
-        "images": sum(record["images"] for record in records if record["event"] == "epoch"),
+        "images": _sum([record["images"] for record in records if record["event"] == "epoch"] or [0]),
         "temperature_max_c": max(hottest, default=None),
     }
 
@@ -75,11 +75,11 @@ def of_cluster(
 
         at_the_wall = integral(*readings(meter, start, end), start, end)
     together = {name: _sum([cost[name] for cost in costs]) for name in _SUMS}
-    images = sum(cost["images"] for cost in costs)
+    images = _sum([cost["images"] for cost in costs])
     joules = together["energy_j"]
     return {
         **together,
-        "energy_j_per_image": None if joules is None else joules / images,
+        "energy_j_per_image": joules / images if joules is not None and images else None,
         "switch_energy_j": switch_w * (end - start) if switch_w is not None and interval else None,
         "wall_energy_j": at_the_wall,
     }
@@ -132,7 +132,7 @@ def _numbers(sensors: Any) -> dict[str, float]:
     """The sensors with a number."""
     if not isinstance(sensors, Mapping):
         return {}
-    return {name: it for name, it in sensors.items() if isinstance(it, int | float) and math.isfinite(it)}
+    return {name: it for name, it in sensors.items() if is_number(it)}
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from trainer.contract.events import Epoch, Resume, Window, fields_of, parse_records
+from trainer.contract.events import Epoch, Resume, Window, fields_of, lines_of, parse_records
+from trainer.contract.reading import opened
 
 KEYS = ["run_id", "board", "rank"]
 _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes it; other lines are parsed
@@ -17,13 +17,13 @@ _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes it; other
 
 def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The result of `trainer.contract.events.read_records` without complete windows; cut ones are still reported."""
-    with path.open("rb", buffering=1 << 16) as file:
-        lines = [
-            (number, line.decode("utf-8", errors="replace"))
-            for number, line in enumerate(file, 1)
+    with opened(path) as file:
+        lines = (
+            (number, line)
+            for number, line in enumerate(lines_of(file), 1)
             if not (line.startswith(_WINDOW) and line.endswith(b"}\n"))
-        ]
-    return parse_records(path, lines)
+        )
+        return parse_records(path, lines)
 
 
 def first_epochs(records: Iterable[Mapping[str, Any]]) -> set[int]:
@@ -49,13 +49,9 @@ class Columns:
         """The records; only the latest of those with the same `order` on a board."""
         frame = pd.DataFrame(self._values)
         for name in frame.columns.drop(["run_id", "board"]):
-            frame[name] = self._numbers(frame[name], frame["run_id"], problems)
-        nowhere = frame[order].replace([np.inf, -np.inf], np.nan).isna().any(axis=1)
-        problems += [
-            f"{run_id}: {count} {self.kind} records lack the number of the {self.kind}"
-            for run_id, count in frame["run_id"][nowhere].value_counts(sort=False).items()
-        ]
-        frame = frame[~nowhere].astype(dict.fromkeys(order, "int64"))
+            if frame[name].dtype.kind not in "if":
+                frame[name] = frame[name].astype("float64")
+        frame = frame.astype(dict.fromkeys(order, "int64"))
         again = frame.duplicated(["run_id", "rank", *order], keep="last")
         counts = frame[again].groupby(["run_id", "board"]).size().reset_index(name="count")
         problems += [
@@ -63,14 +59,3 @@ class Columns:
             for run_id, board, count in counts.itertuples(index=False)
         ]
         return frame[~again].reset_index(drop=True)
-
-    def _numbers(self, column: pd.Series[Any], run_ids: pd.Series[str], problems: list[str]) -> pd.Series[Any]:
-        if column.dtype.kind in "if":
-            return column
-        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-        wrong = numbers.isna() & column.notna()
-        problems += [
-            f"{run_id}: {count} {self.kind} records have a {column.name} that is not a number"
-            for run_id, count in run_ids[wrong].value_counts(sort=False).items()
-        ]
-        return numbers

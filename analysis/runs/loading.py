@@ -17,30 +17,14 @@ import pandas as pd
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.eventlog import Columns, first_epochs, read_but_windows
-from analysis.runs.manifest import describe, read_manifest, read_result
+from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run, to_dict
-from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of, read_records
+from trainer.contract.events import KINDS, BoardFacts, Epoch, Start, Window, fields_of, read_records
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 
-# from a board's result; null without one
-_FACTS = [
-    "hostname",
-    "machine",
-    "cores",
-    "memory_bytes",
-    "python",
-    "tensorflow",
-    "packages_sha256",
-    "jetpack",
-    "module",
-    "interface",
-    "emulated",
-    "link_rate_bit_per_s",
-    "collective_used",
-]
+_FACTS = fields_of(BoardFacts)  # from a board's result; null without one
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]
-_COSTS = ["energy_j", "mean_power_mw", "temperature_max_c"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +155,8 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     if manifest is None:
         problems.append(f"manifest.json {problem}; the boards' files are used instead")
         manifest = describe(run, results, starts)
+    elif problem:
+        problems.append(f"manifest.json {problem}")
     costs = {board["name"]: board.get("cost") or {} for board in manifest["boards"]}
     for rank, board in enumerate(run.boards):
         row = _board_row(run, rank, results[board], starts.get(board), costs.get(board, {}))
@@ -241,14 +227,14 @@ def _board_row(
     cost: Mapping[str, Any],
 ) -> dict[str, Any]:
     left = result or {}
-    facts = left["facts"] if isinstance(left.get("facts"), dict) else {}
+    facts = left.get("facts") or {}
     return {
         "run_id": run.run_id,
         "board": run.boards[rank],
         "rank": rank,
         **{name: left.get(name) for name in ("status", "cause", "epochs_completed")},
         **{f"facts.{name}": facts.get(name) for name in _FACTS},
-        **{f"cost.{name}": cost.get(name) for name in _COSTS},
+        **{f"cost.{name}": cost.get(name) for name in COSTS},
         **{name: (start or {}).get(name) for name in _STARTED},
     }
 

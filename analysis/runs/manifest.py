@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,20 +21,13 @@ from trainer.contract import layout, schema1
 from trainer.contract.causes import first_cause
 from trainer.contract.collectives import other_than_asked
 from trainer.contract.config import ConfigError, Run, load_run
-from trainer.contract.events import Result, is_moment, read_records
+from trainer.contract.events import ENDED, as_result, is_moment, read_records
 from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, LOST, RESULT, RUN, SCHEMA, write_json
+from trainer.contract.reading import fit, is_name, is_number, known, listed, opened, read
 
-_RESULT = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
-_MANIFEST = (
-    "schema",
-    "status",
-    "cause",
-    "boards",
-    "rehearsal",
-    "synthetic",
-    "started_s",
-    "ended_s",
-)
+COSTS = ("energy_j", "mean_power_mw", "temperature_max_c")  # of a board, as tables have them
+_LOG_END = 1 << 16  # bytes
+_STOPPED = "stopped from the controller"
 
 
 def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
@@ -52,17 +45,31 @@ def write_manifest(folder: Path, *, interrupted: bool = False, switch_w: float |
             for checkpoints in (attempt / BOARDS / board / CHECKPOINTS for board in boards):
                 if checkpoints.is_dir():
                     shutil.rmtree(checkpoints)  # no longer needed
-    gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
     sums = checksums(folder, layout.files(folder, boards))
     sums.pop(layout.MANIFEST, None)
-    manifest = {**described, "attempts": _attempts(folder), "gates": gates, "sha256": sums}
+    manifest = {**described, "sha256": sums}
     write_json(folder / layout.MANIFEST, manifest)
     return manifest
 
 
-def from_records(folder: Path, *, interrupted: bool = False, switch_w: float | None = None) -> dict[str, Any]:
-    """The part of a manifest that follows from the boards' files; see `write_manifest`."""
-    run = load_run(folder / RUN)
+def from_records(
+    folder: Path, run: Run | None = None, *, interrupted: bool = False, switch_w: float | None = None
+) -> dict[str, Any]:
+    """A manifest without checksums, which follows from the other files of the folder; see `write_manifest`.
+
+    `run`: of a folder without run.json, as an earlier attempt's.
+    """
+    run = run or load_run(folder / RUN)
+    gates, _ = read_object(folder / layout.GATES, ["findings", "waived"])
+    return {
+        **_of_boards(folder, run, interrupted, switch_w),
+        "attempts": [_attempt(attempt) for attempt in layout.attempts(folder)],
+        "gates": gates,
+    }
+
+
+def _of_boards(folder: Path, run: Run, interrupted: bool, switch_w: float | None) -> dict[str, Any]:
+    """The part that follows from the boards' files."""
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
     for board in run.boards:
@@ -141,10 +148,10 @@ def describe(
     status, cause, culprit = _outcome(run.boards, results, interrupted)
     first = (results[culprit] if culprit else None) or {}
     ended = [result for result in results.values() if result]
-    emulated = [_facts(result).get("emulated") for result in ended]
-    synthetic = [bool(start["synthetic"]) for start in starts.values()]
+    emulated = [result["facts"].get("emulated") for result in ended]
+    synthetic = [start["synthetic"] for start in starts.values() if start["synthetic"] is not None]
     asked = run.config.sync.implementation if run.workers > 1 or run.config.sync.one_board == "mwms" else None
-    ran = [_facts(result).get("collective_used") for result in ended]
+    ran = [result["facts"].get("collective_used") for result in ended]
     started_s = min((result["started_s"] for result in ended), default=None)
     ended_s = max((result["ended_s"] for result in ended), default=None)
     return {
@@ -177,45 +184,83 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return read_records(path)[0] if path.is_file() else []
 
 
-def _attempts(folder: Path) -> list[dict[str, Any]]:
-    """The outcomes of earlier attempts, in order."""
-    found = []
-    for attempt in layout.attempts(folder):
-        manifest, _ = read_manifest(attempt)
-        names = ("status", "cause", "culprit", "cause_kind", "started", "ended")
-        found.append({name: (manifest or {}).get(name) for name in names})
-    return found
+def _attempt(folder: Path) -> dict[str, Any]:
+    """The outcome of an earlier attempt."""
+    manifest, _ = read_manifest(folder)
+    names = ("status", "cause", "culprit", "cause_kind", "started", "ended")
+    return {name: (manifest or {}).get(name) for name in names}
 
 
 def log_tail(folder: Path, board: str, lines: int = 8) -> list[str]:
     """The last non-empty lines of a board's log; none without a log."""
     try:
-        log = (folder / BOARDS / board / LOG).read_text(encoding="utf-8", errors="replace")
+        with opened(folder / BOARDS / board / LOG) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_END))
+            log = file.read(_LOG_END).decode("utf-8", errors="replace")
     except OSError:
         return []
     return [line.rstrip() for line in log.split("\n") if line.strip()][-lines:]
 
 
 def read_result(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """A board's result.json, or None and its problem."""
-    result, problem = read_object(path, _RESULT)
-    if result and not all(is_moment(result[name]) for name in ("started_s", "ended_s")):
-        return None, "has a started_s or ended_s that is not a time"
-    return result, problem
+    """A board's result.json, or None, and its problem; see `as_result`."""
+    result, problem = read_object(path)
+    if result is None:
+        return None, problem
+    try:
+        result, odd = as_result(result)
+    except ValueError as error:
+        return None, str(error)
+    return result, problem or _of_another_kind(odd)
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """A run's manifest.json, or None and its problem."""
-    manifest, problem = read_object(folder / layout.MANIFEST, _MANIFEST)
-    if manifest and manifest["schema"] not in (schema1.SCHEMA, SCHEMA):
+    """A run's manifest.json, or None, and its problem."""
+    manifest, problem = read_object(folder / layout.MANIFEST, [item.name for item in dataclasses.fields(_Outcome)])
+    if manifest is None:
+        return None, problem
+    if manifest["schema"] not in (schema1.SCHEMA, SCHEMA):
         return None, f"has schema {manifest['schema']}, but this version reads {schema1.SCHEMA} and {SCHEMA}"
-    return manifest, problem
+    odd = fit(_Outcome, manifest)
+    odd += [name for name in ("started_s", "ended_s") if not (manifest[name] is None or is_moment(manifest[name]))]
+    odd += [] if manifest["status"] in ENDED else ["status"]
+    odd += [] if _are_boards(manifest["boards"]) else ["boards"]
+    return (None if odd else manifest), problem or _of_another_kind(odd)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What every manifest has, and what is read of it."""
+
+    schema: int
+    status: str
+    cause: str | None
+    boards: Any
+    rehearsal: bool | None
+    synthetic: bool | None
+    started_s: float | None
+    ended_s: float | None
+
+
+def _are_boards(value: Any) -> bool:
+    """Whether these are a manifest's boards: names, and costs that are numbers or null."""
+    return isinstance(value, list) and all(
+        isinstance(board, dict)
+        and is_name(board.get("name"))
+        and isinstance(cost := board.get("cost") or {}, dict)
+        and all(cost.get(name) is None or is_number(cost[name]) for name in COSTS)
+        for board in value
+    )
 
 
 def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] | None, str | None]:
-    """The JSON object in a file, or None and its problem; it must have the fields `names`."""
+    """The JSON object in a file, or None, and its problem; it must have the fields `names`.
+
+    Numbers that are not finite or too large are null, and named in the problem.
+    """
+    odd: list[str] = []
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = known(read(path), odd)
     except FileNotFoundError:
         return None, "is missing"
     except (OSError, ValueError) as error:
@@ -225,7 +270,17 @@ def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] |
     missing = [name for name in names if name not in value]
     if missing:
         return None, f"lacks {', '.join(missing)}"
-    return value, None
+    return value, _of_another_kind(odd)
+
+
+def _of_another_kind(names: Sequence[str]) -> str | None:
+    """The problem of a file with such values."""
+    return f"has values of another kind, which are not used: {listed(names)}" if names else None
+
+
+def was_stopped(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is of a run that the controller stopped."""
+    return str(manifest.get("cause")).startswith(_STOPPED)
 
 
 def _outcome(
@@ -252,7 +307,7 @@ def _outcome(
         causes.append(f"{', '.join(silent)} left no result")
         culprit = culprit or silent[0]
     if interrupted:
-        return "interrupted", "; ".join(["stopped from the controller", *causes]), None
+        return "interrupted", "; ".join([_STOPPED, *causes]), None
     return status, "; ".join(causes), culprit
 
 
@@ -264,13 +319,8 @@ def _board(name: str, rank: int, result: Mapping[str, Any] | None, asked: str | 
         "status": left["status"],
         "cause": left["cause"],
         "collective_asked": asked,  # the collective that ran is among the facts
-        "facts": _facts(result) if result else {},
+        "facts": result["facts"] if result else {},
     }
-
-
-def _facts(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    facts = result["facts"]
-    return facts if isinstance(facts, dict) else {}
 
 
 def _utc(unix_s: float | None) -> str | None:

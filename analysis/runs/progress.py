@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from trainer.contract.events import is_complete
+from trainer.contract.reading import is_number
 from trainer.contract.tegrastats import summed_rails
 
 # errors from a record with a value of a wrong type, since records are not trusted
-ODD = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError)
+ODD = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
 
 
 class Progress:
@@ -27,6 +30,8 @@ class Progress:
 
     def take(self, record: Mapping[str, Any], samples: Mapping[str, Any] | None = None) -> str | None:
         """Add a record; returns the line to print, if any. `samples`: each board's latest sample by name."""
+        if not is_complete(record):
+            return None
         kind = record["event"]
         if kind == "start":
             self._steps_per_epoch = record["steps_per_epoch"]
@@ -63,6 +68,12 @@ class Progress:
 
         In the first epoch, it is estimated from the windows after the first, without validation.
         """
+        with suppress(*ODD):
+            left_s = self._left_s()
+            return left_s if is_number(left_s) else None
+        return None
+
+    def _left_s(self) -> float | None:
         if self._epoch_s:
             epoch_s = float(statistics.mean(self._epoch_s[1:] or self._epoch_s))
             return max(0.0, (self._epochs - self._done) * epoch_s - min(self._inside_s, epoch_s))

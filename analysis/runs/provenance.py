@@ -18,10 +18,25 @@ from analysis.runs import throttling, timeline
 from analysis.runs.columns import records, shown
 from analysis.runs.manifest import read_object
 from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
+from trainer.contract.reading import is_number
 
 Row: TypeAlias = list[str]
 PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
 FINDINGS = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
+# what decides how a run is made and what is found in it; not inventories, in which every user lists boards
+CODE = (
+    "analysis",
+    "ansible.cfg",
+    "benchmarks",
+    "controller",
+    "experiments",
+    "playbooks",
+    "plugins",
+    "requirements",
+    "roles",
+    "studies",
+    "trainer",
+)
 ATTEMPTS = ("run", "attempt", "ended", "cause")
 
 
@@ -108,19 +123,23 @@ def clocks(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def git_state(project: Path) -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether there are uncommitted changes; nothing without git or a checkout."""
+def git_state(project: Path) -> tuple[str | None, list[str] | None]:
+    """The checkout's commit and the changed files of the CODE; nothing without git or a checkout."""
+    commit = git(project, "rev-parse", "HEAD")
+    changes = git(project, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", *CODE)
+    if commit is None or changes is None:
+        return None, None
+    return commit.strip(), sorted(entry[3:] for entry in changes.split("\0") if entry)
 
-    def git(*arguments: str) -> str | None:
-        try:
-            command = ["git", "-C", str(project), *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    return commit, None if changes is None else bool(changes)
+def git(project: Path, *arguments: str) -> str | None:
+    """What a command of git prints; nothing where it fails."""
+    command = ["git", "--literal-pathspecs", "-C", str(project), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _folders(runs: pd.DataFrame) -> Iterator[tuple[str, Path]]:
@@ -141,11 +160,8 @@ def _objects(value: object) -> Iterable[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _number(value: object) -> float:
-    try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # whole numbers in JSON have no limit
-        return math.nan
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) else math.nan
 
 
 def _error(predicted: float, measured: float) -> float:

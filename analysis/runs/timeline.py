@@ -7,7 +7,7 @@ use: most manifests need neither.
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.contract.layout import BOARDS, CLOCK
+from trainer.contract.reading import is_number, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,12 +43,12 @@ class BoardClock:
 def read_clock(board_folder: Path) -> BoardClock | None:
     """The clock of the board with this run folder; None if it was not measured."""
     try:
-        known = json.loads((board_folder / CLOCK).read_text(encoding="utf-8"))
+        measured = read(board_folder / CLOCK)
         names = ("board_s", "offset_s", "uncertainty_s")
-        points = sorted(tuple(float(point[name]) for name in names) for point in known.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        points = sorted(tuple(float(point[name]) for name in names) for point in measured.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not points:
+    if not points or not all(map(is_number, itertools.chain(*points))):
         return None
     board_s, offset_s, uncertainty_s = zip(*points, strict=True)
     return BoardClock(board_s, offset_s, max(uncertainty_s))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.runs import throttling
 from analysis.watch.board import Board
+from trainer.contract.reading import is_number
 
 # Jetson AGX Orin's software lowers clocks at 99 C and switches off at 104.5 C: the trip points cpu-sw-throttle and
 # cpu-sw-shutdown of the module P3701-0000 in NVIDIA's "arm64: tegra: Add thermal support for Tegra234" (linux-tegra,
@@ -74,6 +75,6 @@ def _clock(board: Board) -> Iterator[str]:
     measured = board.clock or {}
     for each in (measured, *measured.values()):
         offset_s = each.get("offset_s") if isinstance(each, dict) else None
-        if isinstance(offset_s, int | float) and abs(offset_s) > DRIFT_S:
+        if is_number(offset_s) and abs(offset_s) > DRIFT_S:
             yield f"{board.name}'s clock is {offset_s:+.3f} s off the controller's: boards' times are not comparable"
             return

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.runs.progress import ODD, Progress
-from trainer.contract.events import Epoch, Resume, Sample, Start, Window, is_moment, parse_record
+from trainer.contract.events import (
+    Epoch,
+    Resume,
+    Sample,
+    Start,
+    Window,
+    is_complete,
+    is_moment,
+    parse_record,
+)
+from trainer.contract.reading import is_number
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
 _RECENT = 5  # windows
@@ -97,10 +107,19 @@ class Board:
 
     def take_event(self, line: bytes, now_s: float) -> None:
         try:
-            self._take(parse_record(line.decode(errors="replace")))
+            self._take(self._record(line))
             self.moved_at_s = now_s
         except ODD:
             self.odd_lines += 1
+
+    def _record(self, line: bytes) -> Mapping[str, Any]:
+        """The record in a line. Raises ValueError where it lacks a value; entries that do not fit are only counted."""
+        odd: list[str] = []
+        record = parse_record(line, odd)
+        if not is_complete(record):
+            raise ValueError("lacks values")
+        self.odd_lines += bool(odd)
+        return record
 
     def _take(self, record: Mapping[str, Any]) -> None:
         kind = record["event"]
@@ -130,7 +149,7 @@ class Board:
 
     def take_sample(self, line: bytes, now_s: float) -> None:
         try:
-            record = parse_record(line.decode(errors="replace"))
+            record = self._record(line)
             if record["event"] != Sample.KIND:
                 raise ValueError(record["event"])
             power_mw, celsius = record["power_mw"], record["temperature_c"]
@@ -153,7 +172,7 @@ class Board:
     def take_heartbeat(self, beat: Mapping[str, Any] | None, now_s: float) -> None:
         """Take heartbeat.json, which the supervisor writes every second, with the seconds since the last progress."""
         still_s = (beat or {}).get("still_s")
-        if isinstance(still_s, int | float) and beat != self._beat:
+        if is_number(still_s) and beat != self._beat:
             self.moved_at_s = now_s - still_s
         self._beat = beat
 

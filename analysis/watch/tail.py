@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from analysis.watch.board import Board
+from trainer.contract import events
+from trainer.contract.events import MAX_FILE, MAX_LINE
 from trainer.contract.layout import CLOCK, EVENTS, LIVE, LOST, RESULT, TELEMETRY
+from trainer.contract.reading import MAX_BYTES, Unreadable, known, opened, parse
 
 
 class Tail:
@@ -26,13 +28,14 @@ class Tail:
             anew = size < self._offset
             if anew:
                 self._offset, self.rest = 0, b""
-            with self._path.open("rb") as file:
+            with opened(self._path) as file:
                 file.seek(self._offset)
-                new = file.read(size - self._offset)
-        except FileNotFoundError:
+                new = file.read(min(size - self._offset, MAX_FILE))
+        except OSError:
             return [], False
         self._offset += len(new)
-        *lines, self.rest = (self.rest + new).split(b"\n")
+        *lines, rest = (self.rest + new).split(b"\n")
+        self.rest = rest[-MAX_LINE:]  # a longer line is no record
         return lines, anew
 
 
@@ -52,19 +55,20 @@ class Reader:
             self.board.take_event(line, now_s)
         for line in self._samples.lines()[0]:
             self.board.take_sample(line, now_s)
-        self.board.take_live(self._object(LIVE) or {}, now_s, time.time())
-        self.board.result = self._object(RESULT) or self._object(LOST) or self.board.result
-        self.board.clock = self._object(CLOCK)
+        self.board.take_live(as_object(self._content(LIVE)) or {}, now_s, time.time())
+        self.board.result = as_result(self._content(RESULT)) or as_result(self._content(LOST)) or self.board.result
+        self.board.clock = as_object(self._content(CLOCK))
 
     def close(self) -> None:
         """The end: an incomplete line will not be completed."""
         self.board.odd_lines += sum(bool(tail.rest.strip()) for tail in (self._events, self._samples))
 
-    def _object(self, name: str) -> dict[str, Any] | None:
+    def _content(self, name: str) -> bytes:
         try:
-            return as_object((self._home / name).read_bytes())
+            with opened(self._home / name) as file:
+                return file.read(MAX_BYTES + 1)
         except OSError:
-            return None
+            return b""
 
 
 def collected(board: Board, home: Path) -> Board:
@@ -77,9 +81,17 @@ def collected(board: Board, home: Path) -> Board:
 
 
 def as_object(content: bytes | str) -> dict[str, Any] | None:
-    """The JSON object in the content, or None."""
+    """The JSON object in the content, with null for numbers that are not finite, or None."""
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = known(parse(content), [])
+    except Unreadable:
         return None
     return value if isinstance(value, dict) else None
+
+
+def as_result(content: bytes | str) -> dict[str, Any] | None:
+    """A board's result in the content of result.json, or None."""
+    try:
+        return events.as_result(as_object(content))[0]
+    except ValueError:
+        return None

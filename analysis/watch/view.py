@@ -18,6 +18,7 @@ from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
 from analysis.watch.board import Board
 from trainer.contract.config import Run
+from trainer.contract.reading import printable
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 50  # epochs
@@ -51,8 +52,8 @@ def render(moment: Moment) -> RenderableType:
 def _title(moment: Moment) -> Text:
     run = moment.run
     boards = f"{run.workers} worker{'s' if run.workers > 1 else ''}"
-    title = Text(run.run_id, style="bold")
-    title.append(f"\n{run.experiment}, {boards}, {run.config.sync.method}", style="not bold")
+    title = _said(run.run_id, "bold")
+    title.append(f"\n{printable(run.experiment)}, {boards}, {run.config.sync.method}", style="not bold")
     if marks := _marks(moment):
         title.append(f"; {', '.join(marks)}", style="not bold magenta")
     return title
@@ -118,7 +119,7 @@ def _table(boards: Sequence[Board], run: Run) -> Table:
     for column in _COLUMNS:
         table.add_column(Text("\n".join(column.heading), justify="right"), justify="right")
     for board in boards:
-        state = Text(board.state, style=_STYLES.get(board.state, ""))
+        state = _said(board.state, _STYLES.get(board.state, ""))
         measured = {name: value for told in (board.steps, board.load) if told for name, value in vars(told).items()}
         cells = [column.cell(measured) for column in _COLUMNS]
         table.add_row(board.name, state, _epoch(board, run.config.epochs), _step(board), *cells)
@@ -160,4 +161,4 @@ def _outcome(moment: Moment) -> list[Text]:
 
 def _said(sentence: str, style: str) -> Text:
     """The text without control characters, since a board may have written it."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in sentence), style=style)
+    return Text(printable(sentence), style=style)

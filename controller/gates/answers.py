@@ -7,8 +7,6 @@ those with a question mark may be missing.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,10 +14,10 @@ from controller.gates.board import Facts
 from trainer.contract import releases
 from trainer.contract.collectives import collectives_in
 from trainer.contract.config import ConfigError
+from trainer.contract.reading import Unreadable, is_number, known, parse
 
 _SHOWN = 200  # characters of an invalid answer
 _MOST_BYTES = 1_000_000  # of an answer
-_MOST = 2.0**63  # numbers of boards are smaller
 _Shape = Any
 _TEXT, _COUNT, _NUMBER = (str, None), (int, None), (float, None)
 _FACTS: _Shape = {  # of trainer.supervise.facts.survey
@@ -106,8 +104,8 @@ def _parsed(printed: str, shape: _Shape) -> tuple[Any, str]:
     if len(printed) > _MOST_BYTES:
         return None, f"printed {len(printed)} characters, which begin with"
     try:
-        value = json.loads(printed)
-    except (ValueError, RecursionError):
+        value = known(parse(printed), [])
+    except Unreadable:
         return None, "printed"
     odd = _misfit(value, shape)
     return value, f"printed facts with an odd {odd}:" if odd else ""
@@ -127,9 +125,7 @@ def _misfit(value: Any, shape: _Shape, name: str = "form") -> str:
     if shape is None:
         return "" if value is None else name
     if shape in (int, float):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        fits = whole if shape is int else whole or (isinstance(value, float) and math.isfinite(value))
-        return "" if fits and abs(value) < _MOST else name
+        return "" if is_number(value) and (shape is float or isinstance(value, int)) else name
     return "" if isinstance(value, shape) else name
 
 

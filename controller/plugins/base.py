@@ -6,10 +6,12 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.plugin_docs import read_docstring
 from ansible.plugins.action import ActionBase
 
 from analysis.runs.errors import AnalysisError
+from trainer.contract.reading import printable
 
 _MODULES = Path(__file__).resolve().parents[2] / "plugins/modules"
 _CHECKED = ("type", "elements", "required", "default", "choices")
@@ -32,9 +34,17 @@ class Action(ActionBase):
         self.task_vars = task_vars or {}
         self.board = self.task_vars["inventory_hostname"]
         try:
-            return answer | (self.preview(options) if self._task.check_mode else self.act(options))
+            answer |= self.preview(options) if self._task.check_mode else self.act(options)
         except AnalysisError as error:  # the message is a sentence for the user
-            return answer | {"failed": True, "msg": str(error)}
+            answer |= {"failed": True, "msg": str(error)}
+        except (AnsibleActionFail, AnsibleConnectionFailure) as error:
+            raise type(error)(printable(str(error), keep="\n")) from None
+        # a board may have written parts of them
+        if "msg" in answer:
+            answer["msg"] = printable(str(answer["msg"]), keep="\n")
+        if "warnings" in answer:
+            answer["warnings"] = list(map(printable, answer["warnings"]))
+        return answer
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from ansible.plugins.callback.default import CallbackModule as Default
 
 from controller.plugins.shared import TALKING, watched
+from trainer.contract.reading import printable
 
 
 class CallbackModule(Default):
@@ -44,7 +45,7 @@ class CallbackModule(Default):
         elif result.task.action in ("debug", "ansible.builtin.debug"):
             message = result.result["msg"] if "results" not in result.result else []
             for line in message if isinstance(message, list) else [message]:
-                self._display.display(f"  {line}")
+                self._display.display(printable(f"  {line}", keep="\n"))
         elif result.is_changed():
             self._name(result.task)
 
@@ -57,6 +58,10 @@ class CallbackModule(Default):
     def v2_playbook_on_include(self, included_file: Any) -> None:
         if self._is_verbose():
             super().v2_playbook_on_include(included_file)
+
+    def _dump_results(self, *arguments: Any, **options: Any) -> str:
+        """A failure in full, of which a board may have written parts."""
+        return printable(super()._dump_results(*arguments, **options), keep="\n")
 
     def _name(self, task: Any) -> None:
         if self._named != task._uuid:

@@ -6,6 +6,7 @@ import functools
 import json
 import shlex
 import time
+from contextlib import suppress
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -13,6 +14,7 @@ from ansible.errors import AnsibleConnectionFailure
 from controller.answer import ask
 from controller.plugins.base import Action
 from trainer.contract.clocks import ASK, Round, measure
+from trainer.contract.events import is_moment
 
 
 class ActionModule(Action):
@@ -41,8 +43,9 @@ def ask_time(action: Action) -> Round:
     sent_s = time.time()
     done = ask(action, ASK, sudoable=False)  # sudo would only add to the delay
     received_s = time.time()
-    try:
-        return Round(sent_s, float(done["stdout"]), received_s)
-    except ValueError:
-        told = (done["stdout"] + done.get("stderr", "")).strip()
-        raise AnsibleConnectionFailure(f"the board answered {told!r} when asked for its time ({ASK})") from None
+    with suppress(ValueError):
+        board_s = float(done["stdout"])
+        if is_moment(board_s):
+            return Round(sent_s, board_s, received_s)
+    told = (done["stdout"] + done.get("stderr", "")).strip()[:200]
+    raise AnsibleConnectionFailure(f"the board answered {told!r} when asked for its time ({ASK})")

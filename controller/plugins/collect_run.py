@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 
-from analysis.runs.unpacking import UnpackError, unpack
+from analysis.runs.unpacking import MAX_BYTES, UnpackError, unpack
 from controller.answer import ask, fetch
 from controller.plugins.base import Action
-from trainer.contract.layout import BOARDS
+from trainer.contract.layout import BOARDS, OF_BOARD
 
 # Read from standard input, so that the shell's own command line does not match the run. A trainer with a result only
 # waits for others to exit and is terminated; otherwise the supervisor stops it and writes a result.
@@ -63,8 +64,13 @@ class ActionModule(Action):
                 f"{options['board_dir']} there; correct that, then run playbooks/collect.yml -e "
                 f"run_id={run_id}"
             )
-        size, archive = done["stdout"].rpartition(_PACKED)[2].split(maxsplit=1)
-        archive = archive.strip()
+        size, _, archive = done["stdout"].rpartition(_PACKED)[2].strip().partition(" ")
+        if not re.fullmatch("[0-9]{1,15}", size) or int(size) > MAX_BYTES:
+            raise AnsibleActionFail(
+                f"the board says that its packed run has {size[:40]!r} bytes; at most {MAX_BYTES} are fetched: it "
+                f"stays in {options['board_dir']} there; delete what is large in it, then run playbooks/collect.yml -e "
+                f"run_id={run_id}"
+            )
         try:
             left_out = self._unpack(archive, int(size), home, run_id)
         except AnsibleError:
@@ -82,10 +88,14 @@ class ActionModule(Action):
         try:
             with local.open("wb") as file:
                 fetch(self, archive, size, file.write)
-            return unpack(local, home, strict=False)  # one invalid member must not lose the logs
+            return unpack(local, home, wanted=_foreign, strict=False)  # one invalid member must not lose the logs
         except (OSError, UnpackError) as error:
             raise AnsibleActionFail(
                 f"the board's logs arrived incomplete ({error}): run playbooks/collect.yml -e run_id={run_id}"
             ) from error
         finally:
             local.unlink(missing_ok=True)
+
+
+def _foreign(parts: tuple[str, ...]) -> str | None:
+    return None if parts[:1] in [(), *((name,) for name in OF_BOARD)] else "no file that the kit writes on a board"

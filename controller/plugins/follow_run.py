@@ -23,6 +23,7 @@ from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, events, layout
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
+from trainer.contract.reading import printable, read
 
 _GONE = 2  # consecutive looks without a supervisor or result
 _VERDICT_S = 20.0  # time for the other boards to report how they ended
@@ -32,7 +33,7 @@ _display = Display()
 class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         run_dir = Path(options["run_dir"])
-        run = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
+        run = read(run_dir / RUN)
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
         chief = self.board == run["boards"][0] and shared.watched().exists()
@@ -91,7 +92,7 @@ class ActionModule(Action):
 
     def _note_clock(self, path: Path, moment: str) -> None:
         """Record the board's clock offset at the start or end of the run, unless the board is gone."""
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = read(path) if path.exists() else {}
         try:
             known[moment] = clocks.measure(functools.partial(ask_time, self))
         except AnsibleConnectionFailure as error:
@@ -116,9 +117,9 @@ def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
     """Print a line per epoch, with the latest samples of all boards."""
     for line in lines:
         with suppress(*ODD):
-            said = progress.take(events.parse_record(line.decode(errors="replace")), _latest_samples(run_dir))
+            said = progress.take(events.parse_record(line), _latest_samples(run_dir))
             if said:
-                _display.display(f"  {said}")
+                _display.display(printable(f"  {said}"))
 
 
 def _latest_samples(run_dir: Path) -> dict[str, dict[str, Any]]:
@@ -155,6 +156,6 @@ def _claim(path: Path, board: str) -> None:
 def _first(path: Path) -> str:
     """The board that failed first; of a disk that was full, the note is empty."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["board"])
+        return printable(str(read(path)["board"]))
     except (OSError, ValueError, KeyError, TypeError):
         return "another board"

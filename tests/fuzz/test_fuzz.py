@@ -8,15 +8,8 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.one import MOST_BYTES, problem
 from tests.fuzz.targets import CORPUS, TARGETS
 
-# whose JSON has no limit of depth yet
-_PENDING = {"records", "result", "manifest", "clock", "run_json", "watched"}
-_MARKED = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False, reason="RecursionError")) if name in _PENDING else name
-    for name in TARGETS
-]
 
-
-@pytest.mark.parametrize("name", _MARKED)
+@pytest.mark.parametrize("name", TARGETS)
 def test_any_bytes_are_read_or_refused_with_a_documented_error(name, tmp_path):
     target = TARGETS[name]
     seeds, random = target.seeds(), Random(name)

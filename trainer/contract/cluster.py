@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
+from trainer.contract import reading
+
 _REMEDY = "render TF_CONFIG with playbooks/run_experiment.yml"
 
 
@@ -53,8 +55,8 @@ class Cluster:
 def load_cluster(path: Path) -> Cluster:
     """The cluster of a tf_config.json. Raises ValueError where the file does not describe one."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        addresses, task = list(raw["cluster"]["worker"]), raw["task"]
+        raw = reading.read(path)
+        addresses, task = list(map(str, raw["cluster"]["worker"])), raw["task"]
         kind, rank = task["type"], int(task["index"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a TF_CONFIG ({error!r}): {_REMEDY}") from error

@@ -8,14 +8,13 @@ is touched, and the boards read the same file. "The paper" is Park, Lee, Hwang 2
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from trainer.contract import schema1
+from trainer.contract import reading, schema1
 from trainer.contract.fields import ConfigError, Section, bounded, known_keys, read, shown
 from trainer.contract.methods import METHODS, those_with
 
@@ -290,13 +289,14 @@ class Run:
     git_commit: Optional[str]
     git_dirty: Optional[bool]
     study: Optional[str] = None  # study/arm/repeat; null outside a study
+    git_changed: Optional[List[str]] = None  # files of code with uncommitted changes
     speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
 
 
 def load_run(path: Path) -> Run:
     """The run described by a run.json. Raises ConfigError where the file does not describe one."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = reading.read(path)
     except (OSError, ValueError) as error:
         raise ConfigError([f"{path} cannot be read as a run: {error}"]) from error
     if not isinstance(raw, dict):
@@ -307,10 +307,14 @@ def load_run(path: Path) -> Run:
     if missing:
         raise ConfigError([f"{path} lacks {', '.join(missing)}: write it with playbooks/run_experiment.yml"])
     raw = schema1.run(raw)
-    kinds = {"workers": int, "seed": int, "boards": list, "assets": dict}
-    problems = [f"{path}: {name} is {shown(raw[name])}" for name, kind in kinds.items() if type(raw[name]) is not kind]
-    if not problems and len(raw["boards"]) != raw["workers"]:
-        problems.append(f"{path}: workers is {raw['workers']}, but boards lists {len(raw['boards'])}")
+    own = {name: raw[name] for name in names if name in raw and name != "config"}
+    problems = [f"{path}: {name} is {shown(raw[name.partition('.')[0]])}" for name in reading.fit(Run, own)]
+    problems += [f"{path}: {name} is null" for name in needed if raw[name] is None and not name.startswith("git_")]
+    if not problems:
+        nameless = [name for name in (own["run_id"], *own["boards"]) if not reading.is_name(name)]
+        problems += [f"{path}: {shown(name)} is not the name of a folder" for name in nameless]
+        if not own["workers"] == len(own["boards"]) == len(set(own["boards"])):
+            problems.append(f"{path}: workers is {own['workers']}, but boards lists {len(set(own['boards']))}")
     if problems:
         raise ConfigError(problems)
-    return Run(**{**{name: raw[name] for name in names if name in raw}, "config": parse(raw["config"])})
+    return Run(**own, config=parse(raw["config"]))

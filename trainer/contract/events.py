@@ -13,14 +13,17 @@ import dataclasses
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import (
     Any,
+    BinaryIO,
     ClassVar,
     Dict,
     Iterable,
+    Iterator,
     List,
+    Mapping,
     Optional,
     Tuple,
     Type,
@@ -32,8 +35,13 @@ from typing import (
 
 from trainer.contract import schema1
 from trainer.contract.layout import PROGRESS, SCHEMA
+from trainer.contract.reading import ANY_NUMBER, fit, is_number, opened, parse, printable
 
 _LAST = 4096  # bytes that hold a sample
+MAX_LINE = 1 << 20  # bytes of a record
+MAX_FILE = 1 << 30  # bytes of a file of records: several weeks
+_TOLD = 100  # sentences about one file; characters of a name
+ENDED = ("succeeded", "failed", "interrupted")  # how a worker or a run ends
 _YEAR_10000_S = 253_402_300_800  # a later time is not a date
 
 
@@ -82,7 +90,7 @@ class Window:
     steps: int
     images: int  # on this board
     elapsed_s: float  # wall time of the window
-    loss: float  # mean over the epoch so far, as in Keras
+    loss: float = field(metadata=ANY_NUMBER)  # mean over the epoch so far, as in Keras
     accuracy: float  # the same
     learning_rate: float
     # elapsed_s is compute_s + communication_s + waiting_s
@@ -105,8 +113,10 @@ class Average:
     travel_s: float  # time on the wire
     waiting_s: float  # until the slowest board began
     stall_s: float  # the part of both that stalled steps
-    distance: float  # L2 norm: this board's change of the trainable weights, less the mean change
-    moved: float  # L2 norm of the mean change; distance / moved shows how far the boards diverge
+    # L2 norms: of this board's change of the trainable weights, less the mean change, and of the mean change;
+    # distance / moved shows how far the boards diverge
+    distance: float = field(metadata=ANY_NUMBER)
+    moved: float = field(metadata=ANY_NUMBER)
 
 
 @dataclass(frozen=True)
@@ -136,9 +146,9 @@ class Epoch:
     train_s: float  # the steps
     validation_s: float
     epoch_s: float  # train_s + validation_s + the time between them
-    loss: float
+    loss: float = field(metadata=ANY_NUMBER)
     accuracy: float
-    val_loss: float
+    val_loss: float = field(metadata=ANY_NUMBER)
     val_accuracy: float
     learning_rate: float  # of the last step
     communication_s: float  # of train_s; see Window
@@ -233,6 +243,11 @@ _FIELDS = {
     name: {"time_s", *(item.name for item in dataclasses.fields(kind) if item.default is dataclasses.MISSING)}
     for name, kind in KINDS.items()
 }
+_MEASURED = {
+    name: [item for item, hint in get_type_hints(kind).items() if item != "KIND" and type(None) not in get_args(hint)]
+    for name, kind in KINDS.items()
+}
+_PLACES = ("epoch", "first_step")  # where a record belongs; without it, it cannot be used
 
 
 class EventLog:
@@ -263,53 +278,94 @@ class EventLog:
 
 
 def read_records(path: Path) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """The records of a JSON-lines file, and a sentence for each line that is not one; see `parse_records`."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return parse_records(path, enumerate(lines, 1))
+    """The records of a JSON-lines file, and a sentence for each line that is not one; see `parse_records`.
 
-
-def parse_records(path: Path, lines: Iterable[Tuple[int, str]]) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """The records among numbered lines of the file, and a sentence for each line that is not one.
-
-    Lines that are cut off, or are not a known record with all fields, are skipped; see `parse_record`.
+    Raises OSError if it is no regular file.
     """
+    with opened(path) as file:
+        return parse_records(path, enumerate(lines_of(file), 1))
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file of records, each cut off at MAX_LINE, and all of them at MAX_FILE."""
+    left = MAX_FILE
+    while left > 0:
+        line = file.readline(MAX_LINE)
+        if not line:
+            return
+        left -= len(line)
+        yield line
+
+
+def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """The records among numbered lines of the file, and sentences for what was skipped.
+
+    Lines that are cut off, or are not a known record with all fields, are skipped, a sentence each; values of another
+    type than the record's are null, a sentence for each field. See `parse_record`.
+    """
+    where = f"{path.parent.name}/{path.name}"
     records: List[Dict[str, Any]] = []
     bad: List[str] = []
+    wrong = 0
+    odd: Dict[str, List[int]] = {}  # numbers of lines by record and field
     for number, line in lines:
+        names: List[str] = []
         try:
-            records.append(parse_record(line))
+            records.append(parse_record(line, names))
         except ValueError as error:
-            bad.append(f"{path.parent.name}/{path.name}, line {number}: {error}")
+            wrong += 1
+            if wrong <= _TOLD:
+                bad.append(f"{where}, line {number}: {error}")
+            continue
+        for name in names if len(odd) < _TOLD else ():
+            odd.setdefault(f"{name[:_TOLD]} of {records[-1]['event']}", []).append(number)
+    if wrong > _TOLD:
+        bad.append(f"{where}: {wrong - _TOLD} more lines are not records")
+    for name, numbers in odd.items():
+        more = f", and in {len(numbers) - 1} more lines" if len(numbers) > 1 else ""
+        bad.append(f"{where}, line {numbers[0]}{more}: {printable(name)} has a value of another kind, and is not used")
     return records, bad
 
 
-def parse_record(line: str) -> Dict[str, Any]:
-    """The record in a line; unknown fields of later versions are kept.
+def parse_record(line: Union[bytes, str], odd: Optional[List[str]] = None) -> Dict[str, Any]:
+    """The record in a line; unknown fields of later versions are kept, values of another type are null.
 
-    Raises ValueError for a line that is cut off, or is not a known record with all fields.
+    The names of the latter are added to `odd`. Raises ValueError for a line that is cut off, or is not a known record
+    with all fields, a time and a place (epoch, first_step).
     """
     try:
-        record: Dict[str, Any] = json.loads(line)
+        record: Dict[str, Any] = parse(line)
         event = record["event"]
-        fields = _FIELDS.get(event)
+        kind = KINDS.get(event)
         schema1.translate_record(record)
     except (ValueError, KeyError, TypeError):
         raise ValueError("not a record") from None
-    if fields is None:
-        raise ValueError(f"not a record of {', '.join(KINDS)}: {event}")
-    if not fields <= record.keys():
-        raise ValueError(f"lacks {', '.join(sorted(fields - record.keys()))}")
+    if kind is None:
+        raise ValueError(f"not a record of {', '.join(KINDS)}: {printable(str(event)[:_TOLD])}")
+    if not _FIELDS[event] <= record.keys():
+        raise ValueError(f"lacks {', '.join(sorted(_FIELDS[event] - record.keys()))}")
     if not is_moment(record["time_s"]):
         raise ValueError("time_s is not a time")
+    names = fit(kind, record)
+    lost = [name for name in _PLACES if name in record and record[name] is None]
+    if lost:
+        raise ValueError(f"{lost[0]} is not a whole number")
+    if odd is not None:
+        odd += names
     return record
+
+
+def is_complete(record: Mapping[str, Any]) -> bool:
+    """Whether no field that is always measured is null, as one with a value of another type is."""
+    return None not in [record.get(name, 0) for name in _MEASURED[record["event"]]]
 
 
 def last_sample(path: Path) -> Optional[Dict[str, Any]]:
     """The latest complete sample of a file that may be growing, or None."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LAST))
-            *lines, _ = file.read().split(b"\n")
+        with opened(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
+            *lines, _ = file.read(_LAST).split(b"\n")
     except OSError:
         return None
     return _sample(lines[-1]) if lines else None
@@ -318,23 +374,26 @@ def last_sample(path: Path) -> Optional[Dict[str, Any]]:
 def first_sample(path: Path) -> Optional[Dict[str, Any]]:
     """The first complete sample of a file, or None."""
     try:
-        with path.open("rb") as file:
-            return _sample(file.readline())
+        with opened(path) as file:
+            return _sample(file.readline(MAX_LINE))
     except OSError:
         return None
 
 
 def _sample(line: bytes) -> Optional[Dict[str, Any]]:
     try:
-        sample = json.loads(line)
+        sample = parse(line)
     except ValueError:
         return None
-    return sample if isinstance(sample, dict) and sample.get("event") == Sample.KIND else None
+    if not isinstance(sample, dict) or sample.get("event") != Sample.KIND:
+        return None
+    fit(Sample, sample)
+    return sample
 
 
 def is_moment(value: Any) -> bool:
     """Whether a value is Unix time; JSON may have anything in its place, NaN too."""
-    return isinstance(value, (int, float)) and 0 <= value < _YEAR_10000_S
+    return is_number(value) and 0 <= value < _YEAR_10000_S
 
 
 @dataclass(frozen=True)
@@ -351,6 +410,46 @@ class Result:
     cause_kind: Optional[str] = None  # one of causes.REMEDIES
     remedy: Optional[str] = None
     schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class BoardFacts:
+    """The facts in a result that are compared and shown; see facts.py. What a board does not know is null."""
+
+    hostname: Optional[str]
+    machine: Optional[str]
+    cores: Optional[int]
+    memory_bytes: Optional[int]
+    python: Optional[str]
+    tensorflow: Optional[str]
+    packages_sha256: Optional[str]
+    jetpack: Optional[str]
+    module: Optional[str]
+    interface: Optional[str]
+    emulated: Optional[bool]
+    link_rate_bit_per_s: Optional[float]
+    collective_used: Optional[str]
+
+
+def as_result(value: Any) -> Tuple[Dict[str, Any], List[str]]:
+    """A board's result with values of the declared types, or null; and the names of those that were of another.
+
+    Raises ValueError for a value that is no result: it must say how and when it ended.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("is not a JSON object")
+    missing = [item.name for item in dataclasses.fields(Result) if item.default is dataclasses.MISSING]
+    missing = [name for name in missing if name not in value]
+    if missing:
+        raise ValueError(f"lacks {', '.join(missing)}")
+    odd = fit(Result, value)
+    if value["status"] not in ENDED:
+        raise ValueError(f"has a status that is none of {', '.join(ENDED)}")
+    if not is_moment(value["started_s"]) or not is_moment(value["ended_s"]):
+        raise ValueError("has a started_s or ended_s that is not a time")
+    value["facts"] = value["facts"] or {}
+    odd += [f"facts.{name}" for name in fit(BoardFacts, value["facts"])]
+    return value, odd
 
 
 _R = TypeVar("_R")

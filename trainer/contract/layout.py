@@ -13,6 +13,8 @@ import re
 from pathlib import Path, PurePath
 from typing import Any, Collection, Iterable, Iterator, List, Optional
 
+from trainer.contract import reading
+
 RUN = "run.json"  # the resolved run; a folder with it is a run
 MANIFEST = "manifest.json"  # the run's outcome
 GATES = "gates.json"  # the gates' findings
@@ -34,6 +36,9 @@ CLOCK = "clock.json"  # the board's clock offset at the start and at the end
 LOG = "trainer.log"
 RESULT = "result.json"  # the worker's outcome; written last
 CHECKPOINTS = "checkpoints"  # from which training can resume
+TENSORBOARD, WEIGHTS = "tensorboard", "weights"  # of the chief
+# all that is collected from a board: whatever else is in its folder on the controller, the controller has measured
+OF_BOARD = (TF_CONFIG, EVENTS, TELEMETRY, LOG, RESULT, CHECKPOINTS, TENSORBOARD, WEIGHTS)
 # On the board alone.
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
@@ -62,6 +67,7 @@ JUNK = (
     r"(?i:[.]sync-conflict-|_conflict-[0-9]{8}|[(].*conflict)",
 )
 _JUNK = re.compile("|".join(JUNK))
+_NUMBERED = re.compile("[1-9][0-9]{0,8}")
 
 
 def is_junk(name: str) -> bool:
@@ -75,11 +81,13 @@ def entries(folder: Path, pattern: str = "*") -> List[Path]:
 
 
 def files(folder: Path, boards: Collection[str] = ()) -> Iterator[Path]:
-    """Every file below a folder in order of path, without junk; folders in `boards` may have any name."""
+    """Every file below a folder in order of path, without junk and links; folders in `boards` may have any name."""
     for path in sorted(folder.iterdir()):
         if is_junk(path.name) and not _is_boards(path, boards):
             continue
-        if path.is_dir() and not path.is_symlink():
+        if path.is_symlink():
+            continue
+        if path.is_dir():
             yield from files(path, boards)
         elif path.is_file():
             yield path
@@ -116,15 +124,15 @@ def _has_run(folder: Path) -> bool:
 def run_id(folder: Path) -> Optional[str]:
     """The run's id according to the folder's run.json, or None."""
     try:
-        name = json.loads((folder / RUN).read_text(encoding="utf-8"))["run_id"]
+        name = reading.read(folder / RUN)["run_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return name if isinstance(name, str) else None
+    return name if reading.is_name(name) else None
 
 
 def attempts(folder: Path) -> List[Path]:
     """The folders of a run's earlier attempts, in order."""
-    numbered = [path for path in (folder / ATTEMPTS).glob("*") if path.name.isdecimal() and path.is_dir()]
+    numbered = [path for path in (folder / ATTEMPTS).glob("*") if _NUMBERED.fullmatch(path.name) and path.is_dir()]
     return sorted(numbered, key=lambda path: int(path.name))
 
 

@@ -16,7 +16,7 @@ from trainer.contract.cluster import Cluster
 from trainer.contract.config import Run
 from trainer.contract.events import End, Epoch, EventLog, Resume, Start, read_records
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import EVENTS
+from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
@@ -72,7 +72,7 @@ class TrainingContext:
             run.config.window_steps,
             self._rate,
             self.timer,
-            folder / "tensorboard" if cluster.is_chief and run.task == "train" else None,
+            folder / TENSORBOARD if cluster.is_chief and run.task == "train" else None,
         )
         before = [record for record in self.records if record["event"] == Epoch.KIND]
         self.recorder.epochs_completed = len(before)
@@ -165,7 +165,7 @@ class TrainingContext:
         """Save the weights and close the records; checkpoints are no longer needed."""
         self._checkpoints.wait()
         # reading a variable kept per board is a collective: every worker saves, the chief's file counts
-        weights = self._folder / "weights" / "final.h5"
+        weights = self._folder / WEIGHTS / "final.h5"
         weights.parent.mkdir()
         whole = trained if self._cached is None else self._cached.whole_with(trained)
         whole.save_weights(str(weights), save_format="h5")

@@ -63,7 +63,7 @@ def over_time(comparison: Comparison, run: dict[str, Any]) -> pd.DataFrame:
 def _samples(board: str, path: Path) -> Iterator[dict[str, Any]]:
     samples = read_records(path)[0] if path.is_file() else []
     for sample, watts in zip(samples, module_power_w(samples), strict=True):
-        hottest = max(sample["temperature_c"].values(), default=None)
+        hottest = max((sample["temperature_c"] or {}).values(), default=None)
         yield {"board": board, "time_s": sample["time_s"], "power_w": watts, "temperature_c": hottest}
 
 

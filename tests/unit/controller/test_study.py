@@ -40,7 +40,7 @@ def make(project, slot, number, status="succeeded", **changes):
     if status:
         names = ("cause", "boards", "rehearsal", "synthetic", "started_s")
         began_s = 1_795_262_400 + 60 * number  # 2026-11-21 12:00 UTC
-        manifest = {"schema": 1, "status": status, "ended_s": began_s + 60.0, **dict.fromkeys(names)}
+        manifest = {"schema": 1, "status": status, "ended_s": began_s + 60.0, **dict.fromkeys(names), "boards": []}
         (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

@@ -1,17 +1,39 @@
 """Any records: what is written is read, and what is torn or odd loses only itself."""
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import Union, get_args, get_origin, get_type_hints
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.runs.eventlog import read_but_windows
 from trainer.contract.events import Epoch, EventLog, Sample, Window, last_sample, read_records
+from trainer.contract.reading import MAX_NUMBER
 
-MAY_BE = st.floats(allow_nan=False, allow_infinity=False)
-KINDS = st.sampled_from([Window, Epoch, Sample]).flatmap(st.builds)
+NUMBERS = {
+    int: st.integers(1 - MAX_NUMBER, MAX_NUMBER - 1),
+    float: st.floats(-MAX_NUMBER, MAX_NUMBER, exclude_min=True, exclude_max=True),
+}
+
+
+def values(hint: object) -> st.SearchStrategy:
+    """Values of a field's type that are measurements."""
+    if get_origin(hint) is Union:
+        return st.none() | values(get_args(hint)[0])
+    if get_origin(hint) is dict:
+        return st.dictionaries(st.text(max_size=5), values(get_args(hint)[1]), max_size=3)
+    return NUMBERS.get(hint, st.from_type(hint))
+
+
+def of_kind(kind: type) -> st.SearchStrategy:
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: values(hints[name]) for name in (item.name for item in dataclasses.fields(kind))})
+
+
+KINDS = st.sampled_from([Window, Epoch, Sample]).flatmap(of_kind)
 
 
 def written(folder: str, records: list) -> Path:

@@ -163,6 +163,17 @@ def test_what_is_wrong_with_windows_is_told_too(runs, tmp_path, capsys):
     assert "analysis: one: board-1 recorded 1 windows more than once" in capsys.readouterr().err
 
 
+def test_a_text_is_never_a_formula_and_a_number_stays_one(runs, tmp_path):
+    result = runs[0] / "boards/board-1/result.json"
+    facts = {"module": "=HYPERLINK(A1)", "interface": "@SUM(A1)", "jetpack": "\t=1", "tensorflow": "+1", "python": "-1"}
+    written = json.loads(result.read_text())
+    write_json(result, {**written, "facts": {**written["facts"], **facts, "link_rate_bit_per_s": -1.5}})
+    assert main(["export", *map(str, runs), "--to", "csv", "--out", str(tmp_path / "out")]) == 0
+    cells = pd.read_csv(tmp_path / "out/boards.csv").iloc[0]
+    assert {name: cells[f"facts.{name}"] for name in facts} == {name: f"'{text}" for name, text in facts.items()}
+    assert cells["facts.link_rate_bit_per_s"] == -1.5
+
+
 def test_no_run_is_an_error_with_a_remedy(tmp_path, capsys):
     assert main(["export", str(tmp_path), "--to", "csv", "--out", str(tmp_path / "out")]) == 2
     assert "no run found: give run folders" in capsys.readouterr().err

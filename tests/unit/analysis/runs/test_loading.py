@@ -168,7 +168,9 @@ def test_text_in_place_of_a_number_is_reported(tmp_path):
     next(it for it in records if it["event"] == "epoch")["train_s"] = "long"
     events.write_text("\n".join(map(json.dumps, records)))
     loaded = load([folder])
-    assert loaded.problems == ["run: 1 epoch records have a train_s that is not a number"]
+    assert loaded.problems == [
+        "run: board-1/events.jsonl, line 4: train_s of epoch has a value of another kind, and is not used"
+    ]
     assert loaded.epochs["train_s"].isna().tolist() == [True, False, False]
 
 
@@ -178,7 +180,7 @@ def test_a_record_that_does_not_say_its_epoch_is_reported(tmp_path):
     events.write_text(events.read_text().replace('"epoch": 2', '"epoch": null'))
     loaded = load([folder])
     assert loaded.epochs["epoch"].tolist() == [1, 3]
-    assert "run: 1 epoch records lack the number of the epoch" in loaded.problems
+    assert "run: board-1/events.jsonl, line 7: epoch is not a whole number" in loaded.problems
 
 
 def test_of_epochs_recorded_twice_the_latest_is_used(tmp_path):

@@ -1,6 +1,7 @@
 """Provenance of runs, from untrusted files."""
 
 import math
+import subprocess
 from dataclasses import asdict
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from analysis.runs import provenance
 from controller.foretell import Expectation
+from tests import PROJECT
 from trainer.contract.layout import PREDICTION, write_json
 
 EVIL = [
@@ -69,3 +71,34 @@ def test_findings_that_runs_share_are_one_row(tmp_path):
     runs = pd.concat([table(tmp_path / run).assign(run_id=run) for run in ("one", "two")])
     assert provenance.gates(runs) == [["a", "g", "warn", "1", "2", "r", "one, two"]]
     assert provenance.unchecked(runs) == []
+
+
+def test_only_changes_of_code_make_a_checkout_dirty(tmp_path):
+    def git(*arguments):
+        own = ["-c", "user.name=x", "-c", "user.email=x"]
+        subprocess.run(["git", "-C", tmp_path, *own, *arguments], check=True, capture_output=True)
+
+    for name in ("trainer/a.py", "inventory/boards/hosts.yml", "requirements/board.txt", "docs/x.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    (tmp_path / "inventory/boards/hosts.yml").write_text("boards")
+    (tmp_path / "inventory/boards/more.yml").write_text("boards")
+    (tmp_path / "docs/x.md").write_text("after")
+    commit, changed = provenance.git_state(tmp_path)
+    assert len(commit) == 40 and changed == []
+    (tmp_path / "trainer/a.py").write_text("after")
+    (tmp_path / "requirements/board.txt").rename(tmp_path / "requirements/other.txt")
+    (tmp_path / "experiments/new").mkdir(parents=True)
+    (tmp_path / "experiments/new/my own.yml").write_text("")
+    names = ["experiments/new/my own.yml", "requirements/board.txt", "requirements/other.txt", "trainer/a.py"]
+    assert provenance.git_state(tmp_path) == (commit, names)
+    assert provenance.git_state(tmp_path / "nowhere") == (None, None)
+
+
+def test_all_code_of_the_checkout_counts_as_code():
+    folders = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
+    assert folders <= set(provenance.CODE)
+    assert all((PROJECT / name).exists() for name in provenance.CODE)

@@ -119,7 +119,7 @@ def test_what_a_board_has_no_sensor_for_is_null() -> None:
     assert told.load is not None
     assert (told.load.gpu, told.load.memory_bytes, told.load.hottest_c, told.load.power_w) == (None, None, None, None)
     told.take_sample(line_of(SAMPLE, temperature_c={"CPU": "hot"}), 6.0)
-    assert (told.odd_lines, told.sampled_at_s) == (1, 5.0)
+    assert (told.odd_lines, told.load.hottest_c) == (1, None)
 
 
 def test_the_heartbeat_tells_since_when_nothing_moved() -> None:

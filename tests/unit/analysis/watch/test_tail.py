@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.watch.board import Board
 from analysis.watch.tail import Reader, Tail, collected
 from tests.unit.analysis.watch.test_board import SAMPLE, line_of, lines_of_a_run
+from trainer.contract.events import Result
 
 
 def reader(folder: Path) -> Reader:
@@ -72,5 +73,6 @@ def test_a_torn_last_line_of_a_collected_run_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_board_that_could_leave_no_result_has_what_the_controller_knows(tmp_path: Path) -> None:
-    (tmp_path / "lost.json").write_text(json.dumps({"status": "failed", "cause": "the board cannot be reached"}))
+    lost = Result("failed", "the board cannot be reached", None, 1.0, 2.0, 0, {})
+    (tmp_path / "lost.json").write_text(json.dumps(vars(lost)))
     assert collected(Board("board-1", 3, 0.0), tmp_path).state == "failed"

@@ -31,6 +31,25 @@ def test_a_waived_finding_stays_and_does_not_count():
     assert not report(request(boards, waive="symmetry.gpu_mask,board.disk"))["refused"]
 
 
+@pytest.mark.parametrize("name", sorted(GOOD))
+@pytest.mark.parametrize("value", [["x"], "x", 1e300, {"x": [None]}], ids=str)
+def test_odd_facts_of_one_board_are_told_and_the_others_are_judged(name, value):
+    asked = request({"a": GOOD, "b": GOOD})
+    asked["answers"]["b"]["stdout"] = json.dumps({**json.loads(asked["answers"]["b"]["stdout"]), name: value})
+    said = report(asked)
+    assert "error" not in said["boards"]["a"]
+    json.dumps(said, allow_nan=False)
+
+
+@pytest.mark.parametrize("printed", ["[" * 100_000, "[]", '{"error": 1}', "1e400", '"x"'])
+def test_what_is_no_answer_is_told_of_its_board_alone(printed):
+    asked = request({"a": GOOD, "b": GOOD})
+    asked["answers"]["b"]["stdout"] = printed
+    said = report(asked)
+    assert "error" not in said["boards"]["a"] and "it printed" in said["boards"]["b"]["error"]
+    assert said["refused"]
+
+
 def test_a_waiver_of_no_gate_lists_the_gates():
     with pytest.raises(ConfigError, match=r"did you mean symmetry\.gpu_mask\?") as raised:
         judge({"a": GOOD}, NEEDS, waive=["symmetry.gpumask", "x"])

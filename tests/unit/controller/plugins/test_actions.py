@@ -235,3 +235,21 @@ class TestPlace:
         run("place_run", Board(), {**given, "records": str(tmp_path / "runs/r/boards/orin-1")})
         placed = tmp_path / "board/home/runs/r/checkpoints/1.npz"
         assert placed.read_text() == "weights" and placed.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_a_board_wrote_does_nothing_to_the_terminal(monkeypatch):
+    evil = "\x1b]0;owned\x07\u202e"
+    for outcome in ({"failed": True, "msg": evil, "warnings": [evil]}, AnalysisError(evil), AnsibleActionFail(evil)):
+
+        def act(self, options, outcome=outcome):
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr(direct_command.ActionModule, "act", act)
+        try:
+            told = run("direct_command", Board(), {"argv": ["true"]})
+        except AnsibleActionFail as error:
+            told = {"msg": str(error)}
+        assert told["msg"] == "?]0;owned??"
+        assert told.get("warnings", []) in ([], ["?]0;owned??"])

@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from tests import PROJECT
 from tests.unit.actions import Board, action, run
@@ -19,12 +20,67 @@ def test_an_odd_file_of_a_board_is_named_and_costs_no_log(tmp_path):
 
     path = tmp_path / "r.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(tmp_path / "latest", "latest")
+        archive.add(tmp_path / "latest", "weights/latest")
         archive.add(tmp_path / "trainer.log", "trainer.log")
     collect = action("collect_run", Board())
     (left_out,) = collect._unpack(str(path), path.stat().st_size, tmp_path / "board-1", "r")
-    assert left_out == "latest: neither a regular file nor a folder"
+    assert left_out == "weights/latest: neither a regular file nor a folder"
     assert [path.name for path in (tmp_path / "board-1").iterdir()] == ["trainer.log"]
+
+
+def test_a_board_replaces_nothing_that_the_controller_measured(tmp_path):
+    home, board = tmp_path / "board-1", tmp_path / "board"
+    home.mkdir()
+    measured = ("clock.json", "lost.json", "live.json")
+    for name in measured:
+        (home / name).write_text("measured")
+    for name in (
+        "clock.json",
+        "lost.json",
+        "live.json",
+        "boards/orin-2/result.json",
+        "result.json",
+        "weights/final.h5",
+    ):
+        (board / name).parent.mkdir(parents=True, exist_ok=True)
+        (board / name).write_text("said")
+    path = tmp_path / "r.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(board, ".")
+    left_out = action("collect_run", Board())._unpack(str(path), path.stat().st_size, home, "r")
+    assert {sentence.partition(": ")[0].removeprefix("./") for sentence in left_out} == {
+        "boards",
+        "boards/orin-2",
+        "boards/orin-2/result.json",
+        "clock.json",
+        "live.json",
+        "lost.json",
+    }
+    assert {path.relative_to(home).as_posix(): path.read_text() for path in home.rglob("*.*")} == {
+        "clock.json": "measured",
+        "live.json": "measured",
+        "lost.json": "measured",
+        "result.json": "said",
+        "weights/final.h5": "said",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "to"), [("trainer.log", "../../manifest.json"), ("weights", "../../.."), ("weights", "/etc")]
+)
+def test_links_of_a_board_that_lead_out_of_its_folder_are_left_out_and_what_is_behind_them(tmp_path, name, to):
+    home = tmp_path / "runs/r/boards/board-1"
+    home.mkdir(parents=True)
+    path = tmp_path / "r.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = tarfile.SYMTYPE, to
+        archive.addfile(link)
+        behind = tarfile.TarInfo(f"{name}/escaped")
+        archive.addfile(behind)
+    action("collect_run", Board())._unpack(str(path), path.stat().st_size, home, "r")
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+    assert {path.relative_to(home).as_posix() for path in tmp_path.rglob("escaped")} == {f"{name}/escaped"}
 
 
 def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path):
@@ -48,6 +104,17 @@ def test_boards_that_are_named_by_their_addresses_keep_their_logs_apart(tmp_path
     # all boards are fetched from at once
     assert fetched == [["192.168.1.11.tar.gz"], ["192.168.1.12.tar.gz"]]
     assert not any(local.is_file() for local in (tmp_path / "boards").iterdir())
+
+
+@pytest.mark.parametrize("said", ["9" * 14, "-1", "1e3", "9" * 5000])
+def test_a_board_that_would_fill_the_controllers_disk_is_told_so(tmp_path, said):
+    options = {"run_dir": tmp_path / "r", "board_dir": "/board/r", "trainer_dir": tmp_path, "python": sys.executable}
+    with pytest.raises(AnsibleActionFail, match="at most 20000000000 are fetched"):
+        run(
+            "collect_run",
+            Board({"stdout": f"the run is packed {said}"}),
+            {name: str(path) for name, path in options.items()},
+        )
 
 
 @pytest.mark.parametrize("place", ["trainer/supervise/supervisor.py", "trainer/supervisor.py"], ids=["now", "before"])

@@ -1,6 +1,7 @@
 """Following a run on a board: what ends it, what is told of it, and the controller's copies of its records."""
 
 import json
+import os
 import shutil
 import subprocess
 from itertools import pairwise
@@ -9,9 +10,9 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from controller.mirror import MARK, Mirror
-from controller.plugins import follow_run, shared
+from controller.plugins import clock_offset, follow_run, shared
 from tests import PROJECT
-from tests.unit.actions import Board, run
+from tests.unit.actions import Board, action, run
 from trainer.contract import layout
 from trainer.contract.layout import EMULATED
 
@@ -66,7 +67,8 @@ def follow(here, board=None, host="orin-2", **options):
 
 
 def end(here, **result):
-    (here / "board/r/result.json").write_text(json.dumps(result))
+    whole = {"exit_code": 0, "started_s": 1.0, "ended_s": 2.0, "epochs_completed": 1, "facts": {}, **result}
+    (here / "board/r/result.json").write_text(json.dumps(whole))
 
 
 def lost(here, *places):
@@ -234,7 +236,8 @@ def test_a_controller_that_can_keep_nothing_still_learns_how_a_run_ended(here, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("controller.mirror.os.open", full)
+    opened = os.open
+    monkeypatch.setattr("controller.mirror.os.open", lambda *to: full() if to[1] & os.O_WRONLY else opened(*to))
     monkeypatch.setattr("controller.mirror.write_json", full)
     monkeypatch.setattr("controller.mirror._PIECE", 10)
     (here / "board/r/events.jsonl").write_text("a record that is longer than a piece\n")
@@ -292,3 +295,9 @@ def test_a_note_that_a_full_disk_left_empty_still_says_that_a_board_failed(tmp_p
     follow_run._claim(tmp_path / "lost.json", "orin-2")
     assert (tmp_path / "lost.json").read_text() == content
     assert follow_run._first(tmp_path / "lost.json") == "another board"
+
+
+@pytest.mark.parametrize("time_s", ["1e999", "nan", "-1", "9" * 5000, "soon"])
+def test_a_board_that_tells_no_time_costs_its_clock_only(time_s):
+    with pytest.raises(AnsibleConnectionFailure, match="when asked for its time"):
+        clock_offset.ask_time(action("clock_offset", Board({"stdout": time_s})))

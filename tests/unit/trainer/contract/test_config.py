@@ -240,11 +240,17 @@ def test_a_run_file_that_lacks_fields_is_refused(tmp_path):
         ({"boards": ["a"]}, "workers is 2, but boards lists 1"),
         ({"workers": "2"}, 'workers is "2" \\(text\\)'),
         ({"assets": None}, "assets is null"),
+        ({"assets": {"dataset": 3}}, "assets"),
+        ({"boards": ["a", "a"]}, "workers is 2, but boards lists 1"),
+        ({"boards": ["a", 3]}, "boards is"),
+        ({"boards": ["a", "../b"]}, r'"../b" \(text\) is not the name of a folder'),
+        ({"run_id": ".."}, r'".." \(text\) is not the name of a folder'),
+        ({"git_dirty": "x"}, 'git_dirty is "x"'),
     ],
 )
 def test_a_run_file_that_contradicts_itself_is_refused(tmp_path, changes, says):
-    run = dict.fromkeys(["run_id", "task", "experiment", "trainer_sha256", "git_commit", "git_dirty"], "x")
-    run |= {"workers": 2, "seed": 1, "boards": ["a", "b"], "assets": {}, "config": {}}
+    run = dict.fromkeys(["run_id", "task", "experiment", "trainer_sha256", "git_commit"], "x")
+    run |= {"git_dirty": None, "workers": 2, "seed": 1, "boards": ["a", "b"], "assets": {}, "config": {}}
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run))
     loaded = config.load_run(path)

@@ -109,6 +109,7 @@ def twins(tmp_path_factory):
     for run in clean.iterdir():
         (run / ATTEMPTS / "1").mkdir(parents=True)
         shutil.copy(run / "manifest.json", run / ATTEMPTS / "1")
+        shutil.copytree(run / "boards", run / ATTEMPTS / "1/boards")
         for log in run.glob("boards/*/trainer.log"):
             log.write_text(log.read_text(encoding="utf-8")[-200:], encoding="utf-8")
     shutil.copytree(clean, littered)
