@@ -41,7 +41,7 @@ def page(two_arms):
 def test_the_page_opens_with_the_verdict(page, two_arms):
     words = page[page.index("<body>") : page.index("<figure>")]
     assert compared(two_arms).verdict in " ".join(re.sub("<[^>]*>", " ", words).split())
-    assert re.search("<strong>Two boards look not worth it in speed: [^<]*</strong> Final accuracy", words)
+    assert re.search("<strong>Two boards look not worth it: [^<]*</strong> In images/s", words)
 
 
 def test_the_papers_two_figures_come_first(page):
