@@ -20,7 +20,7 @@ from analysis.runs.manifest import read_object
 from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
 
 Row: TypeAlias = list[str]
-PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
+PREDICTED = ("run", "predicted epoch [s]", "90 % interval", "measured", "error", "predicted from")
 FINDINGS = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
 ATTEMPTS = ("run", "attempt", "ended", "cause")
 
@@ -31,7 +31,10 @@ def predictions(runs: pd.DataFrame) -> Iterator[Row]:
         found = _object(Path(run["folder"]) / PREDICTION)
         if found:
             predicted, measured = _number(found.get("epoch_s")), float(run["pass_s"])
-            times = [_text(predicted, ".1f"), _text(measured, ".1f"), _text(_error(predicted, measured), "+.0%")]
+            ends = [_text(_number(found.get(f"epoch_{end}_s")), ".1f") for end in ("low", "high")]
+            interval = "-" if "-" in ends else " to ".join(ends)
+            error = _text(_error(predicted, measured), "+.0%")
+            times = [_text(predicted, ".1f"), interval, _text(measured, ".1f"), error]
             origin = found.get("measured_in")
             yield [run["run_id"], *times, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
 
