@@ -62,8 +62,8 @@ def expected(config: Config, workers: int, boards: Sequence[str], places: Sequen
         return None
     energy_j = None if math.isnan(row["energy_j"]) else float(row["energy_j"])
     total_s = float(row["total_s"]) + (measured.startup_s or 0.0)
-    ends = (None if math.isnan(row[name]) else float(row[name]) for name in ("epoch_s_low", "epoch_s_high"))
-    return Expectation(float(row["epoch_s"]), *ends, total_s, energy_j, [run.run_id for run, _ in sources])
+    low, high = (None if math.isnan(row[f"epoch_s{end}"]) else float(row[f"epoch_s{end}"]) for end in ("_low", "_high"))
+    return Expectation(float(row["epoch_s"]), low, high, total_s, energy_j, [run.run_id for run, _ in sources])
 
 
 def _sources(config: Config, boards: Sequence[str], places: Sequence[Path]) -> list[_Made]:

@@ -210,7 +210,9 @@ def _with_power_mode(runs: pd.DataFrame) -> pd.DataFrame:
     found: dict[str, set[str]] = {}
     for (run_id, _), mode in power_modes(runs).items():
         found.setdefault(run_id, set()).add(mode)
-    return runs.assign(power_mode=[" and ".join(sorted(found.get(run_id, []))) or None for run_id in runs["run_id"]])
+    return runs.assign(
+        power_mode=runs["run_id"].map({run_id: " and ".join(sorted(of)) for run_id, of in found.items()})
+    )
 
 
 def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

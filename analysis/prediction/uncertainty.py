@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,8 @@ def _moved(measured: Measured) -> Iterator[tuple[Error, Measured]]:
         error = getattr(measured, f"{name}_error")
         if error is not None:
             longer = tuple(seconds * (1 + error.share) for seconds in getattr(measured, f"{name}_s"))
-            yield error, dataclasses.replace(measured, **{f"{name}_s": longer})
+            moved: dict[str, Any] = {f"{name}_s": longer}
+            yield error, dataclasses.replace(measured, **moved)
     for place, timed in enumerate(measured.timed):
         if timed.error is not None:
             changed = (*measured.timed[:place], _longer(timed, timed.error), *measured.timed[place + 1 :])
@@ -75,5 +77,6 @@ def _moved(measured: Measured) -> Iterator[tuple[Error, Measured]]:
 
 
 def _longer(timed: Timed, error: Error) -> Timed:
-    known = {name: value for name in _TIMES if (value := getattr(timed, name)) is not None}
-    return dataclasses.replace(timed, **{name: value * (1 + error.share) for name, value in known.items()})
+    known: dict[str, float] = {name: value for name in _TIMES if (value := getattr(timed, name)) is not None}
+    longer: dict[str, Any] = {name: value * (1 + error.share) for name, value in known.items()}
+    return dataclasses.replace(timed, **longer)
