@@ -83,9 +83,7 @@ def _answer(
     """Whether an arm is worth it: better in all that is known of equal work. One that is worse decides against it."""
     boards = _name(arms, arm)
     reached, missed = not math.isnan(base["time_to_accuracy_s"]), arm["unreached"] > 0
-    names = (
-        ["time_to_accuracy_ratio"] if factors and reached else ["pass_ratio", "time_to_accuracy_ratio", "total_ratio"]
-    )
+    names = ["time_to_accuracy_ratio"] if factors else ["pass_ratio", "time_to_accuracy_ratio", "total_ratio"]
     known = [name for name in names if not math.isnan(arm[name])]
     # of these two alone: whether there is an interval does not depend on the others
     count = _count(arms.loc[[base.name, arm.name]])
@@ -97,12 +95,13 @@ def _answer(
         states.append(-1 if arm["unreached"] == arm["runs"] else 0)
     several = arm["workers"] > 1
     parts = [_part(arm, name, target, index == 0) for index, name in enumerate(known)]
-    told = f"{'they take' if several else 'it takes'} {_listed(parts)}" if parts else ""
+    subject, does = ("they", "do") if several else ("it", "does")
+    told = f"{subject} {'take' if several else 'takes'} {_listed(parts)}" if parts else ""
     if reached and missed:
         all_of_it = "" if arm["runs"] == 1 else f" in {int(arm['unreached'])} of {int(arm['runs'])} runs"
         told += (
-            f"{', and ' if told else ''}{'do' if several or told else 'it does'} not reach an accuracy of {target:.3f}"
-            f"{all_of_it} within {arm['censored_s']:.0f} s (one board: {base['time_to_accuracy_s']:.0f} s)"
+            f"{', and' if told else subject} {does} not reach an accuracy of {target:.3f}{all_of_it} within "
+            f"{arm['censored_s']:.0f} s (one board: {base['time_to_accuracy_s']:.0f} s)"
         )
     told += f"{marks} ({count}{_chosen(arm)})"
     if 0 in states and -1 not in states:

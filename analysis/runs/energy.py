@@ -52,12 +52,15 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     # without sensors there is nothing to integrate
     sampled = Sampled.of(times, start, end) if powered and end > start else None
     joules = integral(times, watts, start, end) if sampled and not sampled.refused else None
-    ends = [record["time_s"] for record in records if record["event"] == "epoch"]
+    epochs = [record for record in records if record["event"] == "epoch"]
+    whole = all(record.get("epoch", number) == number for number, record in enumerate(epochs, 1))
     began = next((_began(record) for record in records if record["event"] == "start"), math.nan)
     return {
         "rails": _rails(samples),
         "energy_j": joules,
-        "energy_by_epoch_j": None if joules is None else [integral(times, watts, began, at) for at in ends],
+        "energy_by_epoch_j": (
+            [integral(times, watts, began, record["time_s"]) for record in epochs] if joules and whole else None
+        ),
         "coverage": sampled.coverage if sampled else None,
         "largest_gap_s": sampled.largest_gap_s if sampled else None,
         "refused": sampled.refused if sampled else None,

@@ -91,6 +91,20 @@ def test_an_arm_that_never_learns_what_one_board_does_is_not_worth_it_however_fa
     )
 
 
+def test_with_factors_only_the_time_to_the_accuracy_decides(tmp_path):
+    build_run(tmp_path, workers=1, step_s=0.4)
+    build_run(tmp_path, workers=2, step_s=0.3, accuracy=(0.1, 0.2, 0.25), override=SHARDED)
+    compared = compare(load(tmp_path.iterdir()))
+    how = {"factors": ["batch_size"], "rehearsal": False, "synthetic": False}
+    assert verdict(compared.arms, target=0.29, **how).startswith(
+        "Two boards (keras, sharded) look not worth it: they do not reach an accuracy of 0.290 within 19 s (one board: "
+    )
+    compared.arms.loc[1, ["unreached", "time_to_accuracy_ratio", "pass_ratio"]] = [0, 0.8, 2.0]
+    assert verdict(compared.arms, target=0.29, **how).startswith(
+        "Two boards (keras, sharded) look worth it: they take 0.80 times the time of one board to an accuracy of 0.290"
+    )
+
+
 def test_an_arm_of_which_some_runs_never_learn_enough_cannot_be_judged(tmp_path):
     repeats(tmp_path, 3, 1, 0.4)
     repeats(tmp_path, 2, 2, 0.2, override=SHARDED)
