@@ -101,7 +101,7 @@ def test_with_factors_only_the_time_to_the_accuracy_decides(tmp_path):
     )
     compared.arms.loc[1, ["unreached", "time_to_accuracy_ratio", "pass_ratio"]] = [0, 0.8, 2.0]
     assert verdict(compared.arms, target=0.29, **how).startswith(
-        "Two boards (keras, sharded) look worth it: they take 0.80 times the time of one board to an accuracy of 0.290"
+        "Two boards (keras, sharded) look worth it, but learn less: they take 0.80 times the time of one board"
     )
 
 
