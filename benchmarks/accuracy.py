@@ -2,7 +2,8 @@
 
 Real images and pretrained weights, which the user gives; several seeds; the paper's learning-rate schedule, its
 constant part and its decay compressed to the number of epochs. The link is calibrated to the paper's ratio of
-communication to computation at this image size; times exclude only validation.
+communication to computation at this image size. Target, time to accuracy and intervals are those of the analysis
+(analysis/comparison): from the start of the boards' processes, tracing and validation included.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import itertools
 import json
 import math
 import random
-import statistics
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
+from analysis.comparison import statistics
+from analysis.comparison.metrics import measure as measures
+from analysis.comparison.metrics import reached, target_of
 from analysis.runs.loading import load
 from benchmarks import labels
 from benchmarks.benchmark_run import PROJECT, BenchmarkRun
@@ -83,103 +85,106 @@ def measure(images: Path, weights: Path, seeds: int, train: int, validation: int
                 override = {**common, "sync": methods(train)[arm]}
                 row = _outcome(bench.run(ARMS[arm], override, seed=seed))
                 bench.rows.append({"arm": arm, "boards": ARMS[arm], "seed": seed, **row})
-                print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['train_s'][-1]:.0f} s", flush=True)
-            path = bench.write(**more, summary=summary(bench.rows))  # all arms have completed this seed
+                print(f"{seed}  {arm:22} {row['val_accuracy'][-1]:.4f}  {row['elapsed_s'][-1]:.0f} s", flush=True)
+            path = bench.write(**more)  # all arms have completed this seed
     print(table(json.loads(path.read_text(encoding="utf-8"))))
     return path
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
-    """val_accuracy after each epoch, and train_s, the seconds of training until then.
-
-    Keras traces its step within the first epoch, the kit's own methods before it. So that this does not decide, the
-    first epoch of Keras counts as long as the others do in the median, and `tracing_s` is what it took longer.
-    """
+    """val_accuracy after each epoch; elapsed_s until then, see `metrics.reached`; pass_s, of a steady epoch."""
     loaded = load([folder])
     epochs = loaded.epochs
-    chief = epochs[epochs["rank"] == 0].sort_values("epoch")
-    seconds = chief["train_s"].tolist()
-    traced = loaded.runs["config.sync.method"].iloc[0] == "keras"
-    usual = statistics.median(seconds[1:]) if traced else seconds[0]
+    measured = measures(loaded.runs, loaded.boards, epochs, loaded.windows).iloc[0]
     return {
-        "val_accuracy": chief["val_accuracy"].tolist(),
-        "train_s": list(itertools.accumulate([usual, *seconds[1:]])),
-        "tracing_s": seconds[0] - usual,
-        "communication_s": float(chief["communication_s"].iloc[1:].sum()),
+        "val_accuracy": epochs[epochs["rank"] == 0].sort_values("epoch")["val_accuracy"].tolist(),
+        "elapsed_s": epochs.groupby("epoch")["elapsed_s"].max().tolist(),
+        "startup_s": float(measured["startup_s"]),
+        "pass_s": float(measured["pass_s"]),
     }
-
-
-def time_to_accuracy(row: dict[str, Any], wanted: float) -> float | None:
-    """Seconds of training after which validation reached `wanted`; between two epochs as on the line between them.
-
-    None if it never did.
-    """
-    points: list[tuple[float, float]] = list(zip([0.0, *row["train_s"]], [0.0, *row["val_accuracy"]], strict=True))
-    for (before_s, before), (after_s, after) in itertools.pairwise(points):
-        if after >= wanted:
-            return before_s + (after_s - before_s) * (wanted - before) / (after - before)
-    return None
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row per arm: final accuracy (mean, least, greatest), its difference from one board's with the same seed (mean
-    and 95 % interval, Student's t), and the time to one board's mean final accuracy less a point (median)."""
-    final = pd.DataFrame(
-        [{"arm": row["arm"], "seed": row["seed"], "accuracy": row["val_accuracy"][-1]} for row in rows]
-    ).pivot(index="seed", columns="arm", values="accuracy")
-    wanted = float(final[BASE].mean()) - 0.01
-    times = {arm: [time_to_accuracy(row, wanted) for row in rows if row["arm"] == arm] for arm in ARMS}
-    found = []
+    and 95 % interval), seconds per pass, and the time to accuracy: the mean over the seeds, and how many never got
+    there. Null where it was not recorded, as in rows of older versions, whose seconds per pass are of steps only."""
+    runs = pd.DataFrame([{"run_id": f"{row['arm']}/{row['seed']}", **row} for row in rows])
+    final = runs.assign(accuracy=runs["val_accuracy"].str[-1]).pivot(index="seed", columns="arm", values="accuracy")
+    runs["pass_s"] = [row.get("pass_s") or _steps_s(row) for row in rows]
+    epochs = pd.DataFrame(
+        [
+            {
+                "run_id": f"{row['arm']}/{row['seed']}",
+                "rank": 0,
+                "epoch": epoch,
+                "val_accuracy": at,
+                "elapsed_s": elapsed,
+            }
+            for row in rows
+            for epoch, (at, elapsed) in enumerate(
+                zip(row["val_accuracy"], row.get("elapsed_s") or itertools.repeat(math.nan), strict=False), 1
+            )
+        ]
+    )
+    target = target_of(final[BASE])
+    found = reached(epochs, target, pd.Series(1, index=runs["run_id"]))  # the slowest board's time is in the rows
+    runs["reached"] = runs["run_id"].isin(found.index)
+    runs["time_s"] = runs["run_id"].map(found["elapsed_s"])
+    base = runs[runs["arm"] == BASE].sort_values("seed")
+    told = []
     for arm, boards in ARMS.items():
-        difference = (final[arm] - final[BASE]).to_numpy(dtype=float)
-        mean, count = float(difference.mean()), len(difference)
-        interval: list[float] | None = None
-        if count > 1:
-            half = float(stats.t.ppf(0.975, count - 1)) * float(difference.std(ddof=1)) / math.sqrt(count)
-            interval = [mean - half, mean + half]
-        reached = [value for value in times[arm] if value is not None]
-        median_s = statistics.median(reached) if len(reached) == len(times[arm]) else None
-        base_s = [value for value in times[BASE] if value is not None]
-        found.append(
+        own = runs[runs["arm"] == arm].sort_values("seed")
+        difference = statistics.difference(final[arm], final[BASE], paired=True)
+        ends = [difference.low.item(), difference.high.item()]
+        told.append(
             {
                 "arm": arm,
                 "boards": boards,
-                "seeds": count,
+                "seeds": len(own),
                 "accuracy": float(final[arm].mean()),
                 "accuracy_min": float(final[arm].min()),
                 "accuracy_max": float(final[arm].max()),
-                "difference": mean,
-                "difference_interval": interval,
-                "wanted_accuracy": wanted,
-                "time_to_accuracy_s": median_s,
-                "times_faster": None if median_s is None or not base_s else statistics.median(base_s) / median_s,
-                "train_s": statistics.median(row["train_s"][-1] for row in rows if row["arm"] == arm),
+                "difference": difference.value.item(),
+                "difference_interval": None if math.isnan(ends[0]) else ends,
+                "target_accuracy": target,
+                "unreached": int((~own["reached"]).sum()),
+                "time_to_accuracy_s": float(own["time_s"].mean(skipna=False)),
+                "time_ratio": statistics.ratio(own["time_s"], base["time_s"], paired=True).value.item(),
+                "pass_s": float(own["pass_s"].mean()),
+                "pass_ratio": statistics.ratio(own["pass_s"], base["pass_s"], paired=True).value.item(),
             }
         )
-    return found
+    return told
+
+
+def _steps_s(row: dict[str, Any]) -> float:
+    """Seconds of steps per pass of an older row, without its first epoch."""
+    seconds: list[float] = row["train_s"]
+    return (seconds[-1] - seconds[0]) / (len(seconds) - 1)
 
 
 def table(result: dict[str, Any]) -> str:
     """The summary as a table in Markdown."""
-    first, epochs = result["summary"][0], result["configuration"]["epochs"]
+    rows = summary(result["rows"])
+    recorded_all = all("elapsed_s" in row for row in result["rows"])
     lines = [
         "| arm | seeds (n) | final accuracy (least to greatest) | points above one board (95 % interval) | "
-        f"training [s] | s per pass | training, times as fast | time to {first['wanted_accuracy']:.3f} [s] | "
-        "to it, times as fast |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f"s per pass | over one board | time to {rows[0]['target_accuracy']:.3f} [s] | over one board |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for row in result["summary"]:
+    for row in rows:
         low, high = (100 * end for end in row["difference_interval"] or (math.nan, math.nan))
-        reached = "never" if row["time_to_accuracy_s"] is None else f"{row['time_to_accuracy_s']:.0f}"
-        faster = "" if row["times_faster"] is None else f"{row['times_faster']:.2f}"
-        alone = row["arm"] == BASE
+        time_s, ratio = row["time_to_accuracy_s"], row["time_ratio"]
+        missed = f"not reached by {row['unreached']} of {row['seeds']}" if row["unreached"] else "not recorded"
         lines.append(
             f"| {labels.ARMS[row['arm']]} | {row['seeds']} | {row['accuracy']:.4f} "
             f"({row['accuracy_min']:.4f} to {row['accuracy_max']:.4f}) | "
-            + ("" if alone else f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})")
-            + f" | {row['train_s']:.0f} | {row['train_s'] / epochs:.1f} | {first['train_s'] / row['train_s']:.2f} | "
-            f"{reached} | {faster} |"
+            + ("" if row["arm"] == BASE else f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})")
+            + f" | {row['pass_s']:.1f} | {row['pass_ratio']:.2f} | "
+            f"{missed if math.isnan(time_s) else f'{time_s:.0f}'} | {'' if math.isnan(ratio) else f'{ratio:.2f}'} |"
         )
+    if not recorded_all:
+        lines += ["", "These rows are older than the record of the time from the start: a pass is of steps only."]
     return "\n".join([*lines, "", *_setting(result)])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -59,27 +60,53 @@ def _row(bench: BenchmarkRun, boards: int, method: str) -> dict[str, Any]:
     folder = bench.run(boards, _override(boards, method))
     run, loaded = load_run(folder / RUN), load([folder])
     told = expected(run.config, run.workers, run.boards, [bench.runs])
-    took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["epoch_s"].iloc[0])
+    took_s = float(measured(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)["pass_s"].iloc[0])
     return {
         "boards": boards,
         "sync": "none" if boards == 1 else method,
         "expected_epoch_s": None if told is None else told.epoch_s,
+        "expected_low_s": None if told is None else told.epoch_low_s,
+        "expected_high_s": None if told is None else told.epoch_high_s,
         "epoch_s": took_s,
         "error": None if told is None else told.epoch_s / took_s - 1,
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """rows: how many; with_interval: of them; inside: how many took a time within their 90 % interval;
+    median_half_width: half of an interval over what the run took; null where no row has an interval."""
+    known = [row for row in rows if row.get("expected_low_s") is not None and row["expected_high_s"] is not None]
+    widths = [(row["expected_high_s"] - row["expected_low_s"]) / 2 / row["epoch_s"] for row in known]
+    return {
+        "rows": len(rows),
+        "with_interval": len(known),
+        "inside": sum(row["expected_low_s"] <= row["epoch_s"] <= row["expected_high_s"] for row in known),
+        "median_half_width": statistics.median(widths) if widths else None,
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The rows as a table in Markdown."""
     lines = [
-        "| link | boards | method | images per epoch | expected [s per epoch] | took [s per epoch] | error |",
-        "|---|--:|---|--:|--:|--:|--:|",
+        "| link | boards | method | images per epoch | expected [s per epoch] | 90 % interval | took [s per epoch] | "
+        "error |",
+        "|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for row in result["rows"]:
         told = "-" if row["expected_epoch_s"] is None else f"{row['expected_epoch_s']:.1f}"
+        ends = [row.get(f"expected_{end}_s") for end in ("low", "high")]
+        interval = "-" if None in ends else "{:.1f} to {:.1f}".format(*ends)
         error = "-" if row["error"] is None else f"{row['error']:+.1%}"
         lines.append(
             f"| {labels.of_link(row['link'], row['link_rate_bit_per_s'])} | {row['boards']} | "
-            f"{labels.of_method(row)} | {64 * _STEPS * row['boards']:,} | {told} | {row['epoch_s']:.1f} | {error} |"
+            f"{labels.of_method(row)} | {64 * _STEPS * row['boards']:,} | {told} | {interval} | "
+            f"{row['epoch_s']:.1f} | {error} |"
         )
-    return "\n".join(lines)
+    found = summary(result["rows"])
+    told = "These rows are older than intervals of predictions: none was recorded."
+    if found["median_half_width"] is not None:
+        told = (
+            f"{found['inside']} of {found['rows']} runs took a time inside their 90 % interval, whose half is "
+            f"{found['median_half_width']:.1%} of that time in the median."
+        )
+    return "\n".join([*lines, "", told])

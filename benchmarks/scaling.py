@@ -236,7 +236,7 @@ def efficiency(result: dict[str, Any]) -> str:
                 axes.plot(BOARDS, low, color=colour, linewidth=1.6, label=labels.METHODS[name])
                 axes.plot(BOARDS, high, color=colour, linewidth=1.6)
             if link == LINKS[0]:
-                papers = 100 * PAPER.arms()[1]["speedup"] / 2
+                papers = 100 * PAPER.arms()[1]["images_ratio"] / 2
                 axes.plot(2, papers, "D", markersize=7, color=INK, fillstyle="none", label="the paper, measured")
             axes.set_xscale("log", base=2)
             axes.set_xticks([2, 8, 32, 128, 512], ["2", "8", "32", "128", "512"])

@@ -28,6 +28,8 @@ _Made = tuple[Run, Path]
 @dataclass(frozen=True)
 class Expectation:
     epoch_s: float  # including validation
+    epoch_low_s: float | None  # its 90 % interval; null if nothing was measured twice
+    epoch_high_s: float | None
     total_s: float  # from the trainer's start, without the first epoch's extra time
     energy_j: float | None  # of all boards
     measured_in: list[str]  # run ids
@@ -60,7 +62,8 @@ def expected(config: Config, workers: int, boards: Sequence[str], places: Sequen
         return None
     energy_j = None if math.isnan(row["energy_j"]) else float(row["energy_j"])
     total_s = float(row["total_s"]) + (measured.startup_s or 0.0)
-    return Expectation(float(row["epoch_s"]), total_s, energy_j, [run.run_id for run, _ in sources])
+    low, high = (None if math.isnan(row[f"epoch_s{end}"]) else float(row[f"epoch_s{end}"]) for end in ("_low", "_high"))
+    return Expectation(float(row["epoch_s"]), low, high, total_s, energy_j, [run.run_id for run, _ in sources])
 
 
 def _sources(config: Config, boards: Sequence[str], places: Sequence[Path]) -> list[_Made]:

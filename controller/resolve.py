@@ -37,10 +37,11 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
 
     `request` has task, experiment, override, workers, seed, project (the checkout), runs_dir, board_home (the kit's
     folder on the boards), boards (all names in rank order), and for each board its relative speed (speeds), its address
-    in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`. To
-    resume a run, `resume` is its name and `given` the options that the user gave with it; to follow and collect an
-    earlier run, `run_id` is its name. With `check`, nothing is written or fetched, and files that would be fetched are
-    missing from the answer. Raises ConfigError with every problem found.
+    in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`,
+    and the study's factors and primary arm as `design`. To resume a run, `resume` is its name and `given` the options
+    that the user gave with it; to follow and collect an earlier run, `run_id` is its name. With `check`, nothing is
+    written or fetched, and files that would be fetched are missing from the answer. Raises ConfigError with
+    every problem found.
     """
     if request.get("run_id") is not None:
         return resume.adopt(request)
@@ -102,6 +103,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
         git_changed=changed,
         study=request.get("study") or None,
         speeds=speeds[:workers],
+        design=request.get("design") or None,
     )
     return {
         "run": {"schema": SCHEMA, **asdict(run), "config": to_dict(config)},

@@ -3,7 +3,8 @@
 A repeat has one run of every arm, all with the same seed, so that arms can be compared in pairs; within a repeat the
 arms come in a random order (a randomised complete block design: Box, Hunter, Hunter, "Statistics for Experimenters",
 2005, chapter 4), so that a drift over time, such as the room's temperature, does not look like an effect of an arm.
-A run's run.json has its place: study/arm/repeat.
+A run's run.json has its place: study/arm/repeat, and the study's design: `factors`, the fields that its arms differ in
+beside boards and synchronisation, and `primary`, the arm that the verdict judges, both fixed before the first run.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import os
 import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
-from controller import strict_yaml
+from controller import design, strict_yaml
 from controller.foretell import expected
 from controller.resolve import LARGEST_SEED, configuration
 from trainer.contract import schema1
@@ -29,7 +30,7 @@ from trainer.contract.fields import closest, shown
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.reading import read
 
-_STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict}
+_STUDY = {"experiment": str, "repeats": int, "order_seed": int, "arms": dict, "factors": list, "primary": str}
 _MOST_REPEATS = 1000
 _ARM = {"workers": int, "experiment": str, "override": dict}
 
@@ -44,6 +45,7 @@ class Slot:
     workers: int
     experiment: str
     override: dict[str, Any]
+    design: dict[str, Any] = field(default_factory=dict)  # factors and primary, as far as the study gives them
 
     @property
     def name(self) -> str:
@@ -86,12 +88,13 @@ def slots(name: str, project: Path, boards: Sequence[str], repeats: int | None =
     if problems:
         raise AnalysisError("\n".join(problems))
     order = random.Random(raw["order_seed"])
+    declared = design.declared(raw)
     planned = []
     for repeat in range(1, raw["repeats"] + 1):
         for arm in order.sample(sorted(raw["arms"]), len(raw["arms"])):
             fields = raw["arms"][arm]
             experiment = fields.get("experiment", raw.get("experiment", "paper"))
-            planned.append(Slot(name, arm, repeat, fields["workers"], experiment, fields.get("override", {})))
+            planned.append(Slot(name, arm, repeat, fields["workers"], experiment, fields.get("override", {}), declared))
     return planned
 
 
@@ -242,6 +245,7 @@ def _problems(raw: Any, project: Path, boards: Sequence[str]) -> Iterator[str]:
         yield f"order_seed is {order_seed}; give 0 to {LARGEST_SEED}"
     if not isinstance(arms, dict):
         return
+    yield from design.problems(raw, arms, project)
     if not arms:
         yield "arms is empty; give one or more, such as one_board: {workers: 1}"
     for name, arm in arms.items():
@@ -281,6 +285,6 @@ def _fields(prefix: str, raw: Mapping[Any, Any], known: Mapping[str, type], need
             meant = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
             yield f"unknown key {prefix}{key}; {meant}"
         elif not isinstance(value, known[key]) or isinstance(value, bool):
-            words = {str: "text", int: "a whole number", dict: "a mapping"}
+            words = {str: "text", int: "a whole number", dict: "a mapping", list: "a list"}
             yield f"{prefix}{key} is {shown(value)}; give {words[known[key]]}"
     yield from (f"{prefix}{key} is missing" for key in needed if key not in raw)

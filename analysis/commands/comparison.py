@@ -22,8 +22,8 @@ def add(commands: Commands) -> None:
         "--target-accuracy",
         type=_accuracy,
         metavar="X",
-        help="validation accuracy (0 to 1) for the time to accuracy (default: 95 %% of the arms' lowest final "
-        "accuracy)",
+        help="validation accuracy (0 to 1) for the time to accuracy (default: what one board reaches in the end, "
+        "less a point)",
     )
     runs.add_argument(
         "--drop-extremes",

@@ -43,7 +43,11 @@ def costs(manifest: Mapping[str, Any]) -> Iterator[str]:
     sensors = "; an emulated board with simulated sensors" if manifest["rehearsal"] else ""
     for board in manifest["boards"]:
         if board["cost"]["energy_j"] is not None:
-            yield f"{board['name']} {_taken(board['cost'])} ({', '.join(board['cost']['rails'])}{sensors})."
+            cost = board["cost"]
+            sampled = f"{cost['coverage']:.0%} of it sampled, the largest gap {cost['largest_gap_s']:.1f} s"
+            yield f"{board['name']} {_taken(cost)} ({', '.join(cost['rails'])}{sensors}; {sampled})."
+        elif board["cost"]["refused"]:
+            yield f"{board['name']}: energy not known: {board['cost']['refused']}."
     cost = manifest["cost"]
     if cost["energy_j"] is not None and len(manifest["boards"]) > 1:
         yield f"All boards {_taken(cost)}, {cost['energy_j_per_image']:.3f} J per image."
@@ -54,7 +58,8 @@ def costs(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _taken(cost: Mapping[str, Any]) -> str:
     above = cost["energy_above_idle_j"]
+    warm = "" if cost.get("idle_cold") is not False else f" (which was warm, {cost['idle_temperature_c']:.0f} °C)"
     return (
         f"took {cost['energy_j'] / 1000:.1f} kJ, {cost['mean_power_mw'] / 1000:.1f} W on average"
-        f"{'' if above is None else f', {above / 1000:.1f} kJ of it above idle'}"
+        f"{'' if above is None else f', {above / 1000:.1f} kJ of it above idle{warm}'}"
     )

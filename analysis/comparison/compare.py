@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison import stragglers
-from analysis.comparison.arms import arm_name, summarise, with_arms
-from analysis.comparison.metrics import measure, time_to_accuracy_s
+from analysis.comparison.arms import arm_name, factors_of, summarise, with_arms
+from analysis.comparison.metrics import energy_until, measure, reached, target_of
 from analysis.comparison.paper import PAPER
 from analysis.comparison.verdict import verdict
 from analysis.runs.columns import records, shown
 from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import Runs
-from analysis.runs.provenance import power_modes, throttled
+from analysis.runs.provenance import power_modes, throttled, unsampled
 from trainer.contract.collectives import other_than_asked
 
 # fields of the configuration in which compared runs may differ: what is compared, and paths of files (whose checksums,
@@ -35,8 +35,6 @@ MAY_DIFFER = (
 # facts of boards that affect their speed or accuracy
 _FACTS = ["machine", "module", "cores", "jetpack", "power_mode", "tensorflow"]
 _LINK = "link_rate_bit_per_s"
-# of the lowest final accuracy: the target for time to accuracy, which all arms reach
-_TARGET_SHARE = 0.95
 _NAMED = 3  # run ids listed in a message; the others are counted
 
 
@@ -60,7 +58,8 @@ class NotComparable(AnalysisError):
         listed = "".join(f"\n  {difference}" for difference in differences)
         super().__init__(
             "not comparable: the runs differ in more than boards, seed and synchronisation"
-            f"{listed}\nGive only runs with equal values of these fields, or repeat the others to match."
+            f"{listed}\nGive only runs with equal values of these fields, repeat the others to match, or make a study "
+            "that declares the fields as its factors (docs/usage.md)."
         )
 
 
@@ -75,7 +74,8 @@ class Comparison:
     boards, epochs: those of the runs that are used; boards with facts.power_mode, as the gates found it, epochs with
         workers and label of their arm.
     target_accuracy: of the time to accuracy; NaN if no arm has an accuracy.
-    target_arm: the arm of whose mean final accuracy that is 95 %; None if it was given.
+    target_arm: the arm of one board from whose final accuracy it follows; None if it was given, or without one.
+    factors: what the runs' study declares that its arms differ in, beside boards and synchronisation.
     drop_extremes: whether MLPerf's rule was applied, see `analysis.comparison.arms.summarise`.
     rehearsal, synthetic: whether any board was emulated, any image generated; None if unknown.
     problems: those of `Runs`, and doubts about the comparison.
@@ -88,6 +88,7 @@ class Comparison:
     epochs: pd.DataFrame
     target_accuracy: float
     target_arm: str | None
+    factors: list[str]
     drop_extremes: bool
     rehearsal: bool | None
     synthetic: bool | None
@@ -96,7 +97,13 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The verdict in plain words."""
-        return verdict(self.arms, rehearsal=self.rehearsal, synthetic=self.synthetic)
+        return verdict(
+            self.arms,
+            target=self.target_accuracy,
+            factors=self.factors,
+            rehearsal=self.rehearsal,
+            synthetic=self.synthetic,
+        )
 
     @property
     def marks(self) -> list[str]:
@@ -111,6 +118,7 @@ class Comparison:
                 "arms": records(self.arms),
                 "target_accuracy": self.target_accuracy,
                 "target_arm": self.target_arm,
+                "factors": self.factors,
                 "drop_extremes": self.drop_extremes,
                 "rehearsal": self.rehearsal,
                 "synthetic": self.synthetic,
@@ -126,16 +134,16 @@ class Comparison:
 def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes: bool = False) -> Comparison:
     """Group successful runs into arms, average repeats, and compare the arms with one board.
 
-    `target_accuracy`: validation accuracy (0 to 1) for the time to accuracy; None: 95 % of the arms' lowest final
-    accuracy, which all of them reach. `drop_extremes`: see `analysis.comparison.arms.summarise`.
+    `target_accuracy`: validation accuracy (0 to 1) for the time to accuracy; None: it follows from one board, see
+    `metrics.target_of`. `drop_extremes`: see `analysis.comparison.arms.summarise`.
 
-    Raises NotComparable if the runs differ in more than workers, boards, seed and synchronisation, and AnalysisError if
-    there is no usable run.
+    Raises NotComparable if the runs differ in more than workers, boards, seed, synchronisation and the factors of their
+    study, and AnalysisError if there is no usable run.
     """
     if loaded.runs.empty:
         remedy = "no training run found: give run folders, such as runs/*"
         raise AnalysisError("\n".join([*loaded.problems, remedy]))
-    runs = with_arms(loaded.runs)
+    runs = with_arms(_with_power_mode(loaded.runs))
     excluded = _excluded(runs, loaded.epochs)
     used = runs[~runs["run_id"].isin(excluded["run_id"])]
     if used.empty:
@@ -149,17 +157,21 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     windows = loaded.windows_of(used.loc[~used["run_id"].isin(steady), "run_id"])
     # labels show the arms' differences, so only used runs count
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
-    target, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
+    accuracy, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
     used["collective"] = used["run_id"].map(_collectives(boards))
-    used["time_to_accuracy_s"] = used["run_id"].map(time_to_accuracy_s(loaded.epochs, target))
+    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["workers"])
+    used["reached"] = used["run_id"].isin(found.index)
+    used["time_to_accuracy_s"] = used["run_id"].map(found["elapsed_s"])
+    used["energy_to_accuracy_j"] = used["run_id"].map(energy_until(boards, found["epoch"]))
     return Comparison(
         arms=summarise(used, drop_extremes=drop_extremes),
         runs=used,
         excluded=excluded,
         boards=boards,
         epochs=loaded.epochs.merge(used[["run_id", "workers", "label"]], on="run_id"),
-        target_accuracy=target,
+        target_accuracy=accuracy,
         target_arm=target_arm,
+        factors=factors_of(used),
         drop_extremes=drop_extremes,
         rehearsal=_any(used["rehearsal"]),
         synthetic=_any(used["synthetic"]),
@@ -167,18 +179,21 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
             *loaded.problems,
             *_warnings(used, boards),
             *throttled(used),
+            *unsampled(used),
             *stragglers.warnings(used, loaded.epochs),
         ],
     )
 
 
 def _target(runs: pd.DataFrame) -> tuple[float, str | None]:
-    """The accuracy that all arms reach, and the arm that determines it."""
-    finals = runs.groupby(["workers", "label"])["val_accuracy_final"].mean().replace([math.inf, -math.inf], math.nan)
-    if finals.isna().all():
+    """The accuracy whose time is measured, and the arm of one board that it follows from: the one that learns most."""
+    alone = runs[runs["workers"] == 1]
+    plain = alone[alone["sync"] == "none"]
+    finals = (alone if plain.empty else plain).groupby("label")["val_accuracy_final"]
+    targets = finals.agg(target_of).dropna()
+    if targets.empty:
         return math.nan, None
-    workers, label = finals.index[int(finals.argmin())]
-    return _TARGET_SHARE * float(finals.min()), arm_name(workers, label)
+    return float(targets.max()), arm_name(1, str(targets.idxmax()))
 
 
 def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
@@ -188,6 +203,16 @@ def _excluded(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     table = runs[["run_id", "folder", "workers", "sync", "seed", "status", "cause"]].copy()
     table.loc[unread, "cause"] = "no epoch of the chief can be read"
     return table[failed | unread].reset_index(drop=True)
+
+
+def _with_power_mode(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with the power modes of their boards, which a study may vary."""
+    found: dict[str, set[str]] = {}
+    for (run_id, _), mode in power_modes(runs).items():
+        found.setdefault(run_id, set()).add(mode)
+    return runs.assign(
+        power_mode=runs["run_id"].map({run_id: " and ".join(sorted(of)) for run_id, of in found.items()})
+    )
 
 
 def _with_power_modes(boards: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -206,12 +231,13 @@ def _collectives(boards: pd.DataFrame) -> dict[str, str | None]:
 
 def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Difference]:
     by_run = runs.set_index("run_id")
+    factors = tuple(f"config.{factor}" for factor in factors_of(runs))
     for name in by_run.columns:
-        configured = name.startswith("config.") and not name.startswith(MAY_DIFFER)
+        configured = name.startswith("config.") and not name.startswith((*MAY_DIFFER, *factors))
         content = name.startswith("assets.") and name.endswith(".sha256")
         if configured or content or name == "rehearsal":
             yield from _difference(name.removeprefix("config."), by_run[name])
-    for fact in _FACTS:
+    for fact in (fact for fact in _FACTS if f"config.{fact}" not in factors):
         yield from _difference(fact, _fact(boards, fact), unknown_passes=True)
     # a single board does not use its link
     several = boards["run_id"].isin(runs.loc[runs["workers"] > 1, "run_id"])

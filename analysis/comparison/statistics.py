@@ -12,14 +12,18 @@ Sources:
   population variances are involved", Biometrika 1947, with Satterthwaite's degrees of freedom
 - ratios: the difference of logarithms, since noise of times is relative, and means of ratios have no preferred arm
   (Fleming and Wallace, "How not to lie with statistics: the correct way to summarize benchmark results", 1986)
-- not worse: one half of Schuirmann's two one-sided tests, "A comparison of the two one-sided tests procedure and the
-  power approach", 1987
+- not worse: the lower end of a one-sided interval. It lies above the margin where one half of Schuirmann's two
+  one-sided tests rejects, "A comparison of the two one-sided tests procedure and the power approach", 1987
+- the best of several arms: Bonferroni's intervals, each at 1 - 5 % / k, which hold for all k arms together in 95 % of
+  experiments, so also for the one that is picked afterwards; for that one they decide as the first step of Holm's test
+  does, "A simple sequentially rejective multiple test procedure", 1979. Dunnett's are a little narrower, but need
+  arms with equal spreads
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,46 +49,58 @@ def mean(values: npt.ArrayLike) -> Estimate:
     return difference(values, np.zeros_like(values), paired=True)
 
 
-def difference(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Estimate:
+def difference(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of an arm less that of the base.
 
-    `paired`: the i-th run of both was made under the same conditions, so that these cancel out.
+    `paired`: the i-th run of both was made under the same conditions, so that these cancel out. `confidence`: of the
+    interval, see `together`.
     """
     ours, theirs = _known(values), _known(base)
     value = np.asarray(ours.mean(axis=-1) - theirs.mean(axis=-1))
-    return Estimate(value, *_test(ours, theirs, paired).confidence_interval(CONFIDENCE))
+    return Estimate(value, *_test(ours, theirs, paired).confidence_interval(confidence))
 
 
-def ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Estimate:
+def ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE) -> Estimate:
     """The ratio of an arm's geometric mean to the base's, for positive values; else NaN."""
-    return Estimate(*map(np.exp, difference(_log(values), _log(base), paired=paired)))
+    return Estimate(*map(np.exp, difference(_log(values), _log(base), paired=paired, confidence=confidence)))
 
 
-def not_worse(values: npt.ArrayLike, base: npt.ArrayLike, margin: float, *, paired: bool) -> Floats:
-    """The probability (p) of such means if the arm's true mean is lower than the base's by `margin` or more.
+def together(comparisons: int) -> float:
+    """The confidence of each of so many intervals with which all of them together have 95 % at least (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / max(comparisons, 1)
 
-    Below 0.05 the arm is not worse by more than the margin. NaN if an arm has only one run.
+
+def at_least(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE) -> Floats:
+    """The lower end of the one-sided interval of an arm's mean less that of the base.
+
+    Above -margin, the arm is not worse by more than the margin. NaN if an arm has only one run.
     """
-    return np.asarray(_test(_known(values) + margin, _known(base), paired, "greater").pvalue)
+    return np.asarray(_test(_known(values), _known(base), paired).confidence_interval(2 * confidence - 1).low)
 
 
-def detectable(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Floats:
-    """The least true difference of two means that a test (two-sided, 5 %) of so many runs, with the spread that these
-    have, would find in four cases of five. NaN where an arm has one run only.
+def detectable(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE) -> Estimate:
+    """The least true difference of two means that a two-sided test of so many runs would find in four cases of five.
+
+    Its interval, 95 %, says how well that is known: the spread of a few runs is a poor estimate of the true one (chi
+    squared, with the test's degrees of freedom). NaN where an arm has one run only.
 
     The power of the t test is a probability of the noncentral t distribution (Cohen, "Statistical power analysis for
     the behavioral sciences", 1988, section 2); here its noncentrality is wanted, times the standard error.
     """
     found = _test(_known(values), _known(base), paired)
-    low, high = found.confidence_interval(CONFIDENCE)
-    quantile = special.stdtrit(found.df, (1 + CONFIDENCE) / 2)
+    low, high = found.confidence_interval(confidence)
+    quantile = special.stdtrit(found.df, (1 + confidence) / 2)
     error = (high - low) / 2 / quantile
-    return np.asarray(special.nctdtrinc(found.df, 1 - POWER, quantile) * error)
+    value = np.asarray(special.nctdtrinc(found.df, 1 - POWER, quantile) * error)
+    ends = (np.sqrt(found.df / stats.chi2.ppf((1 + side * CONFIDENCE) / 2, found.df)) for side in (1, -1))
+    return Estimate(value, *(value * end for end in ends))
 
 
-def detectable_ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool) -> Floats:
+def detectable_ratio(
+    values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE
+) -> Estimate:
     """The detectable difference of a ratio from 1, such as 0.05 for 5 %."""
-    return np.asarray(np.expm1(detectable(_log(values), _log(base), paired=paired)))
+    return Estimate(*map(np.expm1, detectable(_log(values), _log(base), paired=paired, confidence=confidence)))
 
 
 def kept(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -101,13 +117,13 @@ def kept(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return keep
 
 
-def _test(ours: Floats, theirs: Floats, paired: bool, tail: Literal["two-sided", "greater"] = "two-sided") -> Any:
+def _test(ours: Floats, theirs: Floats, paired: bool) -> Any:
     """scipy's result of the paired t test or of Welch's."""
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # one run, or equal runs
         if paired:
-            return stats.ttest_rel(ours, theirs, axis=-1, alternative=tail)
-        return stats.ttest_ind(ours, theirs, axis=-1, alternative=tail, equal_var=False)
+            return stats.ttest_rel(ours, theirs, axis=-1)
+        return stats.ttest_ind(ours, theirs, axis=-1, equal_var=False)
 
 
 def _known(values: npt.ArrayLike) -> Floats:

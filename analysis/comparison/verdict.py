@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,44 +13,60 @@ from analysis.comparison.paper import PAPER
 from trainer.contract.methods import METHODS
 
 _COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_SURE = 0.05  # significance level
 _MUCH = 0.1  # fraction of the steps' time above which something is a bottleneck
 
 
-def verdict(arms: pd.DataFrame, *, rehearsal: bool | None, synthetic: bool | None) -> str:
-    """Three to seven sentences on `arms` (see `arms.summarise`); the first one answers the question.
+def verdict(
+    arms: pd.DataFrame, *, target: float, factors: Sequence[str], rehearsal: bool | None, synthetic: bool | None
+) -> str:
+    """Three to eight sentences on `arms` (see `arms.summarise`); the first one answers the question.
 
-    With a run on one board: whether more boards are worth it, judged by the fastest arm; what that one costs in
-    accuracy and energy; what limits it, and what would change that. Then how long the paper's arm (two boards, plain
-    Keras) takes per epoch, beside the paper. At last, where another collective ran than was asked for, which.
+    With a run on one board: whether an arm is worth it, for equal work in wall-clock time: a pass over the data set,
+    the time until the accuracy `target`, and all in all. That arm is the one that its study named beforehand, else the
+    best one, with intervals that allow for the choice. Then what it costs in accuracy and energy, what limits it, and
+    what would change that; how long the paper's arm (two boards, plain Keras) takes, beside the paper. At last, where
+    another collective ran than was asked for, which. `factors`: what a study varied beside boards and synchronisation;
+    passes and whole runs are then not equal work, and the time to the accuracy alone decides.
     """
     base = one_board(arms)
     marks = _marks(rehearsal, synthetic)
-    where = f"{marks} ({_count(arms)})"
     if len(arms) == 1:
         other = "one board, -e workers=1" if base is None else "more boards, such as -e workers=2"
         return (
-            f"{_measured(arms, arms.iloc[0])}{where}. "
+            f"{_measured(arms, arms.iloc[0])}{marks} ({_count(arms)}). "
             f"There is nothing to compare: run the same experiment on {other}.{_collectives(arms)}"
         )
     if base is None:
+        fastest = arms.sort_values("pass_s", na_position="last").iloc[0]
         return (
-            f"Of {len(arms)} arms the fastest: {_decapitalised(_measured(arms, _fastest(arms)))}{where}. Without a run "
-            f"on one board there is no speed-up: run the same experiment with -e workers=1.{_collectives(arms)}"
+            f"Of {len(arms)} arms the fastest: {_decapitalised(_measured(arms, fastest))}{marks} ({_count(arms)}). "
+            f"Without a run on one board nothing can be called worth it: run the same experiment with -e workers=1."
+            f"{_collectives(arms)}"
         )
     others = arms.drop(index=base.name)
-    best = _fastest(others)
-    # of these two alone: whether there is an interval does not depend on the others
-    count = _count(arms.loc[[base.name, best.name]])
+    best = _judged(others)
     papers = others[others.apply(_is_the_papers, axis="columns")]
     sentences = [
-        f"{_answer(arms, best, marks, count)}.",
+        _answer(arms, best, base, target, factors, marks),
+        _images(best),
         _accuracy(best, base),
-        _energy(best),
+        _energy(best, target),
         _limit(best),
-        _time(arms, best if papers.empty else papers.iloc[0]),
+        *(_of_the_papers(arms, arm) for _, arm in papers.iterrows()),
     ]
     return " ".join(sentence for sentence in sentences if sentence) + _collectives(arms)
+
+
+def _judged(others: pd.DataFrame) -> pd.Series[Any]:
+    """The arm that was named beforehand; else the soonest at the accuracy, if it is sooner than one board; else the one
+    with the shortest pass."""
+    named = others[others["primary"].astype(bool)]
+    if len(named) == 1:
+        return named.iloc[0]
+    sooner = others[others["time_to_accuracy_ratio"] < 1]
+    if not sooner.empty:
+        return sooner.sort_values("time_to_accuracy_s").iloc[0]
+    return others.sort_values("pass_s", na_position="last").iloc[0]
 
 
 def _collectives(arms: pd.DataFrame) -> str:
@@ -60,45 +77,106 @@ def _collectives(arms: pd.DataFrame) -> str:
     )
 
 
-def _answer(arms: pd.DataFrame, arm: pd.Series[Any], marks: str, count: str) -> str:
-    """Whether an arm's speed-up makes it worth it."""
-    boards, value = _name(arms, arm), arm["speedup"]
-    if math.isnan(value):
-        return f"Whether {_decapitalised(boards)} would be worth it is unknown: there is no speed-up{marks} ({count})"
+def _answer(
+    arms: pd.DataFrame, arm: pd.Series[Any], base: pd.Series[Any], target: float, factors: Sequence[str], marks: str
+) -> str:
+    """Whether an arm is worth it: better in all that is known of equal work. One that is worse decides against it."""
+    boards = _name(arms, arm)
+    reached, missed = not math.isnan(base["time_to_accuracy_s"]), arm["unreached"] > 0
+    names = ["time_to_accuracy_ratio"] if factors else ["pass_ratio", "time_to_accuracy_ratio", "total_ratio"]
+    known = [name for name in names if not math.isnan(arm[name])]
+    # of these two alone: whether there is an interval does not depend on the others
+    count = _count(arms.loc[[base.name, arm.name]])
+    if not known and not (reached and missed):
+        return f"Whether {_decapitalised(boards)} would be worth it is unknown: no time is known{marks} ({count})."
+    single = arm["runs"] == 1 or base["runs"] == 1
+    states = [_state(arm, name, single=single) for name in known]
+    if reached and missed:
+        states.append(-1 if arm["unreached"] == arm["runs"] else 0)
     several = arm["workers"] > 1
-    speed = f"a speed-up of {value:.2f}{_brackets(_interval(arm, 'speedup', 2), count)}{marks}"
-    worth = f"{'' if value > 1 else 'not '}worth it in speed"
-    if value > 1 and _learns_less(arm):
+    parts = [_part(arm, name, target, index == 0) for index, name in enumerate(known)]
+    subject, does = ("they", "do") if several else ("it", "does")
+    told = f"{subject} {'take' if several else 'takes'} {_listed(parts)}" if parts else ""
+    if reached and missed:
+        all_of_it = "" if arm["runs"] == 1 else f" in {int(arm['unreached'])} of {int(arm['runs'])} runs"
+        told += (
+            f"{', and' if told else subject} {does} not reach an accuracy of {target:.3f}{all_of_it} within "
+            f"{arm['censored_s']:.0f} s (one board: {base['time_to_accuracy_s']:.0f} s)"
+        )
+    told += f"{marks} ({count}{_chosen(arm)})"
+    if 0 in states and -1 not in states:
+        seen = _seen(arm, "detectable_ratio", "%", 0)
+        return f"Whether {_decapitalised(boards)} {'are' if several else 'is'} worth it cannot be told: {told}; {seen}."
+    worth = "worth it" if -1 not in states else "not worth it"
+    if -1 not in states and _learns_less(arm):
         worth += f", but {'learn' if several else 'learns'} less"
-    if math.isnan(arm["speedup_low"]):
-        return f"{boards} {'look' if several else 'looks'} {worth}: {speed}"
-    if arm["speedup_low"] > 1 or arm["speedup_high"] < 1:
-        return f"{boards} {'are' if several else 'is'} {worth}: {speed}"
+    verb = ("look" if several else "looks") if single else "are" if several else "is"
+    return f"{boards} {verb} {worth}: {told}."
+
+
+def _state(arm: pd.Series[Any], name: str, *, single: bool) -> int:
+    """1 if an arm takes less than one board, -1 if more, 0 if that cannot be told; of single runs the value decides."""
+    low, high = (arm[name], arm[name]) if single else (arm[f"{name}_low"], arm[f"{name}_high"])
+    return 1 if high < 1 else -1 if low > 1 or single else 0
+
+
+def _part(arm: pd.Series[Any], name: str, target: float, first: bool) -> str:
+    what = {
+        "pass_ratio": "for a pass over the data set",
+        "time_to_accuracy_ratio": f"to an accuracy of {target:.3f}",
+        "total_ratio": "in all",
+    }
+    of_one = " the time of one board" if first else ""
+    return f"{arm[name]:.2f} times{of_one} {what[name]}{_brackets(_interval(arm, name, 2))}"
+
+
+def _chosen(arm: pd.Series[Any]) -> str:
+    if arm["primary"]:
+        return "; the arm that was named beforehand"
+    if arm["comparisons"] < 2:
+        return ""
+    wider = "" if math.isnan(arm["pass_ratio_low"]) else ", intervals are wider for that"
+    return f"; the best of {arm['comparisons']:.0f} comparisons{wider}"
+
+
+def _seen(arm: pd.Series[Any], name: str, unit: str, decimals: int) -> str:
+    """What so many runs could show, and how well that is known."""
+    value, low, high = (f"{100 * arm[f'{name}{end}']:.{decimals}f}" for end in ("", "_low", "_high"))
     return (
-        f"Whether {_decapitalised(boards)} {'are' if several else 'is'} worth it in speed cannot be told: {speed}; "
-        f"these runs could show a difference of {100 * arm['detectable_speedup']:.0f} % or more"
+        f"these runs could show a difference of {value} {unit} or more (from their own spread, which so few runs tell "
+        f"only to between {low} and {high} {unit})"
     )
 
 
 def _learns_less(arm: pd.Series[Any]) -> bool:
-    """Whether accuracy is lower than one board's by more than the margin and, with an interval, significantly."""
-    return bool(arm["accuracy_difference"] < -MARGIN and not arm["accuracy_difference_high"] >= 0)
+    """Whether accuracy is lower than one board's: significantly, or of single runs by more than the margin."""
+    high = arm["accuracy_difference_high"]
+    return bool(high < 0 or (math.isnan(high) and arm["accuracy_difference"] < -MARGIN))
 
 
-def _time(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
-    """An arm's time relative to one board, per epoch, or per step without a steady epoch."""
-    unit = "step" if math.isnan(arm["epoch_ratio"]) else "epoch"
-    ratio = arm[f"{unit}_ratio"]
-    if math.isnan(ratio):
-        return f"{_name(arms, arm)} could not be timed against one."
-    if f"{ratio:.2f}" == "1.00":
-        outcome, times = f"as long per {unit} as one", " times"
-    elif ratio > 1:
-        outcome, times = f"{ratio:.2f} times as long per {unit} as one", ""
-    else:
-        outcome, times = f"{ratio:.2f} times the time per {unit} of one", " times"
-    paper = f"the paper: {PAPER.epoch_ratio:.2f}{times}" if _is_the_papers(arm) and unit == "epoch" else ""
-    return f"{_name(arms, arm)} took {outcome}{_brackets(paper, _interval(arm, f'{unit}_ratio', 2))}."
+def _images(arm: pd.Series[Any]) -> str:
+    """Images/s, where they say something else than the time of a pass."""
+    if arm["workers"] == 1 or arm["sharding"] != "whole" or math.isnan(arm["images_ratio"]):
+        return ""
+    return (
+        f"In images/s that is {arm['images_ratio']:.2f} times one board, but each of its {arm['workers']} boards "
+        "trains on all images (data.sharding whole), so that an image counts once per board; data.sharding sharded "
+        "would divide a pass among them."
+    )
+
+
+def _of_the_papers(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
+    """The paper's arm beside the paper: a pass, images/s, and the speed per pass."""
+    name, two = _name(arms, arm), PAPER.arms()[1]
+    if math.isnan(arm["pass_ratio"]):
+        return f"{name} could not be timed against one."
+    images = "an unknown number of" if math.isnan(arm["images_ratio"]) else f"{arm['images_ratio']:.2f} times the"
+    return (
+        f"{name} took {arm['pass_ratio']:.2f} times as long per epoch as one"
+        f"{_brackets(_interval(arm, 'pass_ratio', 2))}, with {images} images/s and {1 / arm['pass_ratio']:.2f} times "
+        f"the speed per pass; the paper: {two['pass_ratio']:.2f}, {two['images_ratio']:.2f} and "
+        f"{1 / two['pass_ratio']:.2f}."
+    )
 
 
 def _accuracy(arm: pd.Series[Any], base: pd.Series[Any]) -> str:
@@ -110,20 +188,29 @@ def _accuracy(arm: pd.Series[Any], base: pd.Series[Any]) -> str:
     low, high = 100 * arm["accuracy_difference_low"], 100 * arm["accuracy_difference_high"]
     if math.isnan(low):
         return f"Final accuracy: {points:+.1f} points ({values}; n=1: cannot tell whether that is chance)."
-    found = f"{points:+.1f} points ({values}; 95 % interval {low:+.1f} to {high:+.1f})"
-    if arm["not_worse_p"] < _SURE:
-        return f"Final accuracy is not worse by more than {margin}: {found}."
+    bound = f"at least {100 * arm['accuracy_at_least']:+.1f} with 95 % confidence, one-sided"
+    not_worse, found = arm["accuracy_at_least"] > -MARGIN, f"{points:+.1f} points ({values}; "
     if high < 0:
-        return f"Final accuracy is worse: {found}."
+        by_less = f"; by less than {margin}: {bound}" if not_worse else ""
+        return f"Final accuracy is worse: {found}95 % interval {low:+.1f} to {high:+.1f}{by_less})."
+    if not_worse:
+        return f"Final accuracy is not worse by more than {margin}: {found}{bound})."
     return (
-        f"Whether final accuracy is worse by more than {margin} cannot be told: {found}; these runs could show a "
-        f"difference of {100 * arm['detectable_accuracy']:.1f} points or more."
+        f"Whether final accuracy is worse by more than {margin} cannot be told: {found}95 % interval {low:+.1f} to "
+        f"{high:+.1f}); {_seen(arm, 'detectable_accuracy', 'points', 1)}."
     )
 
 
-def _energy(arm: pd.Series[Any]) -> str:
-    ratio, interval = arm["energy_ratio"], _brackets(_interval(arm, "energy_ratio", 2))
-    return "" if math.isnan(ratio) else f"An image takes {ratio:.2f} times the energy of one board{interval}."
+def _energy(arm: pd.Series[Any], target: float) -> str:
+    told = [
+        f"{what} takes {arm[name]:.2f} times the energy of one board{_brackets(_interval(arm, name, 2))}"
+        for name, what in (
+            ("energy_ratio", "a pass over the data set"),
+            ("energy_to_accuracy_ratio", f"an accuracy of {target:.3f}"),
+        )
+        if not math.isnan(arm[name])
+    ]
+    return f"{'; '.join(told)}.".replace("a", "A", 1) if told else ""
 
 
 def _limit(arm: pd.Series[Any]) -> str:
@@ -140,9 +227,7 @@ def _limit(arm: pd.Series[Any]) -> str:
     else:
         less = "sync.gradient_dtype float16, " if "gradient_dtype=float32" in arm["label"] else ""
         limit, remedy = "Communication", f"a faster link, {less}{METHODS[arm['sync']].remedy}"
-    shared = "; data.sharding sharded would divide an epoch among the boards"
-    whole = arm["workers"] > 1 and arm["sharding"] == "whole"
-    return f"{limit} limits it: its steps are {parts}; {remedy} would change that{shared if whole else ''}."
+    return f"{limit} limits it: its steps are {parts}; {remedy} would change that."
 
 
 def _interval(arm: pd.Series[Any], name: str, decimals: int) -> str:
@@ -158,8 +243,8 @@ def _brackets(*notes: str) -> str:
 def _measured(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
     """An arm's own figures, without a comparison."""
     parts = []
-    if not math.isnan(arm["epoch_s"]):
-        parts.append(f"took {arm['epoch_s']:.1f} s per epoch")
+    if not math.isnan(arm["pass_s"]):
+        parts.append(f"took {arm['pass_s']:.1f} s per epoch")
     if not math.isnan(arm["images_per_s"]):
         parts.append(f"processed {arm['images_per_s']:.0f} images/s")
     return f"{_name(arms, arm)} {' and '.join(parts) or 'left no steady steps to time'}"
@@ -174,8 +259,8 @@ def _name(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
     return f"{count.capitalize()} board{'s' if workers > 1 else ''}{label}"
 
 
-def _fastest(arms: pd.DataFrame) -> pd.Series[Any]:
-    return arms.sort_values("images_per_s", ascending=False, na_position="last").iloc[0]
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _is_the_papers(arm: pd.Series[Any]) -> bool:

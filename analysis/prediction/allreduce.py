@@ -26,12 +26,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from analysis.prediction.repeats import Error
+
+Floats = npt.NDArray[np.float64]
 
 # of a full frame on Ethernet: 1,500 bytes less 40 of IP and TCP and 12 of TCP's timestamps are payload; preamble,
 # header, checksum and gap (IEEE 802.3) add 38
 GOODPUT = (1500 - 52) / (1500 + 38)
 _BURST_BYTES = 2**18  # emulated links let 2^17 bytes pass at once, and queue as many
-_APART = 1.5  # ratio of payloads from which latency and time per byte can be separated
+_APART = 16  # ratio of payloads from which latency and time per byte can be separated
+_DISTINCT = 1.01  # below this ratio they are the same payload
+_SURE = 0.95  # that latency is not zero, where payloads are nearer to each other
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Point:
     seconds: float
     workers: int
     link_bit_per_s: float
+    error: Error | None = None  # of the seconds; null: measured once
 
 
 @dataclass(frozen=True)
@@ -106,16 +114,21 @@ def hops(workers: int) -> int:
 def fit(points: Sequence[Point]) -> AllReduce:
     """The non-negative constants with the least squared relative error over the points.
 
-    Payloads that are much alike cannot tell latency from time per byte: all that the wire does not explain is then
-    taken to be time per byte, and what follows for many boards is the least it can be (see `tells_latency`). A small
+    Payloads that are alike cannot tell latency from time per byte (see `tells_latency`): all that the wire does not
+    explain is then taken to be time per byte, and what follows for many boards is the least it can be. A small
     message that is faster than its wire was let through by a burst, as shaped links have them: it measures latency
     alone.
     """
-    from scipy.optimize import nnls  # imported late: takes a second
-
     if not points:
         return AllReduce(0.0, 0.0)
-    apart = tells_latency(points)
+    (latency_ms, per_byte_ns), _ = _solved(points, apart=tells_latency(points))
+    return AllReduce(1e-3 * float(latency_ms), 1e-9 * float(per_byte_ns))
+
+
+def _solved(points: Sequence[Point], *, apart: bool) -> tuple[Floats, float]:
+    """Latency in ms (0 unless `apart`), nanoseconds per byte, and the standard error of the latency; NaN: unknown."""
+    from scipy.optimize import nnls  # imported late: takes a second
+
     rows, values = [], []
     for point in points:
         sent = wire_bytes(point.payload_bytes, point.workers)
@@ -125,11 +138,26 @@ def fit(points: Sequence[Point]) -> AllReduce:
         # scales both unknowns (milliseconds, nanoseconds) to similar size
         rows.append((1e-3 * hops(point.workers) * apart / point.seconds, 1e-9 * sent / point.seconds))
         values.append((point.seconds - wire_s) / point.seconds)
-    (latency_ms, per_byte_ns), _ = nnls(np.array(rows), np.array(values))
-    return AllReduce(1e-3 * float(latency_ms), 1e-9 * float(per_byte_ns))
+    found, left = nnls(np.array(rows), np.array(values))
+    freedom = len(points) - 2
+    if not apart or freedom < 1:
+        return found, math.nan
+    inverse = np.linalg.pinv(np.array(rows).T @ np.array(rows))
+    return found, float(left * math.sqrt(inverse[0, 0] / freedom))
 
 
 def tells_latency(points: Sequence[Point]) -> bool:
-    """Whether the payloads differ enough to separate latency from time per byte."""
+    """Whether latency is known apart from time per byte.
+
+    It is where payloads differ 16-fold; where they differ less, if the latency that they fit is above zero by what its
+    standard error allows (Student's t, one-sided, 95 %).
+    """
+    from scipy import special  # imported late: takes a second
+
     payloads = [point.payload_bytes for point in points]
-    return bool(payloads) and max(payloads) >= _APART * min(payloads)
+    if not payloads or max(payloads) < _DISTINCT * min(payloads):
+        return False
+    if max(payloads) >= _APART * min(payloads):
+        return True
+    (latency_ms, _), error_ms = _solved(points, apart=True)
+    return bool(latency_ms > special.stdtrit(max(len(points) - 2, 1), _SURE) * error_ms)

@@ -18,9 +18,10 @@ import pandas as pd
 
 from analysis.prediction.allreduce import Point
 from analysis.prediction.mobilenet import Shape, backbone, elements, head
+from analysis.prediction.repeats import Error, error_of, error_of_turns
 from analysis.prediction.trials import turns
+from analysis.prediction.windows import spread, steady_epochs, steady_windows, step_s, sums
 from analysis.runs.errors import AnalysisError
-from analysis.runs.eventlog import first_epochs
 from analysis.runs.manifest import read_manifest, read_result
 from trainer.contract.config import Run, Sync, load_run, sync_of
 from trainer.contract.events import (
@@ -28,12 +29,10 @@ from trainer.contract.events import (
     ONE_BOARD,
     Average,
     Collective,
-    Epoch,
     Probe,
     Start,
     Trial,
     Validation,
-    Window,
     is_complete,
     read_records,
 )
@@ -55,6 +54,7 @@ class Timed:
     communication_s: float | None = None  # stalled by communication
     waiting_s: float | None = None  # waited for the slowest board; null: within communication_s
     average_s: float | None = None  # with local steps: an average's time on the wire
+    error: Error | None = None  # of all these times but no_sync_s; null: measured once
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,11 @@ class Measured:
     board_batch: int  # images per step
     train_images: int
     epochs: int
-    sharding: str  # config.data.sharding
+    sharding: str  # config.data.sharding; of several boards, where some were timed
     step_s: tuple[float, ...] = ()  # of each board timed while the others idled
     together_step_s: tuple[float, ...] = ()  # of each board's computing while all compute
+    step_error: Error | None = None
+    together_step_error: Error | None = None
     spread_s: float | None = None  # standard deviation of one step of a board
     validation_s: float | None = None  # validation of all images on one board
     startup_s: float | None = None  # from the trainer's start until its first step
@@ -148,6 +150,10 @@ def combine(parts: Sequence[Measured]) -> Measured:
         for name in ("gradient_bytes", "board_batch", "train_images", "emulated")
         if len({getattr(part, name) for part in parts}) > 1
     ]
+    # what one board does with the images is the same whatever the sharding
+    shardings = {part.sharding: part.run_ids[0] for part in reversed(parts) if part.timed}
+    if len(shardings) > 1:
+        problems.append(f"data.sharding: {', '.join(f'{name} in {run_id}' for name, run_id in shardings.items())}")
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise AnalysisError(
@@ -161,21 +167,25 @@ def combine(parts: Sequence[Measured]) -> Measured:
             values[item.name] = tuple(element for value in each for element in value)
         else:
             values[item.name] = next((value for value in each if value not in (None, ())), getattr(first, item.name))
-    return Measured(**values)
+    for name in ("step", "together_step"):  # the error of those that are used
+        values[f"{name}_error"] = next((getattr(it, f"{name}_error") for it in parts if getattr(it, f"{name}_s")), None)
+    return Measured(**{**values, "sharding": next(iter(shardings), first.sharding)})
 
 
 def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     """A run that trained: its steady windows and epochs (see analysis.comparison.metrics)."""
-    windows = [_steady_windows(of_board) for of_board in records.values()]
-    boards = [_sums(own) for own in windows if own]
+    windows = [steady_windows(of_board) for of_board in records.values()]
+    boards = [sums(own) for own in windows if own]
     if not boards:
         return {}
-    epochs = [epoch for of_board in records.values() for epoch in _steady_epochs(of_board)]
+    epochs = [epoch for of_board in records.values() for epoch in steady_epochs(of_board)]
     found: dict[str, Any] = {}
     if epochs:  # validation is always shared
         found["validation_s"] = run.workers * statistics.fmean(epoch["validation_s"] for epoch in epochs)
     if run.workers == 1:
-        return {**found, "step_s": (boards[0]["elapsed_s"],), "spread_s": _spread(windows[0])}
+        steps = {"step_s": (boards[0]["elapsed_s"],), "step_error": error_of([step_s(it) for it in windows[0]])}
+        return {**found, **steps, "spread_s": spread(windows[0])}
+    error = error_of([step_s(window) for window in next(own for own in windows if own)])
     travel = [record["travel_s"] for record in _of_kind(records, Average.KIND)]
     waiting = [board["waiting_s"] for board in boards]
     timed = Timed(
@@ -186,8 +196,10 @@ def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         communication_s=statistics.fmean(board["communication_s"] for board in boards),
         waiting_s=None if any(map(math.isnan, waiting)) else statistics.fmean(waiting),
         average_s=statistics.median(travel) if travel else None,
+        error=error,
     )
-    return {**found, "together_step_s": tuple(board["compute_s"] for board in boards), "timed": (timed,)}
+    together_s = tuple(board["compute_s"] for board in boards)
+    return {**found, "together_step_s": together_s, "together_step_error": error, "timed": (timed,)}
 
 
 def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
@@ -195,13 +207,17 @@ def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     probes = _of_kind(records, Probe.KIND)
     if not probes:
         return {}
-    found: dict[str, Any] = {"step_s": tuple(statistics.median(probe["step_s"]) for probe in probes)}
+    found: dict[str, Any] = {
+        "step_s": tuple(statistics.median(probe["step_s"]) for probe in probes),
+        "step_error": error_of(probes[0]["step_s"]),
+    }
     together = [second for probe in probes for second in probe["distributed_step_s"]]
     travel = [second for probe in probes for second in probe["all_reduce_s"]]
     if together:
-        found["timed"] = (Timed(Sync(), run.workers, link, statistics.median(together)),)
+        timed = Timed(Sync(), run.workers, link, statistics.median(together), error=error_of(together))
+        found["timed"] = (timed,)
     if travel and link:
-        point = Point(probes[0]["payload_bytes"], statistics.median(travel), run.workers, link)
+        point = Point(probes[0]["payload_bytes"], statistics.median(travel), run.workers, link, error_of(travel))
         found["points"] = (point,)
     return found
 
@@ -219,12 +235,14 @@ def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
 
 def _collectives(run: Run, records: Records, link: float | None) -> dict[str, Any]:
     """All-reduces alone, of several sizes: the time on the slowest board."""
-    seconds: dict[int, list[float]] = {}
+    seconds: dict[int, list[tuple[float, Error | None]]] = {}
     for record in _of_kind(records, Collective.KIND):
-        seconds.setdefault(record["payload_bytes"], []).append(statistics.median(record["seconds"]))
+        found = statistics.median(record["seconds"]), error_of(record["seconds"])
+        seconds.setdefault(record["payload_bytes"], []).append(found)
     if not seconds or not link:
         return {}
-    return {"points": tuple(Point(size, max(found), run.workers, link) for size, found in seconds.items())}
+    slowest = ((size, max(each, key=lambda it: it[0])) for size, each in seconds.items())
+    return {"points": tuple(Point(size, took_s, run.workers, link, error) for size, (took_s, error) in slowest)}
 
 
 def _validation(run: Run, records: Records, link: float | None) -> dict[str, Any]:
@@ -250,9 +268,9 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
     machine does not count.
     """
     middle: dict[Any, dict[Any, Any]] = rows.groupby("sync").median(numeric_only=True).to_dict("index")
-    alone = middle.pop(ONE_BOARD)["step_s"]
+    alone, error = middle.pop(ONE_BOARD)["step_s"], error_of_turns(rows)
     if NO_SYNC not in middle:  # a single board has no no_sync turns
-        return {"step_s": (alone,)}
+        return {"step_s": (alone,), "step_error": error}
     no_sync_s = middle.pop(NO_SYNC)["step_s"]
     by_cycle = rows.pivot(index="cycle", columns="sync", values="step_s")
     timed, points = [], []
@@ -269,46 +287,20 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 communication_s=stall_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
                 average_s=(row["overlapped_s"] + stall_s) * sync.period if METHODS[sync.method].local_steps else None,
+                error=error,
             )
         )
         sent = exchange_of(sync, sizes)
         messages = len(sent.messages)
         # the stall of overlapped messages is not their duration
         if sent.behind == NOTHING and sent.every == 1 and link:
-            points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link))
-    return {"step_s": (alone,), "together_step_s": (no_sync_s,), "timed": tuple(timed), "points": tuple(points)}
+            points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link, error))
+    steps = {"step_s": (alone,), "together_step_s": (no_sync_s,), "step_error": error, "together_step_error": error}
+    return {**steps, "timed": tuple(timed), "points": tuple(points)}
 
 
 def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:
     return [record for of_board in records.values() for record in of_board if record["event"] == kind]
-
-
-def _steady_epochs(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [it for it in of_board if it["event"] == Epoch.KIND and it["epoch"] not in first_epochs(of_board)]
-
-
-def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Windows of all steady epochs; without a steady epoch, all but the first window of each epoch."""
-    windows = [record for record in of_board if record["event"] == Window.KIND]
-    later = [window for window in windows if window["epoch"] not in first_epochs(of_board)]
-    return later or [window for window in windows if window["first_step"] != 0]
-
-
-def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds per step; waiting is NaN if it was not measured."""
-    steps = sum(window["steps"] for window in windows)
-    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s")
-    return {
-        name: sum(math.nan if window[name] is None else window[name] for window in windows) / steps for name in names
-    }
-
-
-def _spread(windows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Standard deviation of a step from windows' means, if steps vary independently; null below three windows."""
-    means = [float(window["elapsed_s"] / window["steps"]) for window in windows]
-    if len(means) < 3:
-        return None
-    return statistics.stdev(means) * math.sqrt(statistics.fmean(float(window["steps"]) for window in windows))
 
 
 def _shapes(gradient_bytes: int, classes: int, dense_units: int) -> tuple[Shape, ...] | None:

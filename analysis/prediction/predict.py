@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from analysis.prediction.allreduce import Network
+from analysis.prediction.allreduce import Network, tells_latency
 from analysis.prediction.costmodel import (
     Constants,
     alone_s,
@@ -24,6 +26,7 @@ from analysis.prediction.costmodel import (
     step,
 )
 from analysis.prediction.measured import Measured, combine
+from analysis.prediction.uncertainty import ANOTHER_RUN, intervals, standard_errors
 from analysis.runs.columns import Column, records, text_table
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import ConfigError, Sync, load_run, sync_of
@@ -42,9 +45,11 @@ COLUMNS = (
     Column("speedup", ("faster", "[x one]"), 1, 2),
     Column("efficiency", ("efficient", "[%]"), 100, 0),
     Column("exposed_share", ("exposed", "[%]"), 100, 0),
+    Column("half_width", ("90 %", "[± %]"), 100, 0),
     Column("energy_j", ("energy", "[kJ]"), 1e-3, 1),
     Column("break_even_link_bit_per_s", ("even at", "[Mbit/s]"), 1e-6, 1),
 )
+_FAR = 4  # times the most boards that were measured: beyond, a prediction is marked
 _WANTED = Sync().efficiency  # fraction of a step's time spent computing
 
 
@@ -106,12 +111,49 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
     slowest board; exposed_share: of a step, the last two; epoch_s with validation, total_s of all epochs (sharded or
     whole, as measured); images_per_s of all boards; speedup over one board; efficiency: speedup over boards; energy_j
     of all boards, at the mean power measured in training; break_even_link_bit_per_s: the slowest link at which they are
-    as fast as one board; break_even_period: with local steps, the shortest that reaches the default of sync.efficiency.
-    NaN is what is not known.
+    as fast as one board; break_even_period: with local steps, the shortest that reaches the default of sync.efficiency;
+    NAME_low, NAME_high: the 90 % interval of step_s, epoch_s and total_s of a run to come, see `uncertainty`, NaN for
+    methods that were not timed, far more boards, or more than were measured without the latency of messages;
+    half_width: of that, relative; far: whether the boards are more than 4 times the most that were measured. NaN is
+    what is not known.
     """
     found = constants(measured)
     several = [(count, name) for count in plan.workers if count > 1 for name in plan.methods]
-    return pd.DataFrame([_row(measured, found, plan, count, name) for count, name in [(1, "none"), *several]])
+    made = [(1, "none"), *several]
+    table = pd.DataFrame([_row(measured, found, plan, count, name) for count, name in made])
+
+    def steps_s(moved: Measured) -> npt.NDArray[np.float64]:
+        again = constants(moved)
+        return np.array(
+            [step(moved, again, plan.methods.get(name), count, plan.network).total_s for count, name in made]
+        )
+
+    # of what was not measured, or far from it, nothing is known of the error
+    sound = [_is_sound(measured, found, plan.methods.get(name), count) for count, name in made]
+    ends = tuple(np.where(sound, at, np.nan) for at in intervals(measured, steps_s))
+    for end, at in zip(("_low", "_high"), ends, strict=True):
+        table[f"step_s{end}"] = at
+        for name in ("epoch_s", "total_s"):  # validation is known as well as steps are
+            table[f"{name}{end}"] = table[name] * at / table["step_s"]
+    table["half_width"] = (ends[1] - ends[0]) / 2 / table["step_s"]
+    table["far"] = [_is_far(measured, count) for count, _ in made]
+    return table
+
+
+def _is_far(measured: Measured, workers: int) -> bool:
+    return workers > _FAR * max(measured.workers)
+
+
+def _is_sound(measured: Measured, found: Constants, sync: Sync | None, workers: int) -> bool:
+    """Whether a prediction rests on measurements of the method, and on none from far fewer boards."""
+    if workers == 1 or sync is None:
+        return True
+    local = METHODS[sync.method].local_steps
+    timed = (
+        any(METHODS[it.sync.method].local_steps for it in measured.timed) if local else sync.method in found.overhead_s
+    )
+    as_many = workers <= max(measured.workers) or tells_latency(measured.points)
+    return timed and as_many and not _is_far(measured, workers)
 
 
 def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFrame:
@@ -120,6 +162,14 @@ def efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFra
     `runs` have their arms (`comparison.arms.with_arms`); the first run of each arm is what the prediction stands on. No
     column where it cannot: without a run on one board, without a known link, with boards that had different work.
     """
+    table = pd.DataFrame(index=list(workers))
+    for sharding in runs.loc[runs["workers"] > 1, "sharding"].unique():  # runs of several are not combined
+        own = runs[(runs["workers"] == 1) | (runs["sharding"] == sharding)]
+        table = table.join(_efficiency_of_arms(own, workers))
+    return table
+
+
+def _efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFrame:
     first = runs.drop_duplicates(["workers", "label"])
     known = [name for name, method in METHODS.items() if method.exchange]
     methods = first[(first["workers"] > 1) & first["sync"].isin(known)].drop_duplicates("label")
@@ -156,6 +206,12 @@ def notes(measured: Measured) -> list[str]:
         f"An epoch has {measured.train_images} images"
         + (", all of them on every board." if measured.sharding == "whole" else " that the boards share."),
         *([] if measured.step_s else ["No board was timed alone: one board is assumed to compute as fast as several."]),
+        "90 %: a run takes as long as predicted, give or take this, in nine cases of ten: what was measured varied, "
+        f"and runs of emulated boards differed from their predictions by {ANOTHER_RUN.share:.0%}."
+        if measured.step_error or measured.together_step_error
+        else "Nothing was measured twice, so that no interval is known.",
+        f"*: more than {_FAR} times the {max(measured.workers)} boards that were measured; what costs nothing here may "
+        "cost much there.",
         *(["Not measured, and assumed to cost nothing: " + "; ".join(found.missing) + "."] * bool(found.missing)),
         "Exposed: fraction of a step stalled by communication or the slowest board. Even at: the slowest link at "
         "which the boards are as fast as one. Accuracy is not predicted.",
@@ -166,7 +222,10 @@ def as_text(table: pd.DataFrame) -> str:
     """The prediction as text, without columns of unknown values."""
     columns = [column for column in COLUMNS if table[column.field].notna().any()]
     heads = ["boards", "", *("\n".join(column.heading) for column in columns)]
-    rows = [[str(row["workers"]), row["sync"], *(column.cell(row) for column in columns)] for row in records(table)]
+    rows = [
+        [f"{row['workers']}{'*' * row['far']}", row["sync"], *(column.cell(row) for column in columns)]
+        for row in records(table)
+    ]
     return "\n".join(text_table(heads, rows, right={*range(len(heads))} - {1}, gap=1))
 
 
@@ -180,10 +239,31 @@ def to_dict(measured: Measured, plan: Plan) -> dict[str, Any]:
         "measured_in": list(measured.run_ids),
         "network": asdict(plan.network),
         "constants": asdict(constants(measured)),
+        "standard_errors": _errors(measured),
         "rows": records(rows),
         "recommendations": {str(count): reason for count, reason in recommendations(measured, plan).items()},
         "notes": notes(measured),
     }
+
+
+def _errors(measured: Measured) -> dict[str, Any]:
+    """The standard errors of the model's constants, in their units; None is not known."""
+    names = list(_parameters(constants(measured)))
+
+    def parameters(moved: Measured) -> npt.NDArray[np.float64]:
+        found = _parameters(constants(moved))
+        return np.array([found.get(name, math.nan) for name in names])
+
+    errors = standard_errors(measured, parameters)
+    return {name: float(error) if math.isfinite(error) else None for name, error in zip(names, errors, strict=True)}
+
+
+def _parameters(found: Constants) -> dict[str, float]:
+    plain = {name: getattr(found, name) for name in ("spread_s", "average_delay_s", "average_cpu_s")}
+    by_method = {
+        f"{kind}.{name}": value for kind in ("stretch", "overhead_s") for name, value in getattr(found, kind).items()
+    }
+    return {**asdict(found.all_reduce), **plain, **by_method}
 
 
 def _row(measured: Measured, found: Constants, plan: Plan, workers: int, name: str) -> dict[str, Any]:

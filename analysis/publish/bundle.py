@@ -37,7 +37,7 @@ from trainer.contract.config import ConfigError, Run, load_run
 from trainer.contract.layout import CHECKPOINTS, MANIFEST, RUN, write_json
 from trainer.contract.reading import listed
 
-SCHEMA = 2  # of bundle.json: counts what comparison.json and the report call their figures. 1: the version before
+SCHEMA = 3  # of bundle.json: counts what comparison.json and the report call their figures, and how they follow
 TOP = "evidence"  # the only folder at the top of the archive
 SUMS, ABOUT, COMPARISON, REPORT, README = "SHA256SUMS", "bundle.json", "comparison.json", "report.html", "README.txt"
 REQUIREMENTS, RUNS = "requirements", "runs"

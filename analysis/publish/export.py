@@ -38,7 +38,7 @@ _DTYPES: dict[Any, ExtensionDtype] = {
     str: pd.StringDtype(),
 }
 # columns that `load` adds
-_ADDED = {"time_s": float, "begins": bool, "rehearsal": bool, "cost": float}
+_ADDED = {"time_s": float, "begins": bool, "elapsed_s": float, "primary": bool, "rehearsal": bool, "cost": float}
 _FORMULA = re.compile(r"\s*[=+\-@\t\r\n]")  # of spreadsheets: https://owasp.org/www-community/attacks/CSV_Injection
 _ENDED = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # a run's status in MLflow's terms
 

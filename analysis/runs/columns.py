@@ -24,10 +24,13 @@ class Column:
     heading: tuple[str, str]  # two lines; the second has the unit
     factor: float = 1.0
     decimals: int = 2
+    beyond: str | None = None  # field of what the value is greater than, where it was not reached
 
     def cell(self, arm: Mapping[Any, Any]) -> str:
         """The value, or - if it is unknown."""
-        return self._number(arm.get(self.field))
+        value = self._number(arm.get(self.field))
+        more = self._number(arm.get(self.beyond)) if self.beyond and value == "-" else "-"
+        return value if more == "-" else f">{more}"
 
     def spread(self, arm: Mapping[Any, Any]) -> str:
         """± standard deviation over the arm's runs; for a ratio its 95 % interval; empty if there is none."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from trainer.contract.events import Epoch, Resume, Window, fields_of, lines_of, parse_records
+from trainer.contract.events import Epoch, Resume, Start, Window, fields_of, lines_of, parse_records
 from trainer.contract.reading import opened
 
 KEYS = ["run_id", "board", "rank"]
+_STEPPED, _STEPPED_S = 0.1, 2.0  # of the clock: more time than this between epochs is not training's
 _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes it; other lines are parsed
 
 
@@ -29,6 +31,36 @@ def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def first_epochs(records: Iterable[Mapping[str, Any]]) -> set[int]:
     """The epochs of a board that are not steady: the first one of each attempt traces, warms up and fills caches."""
     return {1} | {record["epoch"] + 1 for record in records if record["event"] == Resume.KIND}
+
+
+def elapsed_s(records: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """By epoch of a board: seconds from the start of its process to the epoch's end, tracing and validation included.
+
+    A resumed run has its earlier attempts' time up to the epoch that it was resumed after, and not the time between
+    attempts. The moments are those of the board's clock; an epoch is left out where that differs so much from the
+    durations, which come from another clock, that it must have been set meanwhile.
+    """
+    found: dict[int, float] = {}
+    began_s = lasted_s = math.nan
+    for record in records:
+        epoch = record.get("epoch", 0)
+        if not isinstance(epoch, int):
+            continue
+        if record["event"] in (Start.KIND, Resume.KIND):
+            found = {earlier: at for earlier, at in found.items() if earlier <= epoch}
+            before_s = found.get(epoch, math.nan) if epoch else 0.0
+            lasted_s = before_s + _seconds(record["startup_s"])
+            began_s = record["time_s"] - lasted_s
+        elif record["event"] == Epoch.KIND:
+            at_s = record["time_s"] - began_s
+            lasted_s += _seconds(record["epoch_s"])
+            if abs(at_s - lasted_s) <= _STEPPED * at_s + _STEPPED_S:
+                found[epoch] = at_s
+    return found
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e9 else math.nan
 
 
 class Columns:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs.errors import AnalysisError
-from analysis.runs.eventlog import Columns, first_epochs, read_but_windows
+from analysis.runs.eventlog import Columns, elapsed_s, first_epochs, read_but_windows
 from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run, to_dict
@@ -32,13 +32,14 @@ class Runs:
     """Tidy tables of some runs. Field names and units are those of trainer.contract.events.
 
     runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
-        workers, speeds (a list, of the boards in rank order), seed, status, cause, rehearsal, synthetic, started_s,
-        ended_s, git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size,
+        factors (a list, what its study declares that its arms differ in), primary (whether its study named its arm
+        beforehand), workers, speeds (a list, of the boards in rank order), seed, status, cause, rehearsal, synthetic,
+        started_s, ended_s, git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size,
         config.sync.method, ..., and assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
         `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
     epochs: a row per record, with run_id, board and rank; `begins`: whether it is the first of an attempt (a resumed
-        run has several).
+        run has several); `elapsed_s`: from the process's start to its end, see `analysis.runs.eventlog.elapsed_s`.
     problems: a sentence for everything skipped or inconsistent; problems in windows are added when they are read.
     """
 
@@ -88,7 +89,9 @@ def load(paths: Iterable[Path | str]) -> Runs:
     runs, boards = pd.DataFrame(tables.runs), pd.DataFrame(tables.boards)
     epochs = tables.epochs.frame(["epoch"], tables.problems)
     first = pd.MultiIndex.from_tuples(tables.first, names=["run_id", "rank", "epoch"])
-    epochs["begins"] = epochs.set_index(first.names).index.isin(first)
+    places = epochs.set_index(first.names).index
+    epochs["begins"] = places.isin(first)
+    epochs["elapsed_s"] = np.array([tables.elapsed_s.get(place, np.nan) for place in places], dtype=float)
     if not runs.empty:
         tables.problems += _oddities(runs, boards, epochs)
     return Runs(runs, boards, epochs, tables.problems)
@@ -103,6 +106,7 @@ class _Tables:
     epochs: Columns = field(default_factory=lambda: Columns(Epoch))
     # the first epochs of all attempts: run_id, rank, epoch
     first: list[tuple[str, int, int]] = field(default_factory=list)
+    elapsed_s: dict[tuple[str, int, int], float] = field(default_factory=dict)  # by run_id, rank, epoch
     problems: list[str] = field(default_factory=list)
 
 
@@ -177,6 +181,7 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
         kinds[record["event"]].append(record)
     tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
     tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
+    tables.elapsed_s |= {(run.run_id, rank, epoch): seconds for epoch, seconds in elapsed_s(records).items()}
     if len(kinds["start"]) > 1:
         problems.append(f"{board} has {len(kinds['start'])} start records in one events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems
@@ -201,6 +206,7 @@ def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, A
         "folder": str(folder),
         "experiment": run.experiment,
         "repeat": _repeat(run.study),
+        **_design(run),
         "workers": run.workers,
         "speeds": run.speeds,
         "seed": run.seed,
@@ -219,6 +225,14 @@ def _repeat(study: str | None) -> str | None:
     return f"{name}/{rest.rpartition('/')[2]}" if rest else None
 
 
+def _design(run: Run) -> dict[str, Any]:
+    """What the run's study declared before it was made."""
+    design = run.design if isinstance(run.design, dict) else {}
+    factors, arm = design.get("factors"), (run.study or "").partition("/")[2].rpartition("/")[0]
+    known = [factor for factor in factors if isinstance(factor, str)] if isinstance(factors, list) else []
+    return {"factors": known, "primary": bool(arm) and design.get("primary") == arm}
+
+
 def _board_row(
     run: Run,
     rank: int,
@@ -234,7 +248,7 @@ def _board_row(
         "rank": rank,
         **{name: left.get(name) for name in ("status", "cause", "epochs_completed")},
         **{f"facts.{name}": facts.get(name) for name in _FACTS},
-        **{f"cost.{name}": cost.get(name) for name in COSTS},
+        **{f"cost.{name}": cost.get(name) for name in (*COSTS, "energy_by_epoch_j")},
         **{name: (start or {}).get(name) for name in _STARTED},
     }
 

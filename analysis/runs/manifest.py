@@ -249,8 +249,14 @@ def _are_boards(value: Any) -> bool:
         and is_name(board.get("name"))
         and isinstance(cost := board.get("cost") or {}, dict)
         and all(cost.get(name) is None or is_number(cost[name]) for name in COSTS)
+        and _are_numbers(cost.get("energy_by_epoch_j"))
         for board in value
     )
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether this is null or a list of numbers and nulls."""
+    return value is None or (isinstance(value, list) and all(item is None or is_number(item) for item in value))
 
 
 def read_object(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, Any] | None, str | None]:

@@ -21,7 +21,7 @@ from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
 from trainer.contract.reading import is_number
 
 Row: TypeAlias = list[str]
-PREDICTED = ("run", "predicted epoch [s]", "measured", "error", "predicted from")
+PREDICTED = ("run", "predicted epoch [s]", "90 % interval", "measured", "error", "predicted from")
 FINDINGS = ("board", "gate", "severity", "found", "wanted", "remedy", "runs")
 # what decides how a run is made and what is found in it; not inventories, in which every user lists boards
 CODE = (
@@ -45,8 +45,11 @@ def predictions(runs: pd.DataFrame) -> Iterator[Row]:
     for run in records(runs):
         found = _object(Path(run["folder"]) / PREDICTION)
         if found:
-            predicted, measured = _number(found.get("epoch_s")), float(run["epoch_s"])
-            times = [_text(predicted, ".1f"), _text(measured, ".1f"), _text(_error(predicted, measured), "+.0%")]
+            predicted, measured = _number(found.get("epoch_s")), float(run["pass_s"])
+            ends = [_text(_number(found.get(f"epoch_{end}_s")), ".1f") for end in ("low", "high")]
+            interval = "-" if "-" in ends else " to ".join(ends)
+            error = _text(_error(predicted, measured), "+.0%")
+            times = [_text(predicted, ".1f"), interval, _text(measured, ".1f"), error]
             origin = found.get("measured_in")
             yield [run["run_id"], *times, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
 
@@ -96,6 +99,15 @@ def throttled(runs: pd.DataFrame) -> Iterator[str]:
             facts = board.get("facts")
             if isinstance(facts, dict):
                 yield from (f"{run_id}: {told}" for told in throttling.sentences(shown(board.get("name")), facts))
+
+
+def unsampled(runs: pd.DataFrame) -> Iterator[str]:
+    """Boards whose energy is unknown because their power was sampled with gaps, a sentence each."""
+    for run_id, folder in _folders(runs):
+        for board in _objects(_object(folder / MANIFEST).get("boards")):
+            cost = board.get("cost")
+            if isinstance(cost, dict) and isinstance(cost.get("refused"), str):
+                yield f"{run_id}: the energy of {shown(board.get('name'))} is not known: {cost['refused']}"
 
 
 def attempts(runs: pd.DataFrame) -> Iterator[Row]:

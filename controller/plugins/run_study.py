@@ -100,6 +100,7 @@ class ActionModule(Action):
                 "seed": slot.repeat,
                 "override": slot.override,
                 "run_config_study": slot.name,
+                "run_config_design": slot.design,
                 "run_config_runs_dir": str(self._runs_dir),
             },
         )

@@ -21,6 +21,7 @@ options:
   project: {type: path, required: true, description: [This checkout.]}
   runs_dir: {type: path, required: true, description: [Where runs get their folders.]}
   study: {type: str, default: "", description: [The run's place in a study.]}
+  design: {type: dict, default: {}, description: ["That study's factors and primary arm, if it has any."]}
   resume: {type: raw, description: [Name of a run that did not end well, to go on with.]}
   given: {type: list, elements: str, default: [], description: [Those of the options above that the user gave.]}
   run_id: {type: raw, description: [Id of an earlier run to follow and collect.]}

@@ -31,7 +31,7 @@ def test_it_runs_from_the_repository_and_from_analysis(tmp_path, monkeypatch, fo
     build_run(tmp_path, workers=2, step_s=1.25)
     monkeypatch.setenv("RUNS", str(tmp_path))
     text, outputs = execute(folder)
-    assert "Two boards took 2.84 times as long per epoch as one (the paper: 3.03)." in text
+    assert "Two boards took 2.84 times as long per epoch as one, with 0.64 times the images/s" in text
     html = [output.data.get("text/html", "") for output in outputs if "data" in output]
     assert sum("<svg" in page for page in html) == 4
 
@@ -39,7 +39,7 @@ def test_it_runs_from_the_repository_and_from_analysis(tmp_path, monkeypatch, fo
 def test_by_default_it_reads_the_runs_that_are_kept_with_the_kit(monkeypatch):
     monkeypatch.delenv("RUNS", raising=False)
     text, _ = execute(PROJECT)
-    assert "paper: 2 boards, keras" in text and "times as long per epoch as one (the paper: 3.03)." in text
+    assert "paper: 2 boards, keras" in text and "the speed per pass; the paper: 3.03, 0.66 and 0.33." in text
 
 
 def test_without_runs_it_says_how_to_make_some(tmp_path, monkeypatch):

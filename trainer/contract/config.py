@@ -291,6 +291,8 @@ class Run:
     study: Optional[str] = None  # study/arm/repeat; null outside a study
     git_changed: Optional[List[str]] = None  # files of code with uncommitted changes
     speeds: Optional[List[float]] = None  # of the boards, relative to each other, as the inventory gives them
+    # of its study: factors, the fields that its arms differ in; primary, the arm that was named beforehand
+    design: Optional[Dict[str, Any]] = None
 
 
 def load_run(path: Path) -> Run:

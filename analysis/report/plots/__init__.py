@@ -10,12 +10,10 @@ import matplotlib
 from analysis.comparison.compare import Comparison
 from analysis.report.plots.bars import (
     computing_by_board,
-    energy_per_image,
+    energy_per_pass,
     time_of_a_step,
-    time_per_epoch,
-    time_per_image,
+    time_per_pass,
     time_to_accuracy,
-    time_unit,
 )
 from analysis.report.plots.curves import accuracy_by_epoch, efficiency_by_boards, loss_by_epoch
 from analysis.report.plots.style import STYLE
@@ -55,32 +53,28 @@ _PLOTS = (
         lambda it: f"The paper's figure 2. {_RUNS}",
     ),
     _Plot(
-        time_per_image,
-        lambda it: _knows(it, "images_per_s", several=False),
-        lambda it: (
-            "Equal work: the time of the steps for the same number of images, all boards of an arm together, without "
-            f"validation; one divided by the speed-up. The paper's times include validation. {_BRACKETS}"
-        ),
-    ),
-    _Plot(
-        time_per_epoch,
+        time_per_pass,
         lambda it: True,
         lambda it: (
-            f"Mean time per {time_unit(it)} of an arm. Arms that do not share the images do more work in an epoch: "
-            f"each of N boards then has all images. {_BRACKETS}"
+            "Equal work: all images of the data set once, validation included. With data.sharding whole each of N "
+            f"boards goes through all images, and their copies together are one pass, as in the paper. {_BRACKETS}"
         ),
     ),
     _Plot(
         time_to_accuracy,
         lambda it: _knows(it, "time_to_accuracy_s", several=False),
-        lambda it: f"Training and validation of whole epochs, the first one included. {_BRACKETS}",
+        lambda it: (
+            "From the start of the boards' processes to the end of the epoch that reached it: start-up, tracing and "
+            f"validation included, for every method. {_BRACKETS}"
+        ),
     ),
     _Plot(
         efficiency_by_boards,
         lambda it: _knows(it, "efficiency"),
         lambda it: (
-            "Dots: measured, with 95 % intervals. Dashed: predicted by the cost model "
-            "(analysis/prediction/costmodel.py) from the first run of each arm at its link, if that run suffices."
+            "Images/s over those of one board and the number of boards, each board's copy of an image counted: how "
+            "well boards are used, not equal work. Dots: measured, with 95 % intervals. Dashed: predicted by the cost "
+            "model (analysis/prediction/costmodel.py) from the first run of each arm at its link, if that run suffices."
         ),
     ),
     _Plot(
@@ -97,8 +91,8 @@ _PLOTS = (
         lambda it: "Bars: means. Dots: runs. Lines: from the fastest to the slowest steady epoch.",
     ),
     _Plot(
-        energy_per_image,
-        lambda it: _knows(it, "energy_j_per_image", several=False),
+        energy_per_pass,
+        lambda it: _knows(it, "energy_j_per_pass", several=False),
         lambda it: (
             "From the first step to the end of the last epoch, modules only, without power supplies and "
             f"switch. {_BRACKETS}"

@@ -16,67 +16,46 @@ from analysis.report.plots.rows import Row, draw
 from analysis.report.plots.style import arms, name
 
 
-def time_per_epoch(comparison: Comparison) -> str:
-    """Time per epoch, a dot per run, beside the paper's bar if it has that arm.
+def time_per_pass(comparison: Comparison) -> str:
+    """Time per pass over the data set, a dot per run, beside the paper's bar if it has that arm.
 
     As a multiple of one board; without a run on one board, in seconds and without the paper.
-    Per step where no epoch is steady (runs of one epoch).
     """
-    unit = time_unit(comparison)
     base = one_board(comparison.arms)
-    scale = 1.0 if base is None else float(base[f"{unit}_s"])
+    scale = 1.0 if base is None else float(base["pass_s"])
     papers = {} if base is None else {(arm["workers"], arm["sync"]): arm for arm in PAPER.arms()}
 
     def value(arm: dict[str, Any]) -> str:
-        seconds = f"{arm[f'{unit}_s']:.3g} s"
-        return seconds if base is None else f"{_interval(arm, f'{unit}_ratio', 2)}   ({seconds})"
+        seconds = f"{arm['pass_s']:.3g} s"
+        return seconds if base is None else f"{_interval(arm, 'pass_ratio', 2)}   ({seconds})"
 
     rows = []
-    for arm, row in _rows(comparison, f"{unit}_s", value, lambda seconds: seconds / scale):
+    for arm, row in _rows(comparison, "pass_s", value, lambda seconds: seconds / scale):
         rows.append(row)
         paper = papers.get((arm["workers"], arm["label"]))
         if paper:
-            ratio = paper["epoch_ratio"]
+            ratio = paper["pass_ratio"]
             rows.append(Row("the same in the paper", f"{ratio:.2f}   (paper)", [ratio], hollow=True))
-    below = f"seconds per {unit}" if base is None else f"time per {unit}, one board = 1"
-    return draw(comparison, "time", f"Time per {unit}", below, rows)
-
-
-def time_per_image(comparison: Comparison) -> str:
-    """Time for the same number of images, validation left out: equal work, whatever an epoch of an arm has.
-
-    As a multiple of one board, beside the paper's bar where it has that arm; in milliseconds, without the paper, where
-    no run on one board was given.
-    """
-    base = one_board(comparison.arms)
-    scale = 1e3 if base is None else float(base["images_per_s"])
-    papers = {} if base is None else {(arm["workers"], arm["sync"]): arm for arm in PAPER.arms()}
-
-    def value(arm: dict[str, Any]) -> str:
-        milliseconds = f"{1e3 / arm['images_per_s']:.2f} ms an image"
-        return milliseconds if base is None else f"{_inverse(arm, 'speedup')}   ({milliseconds})"
-
-    rows = []
-    for arm, row in _rows(comparison, "images_per_s", value, lambda speed: scale / speed):
-        rows.append(row)
-        paper = papers.get((arm["workers"], arm["label"]))
-        if paper:
-            ratio = 1 / paper["speedup"]
-            rows.append(Row("the same in the paper", f"{ratio:.2f}   (paper)", [ratio], hollow=True))
-    below = "milliseconds per image" if base is None else "time for as many images, one board = 1"
-    return draw(comparison, "image", "Time for the same number of images", below, rows)
+    below = "seconds per pass" if base is None else "time per pass over the data set, one board = 1"
+    return draw(comparison, "time", "Time per pass over the data set", below, rows)
 
 
 def time_to_accuracy(comparison: Comparison) -> str:
-    """Seconds of training, validation included, until the comparison's target accuracy."""
+    """Seconds from the start of the boards' processes until the comparison's target accuracy."""
     title = f"Time to a validation accuracy of {comparison.target_accuracy:.3f}"
 
     def value(arm: dict[str, Any]) -> str:
         return f"{_interval(arm, 'time_to_accuracy_s', 1)} s"
 
-    found = _rows(comparison, "time_to_accuracy_s", value, unknown="not reached by all runs")
+    def unknown(arm: dict[str, Any]) -> str:
+        if not arm["unreached"]:
+            return "not known"
+        of_runs = "" if arm["runs"] == 1 else f" by {arm['unreached']} of {arm['runs']} runs"
+        return f"not reached{of_runs} in {arm['censored_s']:.0f} s"
+
+    found = _rows(comparison, "time_to_accuracy_s", value, unknown=unknown)
     rows = [row for _, row in found]
-    return draw(comparison, "reach", title, "seconds", rows)
+    return draw(comparison, "reach", title, "seconds since the start, tracing and validation included", rows)
 
 
 def time_of_a_step(comparison: Comparison) -> str:
@@ -113,19 +92,14 @@ def computing_by_board(comparison: Comparison) -> str:
     return draw(comparison, "boards", title, "milliseconds per step, without communication and waiting", rows)
 
 
-def energy_per_image(comparison: Comparison) -> str:
-    """Energy per image of all boards' modules."""
+def energy_per_pass(comparison: Comparison) -> str:
+    """Energy of all boards' modules per pass over the data set."""
 
     def value(arm: dict[str, Any]) -> str:
-        return f"{_interval(arm, 'energy_j_per_image', 3)} J   ({arm['mean_power_w']:.1f} W)"
+        return f"{_interval(arm, 'energy_j_per_pass', 0)} J   ({arm['mean_power_w']:.1f} W)"
 
-    rows = [row for _, row in _rows(comparison, "energy_j_per_image", value)]
-    return draw(comparison, "energy", "Energy per image", "joules per image, modules of all boards", rows)
-
-
-def time_unit(comparison: Comparison) -> str:
-    """The unit of times: epoch, or step without a steady epoch."""
-    return "epoch" if comparison.arms["epoch_s"].notna().any() else "step"
+    rows = [row for _, row in _rows(comparison, "energy_j_per_pass", value)]
+    return draw(comparison, "energy", "Energy per pass", "joules per pass over the data set, all boards' modules", rows)
 
 
 def _rows(
@@ -133,12 +107,12 @@ def _rows(
     measure: str,
     value: Callable[[dict[str, Any]], str],
     length: Callable[[Any], Any] = lambda measured: measured,
-    unknown: str = "not known",
+    unknown: Callable[[dict[str, Any]], str] = lambda arm: "not known",
 ) -> Iterator[tuple[dict[str, Any], Row]]:
     for arm, colour, _ in arms(comparison):
         runs: pd.Series[Any] = length(comparison.runs.loc[comparison.runs["run_id"].isin(arm["run_ids"]), measure])
         if math.isnan(arm[measure]):
-            yield arm, Row(name(arm), unknown, [0.0], colour)
+            yield arm, Row(name(arm), unknown(arm), [0.0], colour)
         else:
             dots = list(runs) if len(runs) > 1 else []
             yield arm, Row(name(arm), value(arm), [length(arm[measure])], colour, dots)
@@ -149,10 +123,3 @@ def _interval(arm: dict[str, Any], measure: str, decimals: int) -> str:
     low, high = arm[f"{measure}_low"], arm[f"{measure}_high"]
     known = "" if math.isnan(low) else f" [{low:.{decimals}f}–{high:.{decimals}f}]"
     return f"{arm[measure]:.{decimals}f}{known}"
-
-
-def _inverse(arm: dict[str, Any], ratio: str) -> str:
-    """One over a ratio, and its 95 % interval where there is one."""
-    low, high = arm[f"{ratio}_low"], arm[f"{ratio}_high"]
-    known = "" if math.isnan(low) else f" [{1 / high:.2f}–{1 / low:.2f}]"
-    return f"{1 / arm[ratio]:.2f}{known}"

@@ -68,7 +68,7 @@ def efficiency_by_boards(comparison: Comparison) -> str:
         if arm["label"] not in drawn and arm["label"] in predicted:
             drawn.add(arm["label"])
             axes.plot(shown, 100 * predicted[arm["label"]], "--", color=colour, linewidth=1.3, zorder=1)
-    papers = 100 * PAPER.arms()[1]["speedup"] / 2
+    papers = 100 * PAPER.arms()[1]["images_ratio"] / 2
     label = f"paper, 2 boards: {papers:.0f} %"
     axes.plot(2, papers, "s", markersize=8, color=INK, fillstyle="none", label=label)
     if drawn:
@@ -79,7 +79,7 @@ def efficiency_by_boards(comparison: Comparison) -> str:
     axes.set_ylim(0, max(105.0, axes.get_ylim()[1]))
     axes.axhline(100, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlabel("boards")
-    axes.set_ylabel("speed-up / boards [%]")
+    axes.set_ylabel("images/s over one board's / boards [%]")
     legend(figure, axes)
     return as_svg(figure, "efficiency", title)
 

@@ -25,7 +25,7 @@ def project(tmp_path):
 
 
 def write(project, **changes):
-    study = {"repeats": 3, "order_seed": 7, "arms": ARMS, **changes}
+    study = {"repeats": 3, "order_seed": 7, "arms": ARMS, "factors": ["epochs"], **changes}
     (project / "studies/own.yml").write_text(yaml.safe_dump(study))
     return project
 
@@ -87,6 +87,27 @@ def test_all_that_is_wrong_with_a_study_is_told_at_once(project):
         assert part in said, part
     with pytest.raises(AnalysisError, match="study is 'none'; studies in studies/: own"):
         slots("none", project, BOARDS)
+
+
+def test_every_run_keeps_what_the_study_declared_before(project):
+    declared = {"factors": ["epochs", "power_mode"], "primary": "fast"}
+    assert all(slot.design == declared for slot in slots("own", write(project, **declared), BOARDS))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"factors": []}, "the arms differ in epochs, so that their runs would not be compared: list it under factors"),
+        ({"factors": ["epochs", "batch_sise"]}, 'factors has "batch_sise".*or power_mode: did you mean batch_size'),
+        ({"factors": ["epochs", "data.train_images"]}, "factors has data.train_images, but arms that differ in images"),
+        ({"factors": ["epochs", 7]}, "factors has 7"),
+        ({"factors": "epochs"}, 'factors is "epochs" \\(text\\); give a list'),
+        ({"primary": "fats"}, "primary is 'fats'; give one of the arms: fast, keras, one"),
+    ],
+)
+def test_a_design_that_could_not_be_compared_is_refused_before_the_first_run(project, changes, says):
+    with pytest.raises(AnalysisError, match=says):
+        slots("own", write(project, **changes), BOARDS)
 
 
 def test_a_study_may_lie_anywhere(project):

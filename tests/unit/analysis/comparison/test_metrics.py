@@ -3,10 +3,11 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from analysis import PAPER, load, measure, steady
-from analysis.comparison.metrics import time_to_accuracy_s
+from analysis.comparison.metrics import reached, target_of
 from tests.data.build_runs import BATCH, PARAMETERS, build_run
 from trainer.contract.events import EventLog, Resume
 
@@ -27,7 +28,7 @@ def rewrite(folder, board, change):
 def test_the_first_epoch_does_not_count(tmp_path):
     run = measured(build_run(tmp_path, step_s=0.4))  # the first epoch's steps take 1.2 s
     assert run["step_s"] == pytest.approx(0.4)
-    assert run["epoch_s"] == pytest.approx(8 * 0.4 + 0.5)
+    assert run["pass_s"] == pytest.approx(8 * 0.4 + 0.5)
     assert run["images_per_s"] == pytest.approx(BATCH / 0.4)
 
 
@@ -42,7 +43,7 @@ def test_of_a_run_of_one_epoch_the_first_window_does_not_count(tmp_path):
     run = measured(folder)
     assert run["step_s"] == pytest.approx(3 * 0.4)
     assert run["images_per_s"] == pytest.approx(BATCH / 1.2)
-    assert math.isnan(run["epoch_s"])
+    assert run["pass_s"] == pytest.approx(8 * 1.2), "the steady steps of an epoch"
 
 
 def test_of_a_run_resumed_after_its_first_epoch_no_attempts_first_window_counts(tmp_path):
@@ -52,7 +53,17 @@ def test_of_a_run_resumed_after_its_first_epoch_no_attempts_first_window_counts(
     log.close()
     run = measured(folder)
     assert run["step_s"] == pytest.approx((3 * 0.4 + 0.4) / 2)  # as many steps of each epoch
-    assert math.isnan(run["epoch_s"])
+    assert run["pass_s"] == pytest.approx(8 * run["step_s"])
+
+
+def test_steps_stand_in_for_a_pass_only_where_no_run_has_a_steady_epoch(tmp_path):
+    resumed = build_run(tmp_path, "resumed", epochs=2)
+    log = EventLog(resumed / "boards/board-1/events.jsonl")
+    log.write(Resume(epoch=1, startup_s=3.0))
+    log.close()
+    loaded = load([resumed, build_run(tmp_path, "whole", epochs=2)])
+    table = measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows).set_index("run_id")
+    assert math.isnan(table.loc["resumed", "pass_s"]) and table.loc["whole", "pass_s"] == pytest.approx(8 * 0.4 + 0.5)
 
 
 def test_a_run_of_one_window_has_nothing_steady(tmp_path):
@@ -61,7 +72,7 @@ def test_a_run_of_one_window_has_nothing_steady(tmp_path):
     lines = [line for line in events.read_text().splitlines() if '"first_step": 4' not in line]
     events.write_text("\n".join(lines))
     run = measured(folder)
-    assert run[["step_s", "epoch_s", "images_per_s", "sent_bytes_per_step"]].isna().all()
+    assert run[["step_s", "pass_s", "images_per_s", "sent_bytes_per_step"]].isna().all()
     assert run["val_accuracy_first"] == 0.1
 
 
@@ -69,7 +80,7 @@ def test_images_add_up_over_boards_and_times_do_not(tmp_path):
     run = measured(build_run(tmp_path, workers=2, step_s=0.5))
     assert run["images_per_s"] == pytest.approx(2 * BATCH / 0.5)
     assert run["step_s"] == pytest.approx(0.5)
-    assert run["epoch_s"] == pytest.approx(8 * 0.5 + 0.5)
+    assert run["pass_s"] == pytest.approx(8 * 0.5 + 0.5)
     assert run["sent_bytes_per_step"] == pytest.approx(4 * PARAMETERS)
 
 
@@ -132,21 +143,72 @@ def test_the_time_of_the_steps_is_split(tmp_path):
     assert run["compute_share"] == pytest.approx(2 / 3 - 0.1)
 
 
-def test_the_whole_time_is_that_of_all_epochs_of_the_chief(tmp_path):
-    assert measured(build_run(tmp_path / "a", step_s=0.4))["total_s"] == pytest.approx(8 * 0.4 * (3 + 1 + 1) + 3 * 0.5)
+FIRST, LATER = 3 * 8 * 0.4 + 0.5, 8 * 0.4 + 0.5  # seconds of epochs, after 5 s to start
+
+
+def test_the_whole_time_is_from_the_start_of_the_slowest_board_to_its_last_epoch(tmp_path):
+    folder = build_run(tmp_path / "a", workers=2, step_s=0.4)
+    assert measured(folder)["total_s"] == pytest.approx(5 + FIRST + 2 * LATER)
+
+    def took_longer_to_start(record):
+        if record["event"] == "start":
+            record["startup_s"] += 7
+
+    rewrite(folder, "board-2", took_longer_to_start)
+    run = measured(folder)
+    assert (run["startup_s"], run["total_s"]) == (pytest.approx(12), pytest.approx(12 + FIRST + 2 * LATER))
     assert math.isnan(measured(build_run(tmp_path / "b", epochs=2, override={"epochs": 3}))["total_s"])
 
 
-def test_time_to_accuracy_counts_every_epoch_until_it_is_first_reached(tmp_path):
+def test_a_resumed_run_took_its_attempts_and_not_the_time_between_them(tmp_path):
+    folder = build_run(tmp_path, step_s=0.4)
+    events = folder / "boards/board-1/events.jsonl"
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    place = next(index for index, line in enumerate(lines) if line["event"] == "epoch") + 1
+    later = [{**line, "time_s": line["time_s"] + 1000 + 4} for line in lines[place:]]
+    resume = {"event": "resume", "time_s": lines[place - 1]["time_s"] + 1000 + 4, "epoch": 1, "startup_s": 4.0}
+    events.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines[:place], resume, *later]))
+    assert measured(folder)["total_s"] == pytest.approx(5 + FIRST + 4 + 2 * LATER)
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_was_set_meanwhile_tells_no_time(tmp_path, step_s):
+    folder = build_run(tmp_path, step_s=0.4)
+
+    def stepped(record):
+        if record["event"] == "epoch" and record["epoch"] > 1:
+            record["time_s"] += step_s
+
+    rewrite(folder, "board-1", stepped)
+    assert math.isnan(measured(folder)["total_s"])
+
+
+def until(parent, target):
+    loaded = load(parent.iterdir())
+    return reached(loaded.epochs, target, loaded.runs.set_index("run_id")["workers"])
+
+
+def test_time_to_accuracy_is_from_the_start_until_it_is_first_reached(tmp_path):
     build_run(tmp_path, "a", step_s=0.4, accuracy=(0.1, 0.3, 0.2))
     build_run(tmp_path, "b", step_s=0.4, accuracy=(0.1, math.nan, 0.3))
-    build_run(tmp_path, "c", step_s=0.4, accuracy=(0.1, 0.1, 0.1))
-    epochs = load(tmp_path.iterdir()).epochs
-    times = time_to_accuracy_s(epochs, 0.3)
-    first, later = 3 * 8 * 0.4 + 0.5, 8 * 0.4 + 0.5
-    assert times.to_dict() == {"a": pytest.approx(first + later), "b": pytest.approx(first + 2 * later)}
-    assert time_to_accuracy_s(epochs, math.nan).empty
-    assert time_to_accuracy_s(epochs[epochs["epoch"] > 1], 0.2).empty  # how long the first one took is not known
+    build_run(tmp_path, "never", step_s=0.4, accuracy=(0.1, 0.1, 0.1))
+    found = until(tmp_path, 0.3)
+    assert found["elapsed_s"].to_dict() == {
+        "a": pytest.approx(5 + FIRST + LATER),
+        "b": pytest.approx(5 + FIRST + 2 * LATER),
+    }
+    assert until(tmp_path, math.nan).empty
+
+
+def test_a_board_without_records_leaves_the_time_to_accuracy_unknown(tmp_path):
+    folder = build_run(tmp_path, workers=2, accuracy=(0.1, 0.3, 0.3))
+    (folder / "boards/board-2/events.jsonl").unlink()
+    assert until(tmp_path, 0.3)["elapsed_s"].isna().tolist() == [True]
+
+
+def test_the_target_is_what_one_board_reaches_less_a_point():
+    assert target_of(pd.Series([0.4, 0.5])) == pytest.approx(0.44)
+    assert all(math.isnan(target_of(pd.Series(finals))) for finals in ([0.4, math.nan], [0.005], [math.inf]))
 
 
 def test_what_a_run_cost_is_that_of_all_its_boards(tmp_path):
@@ -161,9 +223,9 @@ def test_what_a_run_cost_is_that_of_all_its_boards(tmp_path):
 
     run = run_that_cost((100.0, 20_000.0, 51.0), (110.0, 22_000.0, 49.0))
     assert (run["energy_j"], run["mean_power_w"], run["temperature_max_c"]) == (210.0, 42.0, 51.0)
-    assert run["energy_j_per_image"] == pytest.approx(210 / (2 * 3 * 8 * BATCH))
+    assert run["energy_j_per_pass"] == pytest.approx(210 / 3)
     run = run_that_cost((100.0, 20_000.0, 51.0), (None, None, 49.0))
-    assert run[["energy_j", "energy_j_per_image", "mean_power_w"]].isna().all()
+    assert run[["energy_j", "energy_j_per_pass", "mean_power_w"]].isna().all()
     assert run["temperature_max_c"] == 51.0
 
 
@@ -184,4 +246,8 @@ def test_the_papers_numbers_follow_from_what_it_prints():
     assert round(PAPER.communication_ratio, 2) == 2.03
     assert (round(one["step_s"], 3), round(two["step_s"], 3)) == (0.119, 0.361)
     assert (round(one["images_per_s"]), round(two["images_per_s"])) == (537, 354)
-    assert (round(one["speedup"], 2), round(two["speedup"], 2)) == (1.0, 0.66)
+    assert [round(it, 2) for it in (two["pass_ratio"], two["images_ratio"], 1 / two["pass_ratio"])] == [
+        3.03,
+        0.66,
+        0.33,
+    ]

@@ -1,6 +1,8 @@
 """What runs measured, and what is predicted from it: from records to the table and the command."""
 
+import dataclasses
 import json
+import re
 
 import pytest
 
@@ -179,6 +181,38 @@ def test_local_sgd_is_predicted_before_it_is_run():
     assert Measured.from_folder(FAST).timed[0].average_s > 0.3
 
 
+def test_runs_of_several_boards_that_differ_in_sharding_are_not_combined(tmp_path):
+    override = {"data": {"sharding": "sharded"}}
+    one, whole, sharded = (
+        build_run(tmp_path, "one"),
+        build_run(tmp_path, "whole", workers=2),
+        build_run(tmp_path, "sharded", workers=2, override=override),
+    )
+    with pytest.raises(AnalysisError, match=r"data.sharding: sharded in sharded, whole in whole"):
+        measured_in([one, whole, sharded])
+    assert measured_in([one, sharded]).sharding == "sharded", "one board does the same in either way"
+
+
+def test_a_method_that_nobody_timed_and_far_more_boards_have_no_interval(tmp_path):
+    folder = add(build_run(tmp_path, workers=2, epochs=1, task="trial"), trial)
+    measured = Measured.from_folder(folder)
+    table = predict(measured, plan(2, 4, 8, 9))
+    known = table[table["half_width"].notna()][["workers", "sync"]].to_numpy().tolist()
+    local = "local_sgd, period 16"
+    two = [[2, name] for name in PREDICTED if not name.startswith("powersgd")]
+    assert [1, "none"] in known and [2, "keras"] in known and [2, local] in known
+    assert known == [[1, "none"], *two], "the points have one size, which tells no latency"
+    assert table.loc[table["far"], "workers"].unique().tolist() == [9]
+    row_ = row(table, 2, "keras")
+    assert row_["step_s_low"] < row_["step_s"] < row_["step_s_high"]
+    assert row_["half_width"] == pytest.approx(1.76 * 0.031, rel=0.1), "cycles that are all the same add no error"
+
+
+def test_what_was_measured_once_has_no_interval(tmp_path):
+    once = dataclasses.replace(Measured.from_folder(build_run(tmp_path)), step_error=None)
+    assert predict(once, plan(2))["half_width"].isna().all()
+
+
 @pytest.mark.parametrize("sharding", ["sharded", "proportional"])
 def test_boards_that_share_images_end_an_epoch_sooner_and_those_that_do_not_see_more(tmp_path, sharding):
     whole = measured_in([build_run(tmp_path, "whole")])
@@ -206,6 +240,8 @@ def test_the_command_says_what_it_stands_on_and_fits_a_terminal(capsys):
     assert ONE.name in text and TWO.name in text
     assert "emulated boards" in text
     assert "energy" not in text  # no sensor
+    assert re.search(r"\n +64\* keras", out) and re.search(r"\n +2 keras", out)
+    assert "*: more than 4 times the 2 boards that were measured" in text
     assert "64 boards: a step computes for" in text
 
 
@@ -228,6 +264,7 @@ def test_json_has_every_row_and_null_for_what_is_not_known(capsys):
     assert [made["sync"] for made in out["rows"]] == ["none", *PREDICTED]
     assert {made["energy_j"] for made in out["rows"]} == {None}
     assert out["prediction"] and out["emulated"]
+    assert set(out["standard_errors"]) >= {"latency_s", "per_byte_s", "spread_s"}
     assert out["network"]["uplink_bit_per_s"] == 1e8
     # the uplink is the bottleneck, and no link helps
     assert out["rows"][1]["break_even_link_bit_per_s"] is None

@@ -223,10 +223,10 @@ def test_a_missing_run_is_found_although_the_sums_were_made_again(root):
 
 
 def test_a_changed_figure_is_found_although_the_sums_were_made_again(root):
-    before = json.loads((root / "comparison.json").read_text())["arms"][1]["speedup"]
-    edit(root / "comparison.json", lambda comparison: comparison["arms"][1].update(speedup=1.9))
+    before = json.loads((root / "comparison.json").read_text())["arms"][1]["pass_ratio"]
+    edit(root / "comparison.json", lambda comparison: comparison["arms"][1].update(pass_ratio=1.9))
     sum_again(root)
-    assert findings(root) == [f"comparison.json: arms[1].speedup: 1.9 in the bundle, {before} recomputed"]
+    assert findings(root) == [f"comparison.json: arms[1].pass_ratio: 1.9 in the bundle, {before} recomputed"]
 
 
 def test_a_changed_record_is_found_although_manifest_and_sums_were_made_again(root):
@@ -235,7 +235,7 @@ def test_a_changed_record_is_found_although_manifest_and_sums_were_made_again(ro
     write_manifest(root / "runs" / TWO)
     sum_again(root)
     found = findings(root)
-    assert any(finding.startswith("comparison.json: arms[1].epoch_s: ") for finding in found)
+    assert any(finding.startswith("comparison.json: arms[1].pass_s: ") for finding in found)
     assert "report.html differs from a report recomputed from the records" in found
 
 

@@ -137,12 +137,11 @@ def test_without_samples_the_table_is_empty(tmp_path):
     assert {"run_id", "time_s", "memory_bytes"} <= set(telemetry.columns)
 
 
-def test_a_list_is_json_text(runs, tmp_path):
-    result = runs[0] / "boards/board-1/result.json"
-    content = json.loads(result.read_text())
-    content["facts"]["module"] = ["p3701", {"revision": None}]
-    write_json(result, content)
-    assert json.loads(expected(runs)["boards"]["facts.module"][0]) == ["p3701", {"revision": None}]
+def test_a_list_is_json_text(runs):
+    manifest = json.loads((runs[0] / "manifest.json").read_text())
+    manifest["boards"][0]["cost"]["energy_by_epoch_j"] = [1.5, None]
+    write_json(runs[0] / "manifest.json", manifest)
+    assert json.loads(expected(runs)["boards"]["cost.energy_by_epoch_j"][0]) == [1.5, None]
 
 
 def test_what_is_wrong_with_the_runs_is_told(runs, tmp_path, capsys):

@@ -41,7 +41,7 @@ def page(two_arms):
 def test_the_page_opens_with_the_verdict(page, two_arms):
     words = page[page.index("<body>") : page.index("<figure>")]
     assert compared(two_arms).verdict in " ".join(re.sub("<[^>]*>", " ", words).split())
-    assert re.search("<strong>Two boards look not worth it in speed: [^<]*</strong> Final accuracy", words)
+    assert re.search("<strong>Two boards look not worth it: [^<]*</strong> In images/s", words)
 
 
 def test_the_papers_two_figures_come_first(page):
@@ -162,10 +162,12 @@ def test_names_from_the_runs_are_escaped(tmp_path):
 
 def test_what_was_predicted_stands_beside_what_was_measured(two_arms, page):
     assert "Predicted and measured" not in page
-    told = Expectation(epoch_s=12.125, total_s=40.0, energy_j=None, measured_in=["a run of predict.yml"])
+    told = Expectation(12.125, 11.0, 13.25, total_s=40.0, energy_j=None, measured_in=["a run of predict.yml"])
     write_json(two_arms / "two" / "prediction.json", asdict(told))
     page = render(compared(two_arms), two_arms, drawn=False)
-    row = "".join(f"<td>{cell}</td>" for cell in ("two", "12.1", "10.1", "+20%", "a run of predict.yml"))
+    row = "".join(
+        f"<td>{cell}</td>" for cell in ("two", "12.1", "11.0 to 13.2", "10.1", "+20%", "a run of predict.yml")
+    )
     assert row in page
 
 

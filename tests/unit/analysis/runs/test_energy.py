@@ -17,7 +17,9 @@ def sample(time_s, power_mw, celsius=40.0, idle=False):
 
 
 def records(*events):
-    return [{"event": event, "time_s": time_s, "epoch_s": 50.0, "images": 300} for event, time_s in events]
+    return [
+        {"event": event, "time_s": time_s, "epoch_s": 50.0, "images": 300, "startup_s": 6.0} for event, time_s in events
+    ]
 
 
 TRAINED = records(("start", 10.0), ("window", 12.0), ("epoch", 60.0), ("epoch", 110.0), ("end", 112.0))
@@ -35,6 +37,58 @@ def test_a_known_integral_is_found_from_an_irregular_clock_with_gaps():
     assert integral(times, watts, start, end) == pytest.approx(known, rel=1e-3)
     shuffled = generator.permutation(len(times))
     assert integral(times[shuffled], watts[shuffled], start, end) == pytest.approx(known, rel=1e-3)
+
+
+def sampled_at(times, watts):
+    return [sample(float(time), {"VDD_IN": 1000 * watt}) for time, watt in zip(times, watts, strict=True)]
+
+
+def test_a_boards_known_curve_is_integrated_within_a_thousandth():
+    times = np.arange(0.0, 121.0, 1.0) + np.random.default_rng(2).uniform(-0.2, 0.2, 121)
+    found = of_board(sampled_at(times, 20 + 5 * np.sin(2 * math.pi * times / 30)), TRAINED)
+    known = 20 * 100 - 5 * 30 / (2 * math.pi) * (math.cos(2 * math.pi * 110 / 30) - math.cos(2 * math.pi * 10 / 30))
+    assert found["energy_j"] == pytest.approx(known, rel=1e-3)
+    assert found["coverage"] == pytest.approx(1) and found["largest_gap_s"] < 1.5 and found["refused"] is None
+    assert found["energy_by_epoch_j"][-1] == pytest.approx(found["energy_j"] + 20 * 6, rel=0.05), "from its start, 6 s"
+    assert found["energy_by_epoch_j"][0] < found["energy_by_epoch_j"][1]
+
+
+@pytest.mark.parametrize("gap", [(40, 60), (9, 30), (90, 120)], ids=["inside", "before", "after"])
+def test_a_gap_of_a_fifth_of_training_is_refused_with_its_length(gap):
+    times = [time for time in range(120) if not gap[0] < time < gap[1]]
+    found = of_board(sampled_at(times, [15] * len(times)), TRAINED)
+    assert found["energy_j"] is found["mean_power_mw"] is found["energy_by_epoch_j"] is None
+    assert found["largest_gap_s"] == pytest.approx(20, abs=1) and found["coverage"] == pytest.approx(0.8, abs=0.02)
+    assert found["refused"] in [
+        f"no sample for {lost} s of 100 s (at most 10% may be missing)" for lost in (19, 20, 21)
+    ]
+
+
+def test_many_small_gaps_are_refused_too():
+    times = [time for time in range(121) if time % 20 < 12]
+    found = of_board(sampled_at(times, [15] * len(times)), TRAINED)
+    assert found["energy_j"] is None and found["refused"].startswith("only 5")
+    times = [time for time in range(121) if not 40 < time < 49]
+    assert of_board(sampled_at(times, [15] * len(times)), TRAINED)["energy_j"] == pytest.approx(1500)
+
+
+def test_a_rail_that_few_samples_have_is_no_input_of_the_board():
+    samples = [sample(float(second), ORIN) for second in range(120)]
+    samples[3] = sample(3.0, {"VDD_IN": 1})
+    found = of_board(samples, TRAINED)
+    assert found["rails"] == sorted(ORIN) and found["mean_power_mw"] == pytest.approx(15_000)
+
+
+@pytest.mark.parametrize(
+    ("idle_c", "cold"),
+    [([30.0] * 5, True), ([46.0] * 5, False), ([44.0, 43.0, 42.0, 41.0, 40.0], False), ([], None)],
+    ids=["cold", "as hot as in training", "still cooling", "not idle"],
+)
+def test_an_idle_baseline_says_whether_the_board_was_cold(idle_c, cold):
+    idle = [sample(float(second), ORIN, celsius, idle=True) for second, celsius in enumerate(idle_c)]
+    found = of_board([*idle, *(sample(float(second), ORIN, 50.0) for second in range(5, 120))], TRAINED)
+    assert found["idle_cold"] is cold
+    assert found["idle_temperature_c"] == (None if cold is None else pytest.approx(sum(idle_c) / 5))
 
 
 @pytest.mark.parametrize("times", [[], [50.0], [10.0, 50.0], [60.0, 110.0]])

@@ -31,26 +31,32 @@ def table(folder, **columns):
 @pytest.mark.parametrize("name", ["gates.json", "prediction.json", "manifest.json"])
 def test_files_that_are_something_else_say_nothing(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    runs = table(tmp_path, epoch_s=1.0)
+    runs = table(tmp_path, pass_s=1.0)
     assert provenance.gates(runs) == []
     assert provenance.unchecked(runs) == ["run"]
     assert provenance.waived(runs) == [] and provenance.power_modes(runs) == {}
     assert list(provenance.attempts(runs)) == list(provenance.throttled(runs)) == []
     for row in provenance.predictions(runs):
-        assert row == ["run", "-", "1.0", "-", "null"]
+        assert row == ["run", "-", "-", "1.0", "-", "null"]
 
 
 def test_a_prediction_is_beside_its_error(tmp_path):
-    told = Expectation(epoch_s=11.0, total_s=90.0, energy_j=None, measured_in=["one run", "another"])
+    told = Expectation(11.0, 9.5, 12.75, total_s=90.0, energy_j=None, measured_in=["one run", "another"])
     write_json(tmp_path / PREDICTION, asdict(told))
-    (row,) = provenance.predictions(table(tmp_path, epoch_s=10.0))
-    assert row == ["run", "11.0", "10.0", "+10%", "one run, another"]
+    (row,) = provenance.predictions(table(tmp_path, pass_s=10.0))
+    assert row == ["run", "11.0", "9.5 to 12.8", "10.0", "+10%", "one run, another"]
 
 
 def test_a_run_that_was_not_timed_has_no_error(tmp_path):
     write_json(tmp_path / PREDICTION, {"epoch_s": 11})
-    (row,) = provenance.predictions(table(tmp_path, epoch_s=math.nan))
-    assert row == ["run", "11.0", "-", "-", "null"]
+    (row,) = provenance.predictions(table(tmp_path, pass_s=math.nan))
+    assert row == ["run", "11.0", "-", "-", "-", "null"]
+
+
+def test_why_an_energy_is_not_known_is_told_with_the_run(tmp_path):
+    boards = [{"name": "a", "cost": {"refused": "no sample for 20 s"}}, {"name": "b", "cost": {"refused": None}}]
+    write_json(tmp_path / "manifest.json", {"boards": [*boards, {"name": "c", "cost": 3}, {"name": "d"}]})
+    assert list(provenance.unsampled(table(tmp_path))) == ["run: the energy of a is not known: no sample for 20 s"]
 
 
 def test_what_lowered_clocks_is_told_with_the_run(tmp_path):
