@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List, Sequence, Tuple
 
 import tensorflow as tf
+import numpy as np
 
 from trainer.learning.step_timer import StepTimer, ready
 
@@ -14,8 +15,8 @@ class Flat:
 
     def __init__(self, shapes: Sequence[tf.TensorShape]) -> None:
         self._shapes = list(shapes)
-        self._sizes = [shape.num_elements() for shape in self._shapes]
-        self.size = sum(self._sizes)  # elements
+        self.sizes = [shape.num_elements() for shape in self._shapes]  # elements
+        self.size = sum(self.sizes)
 
     def pack(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
         """tensors: list of [*shape_i] -> [size] of the same dtype, in order."""
@@ -23,7 +24,7 @@ class Flat:
 
     def unpack(self, vector: tf.Tensor) -> List[tf.Tensor]:
         """vector: [size] -> list of [*shape_i] of the same dtype: the inverse of `pack`."""
-        parts = tf.split(vector, self._sizes)
+        parts = tf.split(vector, self.sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes)]
 
 
@@ -55,18 +56,22 @@ def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.T
 class ScaledMean(tf.Module):
     """vector: [n] float32 -> mean over boards, [n] float32; sent as `dtype`.
 
-    Except for float32, elements are scaled by a power of two so that the largest element of the last mean would be 2^4:
-    far from both ends of float16's range (2^-24 to 2^16). Elements that suddenly grow by 2^10 are clipped once and stay
-    finite. Each part of the vector (`sizes` in elements) has its own scale.
+    Except for float32, elements are scaled by a power of two so that the largest element of the last sum over boards
+    would be 2^5, for any number of boards: float16 reaches from 2^-24 to 2^16, and boards are added up in it. Of N
+    boards that have nothing in common, each has elements of up to 2^5 / sqrt(N). They are clipped at 2^15 / N, so that
+    no sum overflows: elements may suddenly grow by 2^10 / sqrt(N), which is 724 with two boards and 32 with 1,024, and
+    beyond that are clipped once. Each part of the vector (`sizes` in elements) has its own scale.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
         super().__init__()
-        self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
+        self._strategy, self._dtype = strategy, tf.as_dtype(dtype)
+        self._boards = strategy.num_replicas_in_sync
         # largest element of each part of the last mean, the same on all boards
-        self._largest = tf.Variable(tf.ones(len(self._sizes)), trainable=False)
-        alone = strategy.num_replicas_in_sync == 1
-        self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # per mean
+        self._largest = tf.Variable(tf.ones(len(sizes)), trainable=False)
+        # the part that each element belongs to
+        self._part = tf.constant(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)) if len(sizes) > 1 else None
+        self.payload_bytes = 0 if self._boards == 1 else sum(sizes) * self._dtype.size  # per mean
 
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
@@ -86,23 +91,25 @@ class ScaledMean(tf.Module):
         """vector: [n] float32 -> the message, [n] `dtype`."""
         if self._dtype == tf.float32:
             return vector
-        limit = 32768.0 / self._strategy.num_replicas_in_sync
-        parts = [
-            # keep values that are not finite: a diverged board must not look healthy
-            tf.where(tf.math.is_finite(part), tf.clip_by_value(part * scale, -limit, limit), part)
-            for part, scale in self._parts(vector)
-        ]
-        return tf.cast(tf.concat(parts, axis=0), self._dtype)
+        limit = 2.0**15 / self._boards
+        # keep values that are not finite: a diverged board must not look healthy
+        clipped = tf.clip_by_value(vector * self._scale(), -limit, limit)
+        return tf.cast(tf.where(tf.math.is_finite(vector), clipped, vector), self._dtype)
 
     def unscaled(self, mean: tf.Tensor) -> tf.Tensor:
         """mean: [n] `dtype` -> [n] float32 at its true scale; updates the scales."""
         if self._dtype == tf.float32:
             return mean
-        parts = [part / scale for part, scale in self._parts(tf.cast(mean, tf.float32))]
-        largest = tf.stack([tf.reduce_max(tf.abs(part)) for part in parts])
-        self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-30), self._largest))
-        return tf.concat(parts, axis=0)
+        true = tf.cast(mean, tf.float32) / self._scale()
+        size = tf.abs(true)
+        largest = tf.reduce_max(size)[None] if self._part is None else tf.math.segment_max(size, self._part)
+        # all zero: there is no gradient, or it was too small for this scale
+        largest = tf.where(tf.equal(largest, 0.0), self._largest / 1024.0, largest)
+        self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-12), self._largest))
+        return true
 
-    def _parts(self, vector: tf.Tensor) -> List[Tuple[tf.Tensor, tf.Tensor]]:
-        scales = tf.pow(2.0, 4.0 - tf.math.ceil(tf.math.log(self._largest) / tf.math.log(2.0)))
-        return list(zip(tf.split(vector, self._sizes), tf.unstack(scales)))
+    def _scale(self) -> tf.Tensor:
+        """[1] or [n] float32: by how much each element is multiplied."""
+        exponents = 5.0 - tf.math.ceil(tf.math.log(self._boards * self._largest) / tf.math.log(2.0))
+        scales = tf.pow(2.0, exponents)
+        return scales if self._part is None else tf.gather(scales, self._part)
