@@ -158,7 +158,8 @@ class Sync(Section):
     warm_up_steps: int = bounded(0, minimum=0)
     efficiency: float = bounded(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps per epoch: none keeps the learning rate, sqrt and linear
-    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
+    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017). Refused where they make no
+    # fewer
     scale_rate: str = bounded("none", choices=("none", "sqrt", "linear"))
     # epochs over which a scaled rate grows from the unscaled one (Goyal et al.)
     scale_warm_up_epochs: float = bounded(0.0, minimum=0)
@@ -227,6 +228,23 @@ class Config(Section):
         ideal = [total * speed / sum(speeds) for speed in speeds]
         found = [max(1, int(images)) for images in ideal]
         by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
+    @property
+    def steps_a_call(self) -> int:
+        """Steps that one call of TensorFlow makes at most."""
+        return self.steps_per_call or (self.window_steps if self.model.cache_features else 1)
+
+    @property
+    def _fewer_steps(self) -> bool:
+        """Whether several boards make fewer steps in an epoch than one."""
+        return self.data.sharding != "whole" and self.batch_per == "board"
+
+    def checks(self) -> Iterator[str]:
+        if self.steps_per_call and self.window_steps % self.steps_per_call:
+            yield (
+                f"steps_per_call is {self.steps_per_call}, but window_steps {self.window_steps} is no multiple of it: "
+                f"set window_steps to {-(-self.window_steps // self.steps_per_call) * self.steps_per_call}"
+            )
+
         for rank in by_remainder[: max(0, total - sum(found))]:
             found[rank] += 1
         return tuple(found)
@@ -258,6 +276,16 @@ def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
 def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
     """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
 
+        if workers > 1 and self.sync.scale_rate != "none" and not self._fewer_steps:
+            reason = (
+                "data.sharding whole gives every board all images"
+                if self.batch_per == "board"
+                else "batch_per global divides the batch, too"
+            )
+            problems.append(
+                f"sync.scale_rate is {self.sync.scale_rate}, but {workers} boards make no fewer steps than one, since "
+                f"{reason}: set sync.scale_rate to none, or data.sharding to sharded and batch_per to board"
+            )
     Raises ConfigError with all problems; with `partly`, where part of the configuration could not be read, only with
     those of single fields.
     """

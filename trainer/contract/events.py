@@ -61,6 +61,9 @@ class Start:
     cache_features_s: Optional[float]  # to compute the backbone's features once; null where they are not cached
     interface: Optional[str]  # whose counters sent_bytes and received_bytes are
     startup_s: float  # from the process's start to this record
+    # trainable parameters and moving statistics that training changes; null in older records. What is frozen is not
+    # sent
+    changing_parameters: Optional[int] = None
 
 
 @dataclass(frozen=True)

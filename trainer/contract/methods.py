@@ -26,7 +26,7 @@ class Sizes:
     """The model's size in elements, which decides what is sent."""
 
     gradient: float
-    total: int  # including the moving statistics
+    changing: int  # with the moving statistics, without what is frozen
     shapes: Optional[Sequence[Tuple[int, ...]]]  # of the trainable tensors; null where they are not known
 
 

@@ -153,6 +153,7 @@ class TrainingContext:
         return every > 0 and (epoch + 1) % every == 0 and epoch + 1 < self.epochs.stop
 
     def save(self, epoch: int) -> None:
+                changing_parameters=trainable + sum(int(tf.size(it)) for it in model.moving_statistics(built)),
         """Write the checkpoint of an epoch (from 0) if it is due."""
         if self.checkpoint_due(epoch):
             self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state()])

@@ -1,8 +1,8 @@
 """Boards train on their own and average every `period` steps (local SGD; Stich, "Local SGD converges fast and
 communicates little", ICLR 2019; post-local SGD: Lin et al., "Don't use large mini-batches, use local SGD", ICLR 2020).
 
-All weights are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not: they
-follow their own board's gradients and decay within a few steps.
+All weights that train are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not:
+they follow their own board's gradients and decay within a few steps.
 
 Boards send the change since the last average, not the weights: small numbers, which float16 represents well. With
 `overlap` it is sent while the board computes the next steps, and the result is applied as a correction when it arrives:
@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from trainer.contract.events import Average
 from trainer.learning.step_timer import ready
+from trainer.learning.model import moving_statistics
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
 from trainer.sync.stepping import Logs, SynchronousSteps, Worker
@@ -110,7 +111,7 @@ class _Averaging(tf.Module):
         self._strategy, self._timer, self._log = worker.strategy, worker.context.timer, worker.context.log
         self._weight = worker.context.shard.weight
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
-        self._variables = [*model.trainable_variables, *model.non_trainable_variables]
+        self._variables = [*model.trainable_variables, *moving_statistics(model)]
         self._flat = Flat([variable.shape for variable in self._variables])
         learned = Flat([variable.shape for variable in model.trainable_variables]).size
         self._sizes = [learned, self._flat.size - learned]

@@ -23,7 +23,8 @@ from typing import (
 
 import tensorflow as tf
 
-from trainer.learning import data
+from trainer.learning import data, optimizers
+from trainer.learning.model import moving_statistics
 from trainer.sync.collective import Flat, mean_over_boards
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class SynchronousSteps(tf.Module):
         self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
         self._hold = tf.function(self._hold_it, input_signature=worker.signature)
         # of batch normalisation: each board has its own
-        self._statistics = worker.model.non_trainable_variables
+        self._statistics = moving_statistics(worker.model)
         self._statistics_flat = Flat([variable.shape for variable in self._statistics])
 
     def trace(self) -> None:
