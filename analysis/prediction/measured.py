@@ -54,6 +54,7 @@ class Timed:
     communication_s: float | None = None  # stalled by communication
     waiting_s: float | None = None  # waited for the slowest board; null: within communication_s
     average_s: float | None = None  # with local steps: an average's time on the wire
+    payload_bytes: float | None = None  # handed to collectives
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Measured:
     run_ids: tuple[str, ...]
     emulated: bool | None
     gradient_bytes: int  # float32
-    total_parameters: int  # including the moving statistics
+    total_parameters: int  # including the moving statistics, without what is frozen
     shapes: tuple[Shape, ...] | None  # of the trainable tensors; null if unknown
     board_batch: int  # images per step
     train_images: int
@@ -120,7 +121,7 @@ class Measured:
             run_ids=(run.run_id,),
             emulated=any(emulated) if emulated else None,
             gradient_bytes=starts[0]["gradient_bytes"],
-            total_parameters=starts[0]["total_parameters"],
+            total_parameters=_changing(starts[0]),
             shapes=_shapes(starts[0]["gradient_bytes"], starts[0]["classes"], run.config.model.dense_units),
             board_batch=starts[0]["board_batch"],
             train_images=starts[0]["train_images"],
@@ -170,18 +171,25 @@ def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         found["validation_s"] = run.workers * statistics.fmean(epoch["validation_s"] for epoch in epochs)
     if run.workers == 1:
         return {**found, "step_s": (boards[0]["elapsed_s"],), "spread_s": _spread(windows[0])}
-    travel = [record["travel_s"] for record in _of_kind(records, Average.KIND)]
+    travel = [record["travel_s"] for record in _of_kind(records, Average.KIND) if record["travel_s"] is not None]
     waiting = [board["waiting_s"] for board in boards]
+    stalls = [board["communication_s"] for board in boards]
+    split = not any(map(math.isnan, stalls))  # NaN with sync.step_times false
     timed = Timed(
         sync=run.config.sync,
         workers=run.workers,
         link_bit_per_s=link,
         step_s=statistics.fmean(board["elapsed_s"] for board in boards),
-        communication_s=statistics.fmean(board["communication_s"] for board in boards),
+        communication_s=statistics.fmean(stalls) if split else None,
         waiting_s=None if any(map(math.isnan, waiting)) else statistics.fmean(waiting),
         average_s=statistics.median(travel) if travel else None,
+        payload_bytes=statistics.fmean(board["payload_bytes"] for board in boards),
     )
-    return {**found, "together_step_s": tuple(board["compute_s"] for board in boards), "timed": (timed,)}
+    return {
+        **found,
+        "together_step_s": tuple(board["compute_s"] for board in boards) if split else (),
+        "timed": (timed,),
+    }
 
 
 def _probe(run: Run, records: Records, link: float | None) -> dict[str, Any]:
@@ -207,7 +215,7 @@ def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         return {}
     start = next(record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"])
     # shapes do not affect the number of messages
-    sizes = Sizes(start["gradient_bytes"] / 4, start["total_parameters"], shapes=None)
+    sizes = Sizes(start["gradient_bytes"] / 4, _changing(start), shapes=None)
     return of_turns(turns(trials, run.workers), sizes, link)
 
 
@@ -263,6 +271,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 communication_s=stall_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
                 average_s=(row["overlapped_s"] + stall_s) * sync.period if METHODS[sync.method].local_steps else None,
+                payload_bytes=row["payload_bytes_per_step"],
             )
         )
         sent = exchange_of(sync, sizes)
@@ -271,6 +280,11 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
         if sent.behind == NOTHING and sent.every == 1 and link:
             points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link))
     return {"step_s": (alone,), "together_step_s": (no_sync_s,), "timed": tuple(timed), "points": tuple(points)}
+
+
+def _changing(start: Mapping[str, Any]) -> int:
+    """Parameters that boards with local steps average; older records only have all of them."""
+    return int(start.get("changing_parameters") or start["total_parameters"])
 
 
 def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:
@@ -289,9 +303,9 @@ def _steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 
 
 def _sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds per step; waiting is NaN if it was not measured."""
+    """Seconds and bytes per step; NaN if they were not measured."""
     steps = sum(window["steps"] for window in windows)
-    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s")
+    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s", "payload_bytes")
     return {
         name: sum(math.nan if window[name] is None else window[name] for window in windows) / steps for name in names
     }

@@ -147,8 +147,12 @@ class Sync(Section):
     timeout_s: float = bounded(0.0, minimum=0)
     # meanings, units and the methods that use them: OPTIONS and METHODS in contract/methods.py
     bytes_per_pack: int = bounded(0, minimum=0)
+    # whether communication and waiting are timed within steps, which costs a mark or two and, with the kit's own
+    # methods, a four-byte all-reduce before each message; false: only whole steps are timed
+    step_times: bool = True
     gradient_dtype: str = bounded("float16", choices=("float32", "float16", "bfloat16"))
     bucket_bytes: int = bounded(0, minimum=0)
+    metrics: str = bounded("step", choices=("step", "epoch"))
     accumulate_steps: int = bounded(1, minimum=1)
     rank: int = bounded(4, minimum=1)
     period: int = bounded(16, minimum=1)
@@ -190,7 +194,7 @@ def sync_of(name: str) -> Sync:
     fields: Dict[str, Any] = {}
     for detail in details:
         field_name, _, value = detail.partition(" ")
-        fields.update({field_name: int(value)} if value else {"gradient_dtype": detail})
+        fields.update({field_name: int(value) if value.isdecimal() else value} if value else {"gradient_dtype": detail})
     return Sync(method=method, **fields)
 
 
@@ -224,10 +228,6 @@ class Config(Section):
         Divided by largest remainders (Hamilton's method).
         """
         workers = len(speeds)
-        total = self.board_batch(workers) * workers
-        ideal = [total * speed / sum(speeds) for speed in speeds]
-        found = [max(1, int(images)) for images in ideal]
-        by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
     @property
     def steps_a_call(self) -> int:
         """Steps that one call of TensorFlow makes at most."""
@@ -245,6 +245,10 @@ class Config(Section):
                 f"set window_steps to {-(-self.window_steps // self.steps_per_call) * self.steps_per_call}"
             )
 
+        total = self.board_batch(workers) * workers
+        ideal = [total * speed / sum(speeds) for speed in speeds]
+        found = [max(1, int(images)) for images in ideal]
+        by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
         for rank in by_remainder[: max(0, total - sum(found))]:
             found[rank] += 1
         return tuple(found)
@@ -272,10 +276,6 @@ def _checksum(name: str, value: Optional[str]) -> Iterator[str]:
     remedy = f"write {meant}" if _SHA256.fullmatch(meant) else "give 64 hexadecimal digits in lower case, or null"
     yield f"{name} is {value!r}; {remedy}"
 
-
-def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
-    """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
-
         if workers > 1 and self.sync.scale_rate != "none" and not self._fewer_steps:
             reason = (
                 "data.sharding whole gives every board all images"
@@ -286,6 +286,10 @@ def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
                 f"sync.scale_rate is {self.sync.scale_rate}, but {workers} boards make no fewer steps than one, since "
                 f"{reason}: set sync.scale_rate to none, or data.sharding to sharded and batch_per to board"
             )
+
+def parse(raw: Mapping[str, Any], partly: bool = False) -> Config:
+    """The configuration that `raw` (nested, as in experiments/*.yml) describes, defaults filled in.
+
     Raises ConfigError with all problems; with `partly`, where part of the configuration could not be read, only with
     those of single fields.
     """
