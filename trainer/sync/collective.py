@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import List, Sequence, Tuple
 
-import tensorflow as tf
 import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from trainer.learning.step_timer import StepTimer, ready
 
@@ -33,10 +35,32 @@ def mean_over_boards(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> tf.
     if strategy.num_replicas_in_sync == 1:
         return vector
 
-    def on_each(mine: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(mine))
+    mean = tf.distribute.ReduceOp.MEAN
 
-    return strategy.experimental_local_results(strategy.run(on_each, args=(vector,)))[0]
+    def on_each(mine: tf.Tensor) -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_reduce(mean, tf.identity(mine))
+
+    def on_host(mine: tf.Tensor) -> tf.Tensor:
+        # TensorFlow's own collectives between hosts, which it keeps for values that are on no device
+        collectives, options = strategy.extended._host_cross_device_ops, strategy.extended._communication_options
+        with tf.device("CPU:0"):
+            return collectives._all_reduce(mean, tf.identity(mine), 0, options)
+
+    reduce = on_host if reduces_on_host(strategy) else on_each
+    return strategy.experimental_local_results(strategy.run(reduce, args=(vector,)))[0]
+
+
+def reduces_on_host(strategy: tf.distribute.Strategy) -> bool:
+    """Whether vectors are copied from the device to host memory, once, and reduced there.
+
+    TensorFlow's ring sends from host memory: of a vector on a GPU it would copy each part at each of its 2 (N - 1)
+    messages. Only NCCL, where it is asked for and built in, reduces on the device.
+    """
+    if "GPU" not in strategy.extended.worker_devices[0]:
+        return False
+    asked = strategy.extended._communication_options.implementation
+    nccl = tf.distribute.experimental.CommunicationImplementation.NCCL
+    return asked != nccl or not kernels.get_registered_kernels_for_op("NcclAllReduce").kernel
 
 
 def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -44,13 +68,16 @@ def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.T
 
     A four-byte all-reduce shows when all are ready, which separates waiting for a slower board from communication.
     """
-    here = ready([vector])
-    with tf.control_dependencies([here]):
-        token = tf.zeros([1])
-    token = mean_over_boards(strategy, token)
-    everywhere = ready([token])
-    with tf.control_dependencies([everywhere]):
-        return tf.identity(vector), here, everywhere
+    # a value in host memory is there when it is computed: what follows needs no mark on the device
+    with tf.device("CPU:0") if reduces_on_host(strategy) else contextlib.nullcontext():
+        vector = tf.identity(vector)
+        here = ready([vector])
+        with tf.control_dependencies([here]):
+            token = tf.zeros([1])
+        token = mean_over_boards(strategy, token)
+        everywhere = ready([token])
+        with tf.control_dependencies([everywhere]):
+            return tf.identity(vector), here, everywhere
 
 
 class ScaledMean(tf.Module):
@@ -78,8 +105,12 @@ class ScaledMean(tf.Module):
 
     def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
         """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`."""
-        if self._strategy.num_replicas_in_sync == 1:
-            return self(vector)
+        if not timer.on:
+            with tf.control_dependencies([timer.add(payload_bytes=self.payload_bytes)]):
+                return self(vector)
+        if self._boards == 1:  # the mark that several boards make, so that steps of both cost the same
+            with tf.control_dependencies([ready([vector])]):
+                return self(tf.identity(vector))
         small, here, everywhere = after_all(self._strategy, self.scaled(vector))
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
