@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 from analysis.prediction.allreduce import AllReduce, Network, Point, fit, hops, tells_latency
 from analysis.prediction.measured import Measured, Timed
-from trainer.contract.choice import TIMED, choose
-from trainer.contract.config import Sync
+from trainer.contract.choice import FLOAT32, TIMED, choose
+from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import Choice
 from trainer.contract.methods import BACKWARD_PASS, METHODS, NEXT_STEPS, NOTHING, Exchange, exchange_of
 
@@ -144,11 +144,11 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
 
 
 def chosen(measured: Measured, found: Constants, workers: int, network: Network, efficiency: float) -> Choice:
-    """What `auto` would choose on such boards, and why: it considers only computing and all-reduces."""
-    float32_s, float16_s = (
-        found.all_reduce.seconds(share * measured.gradient_bytes, workers, network) for share in (1, 1 / 2)
-    )
-    return choose(compute_s(measured) + found.overhead_s.get(TIMED, 0.0), float32_s, float16_s, efficiency)
+    """What `auto` would choose on such boards, and why: it does not consider waiting for the slowest board."""
+    made = {name: step(measured, found, sync_of(name), workers, network) for name in TIMED}
+    computing_s = made[FLOAT32].compute_s  # as `auto` times it
+    extra_s = {name: max(0.0, it.compute_s - computing_s) + it.communication_s for name, it in made.items()}
+    return choose(computing_s, extra_s, efficiency)
 
 
 def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: int, network: Network) -> float | None:

@@ -119,13 +119,16 @@ class Choice:
     KIND: ClassVar[str] = "choice"
     method: str
     gradient_dtype: str
-    period: Optional[int]  # null for allreduce
+    period: Optional[int]  # null where boards synchronise at every step
     wanted_efficiency: float
     expected_efficiency: float
     compute_s: float  # of a step; mean over the boards, as are the next two
     float32_all_reduce_s: float  # of the gradient; the shortest seen on each board
     float16_all_reduce_s: float
     reason: str  # a sentence
+    # null in records of older versions
+    chosen: Optional[str] = None  # the method with its options, such as "powersgd, rank 4"; see config.sync_of
+    extra_s: Optional[Dict[str, float]] = None  # seconds that synchronising adds to a step, by each timed method
 
 
 @dataclass(frozen=True)

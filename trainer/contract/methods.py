@@ -179,8 +179,9 @@ METHODS: Dict[str, Method] = {
         ),
         Method(
             name="auto",
-            sends="what it chose: the least lossy of `allreduce` and `local_sgd` with the wanted `efficiency`",
-            when="chosen after a few timed steps; the records say why",
+            sends="what it chose: the least lossy of `allreduce`, also in buckets, `powersgd` and `local_sgd` with the "
+            "wanted `efficiency`",
+            when="chosen after a few timed steps; the records and the report say why",
             options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
             remedy="a higher sync.efficiency",
         ),

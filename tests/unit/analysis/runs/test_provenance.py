@@ -6,10 +6,16 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
+from analysis import compare, load
+from analysis.report.report import render
 from analysis.runs import provenance
 from controller.foretell import Expectation
+from tests.data.build_runs import build_run
+from trainer.contract.choice import FLOAT16, FLOAT32, TIMED, choose
+from trainer.contract.events import EventLog
 from trainer.contract.layout import PREDICTION, write_json
 
+RUNS = {"plain": {}, "own": {"sync": {"method": "auto"}}}  # overrides by run
 EVIL = [
     "",
     "[]",
@@ -49,6 +55,17 @@ def test_a_run_that_was_not_timed_has_no_error(tmp_path):
     write_json(tmp_path / PREDICTION, {"epoch_s": 11})
     (row,) = provenance.predictions(table(tmp_path, epoch_s=math.nan))
     assert row == ["run", "11.0", "-", "-", "null"]
+
+
+def test_what_auto_chose_is_told_with_its_reason(tmp_path):
+    plain, own = (build_run(tmp_path, run_id=name, workers=2, override=override) for name, override in RUNS.items())
+    choice = choose(1.0, {FLOAT32: 0.8, FLOAT16: 0.4, TIMED[2]: 0.01}, 0.95)
+    for board in ("boards/board-1", "boards/board-2"):
+        EventLog(own / board / "events.jsonl").write(choice)
+    runs = load([plain, own]).runs
+    assert list(provenance.choices(runs)) == [["own", TIMED[2], choice.reason]]
+    page = render(compare(load([plain, own])), tmp_path, drawn=False)
+    assert "What auto chose" in page and TIMED[2] in page
 
 
 def test_what_lowered_clocks_is_told_with_the_run(tmp_path):
