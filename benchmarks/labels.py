@@ -11,6 +11,7 @@ METHODS = {
     ONE_BOARD: "one board",
     NO_SYNC: "no synchronising",
     "keras": "plain Keras",
+    "keras, metrics once an epoch": "plain Keras, metrics once an epoch",
     "allreduce, float32": "allreduce, float32",
     "allreduce, float16": "allreduce, float16",
     "allreduce, float16, bucket_bytes 2000000": "allreduce, float16, buckets",

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.comparison.paper import PAPER
-from analysis.prediction.allreduce import AllReduce, Network
+from analysis.prediction.allreduce import AllReduce, Network, hops
 from analysis.prediction.costmodel import Constants, alone_s, break_even_period, constants, expected_maximum, step
 from analysis.prediction.measured import Measured, of_turns
 from analysis.prediction.mobilenet import backbone, elements, head
@@ -28,6 +28,7 @@ from analysis.runs.columns import records
 from benchmarks import labels
 from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
+from trainer.contract.methods import KERAS_METRICS
 
 BOARDS = [2**power for power in range(1, 11)]
 LINKS = (1e9, 2.5e9, 10e9)  # bit/s
@@ -112,6 +113,7 @@ def readings(result: dict[str, Any]) -> tuple[Constants, Constants]:
     latency = AllReduce(borrowed.all_reduce.latency_s, 0.0)
     spread_s = scale * borrowed.spread_s
     explained_s = latency.seconds(board.gradient_bytes, 2, Network(LINKS[0])) + spread_s * expected_maximum(2)
+    explained_s += KERAS_METRICS * hops(2) * latency.latency_s
     rest_s = PAPER.communication_ratio * step_s - explained_s
     common = replace(
         borrowed,

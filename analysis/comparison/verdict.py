@@ -221,7 +221,7 @@ def _limit(arm: pd.Series[Any]) -> str:
     parts = f"{100 * compute:.0f} % computing (reading images included), {100 * communication:.0f} % communication"
     parts += " with waiting" if math.isnan(waiting) else f", {100 * waiting:.0f} % waiting for the slowest board"
     if not (communication > _MUCH or waiting > _MUCH):
-        limit, remedy = "Computing", "on a GPU model.precision mixed_float16 or model.xla true"
+        limit, remedy = "Computing", "on a GPU model.precision mixed_float16 or model.xla autoclustering"
     elif waiting > communication:
         limit, remedy = "Waiting", "equally fast boards (power mode, clocks, cooling)"
     else:

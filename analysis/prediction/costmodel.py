@@ -4,8 +4,9 @@ A step's time is computing, communication that is not hidden, and waiting for th
 
 A method's record says what it sends, how often, and what may hide it (`exchange` in trainer/contract/methods.py);
 `allreduce.py` says how long a message takes. Messages sent during the backward pass overlap it, except for the last
-one; an exchange that overlaps the next steps must arrive before they end (trainer/sync/local_sgd.py). Before any other
-message, a four-byte all-reduce separates waiting from communication, which costs one more ring latency. Waiting: a
+one; an exchange that overlaps the next steps must arrive before they end (trainer/sync/local_sgd.py). Collectives of a
+single number cost a ring's latency each and are never hidden behind the backward pass: Keras' six for loss and
+accuracy, and one before each message of the kit's methods, which separates waiting from communication. Waiting: a
 synchronous step ends when the slowest of N boards is ready. With steps that vary normally and independently with the
 standard deviation s that is s E_N later than the mean, E_N being the expected greatest of N standard normals (Blom,
 "Statistical estimates and transformed beta-variables", 1958). Of H steps together the deviation is s sqrt(H), so that
@@ -29,8 +30,8 @@ from dataclasses import dataclass
 
 from analysis.prediction.allreduce import AllReduce, Network, Point, fit, hops, tells_latency
 from analysis.prediction.measured import Measured, Timed
-from trainer.contract.choice import TIMED, choose
-from trainer.contract.config import Sync
+from trainer.contract.choice import FLOAT32, TIMED, choose
+from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import Choice
 from trainer.contract.methods import BACKWARD_PASS, METHODS, NEXT_STEPS, NOTHING, Exchange, exchange_of
 
@@ -127,13 +128,14 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
     every, messages = exchange.every, len(exchange.messages)
     local = METHODS[sync.method].local_steps
     compute += found.average_cpu_s / every if local else found.overhead_s.get(sync.method, 0.0)
-    travel_s = found.stretch.get(sync.method, 1.0) * _travel_s(exchange, found.all_reduce, workers, network)
+    stretch = found.stretch.get(sync.method, 1.0)
+    travel_s = stretch * _travel_s(exchange, found.all_reduce, workers, network)
+    single_s = stretch * _single_s(exchange, found.all_reduce, workers)
     lag_s, random_s = _lag_s(measured), found.spread_s * expected_maximum(workers) * math.sqrt(every)
     if exchange.behind == BACKWARD_PASS:
         hidden_s = BACKWARD * compute * (1 - 1 / messages)
         travel_s = max(travel_s - hidden_s, travel_s / messages)
-    else:
-        travel_s += messages * hops(workers) * found.all_reduce.latency_s
+    travel_s += single_s
     if exchange.behind == NEXT_STEPS:
         late_s = max(0.0, travel_s + found.average_delay_s + random_s - every * compute)
         random_s = min(late_s, random_s)
@@ -142,11 +144,11 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
 
 
 def chosen(measured: Measured, found: Constants, workers: int, network: Network, efficiency: float) -> Choice:
-    """What `auto` would choose on such boards, and why: it considers only computing and all-reduces."""
-    float32_s, float16_s = (
-        found.all_reduce.seconds(share * measured.gradient_bytes, workers, network) for share in (1, 1 / 2)
-    )
-    return choose(compute_s(measured) + found.overhead_s.get(TIMED, 0.0), float32_s, float16_s, efficiency)
+    """What `auto` would choose on such boards, and why: it does not consider waiting for the slowest board."""
+    made = {name: step(measured, found, sync_of(name), workers, network) for name in TIMED}
+    computing_s = made[FLOAT32].compute_s  # as `auto` times it
+    extra_s = {name: max(0.0, it.compute_s - computing_s) + it.communication_s for name, it in made.items()}
+    return choose(computing_s, extra_s, efficiency)
 
 
 def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: int, network: Network) -> float | None:
@@ -206,6 +208,11 @@ def _travel_s(exchange: Exchange, all_reduce: AllReduce, workers: int, network: 
     return sum(all_reduce.seconds(exchange.element_bytes * part, workers, network) for part in exchange.messages)
 
 
+def _single_s(exchange: Exchange, all_reduce: AllReduce, workers: int) -> float:
+    """Seconds of an exchange's collectives of one number, alone."""
+    return exchange.single * hops(workers) * all_reduce.latency_s
+
+
 def _tells(measured: Measured) -> Callable[[Timed], bool]:
     """Whether a method's extra cost can be derived from its step times: one exchange per step, no overlap."""
 
@@ -233,13 +240,19 @@ def _beyond(measured: Measured, all_reduce: AllReduce, spread_s: float, it: Time
     by_itself_s = _by_itself_s(measured, all_reduce, it)
     waiting_s = _waiting_s(measured, spread_s, it.workers) if it.waiting_s is None else it.waiting_s
     stretch = None
-    if it.communication_s is None:
-        stall_s = by_itself_s
-    elif it.waiting_s is None:
-        stall_s = it.communication_s - waiting_s
-        stretch = max(1.0, stall_s / by_itself_s)
+    if it.waiting_s is not None:
+        stall_s = it.communication_s or 0.0
     else:
-        stall_s = it.communication_s
+        exchange = exchange_of(it.sync, measured.sizes)
+        single_s = _single_s(exchange, all_reduce, it.workers)
+        if it.communication_s is None:
+            stall_s = by_itself_s + single_s
+        elif it.payload_bytes is None or it.payload_bytes > exchange.element_bytes * sum(exchange.messages):
+            stall_s = it.communication_s - waiting_s
+            stretch = max(1.0, stall_s / (by_itself_s + single_s))
+        else:  # older versions did not time the collectives of one number
+            stall_s = it.communication_s - waiting_s + single_s
+            stretch = max(1.0, (stall_s - single_s) / by_itself_s)
     return stretch, max(0.0, it.step_s - (it.no_sync_s or compute_s(measured)) - waiting_s - stall_s)
 
 

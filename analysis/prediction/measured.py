@@ -55,6 +55,7 @@ class Timed:
     waiting_s: float | None = None  # waited for the slowest board; null: within communication_s
     average_s: float | None = None  # with local steps: an average's time on the wire
     error: Error | None = None  # of all these times but no_sync_s; null: measured once
+    payload_bytes: float | None = None  # handed to collectives
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Measured:
     run_ids: tuple[str, ...]
     emulated: bool | None
     gradient_bytes: int  # float32
-    total_parameters: int  # including the moving statistics
+    total_parameters: int  # including the moving statistics, without what is frozen
     shapes: tuple[Shape, ...] | None  # of the trainable tensors; null if unknown
     board_batch: int  # images per step
     train_images: int
@@ -128,7 +129,7 @@ class Measured:
             run_ids=(run.run_id,),
             emulated=any(emulated) if emulated else None,
             gradient_bytes=starts[0]["gradient_bytes"],
-            total_parameters=starts[0]["total_parameters"],
+            total_parameters=_changing(starts[0]),
             shapes=_shapes(starts[0]["gradient_bytes"], starts[0]["classes"], run.config.model.dense_units),
             board_batch=starts[0]["board_batch"],
             train_images=starts[0]["train_images"],
@@ -186,19 +187,22 @@ def _training(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         steps = {"step_s": (boards[0]["elapsed_s"],), "step_error": error_of([step_s(it) for it in windows[0]])}
         return {**found, **steps, "spread_s": spread(windows[0])}
     error = error_of([step_s(window) for window in next(own for own in windows if own)])
-    travel = [record["travel_s"] for record in _of_kind(records, Average.KIND)]
+    travel = [record["travel_s"] for record in _of_kind(records, Average.KIND) if record["travel_s"] is not None]
     waiting = [board["waiting_s"] for board in boards]
+    stalls = [board["communication_s"] for board in boards]
+    split = not any(map(math.isnan, stalls))  # NaN with sync.step_times false
     timed = Timed(
         sync=run.config.sync,
         workers=run.workers,
         link_bit_per_s=link,
         step_s=statistics.fmean(board["elapsed_s"] for board in boards),
-        communication_s=statistics.fmean(board["communication_s"] for board in boards),
+        communication_s=statistics.fmean(stalls) if split else None,
         waiting_s=None if any(map(math.isnan, waiting)) else statistics.fmean(waiting),
         average_s=statistics.median(travel) if travel else None,
+        payload_bytes=statistics.fmean(board["payload_bytes"] for board in boards),
         error=error,
     )
-    together_s = tuple(board["compute_s"] for board in boards)
+    together_s = tuple(board["compute_s"] for board in boards) if split else ()
     return {**found, "together_step_s": together_s, "together_step_error": error, "timed": (timed,)}
 
 
@@ -229,7 +233,7 @@ def _trial(run: Run, records: Records, link: float | None) -> dict[str, Any]:
         return {}
     start = next(record for record in _of_kind(records, Start.KIND) if record["gradient_bytes"])
     # shapes do not affect the number of messages
-    sizes = Sizes(start["gradient_bytes"] / 4, start["total_parameters"], shapes=None)
+    sizes = Sizes(start["gradient_bytes"] / 4, _changing(start), shapes=None)
     return of_turns(turns(trials, run.workers), sizes, link)
 
 
@@ -287,6 +291,7 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
                 communication_s=stall_s,
                 waiting_s=None if math.isnan(row["waiting_s"]) else row["waiting_s"],
                 average_s=(row["overlapped_s"] + stall_s) * sync.period if METHODS[sync.method].local_steps else None,
+                payload_bytes=row["payload_bytes_per_step"],
                 error=error,
             )
         )
@@ -297,6 +302,11 @@ def of_turns(rows: pd.DataFrame, sizes: Sizes, link: float | None) -> dict[str, 
             points.append(Point(row["payload_bytes_per_step"] / messages, stall_s / messages, workers, link, error))
     steps = {"step_s": (alone,), "together_step_s": (no_sync_s,), "step_error": error, "together_step_error": error}
     return {**steps, "timed": tuple(timed), "points": tuple(points)}
+
+
+def _changing(start: Mapping[str, Any]) -> int:
+    """Parameters that boards with local steps average; older records only have all of them."""
+    return int(start.get("changing_parameters") or start["total_parameters"])
 
 
 def _of_kind(records: Records, kind: str) -> list[Mapping[str, Any]]:

@@ -23,9 +23,9 @@ def steady_windows(of_board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def sums(windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds per step; waiting is NaN if it was not measured."""
+    """Seconds and bytes per step; NaN if they were not measured."""
     steps = sum(window["steps"] for window in windows)
-    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s")
+    names = ("elapsed_s", "compute_s", "communication_s", "waiting_s", "payload_bytes")
     return {
         name: sum(math.nan if window[name] is None else window[name] for window in windows) / steps for name in names
     }

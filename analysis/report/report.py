@@ -74,6 +74,7 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
         drawings=list(drawings.values()),
         runs=list(_runs(comparison, folder)),
         predicted=(provenance.PREDICTED, list(provenance.predictions(comparison.runs))),
+        choices=(provenance.CHOICES, list(provenance.choices(comparison.runs))),
         attempts=(provenance.ATTEMPTS, list(provenance.attempts(every))),
         boards=(headings, boards),
         gates=(provenance.FINDINGS, provenance.gates(every)),

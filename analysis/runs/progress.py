@@ -50,13 +50,16 @@ class Progress:
             return None
         self._done, self._inside_s = record["epoch"], 0.0
         self._epoch_s.append(self._usual(record) if not self._epoch_s else record["epoch_s"])
-        stall_s = record["communication_s"] + (record["waiting_s"] or 0.0)
+        stalled = "stalls not timed"
+        if record["communication_s"] is not None:
+            stall_s = record["communication_s"] + (record["waiting_s"] or 0.0)
+            stalled = f"{stall_s / record['train_s']:.0%} stalled"
         parts = [
             f"epoch {record['epoch']:>3}/{self._epochs}",
             f"loss {record['loss']:.3f}",
             f"val_accuracy {record['val_accuracy']:.3f}",
             f"{self._workers * record['images'] / record['train_s']:,.0f} images/s",
-            f"{stall_s / record['train_s']:.0%} stalled",
+            stalled,
             f"{record['epoch_s']:.1f} s",
             *_state(samples or {}),
             f"{duration(self.left_s() or 0.0)} left",

@@ -16,8 +16,10 @@ import pandas as pd
 
 from analysis.runs import throttling, timeline
 from analysis.runs.columns import records, shown
+from analysis.runs.eventlog import read_but_windows
 from analysis.runs.manifest import read_object
-from trainer.contract.layout import BOARDS, GATES, MANIFEST, PREDICTION
+from trainer.contract.events import Choice
+from trainer.contract.layout import BOARDS, EVENTS, GATES, MANIFEST, PREDICTION
 from trainer.contract.reading import is_number
 
 Row: TypeAlias = list[str]
@@ -38,6 +40,7 @@ CODE = (
     "trainer",
 )
 ATTEMPTS = ("run", "attempt", "ended", "cause")
+CHOICES = ("run", "chosen", "why")
 
 
 def predictions(runs: pd.DataFrame) -> Iterator[Row]:
@@ -52,6 +55,15 @@ def predictions(runs: pd.DataFrame) -> Iterator[Row]:
             times = [_text(predicted, ".1f"), interval, _text(measured, ".1f"), error]
             origin = found.get("measured_in")
             yield [run["run_id"], *times, ", ".join(map(str, origin)) if isinstance(origin, list) else shown(origin)]
+
+
+def choices(runs: pd.DataFrame) -> Iterator[Row]:
+    """What `auto` chose in each run, and why. Boards choose the same: the first one's record counts."""
+    for run in records(runs[runs["config.sync.method"] == "auto"]):
+        for path in sorted((Path(run["folder"]) / BOARDS).glob(f"*/{EVENTS}"))[:1]:
+            made = [record for record in read_but_windows(path)[0] if record["event"] == Choice.KIND]
+            for record in made[-1:]:
+                yield [run["run_id"], shown(record.get("chosen") or record["method"]), shown(record["reason"])]
 
 
 def gates(runs: pd.DataFrame) -> list[Row]:

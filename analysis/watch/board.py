@@ -32,7 +32,7 @@ class Steps:
     epoch: int  # from 1
     done: int  # steps of the epoch
     step_s: float
-    stall_share: float  # 0 to 1, fraction of time in communication and waiting
+    stall_share: float | None  # 0 to 1, fraction of time in communication and waiting; null with sync.step_times false
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,15 @@ class Board:
         self.progress.take(record)
 
     def _take_window(self, record: Mapping[str, Any]) -> None:
-        steps, elapsed_s = int(record["steps"]), float(record["elapsed_s"])
+        steps, elapsed_s, stall_s = int(record["steps"]), float(record["elapsed_s"]), record["communication_s"]
         latest = Steps(
             epoch=int(record["epoch"]),
             done=int(record["first_step"]) + steps,
             step_s=elapsed_s / steps,
             # if waiting was not measured, it is part of communication
-            stall_share=(float(record["communication_s"]) + float(record["waiting_s"] or 0.0)) / elapsed_s,
+            stall_share=None if stall_s is None else (float(stall_s) + float(record["waiting_s"] or 0.0)) / elapsed_s,
         )
-        if self.steps is not None:
+        if self.steps is not None and stall_s is not None:
             self.compute_s.append(float(record["compute_s"]) / steps)
         self.steps = latest
 

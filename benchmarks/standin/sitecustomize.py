@@ -40,7 +40,7 @@ def _train(config: Path) -> None:
             sync="none",
             collective_asked=None,
             precision="float32",
-            xla=False,
+            xla="none",
             cache_features_s=None,
             interface=None,
             startup_s=_age_s(),

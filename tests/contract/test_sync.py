@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import PROJECT
+from trainer.contract.choice import TIMED
 
 pytestmark = pytest.mark.tensorflow
 
@@ -39,7 +40,7 @@ def boards(tmp_path_factory):
     ]
     try:
         for board in boards:
-            _, errors = board.communicate(timeout=250)
+            _, errors = board.communicate(timeout=500)
             assert board.returncode == 0, errors[-3000:]
     finally:
         for board in boards:
@@ -63,6 +64,38 @@ def test_boards_end_with_the_same_weights(weights):
         np.testing.assert_allclose(first[method], second[method], atol=2e-6, err_msg=method)
     for method in ("local_sgd", "local_sgd, outer", "local_sgd, rest"):  # they take over the last average
         np.testing.assert_array_equal(first[method], second[method], err_msg=method)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("allreduce, host", "allreduce"),
+        ("allreduce, whole steps", "allreduce"),
+        ("allreduce, five a call", "allreduce"),
+        ("accumulated, five a call", "accumulated"),
+        ("local_sgd, host", "local_sgd, in line"),
+        ("local_sgd, whole steps", "local_sgd, in line"),
+        ("local_sgd, five a call", "local_sgd, in line"),
+    ],
+)
+def test_how_steps_are_made_and_timed_changes_no_weights(weights, records, one, other):
+    assert difference(weights, one, other) < 1e-6
+    assert payload(records, one) == payload(records, other)
+
+
+@pytest.mark.parametrize(("method", "within"), [("powersgd, overflow", 1e-5), ("powersgd, overflow in float16", 2e-3)])
+def test_powersgd_goes_on_after_an_overflow(weights, method, within):
+    assert difference(weights, "allreduce, overflow", "allreduce") > 1e-3, "steps were skipped"
+    assert np.isfinite(weights[0][method]).all()
+    assert difference(weights, method, "allreduce, overflow") < within
+
+
+def test_without_times_of_steps_nothing_is_made_up(records):
+    for method in ("allreduce, whole steps", "local_sgd, whole steps"):
+        split = records[0][method]["split"]
+        assert [split.pop("payload_bytes") > 0, *split.values()] == [True, None, None, None]
+    for average in records[0]["local_sgd, whole steps"]["records"]:
+        assert average["travel_s"] is None is average["waiting_s"] and average["stall_s"] > 0
 
 
 def difference(weights, method, other):
@@ -138,7 +171,8 @@ def test_what_is_handed_to_collectives_is_counted(records):
 
 
 def test_time_is_split(records):
-    for method, record in records[0].items():
+    timed = {method: record for method, record in records[0].items() if "whole steps" not in method}
+    for method, record in timed.items():
         split = record["split"]
         assert split["communication_s"] >= 0, method
         assert (split["waiting_s"] is None) == (method == "buckets")  # what overlaps cannot be told apart
@@ -172,6 +206,6 @@ def test_auto_takes_the_least_lossy_method_that_is_efficient_enough(records):
         demanding = board["auto"]["records"][0]
         assert demanding["method"] == "local_sgd"
         assert demanding["period"] > 1
-        assert "travels for" in demanding["reason"]
+        assert all(demanding["extra_s"][name] > 0 and name in demanding["reason"] for name in TIMED)
     # both boards decide from the same numbers
     assert records[0]["auto"]["records"][0] == records[1]["auto"]["records"][0]

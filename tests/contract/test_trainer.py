@@ -11,7 +11,7 @@ from controller.resolve import LARGEST_SEED
 from trainer.contract.config import parse
 from trainer.contract.methods import METHODS
 
-NAMES = tuple(METHODS)
+RESUMED = [(name, "float32") for name in METHODS] + [(name, "mixed_float16") for name in ("keras", "allreduce")]
 pytestmark = pytest.mark.tensorflow
 
 
@@ -133,17 +133,47 @@ def test_adam_is_keras_adam(on_board):
     assert ours == pytest.approx(of_keras, abs=2e-5)  # float32, in another order
 
 
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_updates_are_not_compiled_one_by_one_where_a_gpu_is_listed(on_board, name):
+    found = on_board(
+        """
+        import tensorflow as tf
+        from keras.optimizers import optimizer as keras_optimizer
+        from trainer.contract.config import parse
+        from trainer.learning import optimizers
+        keras_optimizer.tf.config.list_physical_devices = lambda kind=None: ["a GPU"]
+        config = parse({"optimizer": {"name": sys.argv[1]}})
+        def learnt(compiled):
+            built = optimizers.optimizer(config, optimizers.Rate(config, 1, 10))
+            generator = tf.random.Generator.from_seed(1)
+            assert getattr(tf.keras.optimizers, built.__class__.__name__)().jit_compile, "Keras would compile"
+            asked, built.jit_compile = built.jit_compile, compiled
+            variable = tf.Variable(generator.normal([50]))
+            for _ in range(5):
+                built.apply_gradients([(generator.normal([50]), variable)])
+            return asked, variable.numpy().tolist()
+        answer([learnt(False), learnt(True)])
+        """,
+        name,
+    )
+    (asked, plain), (_, compiled) = found
+    assert asked is False
+    assert plain == pytest.approx(compiled, abs=1e-6)
+
+
 def test_the_model_is_the_papers(on_board):
     found = on_board(
         """
         from trainer.contract.config import parse
         import tensorflow as tf
-        from trainer.learning.model import build, parameter_counts
+        from trainer.learning.model import build, moving_statistics, parameter_counts
         generator = tf.random.Generator.from_seed(1, alg="philox")
         def facts(**fields):
             model = build(parse({"model": fields}).model, (32, 32, 3), 100, None, generator)
             momenta = {layer.momentum for layer in model.get_layer(index=3).layers if hasattr(layer, "momentum")}
-            return {"counts": parameter_counts(model), "layers": [layer.name for layer in model.layers],
+            statistics = sum(int(tf.size(it)) for it in moving_statistics(model))
+            return {"counts": parameter_counts(model), "statistics": statistics,
+                    "layers": [layer.name for layer in model.layers],
                     "input": model.input_shape, "backbone": model.get_layer(index=3).input_shape,
                     "output": model.output_shape, "momenta": list(momenta)}
         answer({"all": facts(), "head": facts(fine_tune="head"), "last": facts(fine_tune="last:3"),
@@ -157,6 +187,8 @@ def test_the_model_is_the_papers(on_board):
     assert paper["momenta"] == [0.999] and found["momentum"]["momenta"] == [0.5]
     head = 1280 * 512 + 512 + 512 * 100 + 100
     assert found["head"]["counts"][0] == head
+    # what is frozen is neither learned nor sent
+    assert (paper["statistics"], found["head"]["statistics"], found["last"]["statistics"]) == (34_112, 0, 2 * 1280)
     # the last three layers of the backbone: a 1x1 convolution to 1,280 channels, its batch norm and its ReLU
     assert found["last"]["counts"][0] == head + 320 * 1280 + 2 * 1280
 
@@ -261,9 +293,129 @@ def test_the_head_learns_the_same_from_cached_features(head_runs, method):
     assert plain[0]["cache_features_s"] is None
 
 
+WAYS = {
+    "plain": {"steps_per_call": 1},
+    "several steps a call": {"steps_per_call": 4},
+    "no times": {"sync": {"step_times": False}},
+    "compiled": {"model": {"xla": "jit_compile"}},
+    "clustered": {"model": {"xla": "autoclustering"}},
+}
+
+
+@pytest.fixture(scope="module")
+def ways(on_board, tmp_path_factory):
+    """Records of runs that differ in how a step is made, by method and way."""
+    images = tmp_path_factory.mktemp("ways") / "images.tar.gz"
+    synthetic.write_archive(images, 128, 64)
+    return on_board(
+        f"""
+        import json, time
+        from pathlib import Path
+        from trainer.__main__ import perform
+        from trainer.contract.cluster import Cluster
+        from trainer.contract.config import Run, parse
+        from trainer.learning import features
+        from trainer.learning.context import TrainingContext
+        images = Path({str(images)!r})
+        TrainingContext._use_the_gpu = lambda it: vars(it).update(precision="float32", xla=it.config.model.xla)
+        # one backbone and its features for all runs, whose heads begin alike
+        whole, cached, build, cache = [], [], TrainingContext._build_whole_model, features.cache
+        TrainingContext._build_whole_model = lambda it: whole[0] if whole else whole.append(build(it)) or whole[0]
+        features.cache = lambda *given: cached[0] if cached else cached.append(cache(*given)) or cached[0]
+        def records(method, number, way):
+            folder = images.parent / f"{{method}}-{{number}}"
+            folder.mkdir()
+            model = {{"image_size": 32, "fine_tune": "head", "cache_features": True, "dropout": 0}}
+            model = {{**model, **way.get("model", {{}})}}
+            config = parse({{
+                "epochs": 2, "batch_size": 16, "window_steps": 4, "data": {{"path": str(images)}}, **way,
+                "model": model, "sync": {{"method": method, "period": 3, **way.get("sync", {{}})}},
+            }})
+            run = Run("r", "train", "x", 1, 1, ["a"], config, {{"dataset": {{"path": str(images)}}}}, "", None, None)
+            perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
+            return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        answer({{method: {{name: records(method, number, way) for number, (name, way) in enumerate({WAYS!r}.items())}}
+                for method in ("keras", "powersgd", "local_sgd")}})
+        """
+    )
+
+
+@pytest.mark.parametrize("way", [*WAYS][1:])
+@pytest.mark.parametrize("method", ["keras", "powersgd", "local_sgd"])
+def test_how_a_step_is_made_changes_no_result(ways, method, way):
+    plain, other = ways[method]["plain"], ways[method][way]
+    for kind, names in (("window", ["loss", "accuracy"]), ("epoch", ["loss", "val_loss", "val_accuracy"])):
+        one, two = (
+            [[record[name] for name in names] for record in run if record["event"] == kind] for run in (plain, other)
+        )
+        assert len(one) == len(two) > 0
+        assert [value for values in two for value in values] == pytest.approx(
+            [value for values in one for value in values], abs=1e-4
+        )
+    windows = [record for record in other if record["event"] == "window"]
+    assert [record["steps"] for record in windows] == [4, 4, 4, 4]
+    untimed = way == "no times"
+    for record in windows:
+        assert (record["compute_s"] is None) == (record["communication_s"] is None) == untimed
+
+
+@pytest.fixture(scope="module")
+def overflowing_runs(on_board, tmp_path_factory):
+    """How runs with mixed precision end whose gradients all overflow, by method and epochs."""
+    images = tmp_path_factory.mktemp("overflow") / "images.tar.gz"
+    synthetic.write_archive(images, 128, 32)
+    return on_board(
+        f"""
+        import time
+        from pathlib import Path
+        import tensorflow as tf
+        from trainer.__main__ import perform
+        from trainer.contract import causes
+        from trainer.contract.cluster import Cluster
+        from trainer.contract.config import Run, parse
+        from trainer.learning import features, optimizers
+        from trainer.learning.context import TrainingContext
+        images = Path({str(images)!r})
+        def use(context):
+            context.precision, context.xla = context.config.model.precision, "none"
+            tf.keras.mixed_precision.set_global_policy(context.precision)
+        TrainingContext._use_the_gpu = use
+        # one backbone and its features for all runs, whose heads begin alike
+        whole, cached, build, cache = [], [], TrainingContext._build_whole_model, features.cache
+        TrainingContext._build_whole_model = lambda it: whole[0] if whole else whole.append(build(it)) or whole[0]
+        features.cache = lambda *given: cached[0] if cached else cached.append(cache(*given)) or cached[0]
+        optimizers.Adam.aggregate_gradients = lambda self, found: [(part * float("inf"), its) for part, its in found]
+        def end(method, epochs):
+            folder = images.parent / f"{{method}}-{{epochs}}"
+            folder.mkdir()
+            config = parse({{
+                "epochs": epochs, "batch_size": 8, "data": {{"path": str(images)}}, "sync": {{"method": method}},
+                "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True, "dropout": 0,
+                          "precision": "mixed_float16"}},
+            }})
+            run = Run("r", "train", "x", 1, 1, ["a"], config, {{"dataset": {{"path": str(images)}}}}, "", None, None)
+            try:
+                perform(run, Cluster(["127.0.0.1:1"], 0), folder, time.monotonic())
+            except Exception as error:
+                return vars(causes.of_exception(error))
+        answer({{method: [end(method, epochs) for epochs in (1, 8)] for method in ("keras", "allreduce")}})
+        """
+    )
+
+
+@pytest.mark.parametrize("method", ["keras", "allreduce"])
+def test_a_run_whose_steps_are_all_skipped_fails_by_name(overflowing_runs, method):
+    short, long = overflowing_runs[method]
+    assert short["kind"] == long["kind"] == "not_learning"
+    assert short["sentence"].startswith("the optimizer applied no step in the whole run: all gradients overflowed")
+    # windows end at batches 10 and 16 of an epoch: 50 batches after the first one, the next window has failed
+    assert "applied no step in the 54 batches before batch 64" in long["sentence"]
+    assert long["sentence"].endswith("the last at a loss scale of 1")
+
+
 @pytest.fixture(scope="module")
 def resumed_runs(on_board, tmp_path_factory):
-    """By method of synchronising: records of a run, and of one that was stopped within its third epoch and went on."""
+    """By method and precision: records of a run, and of one that was stopped within its third epoch and went on."""
     images = tmp_path_factory.mktemp("resume") / "images.tar.gz"
     synthetic.write_archive(images, 128, 32)
     return on_board(
@@ -276,9 +428,29 @@ def resumed_runs(on_board, tmp_path_factory):
         from trainer.contract.config import load_run, to_dict, parse
         from trainer.contract.events import Choice
         from trainer.sync import auto
+        import tensorflow as tf
+        from keras.mixed_precision import loss_scale_optimizer
         images = Path({str(images)!r})
-        # after 14 of 16 steps; by itself one board chooses the whole gradient
-        auto.choose = lambda *times: Choice("local_sgd", "float16", 4, 0.9, 0.9, *times[:3], "a test's choice")
+        # after 28 of 32 steps; by itself one board chooses the whole gradient
+        name = "local_sgd, float16, period 4"
+        auto.choose = lambda *times: Choice("local_sgd", "float16", 4, 0.9, 0.9, 1.0, 0.1, 0.1, "a test's choice", name)
+
+        def use(context):
+            context.precision, context.xla = context.config.model.precision, "none"
+            tf.keras.mixed_precision.set_global_policy(context.precision)
+
+        def finish(context, trained):
+            state = context.recorder.applied._optimizer
+            scales.append(None if state is None else [float(state.loss_scale), int(state.dynamic_counter)])
+            end(context, trained)
+
+        def initial(self, *_, **__):
+            begin_scale(self, 2.0**24, 20, 2.0)  # the first steps overflow, and the scale soon grows again
+
+        TrainingContext._use_the_gpu = use
+        scales, end, TrainingContext.finish = [], TrainingContext.finish, finish
+        begin_scale = loss_scale_optimizer._DynamicLossScaleState.__init__
+        loss_scale_optimizer._DynamicLossScaleState.__init__ = initial
 
         class Stop(Exception):
             pass
@@ -291,14 +463,14 @@ def resumed_runs(on_board, tmp_path_factory):
 
         go_on = TrainingContext.on_epoch_begin
 
-        def records(method, stopped):
-            folder = images.parent / f"{{method}}-{{stopped}}"
+        def records(method, precision, stopped):
+            folder = images.parent / f"{{method}}-{{precision}}-{{stopped}}"
             board = folder / "boards/a"
             board.mkdir(parents=True)
             config = parse({{
-                "epochs": 4, "batch_size": 16, "window_steps": 2, "deterministic": True,
+                "epochs": 4, "batch_size": 8, "window_steps": 2, "deterministic": True,
                 "data": {{"path": str(images)}},
-                "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True}},
+                "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True, "precision": precision}},
                 "sync": {{"method": method, "period": 4, "outer_momentum": 0.3}},
             }})
             (folder / "run.json").write_text(json.dumps({{
@@ -324,17 +496,21 @@ def resumed_runs(on_board, tmp_path_factory):
                 assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stdout
             perform(run, cluster, board, time.monotonic())
             left = [path.name for path in board.iterdir()]
-            return [[json.loads(line) for line in (board / "events.jsonl").read_text().splitlines()], left]
+            lines = (board / "events.jsonl").read_text().splitlines()
+            return [[json.loads(line) for line in lines], left, scales[-1]]
 
-        answer({{method: [records(method, stopped) for stopped in (False, True)]
-                for method in {NAMES!r}}})
+        answer({{f"{{method}}, {{precision}}": [records(method, precision, stopped) for stopped in (False, True)]
+                for method, precision in {RESUMED!r}}})
         """
     )
 
 
-@pytest.mark.parametrize("method", NAMES)
-def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, method):
-    (whole, left), (resumed, _) = resumed_runs[method]
+@pytest.mark.parametrize(("method", "precision"), RESUMED)
+def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, method, precision):
+    (whole, left, scale), (resumed, _, resumed_scale) = resumed_runs[f"{method}, {precision}"]
+    assert resumed_scale == scale
+    assert (scale is None) == (precision == "float32")
+    assert scale is None or (scale[0] < 2**24 and scale[1] > 0), "the first steps overflow"
     kinds = [
         [(r["event"], r.get("epoch")) for r in run if r["event"] in ("epoch", "resume")] for run in (whole, resumed)
     ]

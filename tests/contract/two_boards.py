@@ -23,6 +23,7 @@ from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
 from trainer.learning import data  # noqa: E402
 from trainer.learning.step_timer import StepTimer  # noqa: E402
+from trainer.sync import collective  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
 generator = np.random.default_rng(0)
@@ -64,15 +65,17 @@ class Log(list):
 class TrainingContext:
     """What a method needs of the trainer's, with a model that has neither batch norm nor dropout."""
 
-    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, recorder=None, batches=()):
+    def __init__(self, strategy, config, workers, scale=1.0, epochs=1, recorder=None, batches=(), overflow=False):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
         self.shard = data.Shard(self.cluster.rank, workers, workers > 1, batch, batches)
         self.validation_shard = dataclasses.replace(self.shard, sharded=True)
         self.epochs, self.recorder, self.scale = range(epochs), recorder or Silent(), scale
-        self.records = []
-        self.timer, self.log, self.in_order = StepTimer(), Log(), ThreadPoolExecutor(max_workers=1)
+        self.records, self.xla = [], "none"
+        self.overflow = overflow
+        self.timer, self.log = StepTimer(config.sync.step_times), Log()
+        self.in_order = ThreadPoolExecutor(max_workers=1)
 
     def build_model(self):
         # boards begin differently on purpose: the method must make them equal
@@ -88,9 +91,21 @@ class TrainingContext:
         )
 
     def build_optimizer(self):
-        return tf.keras.optimizers.SGD(0.1 if self.scale == 1.0 else 0.0)
+        optimizer = tf.keras.optimizers.SGD(0.1 if self.scale == 1.0 else 0.0)
+        if not self.overflow:
+            return optimizer
+        scaled = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        unscaled = scaled.get_unscaled_gradients
 
-    def ready(self, model, state=()):
+        def once_infinite(gradient):
+            """The second board's gradient overflows in the fifth step, which is then skipped."""
+            now = tf.logical_and(tf.equal(scaled.iterations, 4), self.cluster.rank == 1)
+            return [part * tf.where(now, np.inf, 1.0) for part in unscaled(gradient)]
+
+        scaled.get_unscaled_gradients = once_infinite
+        return scaled
+
+    def ready(self, model, optimizer, more):
         pass
 
     def on_epoch_begin(self, epoch):
@@ -103,9 +118,13 @@ class TrainingContext:
         pass
 
 
-def trained(strategy, workers, scale=1.0, epochs=1, recorder=None, batches=(), **fields):
-    config = parse({"sync": fields})
-    context = TrainingContext(strategy, config, workers, scale, epochs, recorder, batches)
+def trained(strategy, workers, config=None, host=False, **fields):
+    options = {
+        name: fields.pop(name) for name in ("scale", "epochs", "recorder", "batches", "overflow") if name in fields
+    }
+    context = TrainingContext(strategy, parse({**(config or {}), "sync": fields}), workers, **options)
+    collective.reduces_on_host = (lambda _: True) if host else ON_HOST
+    print(fields, file=sys.stderr, flush=True)  # shows what hangs
     model = sync.train(context)
     split = context.timer.read()
     RECORDS.append(
@@ -119,8 +138,27 @@ def trained(strategy, workers, scale=1.0, epochs=1, recorder=None, batches=(), *
 
 
 RECORDS = []
+ON_HOST = collective.reduces_on_host
+FIVE = {"steps_per_call": 5}
 SCENARIOS = {
     "allreduce": {"method": "allreduce", "gradient_dtype": "float32"},
+    "allreduce, host": {"method": "allreduce", "gradient_dtype": "float32", "host": True},
+    "allreduce, whole steps": {"method": "allreduce", "gradient_dtype": "float32", "step_times": False},
+    "allreduce, five a call": {"method": "allreduce", "gradient_dtype": "float32", "config": FIVE},
+    "accumulated, five a call": {
+        "method": "allreduce",
+        "gradient_dtype": "float32",
+        "accumulate_steps": 3,
+        "config": FIVE,
+    },
+    "allreduce, overflow": {"method": "allreduce", "gradient_dtype": "float32", "overflow": True},
+    "powersgd, overflow": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100, "overflow": True},
+    "powersgd, overflow in float16": {
+        "method": "powersgd",
+        "gradient_dtype": "float16",
+        "rank": 100,
+        "overflow": True,
+    },
     "buckets": {"method": "allreduce", "gradient_dtype": "float32", "bucket_bytes": 500},
     "proportional": {"method": "allreduce", "gradient_dtype": "float32", "batches": (24, 8)},
     "float16": {"method": "allreduce", "gradient_dtype": "float16"},
@@ -136,6 +174,27 @@ SCENARIOS = {
     },
     "local_sgd": {"method": "local_sgd", "gradient_dtype": "float16", "period": 4, "recorder": Slow()},
     "local_sgd, in line": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "overlap": False},
+    "local_sgd, host": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 4,
+        "overlap": False,
+        "host": True,
+    },
+    "local_sgd, whole steps": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 4,
+        "overlap": False,
+        "step_times": False,
+    },
+    "local_sgd, five a call": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 4,
+        "overlap": False,
+        "config": FIVE,
+    },
     "local_sgd, outer": {
         "method": "local_sgd",
         "gradient_dtype": "float32",
@@ -154,8 +213,8 @@ SCENARIOS = {
     "powersgd, full rank": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100},
     "powersgd": {"method": "powersgd", "gradient_dtype": "float32", "rank": 2},
     "powersgd, warm": {"method": "powersgd", "gradient_dtype": "float32", "rank": 1, "warm_up_steps": 20},
-    "auto": {"method": "auto", "efficiency": 0.999999},
-    "auto, undemanding": {"method": "auto", "gradient_dtype": "float32", "efficiency": 1e-9},
+    "auto": {"method": "auto", "efficiency": 0.999999, "epochs": 2},
+    "auto, undemanding": {"method": "auto", "gradient_dtype": "float32", "efficiency": 1e-9, "epochs": 2},
     "float16, large gradient": {"method": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
 }
 

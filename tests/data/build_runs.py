@@ -139,7 +139,7 @@ def _start(run: Run, rank: int, synthetic: bool) -> Start:
         sync="none" if run.workers == 1 else "keras",
         collective_asked=None if run.workers == 1 else "nccl",
         precision="float32",
-        xla=False,
+        xla="none",
         cache_features_s=None,
         interface="eth0",
         startup_s=5.0,

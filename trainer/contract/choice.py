@@ -1,63 +1,77 @@
 """Chooses the method of synchronising from measured times. Standard library only.
 
-The methods from the least lossy to the most: the whole gradient in float32, the same in float16, and local SGD with
-longer and longer periods. PowerSGD is not among them: the cost of its compression would have to be measured too, and
-for the same time on the wire local SGD computes less.
+The methods from the least lossy to the most: the whole gradient in float32, in float16, in float16 and buckets, a
+low-rank approximation of it, and local SGD with longer and longer periods.
 """
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+import math
+from typing import Iterator, Mapping, Optional, Tuple
 
+from trainer.contract.config import sync_of
 from trainer.contract.events import Choice
 
+# what auto times, in the order of loss: see config.sync_of
+FLOAT32, FLOAT16 = "allreduce, float32", "allreduce, float16"
+TIMED = (FLOAT32, FLOAT16, "allreduce, float16, bucket_bytes 2000000", "powersgd, rank 4")
+RARER = "local_sgd"  # its fallback
 LONGEST_PERIOD = 128  # steps
-TIMED, RARER = "allreduce", "local_sgd"  # the method that auto times, and its fallback
 
 
-def choose(compute_s: float, float32_s: float, float16_s: float, efficiency: float) -> Choice:
+def choose(compute_s: float, extra_s: Mapping[str, float], efficiency: float) -> Choice:
     """The least lossy method that computes for at least `efficiency` of a step's time.
 
-    The times are seconds of a step on one board and of the gradient's all-reduce in either dtype. For local SGD it
-    assumes that no average overlaps with computing; overlap makes it better. If no method reaches `efficiency`, it
-    chooses the most efficient one, and the reason says so.
+    `compute_s`: seconds of a step on one board; `extra_s`: by name in TIMED, the seconds that synchronising adds to it,
+    those of compression included; NaN or absent: not known, and not chosen. For local SGD it assumes that no average
+    overlaps with computing; overlap makes it better. If no method reaches `efficiency`, it chooses the most efficient
+    one, and the reason says so.
     """
-    candidates = list(_candidates(float32_s, float16_s))
-    method, dtype, period, stall_s = next(
-        (candidate for candidate in candidates if _share(compute_s, candidate[3]) >= efficiency), candidates[-1]
+    candidates = list(_candidates(extra_s))
+    name, period, added_s = next(
+        (candidate for candidate in candidates if _share(compute_s, candidate[2]) >= efficiency),
+        max(candidates, key=lambda candidate: _share(compute_s, candidate[2])),
     )
-    expected = _share(compute_s, stall_s)
+    expected = _share(compute_s, added_s)
     reached = (
         f"is the least lossy method that reaches {efficiency:.0%}"
         if expected >= efficiency
         else f"is the most efficient method, though it does not reach {efficiency:.0%}"
     )
-    name = f"{method} with a period of {period}" if method == RARER else f"{method} in {dtype}"
+    sync = sync_of(name)
+    times = [f"{1000 * extra_s[it]:.0f} ms with {it}" for it in TIMED if _known(extra_s, it)]
     return Choice(
-        method=method,
-        gradient_dtype=dtype,
-        period=period if method == RARER else None,
+        method=sync.method,
+        gradient_dtype=sync.gradient_dtype,
+        period=period,
         wanted_efficiency=efficiency,
         expected_efficiency=expected,
         compute_s=compute_s,
-        float32_all_reduce_s=float32_s,
-        float16_all_reduce_s=float16_s,
+        float32_all_reduce_s=extra_s[FLOAT32],
+        float16_all_reduce_s=extra_s[FLOAT16],
         reason=(
-            f"a step computes for {1000 * compute_s:.0f} ms, the gradient travels for {1000 * float32_s:.0f} ms in "
-            f"float32 and {1000 * float16_s:.0f} ms in float16: {name} {reached}, with {expected:.0%} expected"
+            f"a step computes for {1000 * compute_s:.0f} ms, and synchronising adds {', '.join(times)}: "
+            f"{name} {reached}, with {expected:.0%} expected"
         ),
+        chosen=name,
+        extra_s=dict(extra_s),
     )
 
 
-def _share(compute_s: float, stall_s: float) -> float:
-    return compute_s / (compute_s + stall_s)
+def _share(compute_s: float, added_s: float) -> float:
+    return compute_s / (compute_s + added_s)
 
 
-def _candidates(float32_s: float, float16_s: float) -> Iterator[Tuple[str, str, int, float]]:
-    """(method, dtype, period, stall in seconds per step), the least lossy first."""
-    yield TIMED, "float32", 1, float32_s
-    yield TIMED, "float16", 1, float16_s
+def _known(extra_s: Mapping[str, float], name: str) -> bool:
+    return not math.isnan(extra_s.get(name, math.nan))
+
+
+def _candidates(extra_s: Mapping[str, float]) -> Iterator[Tuple[str, Optional[int], float]]:
+    """(name, period, seconds added to a step), the least lossy first."""
+    for name in TIMED:
+        if _known(extra_s, name):
+            yield name, None, extra_s[name]
     period = 2
     while period <= LONGEST_PERIOD:
-        yield RARER, "float16", period, float16_s / period
+        yield f"{RARER}, float16, period {period}", period, extra_s[FLOAT16] / period
         period *= 2

@@ -88,7 +88,9 @@ class Model(Section):
     cache_features: bool = False
     # dtype of the computation on a GPU; a board without one computes in float32, as its records say
     precision: str = bounded("float32", choices=("float32", "mixed_float16", "mixed_bfloat16"))
-    xla: bool = False  # compile with XLA on a GPU; ignored on a CPU, where XLA is several times slower
+    # compiling with XLA on a GPU; ignored on a CPU, where XLA is several times slower. autoclustering: what XLA finds
+    # worth it; jit_compile: all of a step but its collectives, which XLA cannot compile
+    xla: str = bounded("none", choices=("none", "autoclustering", "jit_compile"))
     # momentum of batch normalisation's moving statistics; Keras' MobileNetV2 has 0.999, which needs thousands of steps
     # to settle
     batch_norm_momentum: float = bounded(0.999, above=0, maximum=0.9999)
@@ -144,8 +146,12 @@ class Sync(Section):
     # seconds after which a collective fails the run; 0: no limit, and the supervisor stops a run that hangs (role
     # train). TensorFlow keeps a thread for each collective for this long: with 600 s, tens of thousands
     timeout_s: float = bounded(0.0, minimum=0)
+    # whether communication and waiting are timed within steps, which costs a mark or two and, with the kit's own
+    # methods, a four-byte all-reduce before each message; false: only whole steps are timed
+    step_times: bool = True
     # meanings, units and the methods that use them: OPTIONS and METHODS in contract/methods.py
     bytes_per_pack: int = bounded(0, minimum=0)
+    metrics: str = bounded("step", choices=("step", "epoch"))
     gradient_dtype: str = bounded("float16", choices=("float32", "float16", "bfloat16"))
     bucket_bytes: int = bounded(0, minimum=0)
     accumulate_steps: int = bounded(1, minimum=1)
@@ -157,7 +163,8 @@ class Sync(Section):
     warm_up_steps: int = bounded(0, minimum=0)
     efficiency: float = bounded(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps per epoch: none keeps the learning rate, sqrt and linear
-    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017)
+    # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017). Refused where they make no
+    # fewer
     scale_rate: str = bounded("none", choices=("none", "sqrt", "linear"))
     # epochs over which a scaled rate grows from the unscaled one (Goyal et al.)
     scale_warm_up_epochs: float = bounded(0.0, minimum=0)
@@ -174,6 +181,11 @@ class Sync(Section):
                 f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
                 "TensorFlow has: set sync.implementation to nccl, or leave sync.strict_implementation out"
             )
+        if self.method == "auto" and not self.step_times:
+            yield (
+                "sync.step_times is false, but sync.method auto chooses from these times: set sync.step_times to true, "
+                "or sync.method to another one"
+            )
         others = those_with("accumulate_steps")
         if self.accumulate_steps > 1 and self.method in METHODS and self.method not in others:
             yield (
@@ -188,7 +200,7 @@ def sync_of(name: str) -> Sync:
     fields: Dict[str, Any] = {}
     for detail in details:
         field_name, _, value = detail.partition(" ")
-        fields.update({field_name: int(value)} if value else {"gradient_dtype": detail})
+        fields.update({field_name: int(value) if value.isdecimal() else value} if value else {"gradient_dtype": detail})
     return Sync(method=method, **fields)
 
 
@@ -201,6 +213,9 @@ class Config(Section):
     # board: batch_size images on each board; global: split across the boards. Unstated in the paper
     batch_per: str = bounded("board", choices=("board", "global"))
     window_steps: int = bounded(10, minimum=1)  # steps per record
+    # steps of a window that one call of TensorFlow makes, which saves Python's time for short steps; null: 1, or all of
+    # a window where features are cached
+    steps_per_call: Optional[int] = bounded(None, minimum=1)
     # epochs between checkpoints, from which an interrupted run can resume; 0: none
     checkpoint_epochs: int = bounded(1, minimum=0)
     # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
@@ -211,6 +226,23 @@ class Config(Section):
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     sync: Sync = field(default_factory=Sync)
+
+    @property
+    def steps_a_call(self) -> int:
+        """Steps that one call of TensorFlow makes at most."""
+        return self.steps_per_call or (self.window_steps if self.model.cache_features else 1)
+
+    @property
+    def _fewer_steps(self) -> bool:
+        """Whether several boards make fewer steps in an epoch than one."""
+        return self.data.sharding != "whole" and self.batch_per == "board"
+
+    def checks(self) -> Iterator[str]:
+        if self.steps_per_call and self.window_steps % self.steps_per_call:
+            yield (
+                f"steps_per_call is {self.steps_per_call}, but window_steps {self.window_steps} is no multiple of it: "
+                f"set window_steps to {-(-self.window_steps // self.steps_per_call) * self.steps_per_call}"
+            )
 
     def board_batch(self, workers: int) -> int:
         """Images per step on one board."""
@@ -233,10 +265,25 @@ class Config(Section):
     def problems_with(self, workers: int) -> List[str]:
         """Reasons why this cannot run on `workers` boards, a sentence each."""
         problems = []
+        if workers > 1 and self.model.xla == "jit_compile" and not METHODS[self.sync.method].own_loop:
+            problems.append(
+                f"model.xla is jit_compile, but a step of sync.method {self.sync.method} has collectives in it, which "
+                "XLA cannot compile: set model.xla to autoclustering, or sync.method to another one, such as allreduce"
+            )
         if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.method].own_loop:
             problems.append(
                 f"data.sharding is proportional, but sync.method {self.sync.method} gives all boards batches of one "
                 "size: set sync.method to another one, such as allreduce, or data.sharding to sharded"
+            )
+        if workers > 1 and self.sync.scale_rate != "none" and not self._fewer_steps:
+            reason = (
+                "data.sharding whole gives every board all images"
+                if self.batch_per == "board"
+                else "batch_per global divides the batch, too"
+            )
+            problems.append(
+                f"sync.scale_rate is {self.sync.scale_rate}, but {workers} boards make no fewer steps than one, since "
+                f"{reason}: set sync.scale_rate to none, or data.sharding to sharded and batch_per to board"
             )
         if self.batch_per == "global" and self.batch_size % workers:
             problems.append(

@@ -65,10 +65,13 @@ class Start:
     sync: str  # the method of synchronising that ran; none: one board without a strategy
     collective_asked: Optional[str]  # auto, ring or nccl; null without collectives
     precision: str  # of the computation: float32, mixed_float16 or mixed_bfloat16
-    xla: bool
+    xla: str  # as in model.xla; none without a GPU
     cache_features_s: Optional[float]  # to compute the backbone's features once; null where they are not cached
     interface: Optional[str]  # whose counters sent_bytes and received_bytes are
     startup_s: float  # from the process's start to this record
+    # trainable parameters and moving statistics that training changes; null in older records. What is frozen is not
+    # sent
+    changing_parameters: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ class Window:
     loss: float = field(metadata=ANY_NUMBER)  # mean over the epoch so far, as in Keras
     accuracy: float  # the same
     learning_rate: float
-    # elapsed_s is compute_s + communication_s + waiting_s
-    compute_s: float  # computing, reading images, the framework
-    communication_s: float  # steps stalled while bytes were on the wire
+    # elapsed_s is compute_s + communication_s + waiting_s; all are null with sync.step_times false
+    compute_s: Optional[float]  # computing, reading images, the framework
+    communication_s: Optional[float]  # steps stalled while bytes were on the wire
     waiting_s: Optional[float]  # steps stalled until the slowest board was ready; null: within communication_s
-    overlapped_s: float  # communication hidden behind computing
+    overlapped_s: Optional[float]  # communication hidden behind computing
     sent_bytes: Optional[int]
     received_bytes: Optional[int]
     payload_bytes: int  # handed to collectives on this board
@@ -110,8 +113,8 @@ class Average:
     KIND: ClassVar[str] = "average"
     step: int  # step of the run, from 1, after which it began
     applied_at: int  # step after which it was applied
-    travel_s: float  # time on the wire
-    waiting_s: float  # until the slowest board began
+    travel_s: Optional[float]  # time on the wire; null with sync.step_times false, as is the next one
+    waiting_s: Optional[float]  # until the slowest board began
     stall_s: float  # the part of both that stalled steps
     # L2 norms: of this board's change of the trainable weights, less the mean change, and of the mean change;
     # distance / moved shows how far the boards diverge
@@ -126,13 +129,16 @@ class Choice:
     KIND: ClassVar[str] = "choice"
     method: str
     gradient_dtype: str
-    period: Optional[int]  # null for allreduce
+    period: Optional[int]  # null where boards synchronise at every step
     wanted_efficiency: float
     expected_efficiency: float
     compute_s: float  # of a step; mean over the boards, as are the next two
     float32_all_reduce_s: float  # of the gradient; the shortest seen on each board
     float16_all_reduce_s: float
     reason: str  # a sentence
+    # null in records of older versions
+    chosen: Optional[str] = None  # the method with its options, such as "powersgd, rank 4"; see config.sync_of
+    extra_s: Optional[Dict[str, float]] = None  # seconds that synchronising adds to a step, by each timed method
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Epoch:
     val_loss: float = field(metadata=ANY_NUMBER)
     val_accuracy: float
     learning_rate: float  # of the last step
-    communication_s: float  # of train_s; see Window
+    communication_s: Optional[float]  # of train_s; see Window
     waiting_s: Optional[float]
     sent_bytes: Optional[int]  # during the steps
     received_bytes: Optional[int]
@@ -182,9 +188,9 @@ class Trial:
     steps: int
     images: int  # on this board
     elapsed_s: float
-    communication_s: float  # see Window
+    communication_s: Optional[float]  # see Window
     waiting_s: Optional[float]
-    overlapped_s: float
+    overlapped_s: Optional[float]
     sent_bytes: Optional[int]
     payload_bytes: int
 

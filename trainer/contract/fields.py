@@ -144,6 +144,8 @@ def _build(kind: Type[_S], raw: Any, known: Sequence[str], problems: List[str], 
             )
         elif _is_section(hints[key]):
             values[key] = _build(hints[key], value, known, problems, partly)
+        elif schema1.replaced(kind.prefix + key, value):
+            problems.append(schema1.replaced(kind.prefix + key, value) or "")
         else:
             values[key] = _typed(hints[key], value, kind.prefix + key, problems)
     if len(problems) > before:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of an element
 
+# collectives with which Keras reduces loss and accuracy in a step: total and count of each, and the sums of both
+# (counted in TensorFlow 2.12's trace)
+KERAS_METRICS = 6
 # what may hide an exchange; see Exchange.behind
 NOTHING, BACKWARD_PASS, NEXT_STEPS = "nothing", "the backward pass", "the next steps"
 
@@ -26,7 +29,7 @@ class Sizes:
     """The model's size in elements, which decides what is sent."""
 
     gradient: float
-    total: int  # including the moving statistics
+    changing: int  # with the moving statistics, without what is frozen
     shapes: Optional[Sequence[Tuple[int, ...]]]  # of the trainable tensors; null where they are not known
 
 
@@ -38,9 +41,10 @@ class Exchange:
     element_bytes: int
     every: int = 1  # steps from one exchange to the next
     # what is computed meanwhile: NOTHING; BACKWARD_PASS: all messages but the last are sent during it; NEXT_STEPS: the
-    # steps until the next exchange. Except during the backward pass, a four-byte all-reduce precedes each message,
-    # which separates waiting from communication
+    # steps until the next exchange
     behind: str = NOTHING
+    # collectives of one number each besides them, one after the other, so that they cost latency alone
+    single: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,28 +80,37 @@ def _pieces(elements: float, limit_bytes: int) -> List[float]:
 
 
 def _in_packs(sync: Sync, sizes: Sizes) -> Exchange:
-    return Exchange(_pieces(sizes.gradient, sync.bytes_per_pack), 4, behind=BACKWARD_PASS)
+    messages = _pieces(sizes.gradient, sync.bytes_per_pack)
+    return Exchange(messages, 4, behind=BACKWARD_PASS, single=KERAS_METRICS if sync.metrics == "step" else 0)
 
 
 def _in_buckets(sync: Sync, sizes: Sizes) -> Exchange:
     messages = _pieces(sizes.gradient, sync.bucket_bytes)
-    behind = NOTHING if len(messages) == 1 else BACKWARD_PASS
-    return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps, behind)
+    if len(messages) > 1:
+        return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps, BACKWARD_PASS)
+    return _in_line(messages, sync, sync.accumulate_steps)
 
 
 def _low_rank(sync: Sync, sizes: Sizes) -> Exchange:
     messages = (math.nan, math.nan) if sizes.shapes is None else low_rank_elements(sizes.shapes, sync.rank)
-    return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps)
+    return _in_line(messages, sync, sync.accumulate_steps)
 
 
 def _changes(sync: Sync, sizes: Sizes) -> Exchange:
-    behind = NEXT_STEPS if sync.overlap else NOTHING
-    return Exchange([sizes.total], _BYTES[sync.gradient_dtype], sync.period, behind)
+    return _in_line([sizes.changing], sync, sync.period, NEXT_STEPS if sync.overlap else NOTHING)
+
+
+def _in_line(messages: Sequence[float], sync: Sync, every: int, behind: str = NOTHING) -> Exchange:
+    """Messages, before each of which a number goes round that separates waiting from communication."""
+    single = len(messages) if sync.step_times else 0
+    return Exchange(messages, _BYTES[sync.gradient_dtype], every, behind, single)
 
 
 # meaning and unit of the fields of `Sync` that not all methods use
 OPTIONS = {
     "bytes_per_pack": "bytes of gradient per collective; 0 leaves it to TensorFlow",
+    "metrics": "when loss and accuracy are reduced over the boards: step, as Keras does it in six collectives of one "
+    "number each; epoch: summed on each board and reduced once an epoch",
     "gradient_dtype": "data type on the wire; numbers are scaled so that float16 does not overflow",
     "bucket_bytes": "bytes (as float32) per message, sent during the backward pass; 0: one message after it",
     "accumulate_steps": "batches per step of the optimizer",
@@ -119,11 +132,14 @@ METHODS: Dict[str, Method] = {
             name="keras",
             sends="the gradient, float32, as Keras' `fit` does it under MultiWorkerMirroredStrategy (the paper)",
             when="every step",
-            options=("bytes_per_pack",),
+            options=("bytes_per_pack", "metrics"),
             remedy="sync.method allreduce (half the bytes) or local_sgd (bytes once in sync.period steps)",
             exchange=_in_packs,
             own_loop=False,
-            variants=(Variant("keras", 8, 4, "keras"),),
+            variants=(
+                Variant("keras", 8, 4, "keras"),
+                Variant("keras, metrics epoch", predicted_as="keras, metrics once an epoch"),
+            ),
         ),
         Method(
             name="allreduce",
@@ -163,8 +179,9 @@ METHODS: Dict[str, Method] = {
         ),
         Method(
             name="auto",
-            sends="what it chose: the least lossy of `allreduce` and `local_sgd` with the wanted `efficiency`",
-            when="chosen after a few timed steps; the records say why",
+            sends="what it chose: the least lossy of `allreduce`, also in buckets, `powersgd` and `local_sgd` with the "
+            "wanted `efficiency`",
+            when="chosen after a few timed steps; the records and the report say why",
             options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
             remedy="a higher sync.efficiency",
         ),

@@ -1,4 +1,6 @@
-"""The names of the version before, whose run folders have schema 1, and what they are now. Nothing else knows them.
+"""The names and values of older versions, and what they are now. Nothing else knows them.
+
+Run folders of schema 1 have other names; those of schema 2 may have a truth value in model.xla.
 
 manifest.json and result.json have no other names than before. Standard library only, Python 3.8 syntax.
 """
@@ -12,16 +14,24 @@ SCHEMA = 1
 _SECTION = "sync"
 _OPTIONS = {"way": "method"}  # fields of `Sync`
 _RECORDS = {"average": {"stood_s": "stall_s"}, "choice": {"way": "method"}}  # by event
-_VALUES = {"trial": {"sync": {"no exchange": "no_sync"}}}  # by event and field
+_XLA = {False: "none", True: "autoclustering"}
+_VALUES: Dict[str, Dict[str, Dict[Any, str]]] = {  # by event and field
+    "trial": {"sync": {"no exchange": "no_sync"}},
+    "start": {"xla": _XLA},
+}
 
 
 def run(raw: Mapping[str, Any]) -> Dict[str, Any]:
     """The content of a run.json of either schema, with the names of this one."""
     config = raw.get("config")
-    if not made(raw) or not isinstance(config, dict) or not isinstance(config.get(_SECTION), dict):
+    if not isinstance(config, dict):
         return dict(raw)
-    section = {_OPTIONS.get(name, name): value for name, value in config[_SECTION].items()}
-    return {**raw, "config": {**config, _SECTION: section}}
+    model, section = config.get("model"), config.get(_SECTION)
+    if isinstance(model, dict) and isinstance(model.get("xla"), bool):
+        config = {**config, "model": {**model, "xla": _XLA[model["xla"]]}}
+    if made(raw) and isinstance(section, dict):
+        config = {**config, _SECTION: {_OPTIONS.get(name, name): value for name, value in section.items()}}
+    return {**raw, "config": config}
 
 
 def made(raw: Mapping[str, Any]) -> bool:
@@ -40,6 +50,16 @@ def translate_record(record: Dict[str, Any]) -> None:
     for field, values in _VALUES.get(record["event"], {}).items():
         if record.get(field) in values:
             record[field] = values[record[field]]
+
+
+def replaced(key: str, value: Any) -> Optional[str]:
+    """What to write instead of a field's value that older versions took; null where it was never one."""
+    truth = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
+    meant = truth.get(value.lower()) if isinstance(value, str) else value
+    if key != "model.xla" or not isinstance(meant, bool):
+        return None
+    written = json.dumps(value) if isinstance(value, bool) else value
+    return f"{key} is {written}; it now names how to compile: write model: {{xla: {_XLA[meant]}}}"
 
 
 def renamed(key: str, value: Any) -> Optional[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +50,7 @@ class TrainingContext:
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
         self._rate = optimizers.Rate(run.config, cluster.workers, self.shard.steps(len(self.images.y_train)))
-        self.timer = StepTimer()
+        self.timer = StepTimer(run.config.sync.step_times)
         # TensorFlow pairs collectives by the order in which each board calls them: if one may run in the background,
         # all others are called from this one thread
         self.in_order = ThreadPoolExecutor(max_workers=1)
@@ -85,8 +84,11 @@ class TrainingContext:
 
     @property
     def validation_shard(self) -> data.Shard:
-        """Whether this validates; the images are always shared among the boards."""
-        return dataclasses.replace(self.shard, sharded=True)
+        """What this board validates; the images are always shared among the boards.
+
+        Batches are larger than in training, which keeps the values of all layers for the backward pass.
+        """
+        return data.validation_shard(self.shard)
 
     def build_model(self) -> tf.keras.Model:
         """The model to train in its initial state; under a strategy, boards take over the chief's weights."""
@@ -99,12 +101,18 @@ class TrainingContext:
         scaled = self.precision == "mixed_float16" and METHODS[self.config.sync.method].own_loop
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
 
-    def ready(self, built: tf.keras.Model, state: Callable[[], Sequence[tf.Variable]] = tuple) -> None:
+    def ready(
+        self,
+        built: tf.keras.Model,
+        optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
+        more: Callable[[], Sequence[tf.Variable]] = tuple,
+    ) -> None:
         """Record that training begins, and resume from a checkpoint if there is one.
 
-        `state` returns all variables that training changes: checkpoints save and restore them.
+        Checkpoints save and restore all variables that training changes: those of the model, of its optimizer (null: it
+        is not trained), and what `more` returns.
         """
-        self._state_of = state
+        self._state_of = lambda: [*built.variables, *optimizers.state(optimizer), *more()]
         if self._resumed is not None:
             epoch, arrays = self._resumed
             variables = self._state()
@@ -116,7 +124,13 @@ class TrainingContext:
             for variable, array in zip(variables, arrays):
                 variable.assign(array)
             self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
-            return
+        else:
+            self._write_start(built)
+        if optimizer is not None:
+            last = built.trainable_variables[-1]  # the bias of the last layer
+            self.recorder.applied = optimizers.AppliedSteps(optimizer, last, self.config.sync.accumulate_steps)
+
+    def _write_start(self, built: tf.keras.Model) -> None:
         trainable, total = model.parameter_counts(built)
         self.log.write(
             Start(
@@ -139,6 +153,7 @@ class TrainingContext:
                 cache_features_s=None if self._cached is None else self._cached.seconds,
                 interface=self.interface,
                 startup_s=time.monotonic() - self._started,
+                changing_parameters=trainable + sum(int(tf.size(it)) for it in model.moving_statistics(built)),
             )
         )
 
@@ -164,6 +179,8 @@ class TrainingContext:
     def finish(self, trained: tf.keras.Model) -> None:
         """Save the weights and close the records; checkpoints are no longer needed."""
         self._checkpoints.wait()
+        if self.recorder.applied is not None:
+            self.recorder.applied.finish()
         # reading a variable kept per board is a collective: every worker saves, the chief's file counts
         weights = self._folder / WEIGHTS / "final.h5"
         weights.parent.mkdir()
@@ -196,10 +213,9 @@ class TrainingContext:
         """Apply the configuration's settings for a GPU, if there is one."""
         gpu = bool(tf.config.list_physical_devices("GPU"))
         self.precision = self.config.model.precision if gpu else "float32"
-        self.xla = self.config.model.xla and gpu
+        self.xla = self.config.model.xla if gpu else "none"
         tf.keras.mixed_precision.set_global_policy(self.precision)
-        if self.xla:
-            # auto-clustering: XLA cannot compile the collectives
+        if self.xla == "autoclustering":
             tf.config.optimizer.set_jit("autoclustering")
 
     def _build_strategy(self) -> tf.distribute.Strategy:

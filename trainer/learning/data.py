@@ -6,6 +6,7 @@ resumed one goes on with the batches that the uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Tuple
 
@@ -13,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.formats.archives import Images
+
+_LARGER = 4  # times; without a backward pass a layer's values need not be kept
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Shard:
     def steps(self, total: int) -> int:
         """Steps of this board in an epoch; the last may have fewer images."""
         return -(-total // sum(self.batches)) if self.batches else -(-self.images(total) // self.batch)
+
+
+def validation_shard(shard: Shard) -> Shard:
+    """The part of the validation images of a board, in batches several times as large as those of training."""
+    batches = tuple(_LARGER * batch for batch in shard.batches)
+    return dataclasses.replace(shard, sharded=True, batch=_LARGER * shard.batch, batches=batches)
 
 
 def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:

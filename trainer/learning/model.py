@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -81,3 +81,11 @@ def parameter_counts(model: tf.keras.Model) -> Tuple[int, int]:
     """Number of trainable parameters, and of all parameters."""
     trainable = sum(int(tf.size(weight)) for weight in model.trainable_weights)
     return trainable, trainable + sum(int(tf.size(weight)) for weight in model.non_trainable_weights)
+
+
+def moving_statistics(model: tf.keras.Model) -> List[tf.Variable]:
+    """The variables that training changes without a gradient, those of batch normalisation: not the frozen weights."""
+    layers = [module for module in model.submodules if isinstance(module, tf.keras.layers.Layer) and module.trainable]
+    lone = [layer for layer in layers if not any(isinstance(it, tf.keras.layers.Layer) for it in layer.submodules)]
+    changed = {id(variable) for layer in lone for variable in layer.non_trainable_weights}
+    return [variable for variable in model.non_trainable_variables if id(variable) in changed]

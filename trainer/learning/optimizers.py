@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, List, Optional
 
+import numpy as np
 import tensorflow as tf
 
+from trainer.contract.causes import NotLearningError
 from trainer.contract.config import Config
+
+# in a row, after which a run has failed: Keras' loss scale falls from 2^15 to 1 in 15
+SKIPPED_STEPS = 50
 
 
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
@@ -40,9 +45,48 @@ class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:
     """The configured Keras optimizer under the schedule."""
+    # on a GPU Keras would compile the update of each variable with XLA, of which there are 158
     if config.optimizer.name == "sgd":
-        return tf.keras.optimizers.SGD(rate, momentum=config.optimizer.momentum)
-    return Adam(rate)
+        return tf.keras.optimizers.SGD(rate, momentum=config.optimizer.momentum, jit_compile=False)
+    return Adam(rate, jit_compile=False)
+
+
+def state(built: tf.keras.optimizers.Optimizer) -> List[tf.Variable]:
+    """The variables of an optimizer; with mixed precision also the loss scale, and its number of finite steps."""
+    if not isinstance(built, tf.keras.mixed_precision.LossScaleOptimizer):
+        return list(built.variables)
+    # Keras offers the counter, but the scale only as a number
+    return [*built.variables, built._loss_scale._current_loss_scale, built.dynamic_counter]
+
+
+class AppliedSteps:
+    """Finds out whether the optimizer applies steps: with mixed precision it skips those whose gradient overflows."""
+
+    def __init__(self, built: tf.keras.optimizers.Optimizer, weight: tf.Variable, batches_per_step: int) -> None:
+        """`weight`: one that every step changes."""
+        self._optimizer = built if isinstance(built, tf.keras.mixed_precision.LossScaleOptimizer) else None
+        self._weight, self._patience = weight, SKIPPED_STEPS * batches_per_step
+        self._begun = self._latest = None if self._optimizer is None else weight.numpy()
+        self._at: Optional[int] = None  # batches of the run after which a step was last seen
+
+    def check(self, made: int) -> None:
+        """Raise NotLearningError if no step was applied for long; `made`: batches of the run so far."""
+        if self._optimizer is None:  # gradients that are not finite give a loss that is not
+            return
+        now = self._weight.numpy()
+        if self._at is None or int(self._optimizer.dynamic_counter) or not np.array_equal(now, self._latest):
+            self._at, self._latest = made, now
+        elif made - self._at >= self._patience:
+            raise NotLearningError(self._told(f"in the {made - self._at} batches before batch {made}"))
+
+    def finish(self) -> None:
+        """Raise NotLearningError if no step was applied at all."""
+        if self._optimizer is not None and self._at is not None and np.array_equal(self._weight.numpy(), self._begun):
+            raise NotLearningError(self._told("in the whole run"))
+
+    def _told(self, when: str) -> str:
+        scale = float(self._optimizer.loss_scale)  # type: ignore[union-attr]
+        return f"the optimizer applied no step {when}: all gradients overflowed, the last at a loss scale of {scale:g}"
 
 
 class Adam(tf.keras.optimizers.Adam):

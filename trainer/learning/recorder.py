@@ -13,7 +13,7 @@ import tensorflow as tf
 from trainer.contract.events import Epoch, EventLog, Window
 from trainer.contract.interface import counters
 from trainer.learning.data import Shard
-from trainer.learning.optimizers import Rate
+from trainer.learning.optimizers import AppliedSteps, Rate
 from trainer.learning.step_timer import StepTimer, StepTimes
 
 
@@ -42,6 +42,7 @@ class Recorder(tf.keras.callbacks.Callback):
         self._window_steps, self._rate, self._timer = window_steps, rate, timer
         self.epochs_completed = 0  # including earlier attempts
         self.train_s = 0.0  # including earlier attempts
+        self.applied: Optional[AppliedSteps] = None  # set once there is an optimizer
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1
@@ -54,8 +55,10 @@ class Recorder(tf.keras.callbacks.Callback):
         steps = batch + 1
         if steps - self._done < self._window_steps and steps < self._steps:
             return
-        # under a strategy Keras sums these over the boards. Reading them waits until the device has finished
-        boards = self.model.distribute_strategy.num_replicas_in_sync
+        # under a strategy Keras sums these over the boards, unless metrics are reduced once an epoch. Reading them
+        # waits until the device has finished
+        own = self.model.distribute_reduction_method == "first"
+        boards = 1 if own else self.model.distribute_strategy.num_replicas_in_sync
         loss, accuracy = (float(logs[name]) / boards for name in ("loss", "accuracy"))  # type: ignore[index]
         now = _Mark(self._interface, self._timer)
         spent = now.since(self._window_mark)
@@ -69,7 +72,7 @@ class Recorder(tf.keras.callbacks.Callback):
                 loss=loss,
                 accuracy=accuracy,
                 learning_rate=self._rate.after(self._epoch - 1, steps - 1),
-                compute_s=spent.seconds - spent.split.communication_s - (spent.split.waiting_s or 0.0),
+                compute_s=spent.split.of(spent.seconds),
                 communication_s=spent.split.communication_s,
                 waiting_s=spent.split.waiting_s,
                 overlapped_s=spent.split.overlapped_s,
@@ -81,6 +84,8 @@ class Recorder(tf.keras.callbacks.Callback):
         self._done, self._window_mark = steps, now
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} in epoch {self._epoch}, step {steps}")
+        if self.applied is not None:
+            self.applied.check((self._epoch - 1) * self._steps + steps)
 
     def on_test_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._log.progress()

@@ -15,24 +15,34 @@ import tensorflow as tf
 class StepTimes:
     """Sums since the start, or between two moments. null: not measured."""
 
-    communication_s: float  # steps stalled while bytes were on the wire
+    communication_s: Optional[float]  # steps stalled while bytes were on the wire
     waiting_s: Optional[float]  # steps stalled until the slowest board was ready; null: within communication_s
-    overlapped_s: float  # communication hidden behind computing
+    overlapped_s: Optional[float]  # communication hidden behind computing
     payload_bytes: int  # handed to collectives on this board
 
     def since(self, before: StepTimes) -> StepTimes:
         return StepTimes(
-            self.communication_s - before.communication_s,
-            None if self.waiting_s is None else self.waiting_s - (before.waiting_s or 0.0),
-            self.overlapped_s - before.overlapped_s,
+            _less(self.communication_s, before.communication_s),
+            _less(self.waiting_s, before.waiting_s),
+            _less(self.overlapped_s, before.overlapped_s),
             self.payload_bytes - before.payload_bytes,
         )
+
+    def of(self, seconds: float) -> Optional[float]:
+        """The part of these seconds that was computed."""
+        return None if self.communication_s is None else seconds - self.communication_s - (self.waiting_s or 0.0)
+
+
+def _less(now: Optional[float], before: Optional[float]) -> Optional[float]:
+    return None if now is None else now - (before or 0.0)
 
 
 class StepTimer:
     """Sums what methods of synchronising add, inside a tf.function or outside; the recorder reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on: bool = True) -> None:
+        """`on`: whether methods time parts of a step; otherwise they only add bytes."""
+        self.on = on
         self._waiting_apart = True
         with tf.device("CPU:0"):
             self._sums = tf.Variable(tf.zeros(4, tf.float64), trainable=False)
@@ -48,6 +58,8 @@ class StepTimer:
 
     def read(self) -> StepTimes:
         communication_s, waiting_s, overlapped_s, payload_bytes = (float(value) for value in self._sums.numpy())
+        if not self.on:
+            return StepTimes(None, None, None, int(payload_bytes))
         return StepTimes(communication_s, waiting_s if self._waiting_apart else None, overlapped_s, int(payload_bytes))
 
 
@@ -57,9 +69,11 @@ def ready(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     Within a function, moments are taken in the order of the calls: ask for the earlier one first. Collectives do not
     wait for them.
     """
-    # a device runs behind the graph: its values are there when an element of each has been copied
-    elements = tf.stack([tf.reshape(tensor, [-1])[0] for tensor in tensors])
-    with tf.device("CPU:0"), tf.control_dependencies([tf.identity(elements)]):
+    # a device runs behind the graph, but in order: when an element of one tensor has been copied after all were begun,
+    # all are there
+    with tf.control_dependencies(list(tensors)):
+        element = tf.reshape(tensors[0], [-1])[0]
+    with tf.device("CPU:0"), tf.control_dependencies([tf.identity(element)]):
         if _timestamp_works():
             return tf.timestamp()
         return tf.ensure_shape(tf.numpy_function(lambda: np.float64(time.time()), [], tf.float64), [])

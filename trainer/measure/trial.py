@@ -104,7 +104,7 @@ def _with(context: TrainingContext, name: str) -> TrainingContext:
     """The context with the named method of synchronising instead of the experiment's."""
     own = copy.copy(context)
     own.config = dataclasses.replace(context.config, sync=sync_of(name))
-    own.timer = StepTimer()
+    own.timer = StepTimer(own.config.sync.step_times)
     return own
 
 
@@ -116,6 +116,7 @@ def _plain_turn(context: TrainingContext) -> Tuple[tf.keras.Model, Turn]:
     """A step of fit on one board, without a strategy."""
     model = context.build_model()
     keras.compile_model(context, model)
+    keras.time_steps(_with(context, "keras"), model)  # the marks that the methods make, too
     context.ready(model)
     return model, _fit_step(model, iter(_batches(context)))
 
@@ -125,7 +126,7 @@ def _keras_turn(context: TrainingContext) -> Tuple[Turn, int]:
     with context.strategy.scope():
         model = context.build_model()
         keras.compile_model(context, model)
-    keras.time_aggregation(context, model)
+    keras.time_steps(context, model)
     return _fit_step(model, iter(keras.on_this_board(context, _batches(context)))), 2
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from trainer.contract.methods import METHODS
-from trainer.sync.stepping import Method, Worker
+from trainer.sync.method import Method
+from trainer.sync.stepping import Worker
 
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext

@@ -46,6 +46,9 @@ class GradientMean(tf.Module):
     def _exchanged(self, vectors: List[tf.Tensor]) -> List[tf.Tensor]:
         if len(vectors) == 1:
             return [self._means[0].timed(vectors[0], self._timer)]
+        if not self._timer.on:
+            with tf.control_dependencies([self._timer.add(payload_bytes=self.payload_bytes)]):
+                return [mean(vector) for mean, vector in zip(self._means, vectors)]
         # buckets overlap with the backward pass; the step stalls only for what arrives after it
         small = [mean.scaled(vector) for mean, vector in zip(self._means, vectors)]
         left = [moment(vector) for vector in small]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import List, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from trainer.learning.step_timer import StepTimer, ready
 
@@ -14,8 +17,8 @@ class Flat:
 
     def __init__(self, shapes: Sequence[tf.TensorShape]) -> None:
         self._shapes = list(shapes)
-        self._sizes = [shape.num_elements() for shape in self._shapes]
-        self.size = sum(self._sizes)  # elements
+        self.sizes = [shape.num_elements() for shape in self._shapes]  # elements
+        self.size = sum(self.sizes)
 
     def pack(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
         """tensors: list of [*shape_i] -> [size] of the same dtype, in order."""
@@ -23,7 +26,7 @@ class Flat:
 
     def unpack(self, vector: tf.Tensor) -> List[tf.Tensor]:
         """vector: [size] -> list of [*shape_i] of the same dtype: the inverse of `pack`."""
-        parts = tf.split(vector, self._sizes)
+        parts = tf.split(vector, self.sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes)]
 
 
@@ -32,10 +35,32 @@ def mean_over_boards(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> tf.
     if strategy.num_replicas_in_sync == 1:
         return vector
 
-    def on_each(mine: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(mine))
+    mean = tf.distribute.ReduceOp.MEAN
 
-    return strategy.experimental_local_results(strategy.run(on_each, args=(vector,)))[0]
+    def on_each(mine: tf.Tensor) -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_reduce(mean, tf.identity(mine))
+
+    def on_host(mine: tf.Tensor) -> tf.Tensor:
+        # TensorFlow's own collectives between hosts, which it keeps for values that are on no device
+        collectives, options = strategy.extended._host_cross_device_ops, strategy.extended._communication_options
+        with tf.device("CPU:0"):
+            return collectives._all_reduce(mean, tf.identity(mine), 0, options)
+
+    reduce = on_host if reduces_on_host(strategy) else on_each
+    return strategy.experimental_local_results(strategy.run(reduce, args=(vector,)))[0]
+
+
+def reduces_on_host(strategy: tf.distribute.Strategy) -> bool:
+    """Whether vectors are copied from the device to host memory, once, and reduced there.
+
+    TensorFlow's ring sends from host memory: of a vector on a GPU it would copy each part at each of its 2 (N - 1)
+    messages. Only NCCL, where it is asked for and built in, reduces on the device.
+    """
+    if "GPU" not in strategy.extended.worker_devices[0]:
+        return False
+    asked = strategy.extended._communication_options.implementation
+    nccl = tf.distribute.experimental.CommunicationImplementation.NCCL
+    return asked != nccl or not kernels.get_registered_kernels_for_op("NcclAllReduce").kernel
 
 
 def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -43,38 +68,49 @@ def after_all(strategy: tf.distribute.Strategy, vector: tf.Tensor) -> Tuple[tf.T
 
     A four-byte all-reduce shows when all are ready, which separates waiting for a slower board from communication.
     """
-    here = ready([vector])
-    with tf.control_dependencies([here]):
-        token = tf.zeros([1])
-    token = mean_over_boards(strategy, token)
-    everywhere = ready([token])
-    with tf.control_dependencies([everywhere]):
-        return tf.identity(vector), here, everywhere
+    # a value in host memory is there when it is computed: what follows needs no mark on the device
+    with tf.device("CPU:0") if reduces_on_host(strategy) else contextlib.nullcontext():
+        vector = tf.identity(vector)
+        here = ready([vector])
+        with tf.control_dependencies([here]):
+            token = tf.zeros([1])
+        token = mean_over_boards(strategy, token)
+        everywhere = ready([token])
+        with tf.control_dependencies([everywhere]):
+            return tf.identity(vector), here, everywhere
 
 
 class ScaledMean(tf.Module):
     """vector: [n] float32 -> mean over boards, [n] float32; sent as `dtype`.
 
-    Except for float32, elements are scaled by a power of two so that the largest element of the last mean would be 2^4:
-    far from both ends of float16's range (2^-24 to 2^16). Elements that suddenly grow by 2^10 are clipped once and stay
-    finite. Each part of the vector (`sizes` in elements) has its own scale.
+    Except for float32, elements are scaled by a power of two so that the largest element of the last sum over boards
+    would be 2^5, for any number of boards: float16 reaches from 2^-24 to 2^16, and boards are added up in it. Of N
+    boards that have nothing in common, each has elements of up to 2^5 / sqrt(N). They are clipped at 2^15 / N, so that
+    no sum overflows: elements may suddenly grow by 2^10 / sqrt(N), which is 724 with two boards and 32 with 1,024, and
+    beyond that are clipped once. Each part of the vector (`sizes` in elements) has its own scale.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
         super().__init__()
-        self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
+        self._strategy, self._dtype = strategy, tf.as_dtype(dtype)
+        self._boards = strategy.num_replicas_in_sync
         # largest element of each part of the last mean, the same on all boards
-        self._largest = tf.Variable(tf.ones(len(self._sizes)), trainable=False)
-        alone = strategy.num_replicas_in_sync == 1
-        self.payload_bytes = 0 if alone else sum(self._sizes) * self._dtype.size  # per mean
+        self._largest = tf.Variable(tf.ones(len(sizes)), trainable=False)
+        # the part that each element belongs to
+        self._part = tf.constant(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)) if len(sizes) > 1 else None
+        self.payload_bytes = 0 if self._boards == 1 else sum(sizes) * self._dtype.size  # per mean
 
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
     def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
         """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`."""
-        if self._strategy.num_replicas_in_sync == 1:
-            return self(vector)
+        if not timer.on:
+            with tf.control_dependencies([timer.add(payload_bytes=self.payload_bytes)]):
+                return self(vector)
+        if self._boards == 1:  # the mark that several boards make, so that steps of both cost the same
+            with tf.control_dependencies([ready([vector])]):
+                return self(tf.identity(vector))
         small, here, everywhere = after_all(self._strategy, self.scaled(vector))
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
@@ -86,23 +122,25 @@ class ScaledMean(tf.Module):
         """vector: [n] float32 -> the message, [n] `dtype`."""
         if self._dtype == tf.float32:
             return vector
-        limit = 32768.0 / self._strategy.num_replicas_in_sync
-        parts = [
-            # keep values that are not finite: a diverged board must not look healthy
-            tf.where(tf.math.is_finite(part), tf.clip_by_value(part * scale, -limit, limit), part)
-            for part, scale in self._parts(vector)
-        ]
-        return tf.cast(tf.concat(parts, axis=0), self._dtype)
+        limit = 2.0**15 / self._boards
+        # keep values that are not finite: a diverged board must not look healthy
+        clipped = tf.clip_by_value(vector * self._scale(), -limit, limit)
+        return tf.cast(tf.where(tf.math.is_finite(vector), clipped, vector), self._dtype)
 
     def unscaled(self, mean: tf.Tensor) -> tf.Tensor:
         """mean: [n] `dtype` -> [n] float32 at its true scale; updates the scales."""
         if self._dtype == tf.float32:
             return mean
-        parts = [part / scale for part, scale in self._parts(tf.cast(mean, tf.float32))]
-        largest = tf.stack([tf.reduce_max(tf.abs(part)) for part in parts])
-        self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-30), self._largest))
-        return tf.concat(parts, axis=0)
+        true = tf.cast(mean, tf.float32) / self._scale()
+        size = tf.abs(true)
+        largest = tf.reduce_max(size)[None] if self._part is None else tf.math.segment_max(size, self._part)
+        # all zero: there is no gradient, or it was too small for this scale
+        largest = tf.where(tf.equal(largest, 0.0), self._largest / 1024.0, largest)
+        self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-12), self._largest))
+        return true
 
-    def _parts(self, vector: tf.Tensor) -> List[Tuple[tf.Tensor, tf.Tensor]]:
-        scales = tf.pow(2.0, 4.0 - tf.math.ceil(tf.math.log(self._largest) / tf.math.log(2.0)))
-        return list(zip(tf.split(vector, self._sizes), tf.unstack(scales)))
+    def _scale(self) -> tf.Tensor:
+        """[1] or [n] float32: by how much each element is multiplied."""
+        exponents = 5.0 - tf.math.ceil(tf.math.log(self._boards * self._largest) / tf.math.log(2.0))
+        scales = tf.pow(2.0, exponents)
+        return scales if self._part is None else tf.gather(scales, self._part)

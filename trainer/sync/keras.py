@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
+from trainer.contract.methods import KERAS_METRICS
 from trainer.learning import data
 from trainer.learning.model import parameter_counts
-from trainer.learning.step_timer import ready
+from trainer.learning.step_timer import StepTimer, ready
 
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext
@@ -22,12 +23,10 @@ def train(context: TrainingContext) -> tf.keras.Model:
     """Train all epochs and return the model; the context's recorder writes the records."""
     with context.strategy.scope():
         model = context.build_model()
-        # a step of the head alone is short compared with Keras' overhead: run many in one call
-        compile_model(context, model, context.config.window_steps if context.config.model.cache_features else 1)
+        compile_model(context, model, context.config.steps_a_call)
         model.optimizer.build(model.trainable_variables)
-    if context.distributed:
-        time_aggregation(context, model)
-    context.ready(model, lambda: [*model.variables, *model.optimizer.variables])
+    time_steps(context, model)
+    context.ready(model, model.optimizer)
     images, shard, validation = context.images, context.shard, context.validation_shard
     model.fit(
         on_this_board(context, data.training_batches(images, shard, context.seed, context.epochs)),
@@ -67,32 +66,96 @@ def compile_model(context: TrainingContext, model: tf.keras.Model, steps_a_call:
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=steps_a_call,
+        jit_compile=context.xla == "jit_compile" or None,
     )
 
 
-def time_aggregation(context: TrainingContext, model: tf.keras.Model) -> None:
-    """Time the aggregation, gradients: list of [*shape_i] float32 -> sum over workers, same shapes.
+def time_steps(context: TrainingContext, model: tf.keras.Model) -> None:
+    """Have the context's timer measure what a step of `fit` waits for; call it before the first step.
 
-    The stall is timed from the gradient to its sum, including waiting for a slower board. The collectives are
-    unchanged.
+    Keras' collectives are the gradient, list of [*shape_i] float32 -> sum over workers, and one number each for total
+    and count of loss and accuracy, and for the sums of both. They are unchanged, unless `sync.metrics` is epoch: then
+    loss and accuracy stay on their board until Keras asks for an epoch's. One board makes the same marks.
     """
-    optimizer, timer = model.optimizer, context.timer
-    aggregate = optimizer.aggregate_gradients
-    payload_bytes = 4 * parameter_counts(model)[0] if context.cluster.workers > 1 else 0
+    if model.jit_compile:  # XLA has no clock, and the one board that it compiles for waits for nobody
+        return
+    _time_gradient(context.timer, model)
+    if context.config.sync.metrics == "epoch" and _boards(model) > 1:
+        _keep_metrics(model)
+    elif context.timer.on:
+        _time_metrics(context.timer, model)
+
+
+def _boards(model: tf.keras.Model) -> int:
+    return model.distribute_strategy.num_replicas_in_sync
+
+
+def _time_gradient(timer: StepTimer, model: tf.keras.Model) -> None:
+    """The stall is timed from the gradient to its sum, including waiting for a slower board."""
+    # with mixed precision, the optimizer that scales the loss has the inner one aggregate
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    aggregate, boards = optimizer.aggregate_gradients, _boards(model)
+    payload_bytes = 4 * parameter_counts(model)[0] if boards > 1 else 0
 
     def timed(gradients: List[Tuple[tf.Tensor, tf.Variable]]) -> List[Tuple[tf.Tensor, tf.Variable]]:
-        here = ready([part for part, _ in gradients])
+        gradients = list(gradients)
+        here = ready([part for part, _ in gradients]) if timer.on else 0.0
         summed = aggregate(gradients)
-        stall_s = tf.maximum(ready([part for part, _ in summed]) - here, 0.0)
-        noted = timer.add(stall_s, None, payload_bytes=payload_bytes)
+        stall_s = tf.maximum(ready([part for part, _ in summed]) - here, 0.0) if timer.on else 0.0
+        alone = boards == 1  # the marks cost what they cost several boards, and what is between them is nothing
+        noted = timer.add(0.0 if alone else stall_s, 0.0 if alone else None, payload_bytes=payload_bytes)
         with tf.control_dependencies([noted]):
             return [(tf.identity(part), variable) for part, variable in summed]
 
     optimizer.aggregate_gradients = timed
 
 
+def _time_metrics(timer: StepTimer, model: tf.keras.Model) -> None:
+    """The stall is timed from this board's totals and counts to the last sum over the boards."""
+    strategy, boards = model.distribute_strategy, _boards(model)
+    results, reduce = model.get_metrics_result, strategy.reduce
+    left: List[tf.Tensor] = []  # for each sum that the step being traced has yet to make: when its totals were ready
+
+    def timed_results() -> Dict[str, tf.Tensor]:
+        if tf.executing_eagerly():  # an epoch's
+            return results()
+        here = ready([tf.identity(metric.total) for metric in model.metrics])
+        with tf.control_dependencies([here]):
+            found: Dict[str, tf.Tensor] = results()
+        if boards > 1:
+            left[:] = [here] * len(found)
+        return found
+
+    def timed_reduce(reduce_op: Any, value: Any, axis: Any) -> tf.Tensor:
+        summed = reduce(reduce_op, value, axis)
+        if left:
+            here = left.pop()
+            if not left:
+                stall_s = tf.maximum(ready([summed]) - here, 0.0)
+                timer.add(stall_s, None, payload_bytes=KERAS_METRICS * summed.dtype.size)
+        return summed
+
+    model.get_metrics_result = timed_results
+    if boards > 1:
+        strategy.reduce = timed_reduce
+
+
+def _keep_metrics(model: tf.keras.Model) -> None:
+    """Have a step return this board's loss and accuracy; at an epoch's end Keras reduces them over the boards."""
+    results = model.get_metrics_result
+
+    def own_results() -> Dict[str, tf.Tensor]:
+        if tf.executing_eagerly():  # an epoch's
+            return results()
+        return {metric.name: tf.math.divide_no_nan(metric.total, metric.count) for metric in model.metrics}
+
+    model.get_metrics_result = own_results
+    model.distribute_reduction_method = "first"
+
+
 def on_this_board(context: TrainingContext, batches: tf.data.Dataset) -> tf.data.Dataset:
     """This board's batches in the form that the strategy expects."""
     if not context.distributed:
         return batches
-    return context.strategy.distribute_datasets_from_function(lambda _: batches)
+    # of batches that end, boards would ask each other before every step whether all have one: one more collective
+    return context.strategy.distribute_datasets_from_function(lambda _: batches.repeat())

@@ -1,8 +1,8 @@
 """Boards train on their own and average every `period` steps (local SGD; Stich, "Local SGD converges fast and
 communicates little", ICLR 2019; post-local SGD: Lin et al., "Don't use large mini-batches, use local SGD", ICLR 2020).
 
-All weights are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not: they
-follow their own board's gradients and decay within a few steps.
+All weights that train are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not:
+they follow their own board's gradients and decay within a few steps.
 
 Boards send the change since the last average, not the weights: small numbers, which float16 represents well. With
 `overlap` it is sent while the board computes the next steps, and the result is applied as a correction when it arrives:
@@ -16,17 +16,20 @@ et al., "SlowMo: improving communication-efficient distributed SGD with slow mom
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from concurrent.futures import Future
-from typing import Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
 from trainer.contract.events import Average
+from trainer.learning.model import moving_statistics
 from trainer.learning.step_timer import ready
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
-from trainer.sync.stepping import Logs, SynchronousSteps, Worker
+from trainer.sync.method import Logs, Several
+from trainer.sync.stepping import SynchronousSteps, Worker
 
 
 def method(worker: Worker) -> LocalSgd:
@@ -50,24 +53,45 @@ class LocalSgd(tf.Module):
         self._local = worker.made_steps > warm_up_steps  # whether local steps have begun
         self._number = worker.made_steps
         self._alone = tf.function(self._step_alone, input_signature=worker.signature)
+        self._several = Several(self._alone, worker)
 
     def trace(self) -> None:
         """Trace local steps, averages, and the synchronous steps before them."""
         self._worker.dry_run(self._alone)  # else the first local step would take seconds
+        self._several.trace()
         self._averaging.trace()
         if not self._local and self._warm_up_steps:
             self._synchronous.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """images: [b, ...], labels: [b] int32 -> logs of a local step; begins or applies averages when due."""
-        self._number = number
         if number <= self._warm_up_steps:
+            self._number = number
             return self._synchronous.step(number, images, labels)
+        return self._locally(number, lambda: self._alone(images, labels))
+
+    def alike(self, number: int) -> int:
+        """Steps until the next average."""
+        if number <= self._warm_up_steps:
+            return min(self._warm_up_steps + 1 - number, self._synchronous.alike(number))
+        return self._period - (number - self._warm_up_steps - 1) % self._period
+
+    def steps(self, number: int, count: int, batches: Iterator) -> Logs:
+        """Logs of the last of `count` steps that are alike."""
+        last = number + count - 1
+        if number <= self._warm_up_steps:
+            self._number = last
+            return self._synchronous.steps(number, count, batches)
+        return self._locally(last, lambda: self._several(count, batches))
+
+    def _locally(self, number: int, made: Callable[[], Logs]) -> Logs:
+        """Logs of local steps, of which the last has this number; begins or applies averages when due."""
+        self._number = number
         if not self._local:
             with self._synchronous.consensus():  # changes are relative to weights that all boards share
                 self._averaging.start()
             self._local = True
-        logs: Logs = self._alone(images, labels)
+        logs = made()
         if self._as_they_come:
             self._averaging.take_over_if_there(number)
         if (number - self._warm_up_steps) % self._period == 0:
@@ -110,7 +134,7 @@ class _Averaging(tf.Module):
         self._strategy, self._timer, self._log = worker.strategy, worker.context.timer, worker.context.log
         self._weight = worker.context.shard.weight
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
-        self._variables = [*model.trainable_variables, *model.non_trainable_variables]
+        self._variables = [*model.trainable_variables, *moving_statistics(model)]
         self._flat = Flat([variable.shape for variable in self._variables])
         learned = Flat([variable.shape for variable in model.trainable_variables]).size
         self._sizes = [learned, self._flat.size - learned]
@@ -152,16 +176,17 @@ class _Averaging(tf.Module):
         before = time.monotonic()
         mean, waiting_s, travel_s = coming.result()
         stall_s = time.monotonic() - before
-        # boards wait for each other, then bytes travel: the stall covers the end of that
-        communication_s = min(stall_s, travel_s)
-        self._timer.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
+        if self._timer.on:
+            # boards wait for each other, then bytes travel: the stall covers the end of that
+            communication_s = min(stall_s, travel_s)
+            self._timer.add(communication_s, stall_s - communication_s, overlapped_s=travel_s - communication_s)
         distance, moved = (float(norm) for norm in self._correct(change, mean))
         self._log.write(
             Average(
                 step=begun,
                 applied_at=number,
-                travel_s=travel_s,
-                waiting_s=waiting_s,
+                travel_s=travel_s if self._timer.on else None,
+                waiting_s=waiting_s if self._timer.on else None,
                 stall_s=stall_s,
                 distance=distance,
                 moved=moved,
@@ -199,10 +224,16 @@ class _Averaging(tf.Module):
 
     @tf.function
     def _mean(self, change: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        small, here, everywhere = after_all(self._strategy, self._scaled.scaled(self._weight * change))
-        mean = mean_over_boards(self._strategy, small)
-        arrived = ready([mean])
         self._timer.add(payload_bytes=self._scaled.payload_bytes)
+        small = self._scaled.scaled(self._weight * change)
+        if not self._timer.on:
+            here = everywhere = tf.constant(math.nan, tf.float64)
+        elif self._strategy.num_replicas_in_sync == 1:
+            here = everywhere = ready([small])
+        else:
+            small, here, everywhere = after_all(self._strategy, small)
+        mean = mean_over_boards(self._strategy, small)
+        arrived = ready([mean]) if self._timer.on else everywhere
         return self._scaled.unscaled(mean), everywhere - here, arrived - everywhere
 
     @tf.function

@@ -3,12 +3,16 @@
 PowerSGD (Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed
 optimization", NeurIPS 2019, algorithms 1 and 2): each board adds the error of its last approximation (error feedback),
 boards average P = M Q, make its columns orthonormal, average Q = M^T P, and use P Q^T as the gradient. Q is kept for
-the next step. One message has all P and the tensors too small to compress, another has all Q.
+the next step, its columns scaled to a length of 1: P then has the size of the gradient, not of its square. One message
+has all P and the tensors too small to compress, another has all Q. In float16 each tensor has its own scale.
+
+A mean that is not finite (an overflow of mixed precision, which skips the step) is handed on, and leaves error and Q as
+they were.
 """
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Sequence
 
 import tensorflow as tf
 
@@ -44,9 +48,8 @@ class LowRankMean(tf.Module):
         self._p_flat = Flat([tf.TensorShape([error.shape[0], rank]) for error, rank in zip(self._errors, ranks)])
         self._whole_flat = Flat([self._shapes[place] for place in self._whole])
         self._q_flat = Flat([q.shape for q in self._q])
-        sizes = [size for size in (self._p_flat.size, self._whole_flat.size) if size]
-        self._first = ScaledMean(worker.strategy, config.gradient_dtype, sizes)
-        self._second = ScaledMean(worker.strategy, config.gradient_dtype, [self._q_flat.size])
+        self._first = ScaledMean(worker.strategy, config.gradient_dtype, [*self._p_flat.sizes, *self._whole_flat.sizes])
+        self._second = ScaledMean(worker.strategy, config.gradient_dtype, self._q_flat.sizes)
         self.payload_bytes = self._first.payload_bytes + self._second.payload_bytes  # per call
 
     def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
@@ -57,12 +60,56 @@ class LowRankMean(tf.Module):
         p_vector, whole_vector = tf.split(first, [self._p_flat.size, self._whole_flat.size])
         means = dict(zip(self._whole, self._whole_flat.unpack(whole_vector)))
         if self._low:
-            bases = [tf.linalg.qr(p)[0] for p in self._p_flat.unpack(p_vector)]
+            bases = orthonormal(self._p_flat.unpack(p_vector))
             back = [tf.matmul(matrix, basis, transpose_a=True) for matrix, basis in zip(owed, bases)]
-            shared = self._q_flat.unpack(self._second.timed(self._q_flat.pack(back), self._timer))
-            for place, matrix, basis, q, kept, error in zip(self._low, owed, bases, shared, self._q, self._errors):
+            second = self._second.timed(self._q_flat.pack(back), self._timer)
+            finite = tf.reduce_all(tf.math.is_finite(first)) & tf.reduce_all(tf.math.is_finite(second))
+            shared = self._q_flat.unpack(second)
+            for place, matrix, basis, q, error in zip(self._low, owed, bases, shared, self._errors):
                 sent = tf.matmul(basis, q, transpose_b=True)
-                error.assign(matrix - sent)
-                kept.assign(q)
+                error.assign(tf.where(finite, matrix - sent, error))
                 means[place] = tf.reshape(sent, self._shapes[place])
+            for kept, directions in zip(self._q, _unpadded(_unit(_padded(shared)), shared)):
+                kept.assign(tf.where(finite, directions, kept))
         return [means[place] for place in range(len(gradient))]
+
+
+def orthonormal(matrices: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+    """matrices: list of [rows_i, rank_i] -> orthonormal bases of their columns, same shapes.
+
+    Gram-Schmidt, all matrices at once. Columns are normalised, so that none is too small to count, and projected twice
+    ("twice is enough": Giraud et al., "Rounding error analysis of the classical Gram-Schmidt orthogonalization
+    process", 2005). A column of zeros is replaced by a unit vector, since P would stay zero otherwise; one that depends
+    on the columns before it becomes zero.
+    """
+    stacked = _unit(_padded(matrices))  # [matrices, rows, rank]
+    rows, rank = stacked.shape[1:]
+    basis = tf.zeros_like(stacked[:, :, :0])
+    for place in range(rank):
+        column = stacked[:, :, place : place + 1]
+        zero = tf.reduce_all(tf.equal(column, 0.0), axis=1, keepdims=True)
+        column = tf.where(zero, tf.one_hot([place], rows, axis=0), column)
+        column = _unit(column - basis @ tf.matmul(basis, column, transpose_a=True))
+        column -= basis @ tf.matmul(basis, column, transpose_a=True)
+        within = tf.norm(column, axis=1, keepdims=True) < 0.5  # what was left of it was rounding
+        basis = tf.concat([basis, tf.where(within, 0.0, _unit(column))], axis=2)
+    return _unpadded(basis, matrices)
+
+
+def _padded(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+    """matrices: list of [n_i, k_i] -> [matrices, greatest n, greatest k], filled up with zeros."""
+    most = [max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1)]
+    return tf.stack([tf.pad(matrix, [[0, size - own] for size, own in zip(most, matrix.shape)]) for matrix in matrices])
+
+
+def _unpadded(stacked: tf.Tensor, like: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+    """The inverse of `_padded`, for matrices of the same shapes as those of `like`."""
+    parts = tf.unstack(stacked)
+    return [part[: matrix.shape[0], : matrix.shape[1]] for part, matrix in zip(parts, like)]
+
+
+def _unit(stacked: tf.Tensor) -> tf.Tensor:
+    """stacked: [m, n, k] -> its columns with a length of 1, those of zeros as they are; same shape."""
+    # first by the largest element: squares of float32 underflow below 1e-19
+    near_one = tf.math.divide_no_nan(stacked, tf.reduce_max(tf.abs(stacked), axis=1, keepdims=True))
+    return tf.math.divide_no_nan(near_one, tf.norm(near_one, axis=1, keepdims=True))

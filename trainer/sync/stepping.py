@@ -11,55 +11,22 @@ import copy
 from typing import (
     TYPE_CHECKING,
     Callable,
-    ContextManager,
-    Dict,
     Iterator,
     List,
     Optional,
-    Protocol,
     Sequence,
     Tuple,
 )
 
 import tensorflow as tf
 
-from trainer.learning import data
+from trainer.learning import data, optimizers
+from trainer.learning.model import moving_statistics
 from trainer.sync.collective import Flat, mean_over_boards
+from trainer.sync.method import Logs, Mean, Method, Several
 
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext
-
-Logs = Dict[str, tf.Tensor]  # loss and accuracy: [] float32, means over the epoch so far on this board
-
-
-class Method(Protocol):
-    """A method of synchronising."""
-
-    def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
-        """images: [b, ...], labels: [b] int32 -> logs of step `number` of the run, from 1."""
-
-    @property
-    def variables(self) -> Sequence[tf.Variable]:
-        """The method's state, for checkpoints."""
-
-    def trace(self) -> None:
-        """Trace the steps, so that the first one is as fast as the others."""
-
-    def finalize(self) -> None:
-        """Give all boards the same weights after the last step."""
-
-    def flush(self) -> None:
-        """Wait for communication in flight, before a checkpoint."""
-
-    def consensus(self) -> ContextManager[None]:
-        """A context in which the model has weights that all boards share, for validation."""
-
-
-class Mean(Protocol):
-    """Reduces the workers' gradients to their mean."""
-
-    def __call__(self, gradient: List[tf.Tensor]) -> List[tf.Tensor]:
-        """gradient: list of [*shape_i] float32 -> mean over workers, same shapes. Called in a tf.function."""
 
 
 class Worker:
@@ -81,7 +48,9 @@ class Worker:
             for array in (context.images.x_train, context.images.y_train)
         ]
         # (images, labels) -> (logs, gradient: list of [*shape_i] float32), traced once for all kinds of steps
-        self.backward = tf.function(self._backward, input_signature=self.signature)
+        self.backward = tf.function(
+            self._backward, input_signature=self.signature, jit_compile=context.xla == "jit_compile" or None
+        )
         self._begin_alike()
 
     def under(self, context: TrainingContext) -> Worker:
@@ -107,7 +76,7 @@ class Worker:
 
     def dry_run(self, step: Callable[[tf.Tensor, tf.Tensor], Logs]) -> None:
         """Make a step on a batch of zeros and undo it: TensorFlow optimizes a function in its first call."""
-        changed = [*self.model.variables, *self.optimizer.variables, self._sums]
+        changed = [*self.model.variables, *optimizers.state(self.optimizer), self._sums]
         before = [variable.numpy() for variable in changed]
         shapes = [[self.context.shard.batch, *spec.shape[1:]] for spec in self.signature]
         step(*[tf.zeros(shape, spec.dtype) for shape, spec in zip(shapes, self.signature)])
@@ -121,21 +90,22 @@ class Worker:
         batches = iter(data.training_batches(images, shard, context.seed, context.epochs))
         held_out = data.validation_batches(images, validation)
         method.trace()
-        context.ready(
-            self.model,
-            lambda: [*self.model.variables, *self.optimizer.variables, *_only_own(method, self.model)],
-        )
+        context.ready(self.model, self.optimizer, lambda: _only_own(method, self.model))
         recorder.set_model(self.model)
         for epoch in context.epochs:
             context.on_epoch_begin(epoch)
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
-            for place in range(self.steps_per_epoch):
+            place = 0
+            while place < self.steps_per_epoch:
                 number = epoch * self.steps_per_epoch + place + 1
-                logs = method.step(number, *next(batches))
-                if number == self.last_step:
+                count = min(self._steps_a_call(place), method.alike(number))
+                several = count > 1
+                logs = method.steps(number, count, batches) if several else method.step(number, *next(batches))
+                place += count
+                if number + count - 1 == self.last_step:
                     method.finalize()  # counted in the last window
-                recorder.on_train_batch_end(place, logs)
+                recorder.on_train_batch_end(place - 1, logs)
             trained = self._sums.numpy()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
@@ -151,6 +121,12 @@ class Worker:
                 method.flush()
             context.save(epoch)
         return self.model
+
+    def _steps_a_call(self, place: int) -> int:
+        """Steps of the next call, after `place` steps of the epoch: it ends with the window or before."""
+        config = self.context.config
+        left = min(config.window_steps - place % config.window_steps, self.steps_per_epoch - place)
+        return min(config.steps_a_call, left)
 
     def means(self, values: Sequence[float]) -> List[float]:
         """The mean of each value over all boards, the same on all boards."""
@@ -209,14 +185,23 @@ class SynchronousSteps(tf.Module):
         self._update = self._updating(mean)
         self._first_updates = self._updating(warm_up) if warm_up and self._warm_up_steps else self._update
         self._hold = tf.function(self._hold_it, input_signature=worker.signature)
+        self._holds = Several(self._hold, worker)
+        kinds = {id(update): update for update in (self._first_updates, self._update)}
+        self._whole = tf.constant(1.0)  # the share of a batch that is applied at once
+        self._updates = {
+            kind: Several(lambda images, labels, update=update: update(images, labels, self._whole), worker)
+            for kind, update in kinds.items()
+        }
         # of batch normalisation: each board has its own
-        self._statistics = worker.model.non_trainable_variables
+        self._statistics = moving_statistics(worker.model)
         self._statistics_flat = Flat([variable.shape for variable in self._statistics])
 
     def trace(self) -> None:
         """Trace all kinds of steps."""
         for step in {id(step): step for step in (self._first_updates, self._update)}.values():
             step.get_concrete_function()
+        for several in [self._holds] if self._held else self._updates.values():
+            several.trace()
         if self._held:
             self._hold.get_concrete_function()
 
@@ -225,8 +210,22 @@ class SynchronousSteps(tf.Module):
         held = (number - 1) % self._every + 1
         if held < self._every and number < self._worker.last_step:
             return self._hold(images, labels)
-        update = self._first_updates if number <= self._warm_up_steps else self._update
-        return update(images, labels, tf.constant(1.0 / held))
+        return self._update_of(number)(images, labels, tf.constant(1.0 / held))
+
+    def alike(self, number: int) -> int:
+        """Batches that are held until the next update; without, steps until the end of the warm-up or of the run."""
+        held, last = (number - 1) % self._every + 1, self._worker.last_step
+        if self._every > 1:
+            return max(1, min(self._every - held, last - number))
+        return (self._warm_up_steps if number <= self._warm_up_steps else last) + 1 - number
+
+    def steps(self, number: int, count: int, batches: Iterator) -> Logs:
+        """Logs of the last of `count` steps that are alike."""
+        several = self._holds if self._every > 1 else self._updates[id(self._update_of(number))]
+        return several(count, batches)
+
+    def _update_of(self, number: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
+        return self._first_updates if number <= self._warm_up_steps else self._update
 
     def finalize(self) -> None:
         """Nothing to do: all boards have the same weights."""

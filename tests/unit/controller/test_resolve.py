@@ -259,7 +259,7 @@ def test_what_was_not_understood_leads_to_no_download(project, fetched, changes)
 def test_numbers_of_a_preset_are_what_a_person_sees(project):
     (project / "experiments" / "own.yml").write_text(
         "extends: short\nepochs: 010\nbatch_size: 1:30\nwindow_steps: 0x10\noptimizer: {learning_rate: 1e-4}\n"
-        "model: {xla: yes, weights: no}\n"
+        "deterministic: yes\nmodel: {weights: no}\n"
     )
     assert problems(project, experiment="own", override={"model": {"weights": "none"}}) == [
         'epochs is "010" (text); give a whole number in plain digits, such as 10',
@@ -269,7 +269,7 @@ def test_numbers_of_a_preset_are_what_a_person_sees(project):
     whole = {"epochs": 1, "batch_size": 2, "window_steps": 3}
     assert "model.weights is 'no', but there is no such file" in problems(project, experiment="own", override=whole)[0]
     run = resolve(request(project, experiment="own", override={**whole, "model": {"weights": "none"}}))["run"]
-    assert run["config"]["optimizer"]["learning_rate"] == 0.0001 and run["config"]["model"]["xla"] is True
+    assert run["config"]["optimizer"]["learning_rate"] == 0.0001 and run["config"]["deterministic"] is True
 
 
 def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path):

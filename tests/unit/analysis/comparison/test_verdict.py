@@ -227,7 +227,7 @@ def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
         ({"waiting_share": 0.5}, "Waiting limits it"),
         ({"waiting_share": 0.5}, "50 % waiting for the slowest board; equally fast boards"),
         ({}, "Computing limits it"),
-        ({}, "model.precision mixed_float16 or model.xla true would change that."),
+        ({}, "model.precision mixed_float16 or model.xla autoclustering would change that."),
         ({"energy_ratio": 1.25}, "A pass over the data set takes 1.25 times the energy of one board."),
         (
             {"energy_ratio": 1.25, "energy_ratio_low": 1.2, "energy_ratio_high": 1.3},

@@ -21,6 +21,7 @@ from benchmarks.figures import DOCS
 from benchmarks.scaling import bench, load, validation
 from trainer.contract.config import Sync
 from trainer.contract.lowrank import low_rank_elements
+from trainer.contract.methods import KERAS_METRICS
 
 LINK = 1e9
 NETWORK = Network(LINK)
@@ -117,6 +118,37 @@ def test_buckets_hide_behind_the_backward_pass_and_never_their_last_one():
     assert slow.communication_s == pytest.approx(wire_s(10_000_000) - 2 / 3 * 0.1 * 0.9)
     fast = step(MODEL, FREE, dataclasses.replace(FLOAT32, bucket_bytes=1_000_000), 2, Network(1e10))
     assert fast.communication_s == pytest.approx(wire_s(10_000_000, link=1e10) / 10)
+
+
+@pytest.mark.parametrize(
+    ("sync", "in_a_row"),
+    [
+        (Sync(), 7),
+        (Sync(metrics="epoch"), 1),
+        (FLOAT32, 2),
+        (dataclasses.replace(FLOAT32, step_times=False), 1),
+        (Sync(method="powersgd"), 4),
+    ],
+)
+def test_every_collective_of_a_step_costs_the_latency_of_a_ring(sync, in_a_row):
+    late = dataclasses.replace(FREE, all_reduce=AllReduce(0.001, 0.0))
+    shaped = dataclasses.replace(MODEL, shapes=((1000, 1000), (1000,)))
+    on_time = step(shaped, FREE, sync, 64, NETWORK).communication_s
+    assert step(shaped, late, sync, 64, NETWORK).communication_s - on_time == pytest.approx(in_a_row * 2 * 63 * 0.001)
+
+
+@pytest.mark.parametrize("timed", [0, 4 * KERAS_METRICS])
+def test_steps_of_fit_are_found_again_whether_or_not_the_small_collectives_were_timed(timed):
+    """Older versions timed the gradient's alone; the others were a part of the step's rest."""
+    alone, small_s = wire_s(10_000_000) + 0.002, KERAS_METRICS * 2 * 0.001
+    of_ring = [Point(size, wire_s(size) + 0.002, 2, LINK) for size in (1e5, 1e7)]
+    told_s = 1.1 * alone + (small_s if timed else 0.0)
+    step_s = 0.11 + 1.1 * alone + small_s + 0.02
+    it = Timed(Sync(), 2, LINK, step_s, communication_s=told_s, payload_bytes=10_000_000 + timed)
+    measured = dataclasses.replace(MODEL, together_step_s=(0.11, 0.11), points=tuple(of_ring), timed=(it,))
+    found = constants(measured)
+    assert found.overhead_s["keras"] == pytest.approx(0.02, rel=0.01)
+    assert step(measured, found, Sync(), 2, NETWORK).total_s == pytest.approx(step_s, rel=0.01)
 
 
 def test_the_slowest_board_decides_and_a_period_evens_out_what_varies():

@@ -7,11 +7,17 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
+from analysis import compare, load
+from analysis.report.report import render
 from analysis.runs import provenance
 from controller.foretell import Expectation
 from tests import PROJECT
+from tests.data.build_runs import build_run
+from trainer.contract.choice import FLOAT16, FLOAT32, TIMED, choose
+from trainer.contract.events import EventLog
 from trainer.contract.layout import PREDICTION, write_json
 
+RUNS = {"plain": {}, "own": {"sync": {"method": "auto"}}}  # overrides by run
 EVIL = [
     "",
     "[]",
@@ -57,6 +63,17 @@ def test_why_an_energy_is_not_known_is_told_with_the_run(tmp_path):
     boards = [{"name": "a", "cost": {"refused": "no sample for 20 s"}}, {"name": "b", "cost": {"refused": None}}]
     write_json(tmp_path / "manifest.json", {"boards": [*boards, {"name": "c", "cost": 3}, {"name": "d"}]})
     assert list(provenance.unsampled(table(tmp_path))) == ["run: the energy of a is not known: no sample for 20 s"]
+
+
+def test_what_auto_chose_is_told_with_its_reason(tmp_path):
+    plain, own = (build_run(tmp_path, run_id=name, workers=2, override=override) for name, override in RUNS.items())
+    choice = choose(1.0, {FLOAT32: 0.8, FLOAT16: 0.4, TIMED[2]: 0.01}, 0.95)
+    for board in ("boards/board-1", "boards/board-2"):
+        EventLog(own / board / "events.jsonl").write(choice)
+    runs = load([plain, own]).runs
+    assert list(provenance.choices(runs)) == [["own", TIMED[2], choice.reason]]
+    page = render(compare(load([plain, own])), tmp_path, drawn=False)
+    assert "What auto chose" in page and TIMED[2] in page
 
 
 def test_what_lowered_clocks_is_told_with_the_run(tmp_path):

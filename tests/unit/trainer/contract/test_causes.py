@@ -5,12 +5,14 @@ import errno
 import pytest
 
 from trainer.contract import causes
+from trainer.contract.causes import NotLearningError
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (FloatingPointError("the loss is nan in epoch 2"), "nan"),
+        (NotLearningError("the optimizer applied no step in the whole run"), "not_learning"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (RuntimeError("x; No space left on device"), "disk_full"),
         (RuntimeError("Could not start gRPC server"), "port_taken"),

@@ -32,6 +32,7 @@ LIMITS = {
     "epochs": (100, 1, None),
     "batch_size": (64, 1, None),
     "window_steps": (10, 1, None),
+    "steps_per_call": (None, 1, None),
     "checkpoint_epochs": (1, 0, None),
     "deterministic": (False, None, None),
     "data.train_images": (None, 1, None),
@@ -40,7 +41,6 @@ LIMITS = {
     "model.dense_units": (512, 1, None),
     "model.dropout": (0.3, 0, 0.99),
     "model.cache_features": (False, None, None),
-    "model.xla": (False, None, None),
     "model.batch_norm_momentum": (0.999, None, 0.9999),
     "optimizer.learning_rate": (0.001, None, None),
     "optimizer.momentum": (0.9, 0, 0.9999),
@@ -49,6 +49,7 @@ LIMITS = {
     "sync.strict_implementation": (False, None, None),
     "sync.bytes_per_pack": (0, 0, None),
     "sync.timeout_s": (0.0, 0, None),
+    "sync.step_times": (True, None, None),
     "sync.bucket_bytes": (0, 0, None),
     "sync.accumulate_steps": (1, 1, None),
     "sync.rank": (4, 1, None),
@@ -128,7 +129,8 @@ def test_an_unlike_key_gets_the_known_ones():
         ({"model": {"dropout": "nan"}}, 'model.dropout is "nan" (text); give a number'),
         ({"model": {"dropout": "\u0663"}}, 'model.dropout is "\\u0663" (text); give a number'),
         ({"model": {"dropout": False}}, "model.dropout is false (a truth value); give a number"),
-        ({"model": {"xla": "y"}}, 'model.xla is "y" (text); give true or false'),
+        ({"model": {"xla": "y"}}, "model.xla is 'y'; give one of none, autoclustering, jit_compile"),
+        ({"model": {"cache_features": "y"}}, 'model.cache_features is "y" (text); give true or false'),
         ({"model": {"weights": 1.5}}, "model.weights is 1.5 (a number); give text"),
         ({"model": {"weights": ["x" * 300]}}, f'model.weights is ["{"x" * 198}... (a list); give text'),
     ],
@@ -209,6 +211,56 @@ def test_a_global_batch_is_shared_out():
     assert shared.problems_with(2) == []
     (problem,) = shared.problems_with(3)
     assert "batch_size is 64" in problem and "multiple of 3" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "data.sharding whole gives every board all images"),
+        ({"data": {"sharding": "sharded"}, "batch_per": "global"}, "batch_per global divides the batch, too"),
+        ({"data": {"sharding": "sharded"}}, None),
+        ({"data": {"sharding": "proportional"}, "sync": {"method": "allreduce"}}, None),
+    ],
+)
+@pytest.mark.parametrize("scale_rate", ["sqrt", "linear"])
+def test_a_rate_is_only_scaled_where_boards_make_fewer_steps(fields, reason, scale_rate):
+    scaled = parse({**fields, "sync": {**fields.get("sync", {}), "scale_rate": scale_rate}})
+    assert scaled.problems_with(1) == [] == parse(fields).problems_with(2)
+    told = scaled.problems_with(2)
+    assert len(told) == (reason is not None)
+    for problem in told:
+        assert f"sync.scale_rate is {scale_rate}, but 2 boards make no fewer steps" in problem and reason in problem
+        assert "set sync.scale_rate to none, or data.sharding to sharded and batch_per to board" in problem
+
+
+def test_steps_of_a_call_divide_a_window():
+    assert parse({"steps_per_call": 5}).steps_a_call == 5
+    assert problems({"steps_per_call": 4}) == [
+        "steps_per_call is 4, but window_steps 10 is no multiple of it: set window_steps to 12"
+    ]
+    cached = {"model": {"fine_tune": "head", "cache_features": True}, "window_steps": 8}
+    assert (
+        parse({}).steps_a_call,
+        parse(cached).steps_a_call,
+        parse({**cached, "steps_per_call": 2}).steps_a_call,
+    ) == (
+        1,
+        8,
+        2,
+    )
+
+
+def test_xla_cannot_compile_a_step_of_fit_with_collectives():
+    compiled = {"model": {"xla": "jit_compile"}}
+    assert parse(compiled).problems_with(1) == []
+    (problem,) = parse(compiled).problems_with(2)
+    assert "model.xla is jit_compile, but a step of sync.method keras has collectives" in problem
+    assert parse({**compiled, "sync": {"method": "allreduce"}}).problems_with(2) == []
+
+
+def test_auto_needs_the_times_that_it_chooses_from():
+    (problem,) = problems({"sync": {"method": "auto", "step_times": False}})
+    assert "sync.step_times is false, but sync.method auto" in problem
 
 
 def test_only_nccl_can_be_insisted_on():
@@ -317,7 +369,7 @@ def test_a_number_that_yaml_takes_for_text_is_taken_where_a_number_is_wanted(wri
 @pytest.mark.parametrize("truth", [True, False])
 def test_a_truth_value_may_be_written_as_in_yaml_1_1(truth):
     for written in ("yes", "Yes", "on", "ON") if truth else ("no", "NO", "off", "Off"):
-        assert parse({"model": {"xla": written}}).model.xla is truth
+        assert parse({"sync": {"overlap": written}}).sync.overlap is truth
 
 
 @pytest.mark.parametrize("count", ["\u00b2", "\u0663", "010", "-1", "", "1" * 5000])

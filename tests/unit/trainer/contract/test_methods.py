@@ -18,13 +18,14 @@ from trainer.contract.methods import (
     exchange_of,
 )
 
-SIZES = Sizes(gradient=1000, total=1100, shapes=[(30, 30), (100,)])
+SIZES = Sizes(gradient=1000, changing=1100, shapes=[(30, 30), (100,)])
 # of all methods alike: how collectives run, which rate, what one board alone does
 COMMON = {
     "method",
     "implementation",
     "strict_implementation",
     "timeout_s",
+    "step_times",
     "scale_rate",
     "scale_warm_up_epochs",
     "one_board",
@@ -52,13 +53,15 @@ def test_variants_are_configurations_of_their_method_that_use_its_options():
 @pytest.mark.parametrize(
     ("name", "exchange"),
     [
-        ("keras", Exchange([1000], 4, behind=BACKWARD_PASS)),
-        ("allreduce, float32", Exchange([1000], 4)),
-        ("allreduce, float16, accumulate_steps 3", Exchange([1000], 2, every=3)),
+        ("keras", Exchange([1000], 4, behind=BACKWARD_PASS, single=6)),
+        ("keras, metrics epoch", Exchange([1000], 4, behind=BACKWARD_PASS)),
+        ("allreduce, float32", Exchange([1000], 4, single=1)),
+        ("allreduce, float32, step_times 0", Exchange([1000], 4)),
+        ("allreduce, float16, accumulate_steps 3", Exchange([1000], 2, every=3, single=1)),
         ("allreduce, float16, bucket_bytes 2000", Exchange([500, 500], 2, behind=BACKWARD_PASS)),
-        ("powersgd, rank 4", Exchange((4 * 30 + 100, 4 * 30), 2)),
-        ("local_sgd, float32, period 8", Exchange([1100], 4, every=8, behind=NEXT_STEPS)),
-        ("local_sgd, overlap 0", Exchange([1100], 2, every=16, behind=NOTHING)),
+        ("powersgd, rank 4", Exchange((4 * 30 + 100, 4 * 30), 2, single=2)),
+        ("local_sgd, float32, period 8", Exchange([1100], 4, every=8, behind=NEXT_STEPS, single=1)),
+        ("local_sgd, overlap 0", Exchange([1100], 2, every=16, behind=NOTHING, single=1)),
     ],
 )
 def test_what_boards_exchange(name, exchange):

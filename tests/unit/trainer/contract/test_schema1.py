@@ -67,6 +67,35 @@ def test_an_old_name_in_what_a_user_writes_is_an_error_that_says_what_to_write(v
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "written", "meant"),
+    [
+        (True, "true", "autoclustering"),
+        (False, "false", "none"),
+        ("yes", "yes", "autoclustering"),
+        ("No", "No", "none"),
+    ],
+)
+def test_a_truth_value_for_xla_is_an_error_that_says_what_to_write(value, written, meant):
+    with pytest.raises(ConfigError) as error:
+        parse({"model": {"xla": value}})
+    assert error.value.problems == [
+        f"model.xla is {written}; it now names how to compile: write model: {{xla: {meant}}}"
+    ]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize(("old", "now"), [(True, "autoclustering"), (False, "none"), ("jit_compile", "jit_compile")])
+def test_runs_with_a_truth_value_for_xla_are_read(tmp_path, schema, old, now):
+    folder = build_run(tmp_path, workers=2)
+    raw = json.loads((folder / "run.json").read_text())
+    raw["config"]["model"]["xla"] = old
+    (folder / "run.json").write_text(json.dumps({**raw, "schema": schema}))
+    assert load_run(folder / "run.json").config.model.xla == now
+    start = (folder / "boards/board-1/events.jsonl").read_text().splitlines()[0]
+    assert parse_record(json.dumps({**json.loads(start), "xla": old}))["xla"] == now
+
+
 def test_other_keys_are_unknown_as_before():
     for raw in ({"way": "keras"}, {"data": {"way": "keras"}}, {"sync": {"stood_s": 1}}):
         with pytest.raises(ConfigError, match="unknown key "):
