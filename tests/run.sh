@@ -7,7 +7,7 @@ set -uo pipefail
 # Modules of the other lanes; the first one has the rest. Those that dress boards as Orins with the tests' password share
 # these, and test_enrolment looks for that password among all processes of this machine.
 orins=(tests/lab/test_{dressed,enrolment,journey,provision}.py)
-faults=(tests/lab/test_{faults,watch}.py)
+faults=(tests/lab/test_{faults,strangers,watch}.py)
 
 logs=.cache/tests
 mkdir -p "$logs"
