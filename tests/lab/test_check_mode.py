@@ -224,13 +224,14 @@ def test_nothing_changes_while_a_run_goes_on(world: World, left: Run, name: str)
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A dressed board in the inventory of a user, which only says where it is."""
+    """A dressed board in the inventory of a user, which only says where it is, and whose host key it has."""
     lab = Lab(tmp_path_factory.mktemp("lab"), 16, 1, PROJECT / ".board-venv")
     with running(lab, lab_dress="orin", lab_password=PASSWORD) as lab:
         lab.root(1, "for _ in $(seq 100); do nvpmodel -q && break; sleep 0.1; done")  # its services have begun
         world = World(lab, tmp_path_factory.mktemp("controller"))
         world.inventory = world.kit / "inventory/boards"
-        hosts = {"board-1": {"ansible_host": lab.address(1)}}
+        told = lab.root(1, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        hosts = {"board-1": {"ansible_host": lab.address(1), "enrol_fingerprint": told}}
         (world.inventory / "hosts.yml").write_text(json.dumps({"boards": {"hosts": hosts}}))
         (world.inventory / "group_vars/all.json").write_text(json.dumps(lab_variables()))
         yield world
