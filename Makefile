@@ -39,9 +39,13 @@ bench-telemetry: setup ## benchmark: the cost of telemetry on a board
 	.venv/bin/python -m benchmarks telemetry $(ARGS)
 
 .PHONY: test
-test: setup-dev setup-boards setup-browser ## run all tests but the thorough ones (needs root), then lint and types
+test: setup-dev setup-boards setup-browser ## run the tests but those of test-boards and the thorough ones (needs root), then lint and types
 	@tests/run.sh $(ARGS)
 	$(MAKE) --no-print-directory lint types
+
+.PHONY: test-boards
+test-boards: setup-dev setup-boards ## enrol, provision and restore emulated Orins: the tests of what is done to boards (needs root)
+	.venv/bin/pytest tests/lab/test_dressed.py tests/lab/test_enrolment.py tests/lab/test_journey.py tests/lab/test_provision.py $(ARGS)
 
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
