@@ -83,7 +83,7 @@ class Boards:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,  # a whole provisioning on a busy machine
+            timeout=600,  # a whole provisioning on a busy machine
         )
         return Outcome(done.returncode == 0, done.stdout + done.stderr)
 

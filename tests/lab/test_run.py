@@ -99,7 +99,7 @@ class TestRefusals:
         assert not outcome.ok
         for words in says:
             assert words in outcome.output, outcome.output
-        assert time.monotonic() - before < 20
+        assert time.monotonic() - before < 60
         assert experiment.folders() == []
         assert [experiment.left_on(board) for board in (1, 2)] == ["", ""]
 
@@ -147,7 +147,7 @@ class TestRefusals:
         try:
             before = time.monotonic()
             outcome = experiment.run(2, SHORT)
-            assert time.monotonic() - before < 20
+            assert time.monotonic() - before < 60
             assert not outcome.ok
             assert "board-2 cannot be reached at" in outcome.output, outcome.output
             assert experiment.folders() == []
@@ -279,7 +279,7 @@ def test_in_a_terminal_a_run_says_how_it_gets_on(experiment: Experiment) -> None
 
 def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
     images = {"train_images": 320, "validation_images": 64, "sharding": "sharded"}
-    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, limit_s=540, run_config_task="trial")
+    outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, run_config_task="trial")
     assert outcome.ok, outcome.output
     rows = {row["sync"]: row for row in trial_rows(experiment.folders()[0])}
     sent = {name: row for name, row in rows.items() if row["expected_bytes_per_step"]}
