@@ -98,6 +98,10 @@ def test_a_study_that_was_begun_before_is_refused_by_the_names_of_its_runs(root)
     run = json.loads((root / f"runs/{ONE}/run.json").read_text())
     write_json(root / f"runs/{ONE}/run.json", {**run, "study": "own/one/1"})
     override = {name: value for name, value in run["config"].items() if name != "sync"}
+    override["model"] = {
+        **override["model"],
+        "xla": "none",
+    }  # a study of that time says false, and is told what to write
     planned = [Slot("own", "one", 1, 1, "rehearsal", {**override, "sync": {"timeout_s": 600.0}})]
     (state,) = states(planned, root / "runs", PROJECT)
     assert state.succeeded and state.succeeded.name == ONE  # with the default of before it is the run of its slot

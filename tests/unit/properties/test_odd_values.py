@@ -120,4 +120,4 @@ def test_a_poisoned_run_beside_a_good_one_costs_neither(runs, tmp_path, capsys):
     assert "2 boards" in out and "1 board" in out
     assert "has a value of another kind, and is not used" in out and "not a record" in out
     assert out.replace("\n", "").isprintable()
-    assert not math.isnan(compare(load([bad, runs[1]])).arms["speedup"].iloc[-1])
+    assert not math.isnan(compare(load([bad, runs[1]])).arms["images_ratio"].iloc[-1])
