@@ -45,13 +45,19 @@ class Checkpoints:
             self._writing = None
 
     def newest(self) -> Optional[Tuple[int, List[np.ndarray]]]:
-        """The latest epoch with a complete checkpoint, and its arrays in the order of `save`."""
+        """The latest epoch with a complete checkpoint, and its arrays in the order of `save`.
+
+        Raises NpzError for an archive that `save` has not written.
+        """
         epochs = whole(self._folder)
         if not epochs:
             return None
         path = path_of(self._folder, epochs[-1])
         arrays = npz.read(path, path.stat().st_size)
-        return epochs[-1], [arrays[f"arr_{place}"] for place in range(len(arrays))]
+        names = [f"arr_{place}" for place in range(len(arrays))]  # np.savez's
+        if set(names) != set(arrays):
+            raise npz.NpzError(f"{path.name} is no checkpoint: it has the arrays {', '.join(arrays)[:100]!r}")
+        return epochs[-1], [arrays[name] for name in names]
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
