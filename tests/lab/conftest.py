@@ -106,7 +106,7 @@ class Lab:
     def address(self, board: int) -> str:
         return f"{self.network}.{10 + board}"
 
-    def ansible(self, *arguments: str, limit_s: float = 600) -> Outcome:
+    def ansible(self, *arguments: str, limit_s: float = 1500) -> Outcome:
         done = subprocess.run(
             [ANSIBLE / arguments[0], "-i", self.inventory, *arguments[1:]],
             cwd=PROJECT,

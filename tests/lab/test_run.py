@@ -277,6 +277,7 @@ def test_in_a_terminal_a_run_says_how_it_gets_on(experiment: Experiment) -> None
     assert told_s == pytest.approx(seen[15][0] - told_at, rel=0.2)
 
 
+@pytest.mark.timeout(1800)  # every method is traced, on all boards
 def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
     images = {"train_images": 320, "validation_images": 64, "sharding": "sharded"}
     outcome = experiment.run(2, {**SHORT, "epochs": 1, "data": images}, run_config_task="trial")
