@@ -289,7 +289,8 @@ def test_every_method_sends_what_theory_says(experiment: Experiment) -> None:
         assert row["sent_bytes_per_step"] == pytest.approx(row["expected_bytes_per_step"], rel=0.02), name
         assert row["images_per_s"] > 0 and row["communication_s"] + row["overlapped_s"] > 0, name
     gradient = sent["keras"]["expected_bytes_per_step"]
-    assert sent["allreduce, float16"]["expected_bytes_per_step"] == pytest.approx(gradient / 2)
+    # Keras sends loss and accuracy as well: six numbers
+    assert sent["allreduce, float16"]["expected_bytes_per_step"] == pytest.approx((gradient - 6 * 4) / 2)
     # buckets leave while the backward pass goes on, on a board with a single core, too
     buckets = sent["allreduce, float16, bucket_bytes 2000000"]
     assert buckets["overlapped_s"] > 0.3 * sent["allreduce, float16"]["communication_s"]
