@@ -96,7 +96,7 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     null where either has one run and for one board itself. paired: whether runs were taken in pairs, see `_pairs`.
     comparisons: among how many the arm could be picked afterwards; the intervals hold for all of them together, see
     `statistics.together`. accuracy_at_least: the one-sided lower end of accuracy_difference; detectable_ratio (of
-    pass_s), detectable_accuracy: what so many runs could see, see `statistics`.
+    pass_s), detectable_accuracy: the difference that this number of runs can detect, see `statistics`.
 
     "One board" is the one without a distribution strategy where there is one; of several it is the strongest rival:
     the one that is soonest at the target accuracy, then the one with the shortest pass.

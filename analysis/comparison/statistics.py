@@ -66,7 +66,7 @@ def ratio(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidenc
 
 
 def together(comparisons: int) -> float:
-    """The confidence of each of so many intervals with which all of them together have 95 % at least (Bonferroni)."""
+    """The confidence that each interval needs so that all together have at least 95 % (Bonferroni)."""
     return 1 - (1 - CONFIDENCE) / max(comparisons, 1)
 
 
@@ -79,7 +79,7 @@ def at_least(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confid
 
 
 def detectable(values: npt.ArrayLike, base: npt.ArrayLike, *, paired: bool, confidence: float = CONFIDENCE) -> Estimate:
-    """The least true difference of two means that a two-sided test of so many runs would find in four cases of five.
+    """The smallest true difference of two means that a two-sided test finds with a power of 80 %.
 
     Its interval, 95 %, says how well that is known: the spread of a few runs is a poor estimate of the true one (chi
     squared, with the test's degrees of freedom). NaN where an arm has one run only.

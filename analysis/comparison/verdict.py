@@ -80,7 +80,7 @@ def _collectives(arms: pd.DataFrame) -> str:
 def _answer(
     arms: pd.DataFrame, arm: pd.Series[Any], base: pd.Series[Any], target: float, factors: Sequence[str], marks: str
 ) -> str:
-    """Whether an arm is worth it: better in all that is known of equal work. One that is worse decides against it."""
+    """Whether an arm is worth it: faster in every known measure of equal work. One slower measure means no."""
     boards = _name(arms, arm)
     reached, missed = not math.isnan(base["time_to_accuracy_s"]), arm["unreached"] > 0
     names = ["time_to_accuracy_ratio"] if factors else ["pass_ratio", "time_to_accuracy_ratio", "total_ratio"]
@@ -140,7 +140,7 @@ def _chosen(arm: pd.Series[Any]) -> str:
 
 
 def _seen(arm: pd.Series[Any], name: str, unit: str, decimals: int) -> str:
-    """What so many runs could show, and how well that is known."""
+    """The difference that this number of runs can detect, and how well it is known."""
     value, low, high = (f"{100 * arm[f'{name}{end}']:.{decimals}f}" for end in ("", "_low", "_high"))
     return (
         f"these runs could show a difference of {value} {unit} or more (from their own spread, which so few runs tell "

@@ -128,7 +128,7 @@ def predict(measured: Measured, plan: Plan) -> pd.DataFrame:
             [step(moved, again, plan.methods.get(name), count, plan.network).total_s for count, name in made]
         )
 
-    # of what was not measured, or far from it, nothing is known of the error
+    # no interval for what was not measured, or is far from it: its error is unknown
     sound = [_is_sound(measured, found, plan.methods.get(name), count) for count, name in made]
     ends = tuple(np.where(sound, at, np.nan) for at in intervals(measured, steps_s))
     for end, at in zip(("_low", "_high"), ends, strict=True):

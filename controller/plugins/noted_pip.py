@@ -22,6 +22,7 @@ _LONGEST = 80  # characters of a line
 
 class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        # a name that no other account can have taken
         made = ask(self, "mktemp -d -t cluster-kit-pip.XXXXXX")
         folder = "".join(made["stdout"].split()[-1:])  # a board's shell may print something before
         if made["rc"] or not folder.startswith("/"):

@@ -18,6 +18,7 @@ from trainer.contract.layout import PEERS_KEY, RUN, TF_CONFIG
 _SCRIPT = """\
 set -e; umask 022
 mkdir -p {home}/runs {home}/trainer
+# beside its target, so that it is moved there in one step
 incoming=$(mktemp -d {home}/.incoming.XXXXXX)
 trap 'rm -rf "$incoming"' EXIT
 tar -xzf - -C "$incoming"

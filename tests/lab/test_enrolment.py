@@ -99,7 +99,7 @@ class Boards:
         return [lab_snapshot.snapshot(self.lab.folder, f"board-{number}") for number in (1, 2)]
 
     def login(self, number: int) -> str:
-        """What ssh says to the controller's key, whatever host keys are pinned."""
+        """What ssh says to the controller's key; the pins are not what is tested here."""
         options = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes")
         ssh = ["ssh", "-F", "none", "-p", str(PORT), "-i", self.made / "id_ed25519"]
         ssh += [part for option in (*options, "LogLevel=ERROR") for part in ("-o", option)]
