@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.benchmark_run import PROJECT, BenchmarkRun
-from trainer.contract.events import read_records
+from trainer.contract.records import read_records
 
 _WARM = 3  # runs
 _ON_BOARD = "/srv/standin"

@@ -25,8 +25,9 @@ from analysis.runs.columns import records
 from benchmarks import ddp, labels
 from benchmarks.benchmark_run import BenchmarkRun
 from trainer.contract.config import load_run
-from trainer.contract.events import NO_SYNC, ONE_BOARD, read_records
+from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.layout import BOARDS, EVENTS, RUN
+from trainer.contract.records import read_records
 
 _CYCLES = 3
 

@@ -21,8 +21,9 @@ from analysis.comparison.paper import PAPER
 from analysis.prediction.allreduce import wire_bytes
 from analysis.runs.errors import AnalysisError
 from trainer.contract.config import load_run
-from trainer.contract.events import Probe, is_complete, read_records
+from trainer.contract.events import Probe
 from trainer.contract.layout import BOARDS, EVENTS, RUN
+from trainer.contract.records import is_complete, read_records
 
 
 @dataclass(frozen=True)

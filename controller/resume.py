@@ -17,7 +17,7 @@ from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import layout, schema1
 from trainer.contract.config import ConfigError, Run, load_run
-from trainer.contract.events import Epoch, lines_of
+from trainer.contract.events import Epoch
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
     ATTEMPTS,
@@ -31,6 +31,7 @@ from trainer.contract.layout import (
     RUN,
 )
 from trainer.contract.reading import opened, parse, read
+from trainer.contract.records import lines_of
 from trainer.formats import checkpoint
 
 

@@ -24,8 +24,10 @@ from analysis.runs.columns import records, shown
 from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import Runs, flatten, load
 from trainer.contract.config import Run
-from trainer.contract.events import Epoch, Result, Sample, Start, Window, fields_of, read_records
+from trainer.contract.events import Epoch, Sample, Start, Window, fields_of
 from trainer.contract.layout import BOARDS, TELEMETRY, write_json
+from trainer.contract.records import read_records
+from trainer.contract.results import Result
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

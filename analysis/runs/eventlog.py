@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from trainer.contract.events import Epoch, Resume, Start, Window, fields_of, lines_of, parse_records
+from trainer.contract.events import Epoch, Resume, Start, Window, fields_of
 from trainer.contract.reading import opened
+from trainer.contract.records import lines_of, parse_records
 
 KEYS = ["run_id", "board", "rank"]
 _STEPPED, _STEPPED_S = 0.1, 2.0  # of the clock: more time than this between epochs is not training's
@@ -18,7 +19,7 @@ _WINDOW = f'{{"event": "{Window.KIND}"'.encode()  # as EventLog writes it; other
 
 
 def read_but_windows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The result of `trainer.contract.events.read_records` without complete windows; cut ones are still reported."""
+    """The result of `trainer.contract.records.read_records` without complete windows; cut ones are still reported."""
     with opened(path) as file:
         lines = (
             (number, line)

@@ -20,8 +20,10 @@ from analysis.runs.eventlog import Columns, elapsed_s, first_epochs, read_but_wi
 from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, Run, load_run, to_dict
-from trainer.contract.events import KINDS, BoardFacts, Epoch, Start, Window, fields_of, read_records
+from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
+from trainer.contract.records import read_records
+from trainer.contract.results import BoardFacts
 
 _FACTS = fields_of(BoardFacts)  # from a board's result; null without one
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]

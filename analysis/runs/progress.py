@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from trainer.contract.events import is_complete
 from trainer.contract.reading import is_number
+from trainer.contract.records import is_complete
 from trainer.contract.tegrastats import summed_rails
 
 # errors from a record with a value of a wrong type, since records are not trusted

@@ -8,17 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.runs.progress import ODD, Progress
-from trainer.contract.events import (
-    Epoch,
-    Resume,
-    Sample,
-    Start,
-    Window,
-    is_complete,
-    is_moment,
-    parse_record,
-)
+from trainer.contract.events import Epoch, Resume, Sample, Start, Window
 from trainer.contract.reading import is_number
+from trainer.contract.records import is_complete, is_moment, parse_record
 from trainer.contract.tegrastats import hottest_c, summed_rails
 
 _RECENT = 5  # windows

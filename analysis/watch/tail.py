@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.watch.board import Board
-from trainer.contract import events
-from trainer.contract.events import MAX_FILE, MAX_LINE
+from trainer.contract import results
 from trainer.contract.layout import CLOCK, EVENTS, LIVE, LOST, RESULT, TELEMETRY
 from trainer.contract.reading import MAX_BYTES, Unreadable, known, opened, parse
+from trainer.contract.records import MAX_FILE, MAX_LINE
 
 
 class Tail:
@@ -92,6 +92,6 @@ def as_object(content: bytes | str) -> dict[str, Any] | None:
 def as_result(content: bytes | str) -> dict[str, Any] | None:
     """A board's result in the content of result.json, or None."""
     try:
-        return events.as_result(as_object(content))[0]
+        return results.as_result(as_object(content))[0]
     except ValueError:
         return None

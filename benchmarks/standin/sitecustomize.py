@@ -16,7 +16,8 @@ def _train(config: Path) -> None:
     sys.path.insert(0, str(Path.cwd()))  # the trainer's source: where the supervisor starts it
     from trainer.contract.cluster import load_cluster
     from trainer.contract.config import load_run
-    from trainer.contract.events import End, Epoch, EventLog, Start, Window
+    from trainer.contract.events import End, Epoch, Start, Window
+    from trainer.contract.records import EventLog
     from trainer.supervise.result import write_result
 
     started_s = time.time()

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure
 from controller.answer import ask
 from controller.plugins.base import Action
 from trainer.contract.clocks import ASK, Round, measure
-from trainer.contract.events import is_moment
+from trainer.contract.records import is_moment
 
 
 class ActionModule(Action):

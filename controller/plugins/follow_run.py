@@ -20,7 +20,7 @@ from controller.mirror import Look, Mirror
 from controller.plugins import shared
 from controller.plugins.base import Action
 from controller.plugins.clock_offset import ask_time
-from trainer.contract import clocks, events, layout
+from trainer.contract import clocks, layout, records
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
@@ -117,14 +117,14 @@ def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
     """Print a line per epoch, with the latest samples of all boards."""
     for line in lines:
         with suppress(*ODD):
-            said = progress.take(events.parse_record(line), _latest_samples(run_dir))
+            said = progress.take(records.parse_record(line), _latest_samples(run_dir))
             if said:
                 _display.display(printable(f"  {said}"))
 
 
 def _latest_samples(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Latest samples by board, from the copies of all followers."""
-    found = {home.name: events.last_sample(home / layout.TELEMETRY) for home in entries(run_dir / BOARDS)}
+    found = {home.name: records.last_sample(home / layout.TELEMETRY) for home in entries(run_dir / BOARDS)}
     return {board: sample for board, sample in found.items() if sample}
 
 

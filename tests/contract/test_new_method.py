@@ -49,7 +49,7 @@ from pathlib import Path
 from trainer.__main__ import perform
 from trainer.contract.cluster import Cluster
 from trainer.contract.config import Run, parse, to_dict
-from trainer.contract.events import Result
+from trainer.contract.results import Result
 from trainer.contract.layout import write_json
 
 def run(folder, images, task, addresses, rank, method):

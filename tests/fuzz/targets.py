@@ -41,9 +41,9 @@ from tests import PROJECT
 from tests.unit.controller.gates.facts import GOOD, request
 from trainer.contract import config, releases, tegrastats
 from trainer.contract.cluster import Cluster
-from trainer.contract.events import first_sample, last_sample, read_records
 from trainer.contract.fields import ConfigError
 from trainer.contract.layout import PEERS_KEY_BYTES
+from trainer.contract.records import first_sample, last_sample, read_records
 from trainer.formats import archives, checkpoint, npz, unpickle, weights
 from trainer.formats.archives import ArchiveError
 from trainer.supervise import collective_log, facts

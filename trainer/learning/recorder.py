@@ -10,8 +10,9 @@ from typing import Any, Dict, Optional
 
 import tensorflow as tf
 
-from trainer.contract.events import Epoch, EventLog, Window
+from trainer.contract.events import Epoch, Window
 from trainer.contract.interface import counters
+from trainer.contract.records import EventLog
 from trainer.learning.data import Shard
 from trainer.learning.optimizers import AppliedSteps, Rate
 from trainer.learning.step_timer import StepTimer, StepTimes

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from trainer.contract import events, frequencies, interface, layout, packages, sysfs, tegrastats
+from trainer.contract import frequencies, interface, layout, packages, records, sysfs, tegrastats
 from trainer.contract.releases import jetpack
 
 _LISTENING = "0A"  # a state in /proc/net/tcp
@@ -53,7 +53,7 @@ def clocks(folder: Path) -> Dict[str, Any]:
     frequencies_hz: as `frequencies.frequencies`; clocks_pinned: at the run's start and end; over_current_events and
     throttled_s: over the run, as in its samples.
     """
-    first, last = (look(folder / layout.TELEMETRY) or {} for look in (events.first_sample, events.last_sample))
+    first, last = (look(folder / layout.TELEMETRY) or {} for look in (records.first_sample, records.last_sample))
     now = frequencies.frequencies()
     return {
         "frequencies_hz": now,

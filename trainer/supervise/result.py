@@ -10,9 +10,11 @@ from typing import Optional
 
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.cluster import load_cluster
-from trainer.contract.events import Epoch, Result, read_records
+from trainer.contract.events import Epoch
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, LOG, RESERVE, RESULT, TF_CONFIG, write_json
+from trainer.contract.records import read_records
+from trainer.contract.results import Result
 from trainer.supervise import collective_log, facts
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from trainer.contract import frequencies, sysfs
-from trainer.contract.events import EventLog, Sample
+from trainer.contract.events import Sample
 from trainer.contract.interface import counters
 from trainer.contract.layout import TELEMETRY
+from trainer.contract.records import EventLog
 from trainer.contract.tegrastats import OFF_C, Reading, parse
 
 INTERVAL_S = 1.0

@@ -13,8 +13,8 @@ from analysis.comparison.compare import Comparison
 from analysis.report.plots.style import DASHES, INK, arms, as_svg, canvas, name, wrapped
 from analysis.runs.energy import module_power_w
 from analysis.runs.timeline import on_controllers_clock
-from trainer.contract.events import read_records
 from trainer.contract.layout import BOARDS, TELEMETRY
+from trainer.contract.records import read_records
 
 _POINTS = 150  # points per line: samples in between are averaged to keep pages of long runs small
 _NAME = 58  # characters of a line of an arm's name

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.runs.eventlog import read_but_windows
-from trainer.contract.events import Epoch, EventLog, Sample, Window, last_sample, read_records
+from trainer.contract.events import Epoch, Sample, Window
 from trainer.contract.reading import MAX_NUMBER
+from trainer.contract.records import EventLog, last_sample, read_records
 
 NUMBERS = {
     int: st.integers(1 - MAX_NUMBER, MAX_NUMBER - 1),

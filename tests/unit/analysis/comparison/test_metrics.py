@@ -9,7 +9,8 @@ import pytest
 from analysis import PAPER, load, measure, steady
 from analysis.comparison.metrics import reached, target_of
 from tests.data.build_runs import BATCH, PARAMETERS, build_run
-from trainer.contract.events import EventLog, Resume
+from trainer.contract.events import Resume
+from trainer.contract.records import EventLog
 
 
 def measured(folder):

@@ -13,8 +13,9 @@ from analysis.__main__ import main
 from analysis.publish.export import tables
 from tests import PROJECT
 from tests.data.build_runs import build_run
-from trainer.contract.events import EventLog, Sample
+from trainer.contract.events import Sample
 from trainer.contract.layout import write_json
+from trainer.contract.records import EventLog
 
 NAMES = ["runs", "boards", "epochs", "windows", "telemetry"]
 

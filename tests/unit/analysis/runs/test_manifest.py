@@ -11,8 +11,9 @@ from analysis import load, write_manifest
 from analysis.runs.manifest import add_energy, describe
 from tests.data.build_runs import STARTED_S, build_run
 from trainer.contract.config import ConfigError, load_run
-from trainer.contract.events import EventLog, Resume
+from trainer.contract.events import Resume
 from trainer.contract.layout import SCHEMA, write_json
+from trainer.contract.records import EventLog
 
 
 def change_result(folder, board, **fields):

@@ -14,8 +14,8 @@ from controller.foretell import Expectation
 from tests import PROJECT
 from tests.data.build_runs import build_run
 from trainer.contract.choice import FLOAT16, FLOAT32, TIMED, choose
-from trainer.contract.events import EventLog
 from trainer.contract.layout import PREDICTION, write_json
+from trainer.contract.records import EventLog
 
 RUNS = {"plain": {}, "own": {"sync": {"method": "auto"}}}  # overrides by run
 EVIL = [

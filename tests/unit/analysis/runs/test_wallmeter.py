@@ -15,7 +15,8 @@ from controller.cli import main
 from tests import PROJECT
 from tests.data.build_runs import build_run
 from trainer.contract.config import ConfigError
-from trainer.contract.events import EventLog, Resume
+from trainer.contract.events import Resume
+from trainer.contract.records import EventLog
 
 SAMPLES = PROJECT / "tests/data/wall_meter"  # with the run that they are about
 START, END = 1795287297.5, 1795287438.25  # of its training

@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.watch.board import Board
 from analysis.watch.tail import Reader, Tail, collected
 from tests.unit.analysis.watch.test_board import SAMPLE, line_of, lines_of_a_run
-from trainer.contract.events import Result
+from trainer.contract.results import Result
 
 
 def reader(folder: Path) -> Reader:

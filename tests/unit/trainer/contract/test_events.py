@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from trainer.contract.events import End, EventLog, Probe, Window, read_records
+from trainer.contract.events import End, Probe, Window
 from trainer.contract.layout import write_json
+from trainer.contract.records import EventLog, read_records
 
 END = End(epochs=1, train_s=2.0, total_s=3.0)
 

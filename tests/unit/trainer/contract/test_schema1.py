@@ -11,7 +11,8 @@ from controller.study import slots
 from tests import PROJECT
 from tests.data.build_runs import build_run
 from trainer.contract.config import ConfigError, load_run, parse
-from trainer.contract.events import Trial, parse_record
+from trainer.contract.events import Trial
+from trainer.contract.records import parse_record
 
 REHEARSAL = sorted((PROJECT / "tests/data/rehearsal").iterdir())
 

@@ -162,7 +162,7 @@ def test_stopping_what_does_not_run_is_no_error(folder):
 
 
 SLEEP = "import time; time.sleep(100)"
-STEP = "from trainer.contract.events import EventLog; from pathlib import Path; EventLog(Path({!r})).progress(); "
+STEP = "from trainer.contract.records import EventLog; from pathlib import Path; EventLog(Path({!r})).progress(); "
 
 
 def kind_of_end(folder, code, **seconds):

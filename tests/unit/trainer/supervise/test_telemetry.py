@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tests.unit.unreadable import answer_with_eagain
-from trainer.contract import events, frequencies, layout
-from trainer.contract.events import read_records
+from trainer.contract import frequencies, layout, records
+from trainer.contract.records import read_records
 from trainer.supervise import facts, telemetry
 from trainer.supervise.telemetry import Telemetry
 
@@ -109,7 +109,7 @@ def test_what_lowered_the_clocks_is_counted_in_every_sample(tmp_path, monkeypatc
     (gpu / "min_freq").write_text("3\n")
     time.sleep(0.4)
     at_work.stop()
-    first, last = events.first_sample(tmp_path / layout.TELEMETRY), events.last_sample(tmp_path / layout.TELEMETRY)
+    first, last = records.first_sample(tmp_path / layout.TELEMETRY), records.last_sample(tmp_path / layout.TELEMETRY)
     assert first is not None and last is not None
     assert (first["over_current_events"], last["over_current_events"]) == ({"oc3": 0}, {"oc3": 5})
     assert (first["clocks_pinned"], last["clocks_pinned"], last["throttled_s"]) == (True, False, None)
@@ -128,9 +128,9 @@ def test_a_run_without_samples_tells_nothing_of_what_lowered_the_clocks(tmp_path
 
 def test_the_latest_sample_of_a_file_that_grows(tmp_path):
     path = tmp_path / layout.TELEMETRY
-    assert events.last_sample(path) is None
+    assert records.last_sample(path) is None
     path.write_text('{"event": "sample", "idle": true}\n' * 1000 + '{"event": "sample", "idle": false}\n{"event": "sa')
-    assert events.last_sample(path) == {"event": "sample", "idle": False}
+    assert records.last_sample(path) == {"event": "sample", "idle": False}
 
 
 def test_the_load_is_that_of_the_boards_own_cores(tmp_path):
