@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -48,6 +49,16 @@ def _add(commands: Any) -> None:
     real.add_argument("--train-images", type=int, default=8192)
     real.add_argument("--validation-images", type=int, default=5000)
     real.add_argument("--size", type=int, default=32, help="pixels per side")
+    learn = command("learning", "accuracy of 1 to 16 boards, on real images and on generated ones", _learning)
+    learn.add_argument("--images", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)")
+    learn.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
+    learn.add_argument("--minutes", type=float, default=30, help="no run begins later; the ones that run go on")
+    learn.add_argument("--train-images", type=int, default=8192)
+    learn.add_argument("--validation-images", type=int, default=10_000)
+    learn.add_argument("--generated", action="store_true", help="the generated images alone")
+    learn.add_argument("--try", dest="tries", metavar="JSON", help="instead: an override, or a list of overrides")
+    learn.add_argument("--boards", type=int, nargs="+", default=[8], help="with --try")
+    learn.add_argument("--seeds", type=int, nargs="+", default=[11, 12], help="with --try")
     one = command(
         "single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats, o.weights)
     )
@@ -86,6 +97,25 @@ def _speed(options: Options) -> object:
 def _accuracy(options: Options) -> object:
     sizes = options.train_images, options.validation_images, options.size
     return _of("accuracy").measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+
+
+def _learning(options: Options) -> object:
+    learning, weights = _of("learning"), options.weights.resolve()
+    sizes = weights, options.train_images, options.validation_images
+    tasks = [] if options.images is None or options.generated else [learning.given(options.images.resolve(), *sizes)]
+    if not tasks or options.generated:
+        tasks.append(learning.generated(*sizes))
+    overrides = json.loads(options.tries) if options.tries else []
+    overrides = overrides if isinstance(overrides, list) else [overrides]
+    tries = [
+        learning.tried(task, override, boards, seed)
+        for seed in options.seeds
+        for boards in options.boards
+        for override in overrides
+        for task in tasks
+    ]
+    path = learning.measure(tasks, options.minutes, tries)
+    return learning.table(json.loads(path.read_text(encoding="utf-8"))) if not tries else path
 
 
 def _listed(make: Callable[[Path], list[Path]]) -> str:

@@ -74,6 +74,11 @@ class BenchmarkRun:
         self.playbook("playbooks/lab_down.yml")
 
     @property
+    def path(self) -> Path:
+        """The file that `write` writes."""
+        return RUNS / f"bench-{self.name}.json"
+
+    @property
     def core_share(self) -> float:
         """Each board's fraction of the core on which boards take turns."""
         return round(_USED / self._boards, 4)
@@ -155,7 +160,7 @@ class BenchmarkRun:
 
     def write(self, **more: Any) -> Path:
         """Write runs/bench-NAME.json: the machine, the commit, `more`, and the rows so far."""
-        path = RUNS / f"bench-{self.name}.json"
+        path = self.path
         commit, changed = git_state(PROJECT)
         write_json(
             path,

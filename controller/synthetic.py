@@ -24,8 +24,8 @@ _PATTERNS = 10
 _NOISE = 14.0  # standard deviation, of 255
 
 
-def images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One image for each label: uint8, (n, 32, 32, 3)."""
+def images(labels: np.ndarray, rng: np.random.Generator, noise: float = _NOISE) -> np.ndarray:
+    """One image for each label: uint8, (n, 32, 32, 3). `noise`: its standard deviation, of 255."""
     count = len(labels)
     pattern, colour = labels % _PATTERNS, labels // _PATTERNS
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE - 0.5
@@ -40,7 +40,7 @@ def images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     bright, dark = 0.5 + 0.5 * np.cos(2 * np.pi * hue), 0.5 + 0.5 * np.cos(2 * np.pi * (hue + 0.35))
     blend = bright[:, None, None, :] * wave + dark[:, None, None, :] * (1 - wave)
     level = rng.uniform(0.75, 1.0, (count, 1, 1, 1))
-    noisy = 255 * level * blend + rng.normal(0, _NOISE, (count, SIDE, SIDE, 3))
+    noisy = 255 * level * blend + rng.normal(0, noise, (count, SIDE, SIDE, 3))
     pixels: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
     return pixels
 

@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from trainer.contract.cluster import Cluster
 from trainer.contract.config import Run
-from trainer.contract.events import End, Epoch, EventLog, Resume, Start, read_records
+from trainer.contract.events import End, Epoch, Resume, Start
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
+from trainer.contract.records import EventLog, read_records
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
 from trainer.learning.recorder import Recorder
@@ -35,16 +36,15 @@ class TrainingContext:
     def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
-        if not run.config.model.cache_features:  # the head's steps are too short for it
-            _let_buckets_leave()
+        self.set_threads()
         # first: it starts this worker's server, which TensorFlow requires before any other op
-        self.strategy = self._build_strategy()
+        self.strategy = self.build_strategy()
         self._use_the_gpu()
         tf.keras.utils.set_random_seed(run.seed)
         if run.config.deterministic:
             tf.config.experimental.enable_op_determinism()
         self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
-        self.images = self._load_images()
+        self.images = self.load_images()
         self.shard = self._shard_of_images()
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
@@ -218,7 +218,18 @@ class TrainingContext:
         if self.xla == "autoclustering":
             tf.config.optimizer.set_jit("autoclustering")
 
-    def _build_strategy(self) -> tf.distribute.Strategy:
+    def set_threads(self) -> None:
+        """Give TensorFlow's executor a second thread on a board with one core or a fraction of one.
+
+        A single thread finishes the backward pass before it computes the weights' gradients, the first layer's first:
+        no bucket could be sent early.
+        """
+        # the steps of a head with cached features are too short for it
+        if len(os.sched_getaffinity(0)) == 1 and not self.config.model.cache_features:
+            tf.config.threading.set_inter_op_parallelism_threads(2)
+
+    def build_strategy(self) -> tf.distribute.Strategy:
+        """The strategy under which the run trains; it starts this worker's server."""
         if not self.distributed:
             return tf.distribute.get_strategy()  # the default strategy does nothing
         self.cluster.export()
@@ -244,19 +255,10 @@ class TrainingContext:
             batches=batches,
         )
 
-    def _load_images(self) -> archives.Images:
+    def load_images(self) -> archives.Images:
+        """The images to train on, as they were staged."""
         config, staged = self.config.data, self._run.assets["dataset"]
         return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
-
-
-def _let_buckets_leave() -> None:
-    """Give TensorFlow's executor a second thread on a board with one core or a fraction of one.
-
-    A single thread finishes the backward pass before it computes the weights' gradients, the first layer's first: no
-    bucket could be sent early.
-    """
-    if len(os.sched_getaffinity(0)) == 1:
-        tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 def _spent(records: List[Dict[str, Any]]) -> float:
