@@ -38,12 +38,14 @@ class Turns:
             self._failed = self._failed or failed
             self._give(rank)
 
-    def mean(self, rank: int, place: int, part: np.ndarray) -> np.ndarray:
-        """part: [n] -> mean over the workers' parts for this place, [n] of the same dtype; others run meanwhile.
+    def mean(self, place: int, part: np.ndarray) -> np.ndarray:
+        """part: [n] of the worker that has the turn -> mean over the workers' parts for this place, [n] of the same
+        dtype; the others run meanwhile.
 
         Parts are added up in rank order, in their own dtype, as collectives do it.
         """
         with self._changed:
+            rank: int = self._running  # type: ignore[assignment]  # a function may have been traced by another worker
             parts = self._parts.setdefault(place, {})
             parts[rank] = part
             if len(parts) == self.workers:
@@ -70,29 +72,26 @@ class Turns:
 
 
 class Strategy:
-    """What trainer/sync asks of a tf.distribute.Strategy, for one of the workers that take turns."""
+    """What trainer/sync asks of a tf.distribute.Strategy, for workers that take turns."""
 
-    def __init__(self, turns: Turns, rank: int) -> None:
+    def __init__(self, turns: Turns) -> None:
         self.num_replicas_in_sync = turns.workers
         self.extended = SimpleNamespace(worker_devices=("CPU:0",), _get_local_replica_id=lambda number: number)
-        self._turns, self._rank = turns, rank
+        self._turns = turns
         self._places = itertools.count()
 
     def run(self, function: Callable[..., Any], args: Tuple[Any, ...] = ()) -> Any:
         """What the function returns; it may call get_replica_context().all_reduce."""
-        with _Replica(self, self._rank):
+        with _Replica(self, 0):
             return function(*args)
 
     def experimental_local_results(self, value: Any) -> Tuple[Any, ...]:
         return (value,)
 
     def mean(self, vector: tf.Tensor) -> tf.Tensor:
-        """vector: [n] -> mean over the workers, same shape and dtype.
-
-        All workers trace their functions in the same order, so that the same places belong together.
-        """
+        """vector: [n] -> mean over the workers, same shape and dtype; each place in a function has means of its own."""
         place = next(self._places)
-        found = tf.numpy_function(lambda part: self._turns.mean(self._rank, place, part), [vector], vector.dtype)
+        found = tf.numpy_function(lambda part: self._turns.mean(place, part), [vector], vector.dtype)
         return tf.ensure_shape(found, vector.shape)
 
 

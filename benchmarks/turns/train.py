@@ -11,6 +11,7 @@ from typing import Any, List
 import tensorflow as tf
 
 from benchmarks.turns.collectives import Abandoned, LaterExecutor, Strategy, Turns
+from benchmarks.turns.sharing import Shared
 from trainer import sync
 from trainer.contract.cluster import Cluster
 from trainer.contract.config import Config, Run
@@ -26,9 +27,9 @@ _BUILDING = threading.Lock()  # Keras draws initial weights from the process' se
 class TurnsContext(TrainingContext):
     """The trainer's context, for one of the workers that take turns."""
 
-    def __init__(self, run: Run, cluster: Cluster, folder: Path, turns: Turns, images: List[Images]) -> None:
+    def __init__(self, run: Run, cluster: Cluster, folder: Path, strategy: Strategy, images: List[Images]) -> None:
         """`images`: none, or those of the worker before, to be shared."""
-        self._turns, self._shared = turns, images
+        self._turns, self._shared = strategy, images
         super().__init__(run, cluster, folder, time.monotonic())
         self.in_order = LaterExecutor(_ARRIVES_AFTER)  # type: ignore[assignment]
 
@@ -36,7 +37,7 @@ class TurnsContext(TrainingContext):
         """They are set for all workers."""
 
     def build_strategy(self) -> tf.distribute.Strategy:
-        return Strategy(self._turns, self.cluster.rank) if self.distributed else super().build_strategy()
+        return self._turns if self.distributed else super().build_strategy()
 
     def load_images(self) -> Images:
         if not self._shared:
@@ -60,7 +61,8 @@ def train(run: Run, folder: Path) -> None:
 
     Raises the first worker's error.
     """
-    turns, images, errors = Turns(run.workers), [], []  # type: ignore[var-annotated]
+    turns, shared = Turns(run.workers), Shared()
+    strategy, images, errors = Strategy(turns), [], []  # type: ignore[var-annotated]
     run = dataclasses.replace(run, config=in_own_loop(run.config) if run.workers > 1 else run.config)
     addresses = [f"127.0.0.1:{port}" for port in range(1, run.workers + 1)]  # nothing listens
 
@@ -70,8 +72,9 @@ def train(run: Run, folder: Path) -> None:
         failed = True
         try:
             turns.begin(rank)
-            context = TurnsContext(run, Cluster(addresses, rank), own, turns, images)
-            context.finish(sync.train(context))
+            with shared.as_worker():
+                context = TurnsContext(run, Cluster(addresses, rank), own, strategy, images)
+                context.finish(sync.train(context))
             failed = False
         except Abandoned:
             pass

@@ -25,8 +25,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 lab = training_lab(9)
 
-LASTING = {**SHORT, "epochs": 2000, "checkpoint_epochs": 0}
-RESUMABLE = {**SHORT, "epochs": 14, "checkpoint_epochs": 2, "deterministic": True}
+# faults do not depend on how much is trained, and a board traces the head in a fraction of the time
+_HEAD = {**SHORT, "model": {**SHORT["model"], "fine_tune": "head"}}
+LASTING = {**_HEAD, "epochs": 20_000, "checkpoint_epochs": 0}
+RESUMABLE = {**_HEAD, "epochs": 60, "checkpoint_epochs": 2, "deterministic": True}
 RUNS = "/opt/cluster-kit/runs"
 STALL_LIMIT_S = 20
 
@@ -163,8 +165,8 @@ def row(record_property: Callable[[str, object], None]) -> Callable[[str, str], 
 
 
 @pytest.mark.parametrize("board", [2, pytest.param(1, marks=pytest.mark.thorough)], ids=["worker", "chief"])
-def test_a_killed_trainer(start, row, board: int) -> None:
-    run = start()
+def test_a_killed_trainer(lab: Lab, start, row, board: int) -> None:
+    run = start(train_environment=stand_in(lab))
     run.wait_for_epochs()
     run.lab.ssh(board, f"kill -9 {run.trainer(board)}")
     manifest = run.failed(culprit=f"board-{board}", kind="killed", within_s=30)
@@ -316,8 +318,8 @@ def test_a_port_that_a_stale_trainer_holds(lab: Lab, start, row) -> None:
     row("port held by a stale trainer", f"refused by the check stage, which names pid {pid}")
 
 
-def test_ctrl_c_stops_the_boards_and_collects(start, row) -> None:
-    run = start()
+def test_ctrl_c_stops_the_boards_and_collects(lab: Lab, start, row) -> None:
+    run = start(train_environment=stand_in(lab))
     run.wait_for_epochs()
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.end() != 0
@@ -350,7 +352,8 @@ def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_p
     staged = "/opt/cluster-kit/assets"
     before = lab.ssh(2, f"sha256sum {staged}/*").split()
     assert lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done") == "", "no run before staged anything"
-    run = start({**LASTING, "epochs": 70})
+    epochs = 250
+    run = start({**LASTING, "epochs": epochs})
     run.wait_for_epochs()
     sums = lab.ssh(2, f"sha256sum {staged}/*").split()
     asset = json.loads((run.folder / "run.json").read_text())["assets"]["dataset"]
@@ -392,7 +395,7 @@ def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_p
         file.write('{"event": "win')
     (torn / "boards/board-2/result.json").unlink()
     loaded = load([torn])
-    assert len(loaded.epochs) == 140
+    assert len(loaded.epochs) == 2 * epochs
     assert any("not a record" in problem for problem in loaded.problems), loaded.problems
     assert any("result.json of board-2 is missing" in problem for problem in loaded.problems), loaded.problems
     row("torn last line, missing result.json", "; ".join(problem.split(": ", 1)[1] for problem in loaded.problems[:2]))

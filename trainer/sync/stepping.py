@@ -152,16 +152,13 @@ class Worker:
         """Give every board the chief's weights: the mean of its vector and the others' zeros, times the boards."""
         variables = self.model.variables
         flat = Flat([variable.shape for variable in variables])
-        boards = self.strategy.num_replicas_in_sync
 
         @tf.function
-        def chiefs() -> tf.Tensor:
-            mine = flat.pack([variable.read_value() for variable in variables])
-            return boards * mean_over_boards(
-                self.strategy, mine if self.context.cluster.is_chief else tf.zeros_like(mine)
-            )
+        def total(times: tf.Tensor) -> tf.Tensor:
+            return mean_over_boards(self.strategy, times * flat.pack([variable.read_value() for variable in variables]))
 
-        for variable, value in zip(variables, flat.unpack(chiefs())):
+        times = float(self.strategy.num_replicas_in_sync if self.context.cluster.is_chief else 0)
+        for variable, value in zip(variables, flat.unpack(total(tf.constant(times)))):
             variable.assign(value)
 
 
