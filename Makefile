@@ -20,11 +20,13 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision two emulated Orins, train the paper's experiment on them, and restore them
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
+.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
 bench-sync: setup setup-boards ## benchmark: images/s of every method of synchronising and of PyTorch's DDP (50 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (30 minutes; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
+bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (40 minutes a call; ARGS="--images FILE.npz --weights FILE.h5")
+	.venv/bin/python -m benchmarks learning $(ARGS)
 bench-single: setup setup-boards ## benchmark: the kit and bare Keras on one board; the head with and without cached features (ARGS="--weights FILE.h5")
 	.venv/bin/python -m benchmarks single $(ARGS)
 bench-scale: setup setup-boards ## benchmark: measured and predicted efficiency of 2, 4 and 8 boards at the paper's ratio
@@ -39,13 +41,17 @@ bench-telemetry: setup ## benchmark: the cost of telemetry on a board
 	.venv/bin/python -m benchmarks telemetry $(ARGS)
 
 .PHONY: test
-test: setup-dev setup-boards setup-browser ## run the tests but those of test-boards and the thorough ones (needs root), then lint and types
-	@tests/run.sh $(ARGS)
+test: setup-dev setup-boards setup-browser ## run the tests but those of test-boards, test-trainer and the thorough ones (needs root), then lint and types
+	@tests/run.sh fast $(ARGS)
 	$(MAKE) --no-print-directory lint types
 
 .PHONY: test-boards
-test-boards: setup-dev setup-boards ## enrol, provision and restore emulated Orins: the tests of what is done to boards (needs root)
-	.venv/bin/pytest tests/lab/test_dressed.py tests/lab/test_enrolment.py tests/lab/test_journey.py tests/lab/test_provision.py $(ARGS)
+test-boards: setup-dev setup-boards ## check, enrol, provision and restore emulated Orins: the tests of what is done to boards (needs root)
+	@tests/run.sh boards $(ARGS)
+
+.PHONY: test-trainer
+test-trainer: setup-dev setup-boards ## train with every method between real processes: the tests of what is learned and sent (10 minutes)
+	@tests/run.sh trainer $(ARGS)
 
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes

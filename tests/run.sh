@@ -1,19 +1,28 @@
 #!/usr/bin/env bash
-# `make test`: the tests of the lab in two lanes, as much of their time is waiting, each with boards of its own; and
-# beside them all others, which take what the lab leaves of the cores. The first lane is shown as it goes on, the rest
-# afterwards. Arguments go to pytest.
+# `make test`, `make test-boards`, `make test-trainer`: tests in lanes, since much of a lab's time is waiting; each lane has
+# boards of its own. The first lane is shown as it goes on, the others afterwards.
+#
+#   tests/run.sh fast|boards|trainer [PYTEST ARGUMENT...]
 set -uo pipefail
 
-# Modules of the second lane; the first one has the rest. `make test-boards` runs those that provision Orins.
 faults=(tests/lab/test_{faults,strangers,watch}.py)
-orins=(tests/lab/test_{dressed,enrolment,journey,provision}.py)
+provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
+trainer=(tests/contract/test_{keras_collectives,new_method,turns}.py)
+gates=(tests/lab/test_{check,check_mode,journey,trial}.py)
 
+set=$1
+shift
 logs=.cache/tests
 mkdir -p "$logs"
-.venv/bin/pytest "${faults[@]}" "$@" >"$logs/faults.log" 2>&1 &
-lane=$!
-nice -n 10 .venv/bin/pytest tests/unit tests/fuzz tests/contract "$@" >"$logs/others.log" 2>&1 &
-others=$!
+lanes=() # process ids
+names=()
+
+# lane NAME COMMAND...: run it in the background, its output in a file
+lane() {
+  "${@:2}" >"$logs/$1.log" 2>&1 &
+  lanes+=($!)
+  names+=("$1")
+}
 
 ended() {
   while kill -0 "$1" 2>/dev/null; do wait "$1"; done # Ctrl-C interrupts wait
@@ -22,22 +31,36 @@ ended() {
 
 # Ctrl-C reaches all of them; a lane takes its boards down then, which is waited for.
 finish() {
-  kill "$others" 2>/dev/null
-  [ "$interrupted" ] || kill -INT "$lane" 2>/dev/null
-  ended "$lane"
+  for job in "${lanes[@]}"; do
+    [ "$interrupted" ] || kill -INT "$job" 2>/dev/null
+    ended "$job"
+  done
 }
 interrupted=
 trap interrupted=yes INT
 trap finish EXIT
 
-.venv/bin/pytest tests/lab "${orins[@]/#/--ignore=}" "${faults[@]/#/--ignore=}" "$@"
+case $set in
+  fast)
+    lane faults .venv/bin/pytest "${faults[@]}" "$@"
+    # with what the lab leaves of the cores
+    lane others nice -n 10 .venv/bin/pytest tests/unit tests/fuzz tests/contract "${trainer[@]/#/--ignore=}" "$@"
+    others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}")
+    .venv/bin/pytest tests/lab "${others[@]/#/--ignore=}" "$@"
+    ;;
+  boards)
+    lane gates .venv/bin/pytest "${gates[@]}" "$@"
+    .venv/bin/pytest "${provisioned[@]}" "$@"
+    ;;
+  trainer) .venv/bin/pytest tests/contract/test_{trainer,sync}.py "${trainer[@]}" "$@" ;;
+esac
 codes=$?
 # 2: interrupted, or an import error
 [ "$codes" -ne 2 ] || exit 2
-for job in "$lane" "$others"; do
+for job in "${lanes[@]}"; do
   ended "$job"
   codes+=" $?"
 done
-cat "$logs"/{faults,others}.log
+for name in "${names[@]}"; do cat "$logs/$name.log"; done
 # 5: the arguments left no test of these
 [[ " $codes" = *' 0'* && " $codes" != *' '[!05]* ]]

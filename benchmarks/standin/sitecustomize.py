@@ -48,6 +48,7 @@ def _train(config: Path) -> None:
         )
     )
     log.progress()
+    print("The stand-in begins.", flush=True)  # every trainer's log has a line
     for epoch in range(1, run.config.epochs + 1):
         for step in range(_STEPS):
             time.sleep(1 / _STEPS)

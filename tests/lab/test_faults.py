@@ -25,10 +25,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 lab = training_lab(9)
 
-# faults do not depend on how much is trained, and a board traces the head in a fraction of the time
-_HEAD = {**SHORT, "model": {**SHORT["model"], "fine_tune": "head"}}
-LASTING = {**_HEAD, "epochs": 20_000, "checkpoint_epochs": 0}
-RESUMABLE = {**_HEAD, "epochs": 60, "checkpoint_epochs": 2, "deterministic": True}
+LASTING = {**SHORT, "epochs": 2000, "checkpoint_epochs": 0}
+RESUMABLE = {**SHORT, "epochs": 30, "checkpoint_epochs": 2, "deterministic": True}
 RUNS = "/opt/cluster-kit/runs"
 STALL_LIMIT_S = 20
 
@@ -123,6 +121,16 @@ def stand_in(lab: Lab) -> dict[str, str]:
         source = PROJECT / "benchmarks/standin/sitecustomize.py"
         lab.write(board, "/srv/standin/sitecustomize.py", source.read_bytes(), "644")
     return {"PYTHONPATH": "/srv/standin"}
+
+
+def slowly(lab: Lab) -> dict[str, str]:
+    """The environment of a trainer that sleeps after every step: a run lasts, and leaves the cores to others."""
+    code = "import pathlib, time\ntouch = pathlib.Path.touch\n"
+    code += "pathlib.Path.touch = lambda *path, **how: (time.sleep(0.25), touch(*path, **how))[1]\n"
+    for board in (1, 2):
+        lab.root(board, "mkdir -p /srv/slowly")
+        lab.write(board, "/srv/slowly/sitecustomize.py", code.encode(), "644")
+    return {"PYTHONPATH": "/srv/slowly"}
 
 
 @pytest.fixture
@@ -352,8 +360,8 @@ def test_a_killed_controller_and_what_runs_meanwhile(lab: Lab, start, row, tmp_p
     staged = "/opt/cluster-kit/assets"
     before = lab.ssh(2, f"sha256sum {staged}/*").split()
     assert lab.ssh(2, f"for file in {staged}/*; do printf x >> $file; done") == "", "no run before staged anything"
-    epochs = 250
-    run = start({**LASTING, "epochs": epochs})
+    epochs = 60
+    run = start({**LASTING, "epochs": epochs}, train_environment=slowly(lab))
     run.wait_for_epochs()
     sums = lab.ssh(2, f"sha256sum {staged}/*").split()
     asset = json.loads((run.folder / "run.json").read_text())["assets"]["dataset"]

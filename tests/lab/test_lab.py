@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -227,7 +228,8 @@ class TestBoards:
         new = Path(interpreter, "made-by-a-board")
         output = lab.ssh(1, f"touch /opt/cluster-kit/venv/new; touch {new}; rm -f {new}; ls {interpreter}", user="root")
         # the system's interpreter is in the board's own layer, all others are mounted
-        assert output.count("Read-only") == (1 if new.is_relative_to("/usr") else 3), output
+        refused = re.findall("^touch: .*Read-only", output, re.MULTILINE)
+        assert len(refused) == (1 if new.is_relative_to("/usr") else 2), output
         assert not new.exists()
 
     def test_their_root_cannot_change_this_machine(self, lab: Lab) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from conftest import Lab, training_lab
-from test_faults import RUNS, Run, playbook
-from test_run import SHORT
+from test_faults import LASTING, RUNS, Run, playbook, slowly
 
 from plugins.module_utils import lab_link
 from tests import PROJECT
@@ -25,7 +24,7 @@ lab = training_lab(17)
 
 PORT = 12345
 OPEN = 9999  # what anybody may reach on a board, which shows that the probe would find the kit's ports
-LONG = {**SHORT, "epochs": 60}
+LONG = {**LASTING, "epochs": 50}
 SCRIPT = "/usr/local/sbin/cluster-kit-firewall"
 
 # Prints what answers: address, port and kind.
@@ -134,7 +133,7 @@ def test_nothing_answers_a_stranger_and_forged_addresses_change_nothing(
 ) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
-    run = Run(lab, runs, LONG)
+    run = Run(lab, runs, LONG, train_environment=slowly(lab))
     try:
         run.wait_for_epochs()
         for board in (1, 2):
