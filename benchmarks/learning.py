@@ -9,6 +9,7 @@ last one ended.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -24,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from analysis.comparison.statistics import at_least
 from benchmarks.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
 from controller import synthetic
+from controller.presets import configuration, merged
 from trainer.contract.config import Config, Run, parse, to_dict
 from trainer.contract.events import Epoch
 from trainer.contract.layout import BOARDS, EVENTS, RUN, write_json
@@ -38,7 +39,7 @@ from trainer.formats.archives import sha256
 GRID = (3e-4, 6e-4, 1.2e-3, 2.4e-3)  # of Adam, for one board
 TUNING_SEEDS, SEEDS = (11, 12), (1, 2, 3, 4, 5)
 NUMBERS = (2, 4, 8, 16)  # of boards with the preset
-PRESET = PROJECT / "experiments/fast.yml"
+PRESET = "fast"
 BASE = "one board"
 # what decides which numbers a run gives
 _CODE = ("trainer/learning", "trainer/sync", "trainer/formats", "benchmarks/turns")
@@ -111,14 +112,18 @@ def common(task: Task) -> dict[str, Any]:
     }
 
 
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries, the later ones over the earlier ones."""
-    found: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            both = isinstance(value, dict) and isinstance(found.get(name), dict)
-            found[name] = merged(found[name], value) if both else value
+def preset(boards: int) -> dict[str, Any]:
+    """What the preset has for so many boards. Raises BenchmarkError where it cannot be read."""
+    problems: list[str] = []
+    found = configuration({"experiment": PRESET, "override": {}}, PROJECT, problems, boards)
+    if problems:
+        raise BenchmarkError("; ".join(problems))
     return found
+
+
+def layered(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries, the later ones over the earlier ones."""
+    return functools.reduce(merged, layers)
 
 
 def rate_of(rate: float) -> dict[str, Any]:
@@ -155,22 +160,21 @@ def plan(task: Task, rows: list[dict[str, Any]]) -> Iterator[Job]:
     """The runs of a task: those of the grid, and once their best is known those of the table."""
     for seed in TUNING_SEEDS:
         for rate in GRID:
-            yield Job(task, tuning(rate), 1, seed, parse(merged(common(task), rate_of(rate))))
+            yield Job(task, tuning(rate), 1, seed, parse(layered(common(task), rate_of(rate))))
     best = best_rate(rows, task.name)
     if best is None:
         return
-    preset = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
     for seed in SEEDS:
-        yield Job(task, BASE, 1, seed, parse(merged(common(task), rate_of(best))))
+        yield Job(task, BASE, 1, seed, parse(layered(common(task), rate_of(best))))
         for boards in NUMBERS:
-            told = merged(common(task), rate_of(best), preset)
+            told = layered(common(task), rate_of(best), preset(boards))
             yield Job(task, "preset", boards, seed, parse(told))
 
 
 def tried(task: Task, override: dict[str, Any], boards: int, seed: int) -> Job:
     """A run with what is to be tried, named by it."""
     told = json.dumps(override, separators=(", ", ": "))
-    return Job(task, told, boards, seed, parse(merged(common(task), override)))
+    return Job(task, told, boards, seed, parse(layered(common(task), override)))
 
 
 def key_of(job: Job, checksums: dict[str, str], code: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from controller.resolve import configuration
+from controller.presets import configuration
 from trainer.contract.config import Config, ConfigError, known_keys, parse, to_dict
 from trainer.contract.fields import closest, shown
 

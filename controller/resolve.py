@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import gzip
 import hashlib
 import io
 import math
-import re
 import secrets
 import tarfile
 import time
@@ -23,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.provenance import git_state
-from controller import addresses, assets, foretell, resume, strict_yaml
+from controller import addresses, assets, foretell, resume
+from controller.presets import brief, configuration
 from trainer.contract import layout
 from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_dict
-from trainer.contract.fields import closest, number, shown, whole_number
+from trainer.contract.fields import closest, number, whole_number
 from trainer.contract.layout import SCHEMA
 
 LARGEST_SEED = 2**32 - 1  # limit of NumPy and Keras
@@ -69,7 +68,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     speeds = _speeds(request, boards, problems)
     problems += addresses.problems_in(request, boards[:workers] if workers and workers > 0 else boards)
     before = len(problems)
-    raw = configuration(request, project, problems)
+    raw = configuration(request, project, problems, workers)
     understood = len(problems) == before
     config = _section(raw, "", problems, partly=not understood)
     if config is not None and understood and workers is not None and workers > 0:
@@ -124,13 +123,8 @@ def _whole_number(request: Mapping[str, Any], name: str, problems: list[str]) ->
     found = whole_number(request[name])  # Ansible passes -e workers=2 as text
     if found is None:
         wanted = f"a whole number from 0 to {LARGEST_SEED}" if name == "seed" else "a whole number"
-        problems.append(f"{name} is {_brief(request[name])}; give {wanted}, such as -e {name}=1")
+        problems.append(f"{name} is {brief(request[name])}; give {wanted}, such as -e {name}=1")
     return found
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _speeds(request: Mapping[str, Any], boards: Sequence[str], problems: list[str]) -> list[float]:
@@ -143,51 +137,6 @@ def _speeds(request: Mapping[str, Any], boards: Sequence[str], problems: list[st
     return found
 
 
-_EXAMPLE = '-e \'{"override": {"epochs": 3}}\''
-
-
-def _presets(project: Path) -> dict[str, Path]:
-    return {path.stem: path for path in layout.entries(project / "experiments", "*.yml")}
-
-
-def configuration(request: Mapping[str, Any], project: Path, problems: list[str]) -> dict[str, Any]:
-    """The preset with the override on top, not yet checked."""
-    parts = _preset(str(request["experiment"]), "experiment", _presets(project), problems)
-    if isinstance(request["override"], dict):
-        parts.append(request["override"])
-    else:
-        problems.append(f"override is {_brief(request['override'])}; give a mapping of fields, such as {_EXAMPLE}")
-    return functools.reduce(merged, parts, {})
-
-
-def _preset(name: str, asked_by: str, known: Mapping[str, Path], problems: list[str]) -> list[Mapping[str, Any]]:
-    """The preset of this name on top of those that it extends."""
-    if name not in known:
-        known_ones = ", ".join(known) or "none"
-        problems.append(f"{asked_by} is {_brief(name)}; presets in experiments/: {known_ones}{closest(name, known)}")
-        return []
-    file = f"experiments/{name}.yml"
-    if asked_by == "experiment" and not re.fullmatch(r"[\w.+-]{1,100}", name):
-        problems.append(f"{file}: its name becomes part of the run's id; use up to 100 letters, digits, '_', '-', '.'")
-    try:
-        preset = strict_yaml.read(known[name], file)
-    except ConfigError as error:
-        problems += error.problems
-        return []
-    if not isinstance(preset, (dict, type(None))):
-        problems.append(f"{file} is {shown(preset)}; give a mapping of fields, such as epochs: 3")
-        return []
-    preset = preset or {}
-    below = preset.pop("extends", None)
-    if below is None:
-        return [preset]
-    if not isinstance(below, str):
-        problems.append(f"extends in {file} is {shown(below)}; give the name of one preset")
-        return [preset]
-    others = {other: path for other, path in known.items() if other != name}  # prevents cycles
-    return [*_preset(str(below), f"extends in {file}", others, problems), preset]
-
-
 def _section(raw: dict[str, Any], name: str, problems: list[str], partly: bool = False) -> Config | None:
     """The configuration, or one with a single section; None and the problems if it is invalid."""
     try:
@@ -195,15 +144,6 @@ def _section(raw: dict[str, Any], name: str, problems: list[str], partly: bool =
     except ConfigError as error:
         problems.extend(error.problems)
         return None
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` updated with `above`, nested mappings included."""
-    both = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
-        both[key] = merged(below[key], value) if nested else value
-    return both
 
 
 @contextlib.contextmanager

@@ -23,10 +23,11 @@ from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
 from controller import design, strict_yaml
 from controller.foretell import expected
-from controller.resolve import LARGEST_SEED, configuration
+from controller.presets import configuration
+from controller.resolve import LARGEST_SEED
 from trainer.contract import schema1
 from trainer.contract.config import Config, ConfigError, parse, to_dict
-from trainer.contract.fields import closest, shown
+from trainer.contract.fields import closest, shown, whole_number
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.reading import read
 
@@ -198,7 +199,7 @@ def expected_s(slot: Slot, project: Path, boards: Sequence[str], runs_dir: Path)
 
 
 def _config(slot: Slot, project: Path) -> Config:
-    return parse(configuration({"experiment": slot.experiment, "override": slot.override}, project, []))
+    return parse(configuration({"experiment": slot.experiment, "override": slot.override}, project, [], slot.workers))
 
 
 def _state(slot: Slot, folders: list[Path]) -> State:
@@ -268,7 +269,7 @@ def _arm_problems(arm: Mapping[str, Any], raw: Mapping[str, Any], project: Path,
         "override": arm.get("override", {}),
     }
     before = len(problems)
-    fields = configuration(request, project, problems)
+    fields = configuration(request, project, problems, whole_number(workers))
     try:
         config = parse(fields, partly=len(problems) > before)
     except ConfigError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from controller.presets import configuration
 from controller.reference import PROJECT, readme, references
-from controller.resolve import configuration
 from trainer.contract.config import Config, known_keys, parse
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from controller import assets, synthetic
-from controller.resolve import configuration, resolve
+from controller.presets import configuration
+from controller.resolve import resolve
 from tests import PROJECT
 from tests.unit.actions import snapshot
 from trainer.contract.config import ConfigError, parse
@@ -396,10 +397,11 @@ def test_weights_by_path_are_staged(project, tmp_path):
     assert run["assets"]["weights"]["sha256"] == archives.sha256(path)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 8, 16, 1024])
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (PROJECT / "experiments").glob("*.yml")))
-def test_every_preset_of_the_project_is_valid(preset):
+def test_every_preset_of_the_project_is_valid(preset, workers):
     found = []
-    raw = configuration({"experiment": preset, "override": {}}, PROJECT, found)
+    raw = configuration({"experiment": preset, "override": {}}, PROJECT, found, workers)
     assert found == []
     parse(raw)
 
@@ -408,6 +410,53 @@ def test_a_preset_can_extend_another(project):
     (project / "experiments" / "long.yml").write_text("extends: short\nepochs: 9\ndata: {sharding: sharded}\n")
     config = resolve(request(project, experiment="long"))["run"]["config"]
     assert (config["epochs"], config["data"]["sharding"], config["data"]["train_images"]) == (9, "sharded", 200)
+
+
+BY_WORKERS = """
+by_workers:
+  2: {epochs: 4, sync: {method: local_sgd, period: 16}}
+  4: {sync: {period: 8}}
+"""
+
+
+@pytest.mark.parametrize("workers, told", [(1, (2, "keras", 16)), (2, (4, "local_sgd", 16)), (3, (4, "local_sgd", 16))])
+def test_a_preset_can_depend_on_the_number_of_boards(project, workers, told):
+    preset = project / "experiments" / "short.yml"
+    preset.write_text(preset.read_text() + BY_WORKERS)
+    boards = [f"board-{number}" for number in range(1, 5)]
+    config = resolve(request(project, boards=boards, workers=workers))["run"]["config"]
+    assert (config["epochs"], config["sync"]["method"], config["sync"]["period"]) == told
+
+
+def test_more_boards_add_to_what_fewer_have_and_the_user_has_the_last_word(project):
+    preset = project / "experiments" / "short.yml"
+    preset.write_text(preset.read_text() + BY_WORKERS)
+    boards = [f"board-{number}" for number in range(1, 5)]
+    run = resolve(request(project, boards=boards, workers=4, override={"sync": {"efficiency": 0.5}, "epochs": 7}))[
+        "run"
+    ]
+    sync = run["config"]["sync"]
+    assert (sync["method"], sync["period"], sync["efficiency"], run["config"]["epochs"]) == ("local_sgd", 8, 0.5, 7)
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (
+            "by_workers: 3",
+            "by_workers in experiments/short.yml is 3 (a whole number); give fields by the number of boards",
+        ),
+        ("by_workers: {many: {}, 0: {}}", "has the key 'many'; give fields by the number of boards"),
+        ("by_workers: {many: {}, 0: {}}", "has the key '0'; give fields by the number of boards"),
+        ("by_workers: {2: 5}", "by_workers: 2 in experiments/short.yml is 5 (a whole number); give a mapping"),
+        ("by_workers: {1: {sync: {perod: 8}}}", "sync.perod"),
+    ],
+)
+def test_what_a_preset_has_by_the_number_of_boards_is_checked(project, given, says):
+    preset = project / "experiments" / "short.yml"
+    preset.write_text(preset.read_text() + given + "\n")
+    found = problems(project)
+    assert any(says in problem for problem in found), found
 
 
 def test_a_preset_that_extends_nothing_known_is_refused(project):

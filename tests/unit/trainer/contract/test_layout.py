@@ -17,7 +17,7 @@ from analysis import AnalysisError, load, write_manifest
 from analysis.report.plots import figures
 from controller.cli import main
 from controller.foretell import expected
-from controller.resolve import configuration
+from controller.presets import configuration
 from controller.study import lost, slots, states
 from controller.watch import newest
 from tests import PROJECT
