@@ -10,6 +10,8 @@ provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
 trainer=(tests/contract/test_{keras_collectives,new_method,turns}.py)
 gates=(tests/lab/test_{check,check_mode,journey,trial}.py)
 
+analysis=(tests/unit/analysis tests/contract)
+
 set=$1
 shift
 logs=.cache/tests
@@ -43,8 +45,9 @@ trap finish EXIT
 case $set in
   fast)
     lane faults .venv/bin/pytest "${faults[@]}" "$@"
-    # with what the lab leaves of the cores
-    lane others nice -n 10 .venv/bin/pytest tests/unit tests/fuzz tests/contract "${trainer[@]/#/--ignore=}" "$@"
+    # with what the lab leaves of the cores, and with both of them once it has ended
+    lane analysis nice -n 10 .venv/bin/pytest "${analysis[@]}" "${trainer[@]/#/--ignore=}" "$@"
+    lane units nice -n 10 .venv/bin/pytest tests/unit tests/fuzz "${analysis[@]/#/--ignore=}" "$@"
     others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}")
     .venv/bin/pytest tests/lab "${others[@]/#/--ignore=}" "$@"
     ;;
