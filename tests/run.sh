@@ -9,7 +9,6 @@ faults=(tests/lab/test_{faults,strangers,watch}.py)
 provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
 trainer=(tests/contract/test_{keras_collectives,new_method,turns}.py)
 gates=(tests/lab/test_{check,check_mode,journey,trial}.py)
-
 analysis=(tests/unit/analysis tests/contract)
 
 set=$1
