@@ -61,8 +61,12 @@ def train(run: Run, folder: Path) -> None:
 
     Raises the first worker's error.
     """
-    turns, shared = Turns(run.workers), Shared()
-    strategy, images, errors = Strategy(turns), [], []  # type: ignore[var-annotated]
+    turns = Turns(run.workers)
+    alike = run.config.data.sharding != "proportional"  # else a board's weight is in the functions that it traces
+    shared = [(Strategy(turns), Shared())] * run.workers if alike else []
+    shared = shared or [(Strategy(turns), Shared()) for _ in range(run.workers)]
+    images: List[Images] = []
+    errors: List[Exception] = []
     run = dataclasses.replace(run, config=in_own_loop(run.config) if run.workers > 1 else run.config)
     addresses = [f"127.0.0.1:{port}" for port in range(1, run.workers + 1)]  # nothing listens
 
@@ -72,7 +76,8 @@ def train(run: Run, folder: Path) -> None:
         failed = True
         try:
             turns.begin(rank)
-            with shared.as_worker():
+            strategy, functions = shared[rank]
+            with functions.as_worker():
                 context = TurnsContext(run, Cluster(addresses, rank), own, strategy, images)
                 context.finish(sync.train(context))
             failed = False
