@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benchmark_run import BenchmarkError
+from benchmarks.lab.benchmark_run import BenchmarkError
 
 Options = argparse.Namespace
 
@@ -60,28 +60,30 @@ def _add(commands: Any) -> None:
     learn.add_argument("--boards", type=int, nargs="+", default=[8], help="with --try")
     learn.add_argument("--seeds", type=int, nargs="+", default=[11, 12], help="with --try")
     one = command(
-        "single", "one board: the kit's cost, cached features", lambda o: _of("single").measure(o.repeats, o.weights)
+        "single",
+        "one board: the kit's cost, cached features",
+        _single,
     )
     one.add_argument("--repeats", type=int, default=6, help="repeats of the pair; the two swap boards in each")
     one.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
     more = command(
-        "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("scale").measure(o.boards)
+        "scale", "efficiency of 2 to 8 boards, measured and predicted", lambda o: _of("lab.scale").measure(o.boards)
     )
     more.add_argument(
         "--boards", type=int, nargs="*", choices=[2, 4, 8], default=[2, 4, 8], help="none: only summarise"
     )
-    slow = command("straggler", "the cost of a board at half speed", lambda o: _of("straggler").measure(o.repeats))
+    slow = command("straggler", "the cost of a board at half speed", lambda o: _of("lab.straggler").measure(o.repeats))
     slow.add_argument("--repeats", type=int, default=3)
-    command("prediction", "predicted and actual times of runs", lambda o: _of("prediction").measure())
-    stages = command("playbook", "the controller's time per run", lambda o: _of("playbook").measure(o.boards))
+    command("prediction", "predicted and actual times of runs", lambda o: _of("lab.prediction").measure())
+    stages = command("playbook", "the controller's time per run", lambda o: _of("lab.playbook").measure(o.boards))
     stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32])
-    cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("telemetry").measure(o.turns))
+    cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("machine.telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
-    many = command("loading", "time and memory of the analysis of many runs", lambda o: _of("loading").measure(o.runs))
+    many = command("loading", "time and memory of the analysis of many runs", _loading)
     many.add_argument("--runs", type=int, default=300)
-    command("coverage", "how often intervals of few runs cover the true speed-up", lambda o: _of("coverage").table())
-    command("publish", "copy results from runs/bench-*.json into docs/", lambda o: _listed(_of("figures").publish))
-    command("scaling", "the cost model's tables and figure in docs/", lambda o: _listed(_of("figures").render_scaling))
+    command("coverage", "how often intervals of few runs cover the true speed-up", _coverage)
+    command("publish", "copy results from runs/bench-*.json into docs/", lambda o: _listed(_of("docs.figures").publish))
+    command("scaling", "the cost model's tables and figure in docs/", _scaling)
     command("screenshot", "the report on the committed rehearsal, as a picture in docs/", _screenshot)
 
 
@@ -91,16 +93,16 @@ def _of(name: str) -> Any:
 
 
 def _speed(options: Options) -> object:
-    return _of("sync").measure(options.engines, options.own_cores)
+    return _of("lab.sync").measure(options.engines, options.own_cores)
 
 
 def _accuracy(options: Options) -> object:
     sizes = options.train_images, options.validation_images, options.size
-    return _of("accuracy").measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
+    return _of("lab.accuracy").measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
 
 
 def _learning(options: Options) -> object:
-    learning, weights = _of("learning"), options.weights.resolve()
+    learning, weights = _of("machine.learning"), options.weights.resolve()
     sizes = weights, options.train_images, options.validation_images
     tasks = [] if options.images is None or options.generated else [learning.given(options.images.resolve(), *sizes)]
     if not tasks or options.generated:
@@ -118,12 +120,28 @@ def _learning(options: Options) -> object:
     return learning.table(json.loads(path.read_text(encoding="utf-8"))) if not tries else path
 
 
+def _single(options: Options) -> object:
+    return _of("lab.single").measure(options.repeats, options.weights)
+
+
+def _loading(options: Options) -> object:
+    return _of("machine.loading").measure(options.runs)
+
+
+def _coverage(options: Options) -> object:
+    return _of("machine.coverage").table()
+
+
+def _scaling(options: Options) -> object:
+    return _listed(_of("docs.figures").render_scaling)
+
+
 def _listed(make: Callable[[Path], list[Path]]) -> str:
-    return "\n".join(map(str, make(_of("figures").DOCS)))
+    return "\n".join(map(str, make(_of("docs.figures").DOCS)))
 
 
 def _screenshot(options: Options) -> object:
-    return _of("browser").picture_report(_of("figures").DOCS / "figures" / "report.png")
+    return _of("docs.browser").picture_report(_of("docs.figures").DOCS / "figures" / "report.png")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from analysis import compare, figures, load, write_report
-from benchmarks.browser import REHEARSAL, browse, chromium
+from benchmarks.docs.browser import REHEARSAL, browse, chromium
 
 # continuous integration installs it, and must not pass without
 pytestmark = pytest.mark.skipif(chromium() is None and "CI" not in os.environ, reason="Chromium is not installed")

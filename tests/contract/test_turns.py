@@ -43,7 +43,7 @@ perform(run, Cluster(addresses, rank), board, time.monotonic())
 """
 IN_TURNS = """
 import h5py, numpy as np
-from benchmarks.turns import train
+from benchmarks.machine.turns import train
 train.set_threads(2)
 train.train(run, folder / "turns")
 def weights(path):

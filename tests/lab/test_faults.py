@@ -118,7 +118,7 @@ def stand_in(lab: Lab) -> dict[str, str]:
     """The environment of a trainer that trains nothing, and makes an epoch a second of the records."""
     for board in (1, 2):
         lab.root(board, "mkdir -p /srv/standin")
-        source = PROJECT / "benchmarks/standin/sitecustomize.py"
+        source = PROJECT / "benchmarks/lab/standin/sitecustomize.py"
         lab.write(board, "/srv/standin/sitecustomize.py", source.read_bytes(), "644")
     return {"PYTHONPATH": "/srv/standin"}
 

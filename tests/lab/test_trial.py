@@ -8,7 +8,7 @@ import pytest
 from conftest import Lab, training_lab
 from test_run import WHOLE, Experiment
 
-from benchmarks.sync import trial_rows
+from benchmarks.lab.sync import trial_rows
 
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 

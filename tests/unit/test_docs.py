@@ -13,7 +13,7 @@ import yaml
 from analysis import commands
 from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
-from benchmarks import accuracy
+from benchmarks.lab import accuracy
 from controller import cli
 from controller.gates.table import lines
 from tests import PROJECT

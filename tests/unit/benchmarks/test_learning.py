@@ -4,9 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import learning
-from benchmarks.benchmark_run import BenchmarkError
-from benchmarks.learning import BASE, GRID, SEEDS, TUNING_SEEDS, Task, best_rate, passes_to, plan, summary, tuning
+from benchmarks.lab.benchmark_run import BenchmarkError
+from benchmarks.machine import learning
+from benchmarks.machine.learning import (
+    BASE,
+    GRID,
+    SEEDS,
+    TUNING_SEEDS,
+    Task,
+    best_rate,
+    passes_to,
+    plan,
+    summary,
+    tuning,
+)
 
 TASK = Task("images", Path("images.npz"), Path("weights.h5"), 8192, 10_000)
 

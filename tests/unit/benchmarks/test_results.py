@@ -7,10 +7,11 @@ import shutil
 
 import pytest
 
-from benchmarks import accuracy, labels, prediction, rehearsed, setup_table
-from benchmarks.accuracy import configuration, recorded
-from benchmarks.figures import DOCS, render
-from benchmarks.scale import _latest
+from benchmarks.docs import labels, rehearsed, setup_table
+from benchmarks.docs.figures import DOCS, render
+from benchmarks.lab import accuracy, prediction
+from benchmarks.lab.accuracy import configuration, recorded
+from benchmarks.lab.scale import _latest
 from tests import PROJECT
 from tests.data.build_runs import build_prediction
 from tests.data.litter import copy_beside

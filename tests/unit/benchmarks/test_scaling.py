@@ -6,8 +6,8 @@ import pytest
 
 from analysis.comparison.paper import PAPER
 from analysis.prediction.allreduce import Network
-from benchmarks.figures import DOCS, render_scaling
-from benchmarks.scaling import BOARDS, load, readings, speedup
+from benchmarks.docs.figures import DOCS, render_scaling
+from benchmarks.docs.scaling import BOARDS, load, readings, speedup
 
 
 def test_both_readings_of_the_paper_give_what_it_measured():

@@ -351,7 +351,13 @@ def test_what_runs_on_boards_and_the_set_up_are_python_3_8(tmp_path):
     if not python:
         pytest.skip("no Python 3.8 on this machine")
     compiler = [python.path, "-X", f"pycache_prefix={tmp_path}", "-m", "compileall", "-q"]
-    sources = ["trainer", "requirements/install.py", "roles/check/files", "benchmarks/bare", "benchmarks/standin"]
+    sources = [
+        "trainer",
+        "requirements/install.py",
+        "roles/check/files",
+        "benchmarks/lab/bare",
+        "benchmarks/lab/standin",
+    ]
     sources += ["tests/contract/two_boards.py"]
     subprocess.run([*compiler, *sources], cwd=PROJECT, check=True)
 

@@ -17,8 +17,8 @@ from analysis.prediction.costmodel import (
 )
 from analysis.prediction.measured import Measured, Timed
 from analysis.prediction.mobilenet import backbone, elements, head
-from benchmarks.figures import DOCS
-from benchmarks.scaling import bench, load, validation
+from benchmarks.docs.figures import DOCS
+from benchmarks.docs.scaling import bench, load, validation
 from trainer.contract.config import Sync
 from trainer.contract.lowrank import low_rank_elements
 from trainer.contract.methods import KERAS_METRICS

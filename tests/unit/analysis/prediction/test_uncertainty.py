@@ -12,7 +12,7 @@ from analysis.prediction.costmodel import constants, step
 from analysis.prediction.measured import Measured, of_turns
 from analysis.prediction.repeats import Error, error_of, error_of_turns
 from analysis.prediction.uncertainty import ANOTHER_RUN, intervals, standard_errors
-from benchmarks.figures import DOCS
+from benchmarks.docs.figures import DOCS
 from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.methods import Sizes

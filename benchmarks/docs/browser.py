@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from analysis import compare, load, write_report
-from benchmarks.benchmark_run import PROJECT, BenchmarkError
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkError
 
 REHEARSAL = PROJECT / "tests" / "data" / "rehearsal"
 # no network, no profile

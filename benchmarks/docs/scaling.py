@@ -25,7 +25,7 @@ from analysis.prediction.mobilenet import backbone, elements, head
 from analysis.prediction.predict import PREDICTED
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.runs.columns import records
-from benchmarks import labels
+from benchmarks.docs import labels
 from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.methods import KERAS_METRICS

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benchmark_run import PROJECT, BenchmarkRun
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkRun
 from trainer.contract.records import read_records
 
 _WARM = 3  # runs
+_STANDIN = "benchmarks/lab/standin"
 _ON_BOARD = "/srv/standin"
 _NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 _STAGES = {"run_config": "resolve and configure", "check": "check", "dataset": "data", "train": "start"}
@@ -32,7 +33,9 @@ def measure(sizes: Sequence[int]) -> Path:
     for boards in sizes:
         own = BenchmarkRun("playbook", boards=boards, lab_core_share=1, lab_link_rate="1gbit")
         with _room_for_neighbours(boards), own as bench:
-            bench.playbook("benchmarks/standin/install.yml", source=str(PROJECT / "benchmarks/standin"), to=_ON_BOARD)
+            bench.playbook(
+                "benchmarks/lab/standin/install.yml", source=str(PROJECT / "benchmarks/lab/standin"), to=_ON_BOARD
+            )
             for number in range(1 + _WARM):
                 rows.append({"boards": boards, "warm": number > 0, **_run(bench, boards)})
             bench.rows = rows
@@ -61,7 +64,7 @@ def _run(bench: BenchmarkRun, boards: int) -> dict[str, Any]:
     times.unlink(missing_ok=True)
     environment = {
         "CLUSTER_KIT_TASK_TIMES": str(times),
-        "ANSIBLE_CALLBACK_PLUGINS": "plugins/callback:benchmarks/callbacks",
+        "ANSIBLE_CALLBACK_PLUGINS": "plugins/callback:benchmarks/lab/callbacks",
         "ANSIBLE_CALLBACKS_ENABLED": "interrupt,task_times",
     }
     override = {"epochs": 2, "data": {"source": "synthetic", "train_images": 128, "validation_images": 64}}

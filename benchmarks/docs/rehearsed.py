@@ -13,7 +13,7 @@ from analysis.comparison.compare import compare
 from analysis.comparison.paper import PAPER
 from analysis.runs.columns import records
 from analysis.runs.loading import load
-from benchmarks.benchmark_run import PROJECT
+from benchmarks.lab.benchmark_run import PROJECT
 from trainer.contract.layout import run_folders
 
 RUNS = PROJECT / "tests" / "data" / "rehearsal"

@@ -21,8 +21,8 @@ from analysis.comparison import statistics
 from analysis.comparison.metrics import measure as measures
 from analysis.comparison.metrics import reached, target_of
 from analysis.runs.loading import load
-from benchmarks import labels
-from benchmarks.benchmark_run import PROJECT, BenchmarkRun
+from benchmarks.docs import labels
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkRun
 from trainer.formats.archives import sha256
 
 BASE = "one board"

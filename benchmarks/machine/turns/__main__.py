@@ -1,4 +1,4 @@
-"""`python -m benchmarks.turns FOLDER`: train the run of FOLDER/run.json with all its workers; Python 3.8."""
+"""`python -m benchmarks.machine.turns FOLDER`: train the run of FOLDER/run.json with all its workers; Python 3.8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.contract.layout import BOARDS, RUN
 
 def main() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    from benchmarks.turns import train  # after the environment: it imports TensorFlow
+    from benchmarks.machine.turns import train  # after the environment: it imports TensorFlow
 
     folder = Path(sys.argv[1])
     run = load_run(folder / RUN)

@@ -17,7 +17,7 @@ from typing import Any
 from analysis.runs.provenance import git_state
 from trainer.contract.layout import run_folders, write_json
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 RUNS = PROJECT / "runs"
 # the controller polls rarely, since it shares cores with the boards
 _POLL_S = 15

@@ -10,8 +10,8 @@ from typing import Any, List
 
 import tensorflow as tf
 
-from benchmarks.turns.collectives import Abandoned, LaterExecutor, Strategy, Turns
-from benchmarks.turns.sharing import Shared
+from benchmarks.machine.turns.collectives import Abandoned, LaterExecutor, Strategy, Turns
+from benchmarks.machine.turns.sharing import Shared
 from trainer import sync
 from trainer.contract.cluster import Cluster
 from trainer.contract.config import Config, Run

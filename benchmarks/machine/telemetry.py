@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.benchmark_run import RUNS, BenchmarkRun
+from benchmarks.lab.benchmark_run import RUNS, BenchmarkRun
 from trainer.supervise.telemetry import Telemetry
 
 _TURN_S = 15.0

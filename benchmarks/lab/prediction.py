@@ -14,8 +14,8 @@ from typing import Any
 
 from analysis.comparison.metrics import measure as measured
 from analysis.runs.loading import load
-from benchmarks import labels
-from benchmarks.benchmark_run import BenchmarkRun
+from benchmarks.docs import labels
+from benchmarks.lab.benchmark_run import BenchmarkRun
 from controller.foretell import expected
 from trainer.contract.config import load_run
 from trainer.contract.layout import RUN

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.benchmark_run import PROJECT
+from benchmarks.lab.benchmark_run import PROJECT
 from tests.data.build_runs import build_run
 from trainer.contract.events import Window
 

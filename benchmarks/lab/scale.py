@@ -20,9 +20,9 @@ from analysis.prediction.allreduce import Network
 from analysis.prediction.predict import Plan, measured_in, predict
 from analysis.runs.columns import records
 from analysis.runs.manifest import read_manifest
-from benchmarks import labels
-from benchmarks.benchmark_run import BenchmarkRun
-from benchmarks.sync import compared, trial_rows
+from benchmarks.docs import labels
+from benchmarks.lab.benchmark_run import BenchmarkRun
+from benchmarks.lab.sync import compared, trial_rows
 from trainer.contract.config import load_run
 from trainer.contract.events import ONE_BOARD
 from trainer.contract.layout import MANIFEST, RUN, entries, run_folders

@@ -12,21 +12,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
-from benchmarks import (
-    accuracy,
-    labels,
-    playbook,
-    prediction,
-    rehearsed,
-    scale,
-    scaling,
-    setup_table,
-    single,
-    straggler,
-    sync,
-    telemetry,
-)
-from benchmarks.benchmark_run import PROJECT, RUNS
+from benchmarks.docs import labels, rehearsed, scaling, setup_table
+from benchmarks.lab import accuracy, playbook, prediction, scale, single, straggler, sync
+from benchmarks.lab.benchmark_run import PROJECT, RUNS
+from benchmarks.machine import telemetry
 from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {

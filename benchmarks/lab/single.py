@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.comparison.paper import PAPER
 from analysis.runs.loading import load
-from benchmarks.benchmark_run import BenchmarkRun
+from benchmarks.lab.benchmark_run import BenchmarkRun
 from trainer.formats.archives import sha256
 
 _BOARDS = ["board-1", "board-2"]
@@ -44,7 +44,7 @@ def _pair(bench: BenchmarkRun, repeat: int) -> list[dict[str, Any]]:
     out = bench.runs / "bare_keras.json"
     with ThreadPoolExecutor(2) as together:
         script = together.submit(
-            bench.playbook, "benchmarks/bare/run.yml", bare, bare_out=str(out), bare_config=_COMMON
+            bench.playbook, "benchmarks/lab/bare/run.yml", bare, bare_out=str(out), bare_config=_COMMON
         )
         run = together.submit(bench.run, 1, _COMMON, limit=kit)
         script.result()

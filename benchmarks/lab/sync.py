@@ -22,8 +22,9 @@ import pandas as pd
 from analysis.prediction.allreduce import wire_bytes
 from analysis.prediction.trials import turns
 from analysis.runs.columns import records
-from benchmarks import ddp, labels
-from benchmarks.benchmark_run import BenchmarkRun
+from benchmarks.docs import labels
+from benchmarks.lab import ddp
+from benchmarks.lab.benchmark_run import BenchmarkRun
 from trainer.contract.config import load_run
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.layout import BOARDS, EVENTS, RUN

@@ -1,9 +1,9 @@
 """How much 1 to 16 boards learn: workers that take turns in one process, with real images and pretrained weights.
 
-Learning does not depend on the link, so there is none (benchmarks/turns). One board's learning rate is chosen first, on
-seeds of its own, from a grid; all else is reported on other seeds, paired with the best one board. Every run is a row,
-keyed by its configuration and a checksum of the code that decides what is learned: a repeated call goes on where the
-last one ended.
+Learning does not depend on the link, so there is none (turns/). One board's learning rate is chosen first, on seeds of
+its own, from a grid; all else is reported on other seeds, paired with the best one board. Every run is a row, keyed by
+its configuration and a checksum of the code that decides what is learned: a repeated call goes on where the last one
+ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.statistics import at_least
-from benchmarks.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
 from controller import synthetic
 from controller.presets import configuration, merged
 from trainer.contract.config import Config, Run, parse, to_dict
@@ -42,7 +42,7 @@ NUMBERS = (2, 4, 8, 16)  # of boards with the preset
 PRESET = "fast"
 BASE = "one board"
 # what decides which numbers a run gives
-_CODE = ("trainer/learning", "trainer/sync", "trainer/formats", "benchmarks/turns")
+_CODE = ("trainer/learning", "trainer/sync", "trainer/formats", "benchmarks/machine/turns")
 _PASSES = 10
 _NOISE = 100.0  # of the generated images: standard deviation, of 255
 
@@ -253,7 +253,7 @@ def made(job: Job) -> dict[str, Any]:
             ),
         )
         done = subprocess.run(
-            [PROJECT / ".board-venv/bin/python", "-m", "benchmarks.turns", str(folder)],
+            [PROJECT / ".board-venv/bin/python", "-m", "benchmarks.machine.turns", str(folder)],
             cwd=PROJECT,
             env={**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1"},
             capture_output=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.loading import load
-from benchmarks.benchmark_run import BenchmarkRun
+from benchmarks.lab.benchmark_run import BenchmarkRun
 
 _HOSTS = {"board-1": {"lab_core_share": 0.6}, "board-2": {"lab_core_share": 0.3, "relative_speed": 0.5}}
 _COMMON: dict[str, Any] = {

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.benchmark_run import BenchmarkRun
+    from benchmarks.lab.benchmark_run import BenchmarkRun
 
 HERE = Path(__file__).parent
 ON_BOARD = "/opt/cluster-kit/ddp"  # the environment, on the boards
-_ENVIRONMENT = HERE.parents[1] / ".cache/ddp-env"
+_ENVIRONMENT = HERE.parents[2] / ".cache/ddp-env"
 
 
 def environment() -> Path:
@@ -31,7 +31,7 @@ def environment() -> Path:
 def run(bench: BenchmarkRun, cycles: int) -> list[dict[str, Any]]:
     """A row for each communication hook and cycle, of both boards together; see peer.py."""
     out = bench.runs / "ddp"
-    bench.playbook("benchmarks/ddp/run.yml", ddp_out=str(out), ddp_cycles=cycles)
+    bench.playbook("benchmarks/lab/ddp/run.yml", ddp_out=str(out), ddp_cycles=cycles)
     boards = [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
     rows = []
     for turns in zip(*boards, strict=True):

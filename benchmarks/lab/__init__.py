@@ -1,0 +1,1 @@
+"""Benchmarks on emulated boards."""
