@@ -5,10 +5,11 @@
 #   tests/run.sh fast|boards|trainer [PYTEST ARGUMENT...]
 set -uo pipefail
 
-faults=(tests/lab/test_{faults,strangers,watch}.py)
+faults=(tests/lab/test_{faults,study}.py)
 provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
-trainer=(tests/contract/test_{keras_collectives,new_method,turns}.py)
-gates=(tests/lab/test_{check,check_mode,journey,trial}.py)
+trainer=(tests/contract/test_{keras_collectives,new_method,sync,trainer,turns}.py)
+living=(tests/lab/test_{recovery,strangers,trial,watch}.py)
+gates=(tests/lab/test_{check,check_mode,journey}.py)
 analysis=(tests/unit/analysis tests/contract)
 
 set=$1
@@ -47,14 +48,15 @@ case $set in
     # with what the lab leaves of the cores, and with both of them once it has ended
     lane analysis nice -n 10 .venv/bin/pytest "${analysis[@]}" "${trainer[@]/#/--ignore=}" "$@"
     lane units nice -n 10 .venv/bin/pytest tests/unit tests/fuzz "${analysis[@]/#/--ignore=}" "$@"
-    others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}")
+    others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}" "${living[@]}")
     .venv/bin/pytest tests/lab "${others[@]/#/--ignore=}" "$@"
     ;;
   boards)
     lane gates .venv/bin/pytest "${gates[@]}" "$@"
+    lane living .venv/bin/pytest "${living[@]}" "$@"
     .venv/bin/pytest "${provisioned[@]}" "$@"
     ;;
-  trainer) .venv/bin/pytest tests/contract/test_{trainer,sync}.py "${trainer[@]}" "$@" ;;
+  trainer) .venv/bin/pytest "${trainer[@]}" "$@" ;;
 esac
 codes=$?
 # 2: interrupted, or an import error
