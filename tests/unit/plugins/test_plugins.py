@@ -73,7 +73,8 @@ def test_an_entry_has_no_code():
 
 def options_of_resolve():
     """What controller.resolve and what it calls read of a request."""
-    code = "".join((PROJECT / f"controller/{name}.py").read_text() for name in ("resolve", "resume", "addresses"))
+    modules = ("resolve", "presets", "resume", "addresses")
+    code = "".join((PROJECT / f"controller/{name}.py").read_text() for name in modules)
     others = {"seed", "workers", "addresses", "ssh_addresses"}  # read by names in variables
     return set(re.findall(r'request(?:\[|\.get\()"(\w+)"', code)) - {"check"} | others
 
