@@ -20,10 +20,10 @@ from pathlib import Path
 from analysis.comparison.paper import PAPER
 from analysis.prediction.allreduce import wire_bytes
 from analysis.runs.errors import AnalysisError
-from trainer.contract.config import load_run
 from trainer.contract.events import Probe
 from trainer.contract.layout import BOARDS, EVENTS, RUN
 from trainer.contract.records import is_complete, read_records
+from trainer.contract.run import load_run
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest
-from trainer.contract.config import Config, ConfigError, Run, load_run
+from trainer.contract.config import Config, ConfigError
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.methods import METHODS
+from trainer.contract.run import Run, load_run
 
 if TYPE_CHECKING:
     from analysis.prediction.measured import Measured

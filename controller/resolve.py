@@ -24,9 +24,10 @@ from analysis.runs.provenance import git_state
 from controller import addresses, assets, foretell, resume
 from controller.presets import brief, configuration
 from trainer.contract import layout
-from trainer.contract.config import TASKS, Config, ConfigError, Run, parse, to_dict
+from trainer.contract.config import Config, ConfigError, parse, to_dict
 from trainer.contract.fields import closest, number, whole_number
 from trainer.contract.layout import SCHEMA
+from trainer.contract.run import TASKS, Run
 
 LARGEST_SEED = 2**32 - 1  # limit of NumPy and Keras
 

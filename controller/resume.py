@@ -16,7 +16,7 @@ from typing import Any
 from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import layout, schema1
-from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.config import ConfigError
 from trainer.contract.events import Epoch
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
@@ -32,6 +32,7 @@ from trainer.contract.layout import (
 )
 from trainer.contract.reading import opened, parse, read
 from trainer.contract.records import lines_of
+from trainer.contract.run import Run, load_run
 from trainer.formats import checkpoint
 
 

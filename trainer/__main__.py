@@ -17,8 +17,9 @@ from typing import Optional
 from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster, load_cluster
-from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.config import ConfigError
 from trainer.contract.layout import TF_CONFIG
+from trainer.contract.run import Run, load_run
 from trainer.formats import archives
 from trainer.supervise.result import write_result
 

@@ -33,9 +33,10 @@ from analysis.runs.loading import load, run_folders
 from analysis.runs.manifest import checksums, digest, from_records, read_manifest, was_stopped
 from analysis.runs.provenance import git_state
 from trainer.contract import layout
-from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.config import ConfigError
 from trainer.contract.layout import CHECKPOINTS, MANIFEST, RUN, write_json
 from trainer.contract.reading import listed
+from trainer.contract.run import Run, load_run
 
 SCHEMA = 3  # of bundle.json: counts what comparison.json and the report call their figures, and how they follow
 TOP = "evidence"  # the only folder at the top of the archive

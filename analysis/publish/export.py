@@ -23,11 +23,11 @@ from pandas.io.json import build_table_schema
 from analysis.runs.columns import records, shown
 from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import Runs, flatten, load
-from trainer.contract.config import Run
 from trainer.contract.events import Epoch, Sample, Start, Window, fields_of
 from trainer.contract.layout import BOARDS, TELEMETRY, write_json
 from trainer.contract.records import read_records
 from trainer.contract.results import Result
+from trainer.contract.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

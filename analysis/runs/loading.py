@@ -19,11 +19,12 @@ from analysis.runs.errors import AnalysisError
 from analysis.runs.eventlog import Columns, elapsed_s, first_epochs, read_but_windows
 from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
-from trainer.contract.config import ConfigError, Run, load_run, to_dict
+from trainer.contract.config import ConfigError, to_dict
 from trainer.contract.events import KINDS, Epoch, Start, Window, fields_of
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 from trainer.contract.records import read_records
 from trainer.contract.results import BoardFacts
+from trainer.contract.run import Run, load_run
 
 _FACTS = fields_of(BoardFacts)  # from a board's result; null without one
 _STARTED = [name for name in fields_of(Start) if name not in ("board", "rank", "workers")]

@@ -20,11 +20,12 @@ from analysis.runs.timeline import read_clock
 from trainer.contract import layout, schema1
 from trainer.contract.causes import first_cause
 from trainer.contract.collectives import other_than_asked
-from trainer.contract.config import ConfigError, Run, load_run
+from trainer.contract.config import ConfigError
 from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, LOST, RESULT, RUN, SCHEMA, write_json
 from trainer.contract.reading import fit, is_name, is_number, known, listed, opened, read
 from trainer.contract.records import is_moment, read_records
 from trainer.contract.results import ENDED, as_result
+from trainer.contract.run import Run, load_run
 
 COSTS = ("energy_j", "mean_power_mw", "temperature_max_c")  # of a board, as tables have them
 _LOG_END = 1 << 16  # bytes

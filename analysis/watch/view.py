@@ -17,8 +17,8 @@ from analysis.runs.columns import Column
 from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
 from analysis.watch.board import Board
-from trainer.contract.config import Run
 from trainer.contract.reading import printable
+from trainer.contract.run import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 50  # epochs

@@ -17,8 +17,8 @@ from analysis.runs.loading import load
 from benchmarks.docs import labels
 from benchmarks.lab.benchmark_run import BenchmarkRun
 from controller.foretell import expected
-from trainer.contract.config import load_run
 from trainer.contract.layout import RUN
+from trainer.contract.run import load_run
 
 _BOARDS = 4
 _USED = 0.88  # of the machine's cores, so that the controller does not take the boards' time

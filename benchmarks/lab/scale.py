@@ -23,9 +23,9 @@ from analysis.runs.manifest import read_manifest
 from benchmarks.docs import labels
 from benchmarks.lab.benchmark_run import BenchmarkRun
 from benchmarks.lab.sync import compared, trial_rows
-from trainer.contract.config import load_run
 from trainer.contract.events import ONE_BOARD
 from trainer.contract.layout import MANIFEST, RUN, entries, run_folders
+from trainer.contract.run import load_run
 
 BOARDS = (2, 4, 8)
 _START_LIMIT_S = 3600  # eight boards trace all methods with a ninth of a core each

@@ -25,10 +25,10 @@ from analysis.runs.columns import records
 from benchmarks.docs import labels
 from benchmarks.lab import ddp
 from benchmarks.lab.benchmark_run import BenchmarkRun
-from trainer.contract.config import load_run
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.layout import BOARDS, EVENTS, RUN
 from trainer.contract.records import read_records
+from trainer.contract.run import load_run
 
 _CYCLES = 3
 

@@ -30,10 +30,11 @@ from analysis.comparison.statistics import at_least
 from benchmarks.lab.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
 from controller import synthetic
 from controller.presets import configuration, merged
-from trainer.contract.config import Config, Run, parse, to_dict
+from trainer.contract.config import Config, parse, to_dict
 from trainer.contract.events import Epoch
 from trainer.contract.layout import BOARDS, EVENTS, RUN, write_json
 from trainer.contract.records import read_records
+from trainer.contract.run import Run
 from trainer.formats.archives import sha256
 
 GRID = (3e-4, 6e-4, 1.2e-3, 2.4e-3)  # of Adam, for one board

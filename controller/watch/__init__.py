@@ -17,8 +17,8 @@ from analysis.watch.board import Board
 from analysis.watch.tail import Reader, collected
 from analysis.watch.view import Moment, render
 from controller.watch import fallback
-from trainer.contract.config import Run, load_run
 from trainer.contract.layout import BOARDS, RUN, entries, run_folders
+from trainer.contract.run import Run, load_run
 
 GONE_S = 15.0  # seconds without news after which the controller counts as gone
 _REFRESH_S = 1.0

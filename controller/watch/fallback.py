@@ -13,8 +13,8 @@ from controller import ssh
 from controller.mirror import Mirror
 from controller.watch import inventory as inventories
 from controller.watch import remote
-from trainer.contract.config import Run
 from trainer.contract.layout import BOARDS, MANIFEST
+from trainer.contract.run import Run
 
 POLL_S = 1.0
 _RETRY_S = 3.0

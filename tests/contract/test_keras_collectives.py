@@ -23,7 +23,8 @@ from pathlib import Path
 import tensorflow as tf
 from trainer.__main__ import perform
 from trainer.contract.cluster import Cluster
-from trainer.contract.config import Run, parse
+from trainer.contract.config import parse
+from trainer.contract.run import Run
 from trainer.contract.methods import Variant
 from trainer.learning.context import TrainingContext
 from trainer.measure import trial

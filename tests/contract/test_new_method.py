@@ -48,7 +48,8 @@ import json, sys, time
 from pathlib import Path
 from trainer.__main__ import perform
 from trainer.contract.cluster import Cluster
-from trainer.contract.config import Run, parse, to_dict
+from trainer.contract.config import parse, to_dict
+from trainer.contract.run import Run
 from trainer.contract.results import Result
 from trainer.contract.layout import write_json
 

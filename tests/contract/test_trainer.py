@@ -258,7 +258,8 @@ def head_runs(on_board, tmp_path_factory):
         import numpy as np
         from trainer.__main__ import perform
         from trainer.contract.cluster import Cluster
-        from trainer.contract.config import Run, parse
+        from trainer.contract.config import parse
+        from trainer.contract.run import Run
         images = Path({str(images)!r})
         def records(method, cached):
             folder = images.parent / f"{{method}}-{{cached}}"
@@ -313,7 +314,8 @@ def ways(on_board, tmp_path_factory):
         from pathlib import Path
         from trainer.__main__ import perform
         from trainer.contract.cluster import Cluster
-        from trainer.contract.config import Run, parse
+        from trainer.contract.config import parse
+        from trainer.contract.run import Run
         from trainer.learning import features
         from trainer.learning.context import TrainingContext
         images = Path({str(images)!r})
@@ -372,7 +374,8 @@ def overflowing_runs(on_board, tmp_path_factory):
         from trainer.__main__ import perform
         from trainer.contract import causes
         from trainer.contract.cluster import Cluster
-        from trainer.contract.config import Run, parse
+        from trainer.contract.config import parse
+        from trainer.contract.run import Run
         from trainer.learning import features, optimizers
         from trainer.learning.context import TrainingContext
         images = Path({str(images)!r})
@@ -425,7 +428,8 @@ def resumed_runs(on_board, tmp_path_factory):
         from trainer.__main__ import perform
         from trainer.learning.context import TrainingContext
         from trainer.contract.cluster import Cluster
-        from trainer.contract.config import load_run, to_dict, parse
+        from trainer.contract.config import to_dict, parse
+        from trainer.contract.run import load_run
         from trainer.contract.events import Choice
         from trainer.sync import auto
         import tensorflow as tf

@@ -25,7 +25,8 @@ METHODS = {
 COMMON = f"""
 import json, sys, time
 from pathlib import Path
-from trainer.contract.config import Run, parse
+from trainer.contract.config import parse
+from trainer.contract.run import Run
 folder, images, sync, addresses, rank = json.loads(sys.argv[1])
 folder = Path(folder)
 config = parse(dict(

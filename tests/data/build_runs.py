@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.manifest import write_manifest
-from trainer.contract.config import Run, load_run, parse, to_dict
+from trainer.contract.config import parse, to_dict
 from trainer.contract.events import End, Epoch, Sample, Start, Trial, Validation, Window
 from trainer.contract.layout import CLOCK, TELEMETRY, write_json
 from trainer.contract.records import EventLog
 from trainer.contract.results import Result
+from trainer.contract.run import Run, load_run
 
 PARAMETERS = 2_931_044  # trainable, of the paper's model
 FACTS: dict[str, Any] = {

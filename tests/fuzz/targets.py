@@ -44,6 +44,7 @@ from trainer.contract.cluster import Cluster
 from trainer.contract.fields import ConfigError
 from trainer.contract.layout import PEERS_KEY_BYTES
 from trainer.contract.records import first_sample, last_sample, read_records
+from trainer.contract.run import load_run
 from trainer.formats import archives, checkpoint, npz, unpickle, weights
 from trainer.formats.archives import ArchiveError
 from trainer.supervise import collective_log, facts
@@ -139,7 +140,7 @@ def clock(content: bytes) -> None:
 
 @_target(ConfigError, examples=1000)
 def run_json(content: bytes) -> None:
-    config.load_run(_file("run.json", content))
+    load_run(_file("run.json", content))
 
 
 @_target(examples=1000)

@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.contract.cluster import Cluster
-from trainer.contract.config import Run
 from trainer.contract.events import End, Epoch, Resume, Start
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
 from trainer.contract.records import EventLog, read_records
+from trainer.contract.run import Run
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
 from trainer.learning.recorder import Recorder

@@ -15,9 +15,9 @@ _STEPS = 4  # of an epoch
 def _train(config: Path) -> None:
     sys.path.insert(0, str(Path.cwd()))  # the trainer's source: where the supervisor starts it
     from trainer.contract.cluster import load_cluster
-    from trainer.contract.config import load_run
     from trainer.contract.events import End, Epoch, Start, Window
     from trainer.contract.records import EventLog
+    from trainer.contract.run import load_run
     from trainer.supervise.result import write_result
 
     started_s = time.time()

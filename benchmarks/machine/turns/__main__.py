@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from trainer.contract.config import load_run
 from trainer.contract.layout import BOARDS, RUN
+from trainer.contract.run import load_run
 
 
 def main() -> None:

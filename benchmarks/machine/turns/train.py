@@ -14,7 +14,8 @@ from benchmarks.machine.turns.collectives import Abandoned, LaterExecutor, Strat
 from benchmarks.machine.turns.sharing import Shared
 from trainer import sync
 from trainer.contract.cluster import Cluster
-from trainer.contract.config import Config, Run
+from trainer.contract.config import Config
+from trainer.contract.run import Run
 from trainer.formats.archives import Images
 from trainer.learning.context import TrainingContext
 

@@ -24,7 +24,7 @@ from analysis.watch.tail import collected
 from analysis.watch.view import Moment
 from analysis.watch.view import render as view
 from tests.data.build_runs import build_run
-from trainer.contract.config import load_run
+from trainer.contract.run import load_run
 
 NAMES = ("events.jsonl", "telemetry.jsonl", "result.json", "clock.json")
 ODD = [

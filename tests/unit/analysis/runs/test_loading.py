@@ -8,8 +8,8 @@ import pytest
 
 from analysis import AnalysisError, load
 from tests.data.build_runs import build_run
-from trainer.contract.config import load_run
 from trainer.contract.events import Epoch, fields_of
+from trainer.contract.run import load_run
 
 
 def test_tables_are_tidy_and_carry_the_records_own_names(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 from analysis import load, write_manifest
 from analysis.runs.manifest import add_energy, describe
 from tests.data.build_runs import STARTED_S, build_run
-from trainer.contract.config import ConfigError, load_run
+from trainer.contract.config import ConfigError
 from trainer.contract.events import Resume
 from trainer.contract.layout import SCHEMA, write_json
 from trainer.contract.records import EventLog
+from trainer.contract.run import load_run
 
 
 def change_result(folder, board, **fields):

@@ -23,7 +23,7 @@ from controller.watch import newest
 from tests import PROJECT
 from tests.data.build_runs import build_run
 from tests.unit.analysis.watch.test_board import SAMPLE, line_of, lines_of_a_run
-from trainer.contract.config import load_run
+from trainer.contract.run import load_run
 
 GOLDEN = PROJECT / "tests/data/rehearsal"
 

@@ -7,6 +7,7 @@ import pytest
 
 from trainer.contract import config
 from trainer.contract.config import Config, ConfigError, parse
+from trainer.contract.run import load_run
 
 
 def problems(raw: dict) -> list[str]:
@@ -283,7 +284,7 @@ def test_a_run_file_that_lacks_fields_is_refused(tmp_path):
     path = tmp_path / "run.json"
     path.write_text('{"run_id": "x", "config": {}}')
     with pytest.raises(ConfigError, match="lacks task, experiment"):
-        config.load_run(path)
+        load_run(path)
 
 
 @pytest.mark.parametrize(
@@ -305,13 +306,13 @@ def test_a_run_file_that_contradicts_itself_is_refused(tmp_path, changes, says):
     run |= {"git_dirty": None, "workers": 2, "seed": 1, "boards": ["a", "b"], "assets": {}, "config": {}}
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run))
-    loaded = config.load_run(path)
+    loaded = load_run(path)
     assert loaded.boards == ["a", "b"]
     with pytest.raises(AttributeError):
         loaded.seed = 2
     path.write_text(json.dumps({**run, **changes}))
     with pytest.raises(ConfigError, match=says):
-        config.load_run(path)
+        load_run(path)
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", "{"])
@@ -319,7 +320,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path, text):
     path = tmp_path / "run.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match="run"):
-        config.load_run(path)
+        load_run(path)
 
 
 def test_defaults_do_not_share_their_sections():

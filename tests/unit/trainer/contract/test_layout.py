@@ -24,8 +24,9 @@ from tests import PROJECT
 from tests.data.build_runs import build_prediction, build_run
 from tests.data.litter import APPLE_DOUBLE, FILES, FOLDERS, beside, copy_beside, litter, litter_here
 from trainer.contract import layout
-from trainer.contract.config import load_run, parse, to_dict
+from trainer.contract.config import parse, to_dict
 from trainer.contract.layout import ATTEMPTS, CHECKPOINTS
+from trainer.contract.run import load_run
 from trainer.formats.checkpoint import Checkpoints, whole
 
 REHEARSAL = PROJECT / "tests/data/rehearsal"

@@ -10,9 +10,10 @@ from analysis.runs.errors import AnalysisError
 from controller.study import slots
 from tests import PROJECT
 from tests.data.build_runs import build_run
-from trainer.contract.config import ConfigError, load_run, parse
+from trainer.contract.config import ConfigError, parse
 from trainer.contract.events import Trial
 from trainer.contract.records import parse_record
+from trainer.contract.run import load_run
 
 REHEARSAL = sorted((PROJECT / "tests/data/rehearsal").iterdir())
 
