@@ -25,7 +25,7 @@ bench-sync: setup setup-boards ## benchmark: images/s of every method of synchro
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (30 minutes; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
-bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (40 minutes a call; ARGS="--images FILE.npz --weights FILE.h5")
+bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (a repeated call goes on; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks learning $(ARGS)
 bench-single: setup setup-boards ## benchmark: the kit and bare Keras on one board; the head with and without cached features (ARGS="--weights FILE.h5")
 	.venv/bin/python -m benchmarks single $(ARGS)
@@ -50,7 +50,7 @@ test-boards: setup-dev setup-boards ## check, enrol, provision and restore emula
 	@tests/run.sh boards $(ARGS)
 
 .PHONY: test-trainer
-test-trainer: setup-dev setup-boards ## train with every method between real processes: the tests of what is learned and sent (10 minutes)
+test-trainer: setup-dev setup-boards ## train with every method between real processes: the tests of what is learned and sent
 	@tests/run.sh trainer $(ARGS)
 
 .PHONY: faults

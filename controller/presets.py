@@ -24,9 +24,9 @@ def _presets(project: Path) -> dict[str, Path]:
 def configuration(
     request: Mapping[str, Any], project: Path, problems: list[str], workers: int | None = None
 ) -> dict[str, Any]:
-    """The request's preset for so many boards with its override on top, not yet checked.
+    """The request's preset for `workers` boards with its override on top, not yet checked.
 
-    Without `workers`, where the number is not known or no number, what a preset has by_workers is left out.
+    If `workers` is null (unknown or invalid), the preset's by_workers is ignored.
     """
     parts = _preset(str(request["experiment"]), "experiment", _presets(project), problems, workers)
     if isinstance(request["override"], dict):
@@ -68,7 +68,7 @@ def _preset(
 
 
 def _for_workers(given: Any, file: str, problems: list[str], workers: int | None) -> list[Mapping[str, Any]]:
-    """What a preset's by_workers has for so many boards: that for fewer ones first, since more boards add to it."""
+    """The entries of by_workers that apply to `workers` boards, ascending: later ones override earlier ones."""
     if given is None:
         return []
     if not isinstance(given, dict):

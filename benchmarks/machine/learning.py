@@ -114,7 +114,7 @@ def common(task: Task) -> dict[str, Any]:
 
 
 def preset(boards: int) -> dict[str, Any]:
-    """What the preset has for so many boards. Raises BenchmarkError where it cannot be read."""
+    """The fields that the preset sets on this number of boards. Raises BenchmarkError if it cannot be read."""
     problems: list[str] = []
     found = configuration({"experiment": PRESET, "override": {}}, PROJECT, problems, boards)
     if problems:

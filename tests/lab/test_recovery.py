@@ -68,6 +68,6 @@ def test_a_run_that_goes_on_after_a_fault(lab: Lab, start, row, fault: Callable[
     assert not list(run.folder.rglob("checkpoints"))
     row(
         f"{'reboot' if fault is reboot else 'kill'}, then resume ({method})",
-        f"goes on with epoch {begins[1]}; final loss as of the uninterrupted run within "
+        f"resumes with epoch {begins[1]}; its final loss differs from the uninterrupted run's by at most "
         f"{abs(first['loss'].iloc[-1] - second['loss'].iloc[-1]):.0e}",
     )

@@ -99,16 +99,16 @@ class _Replica(ReplicaContextBase):
     """What a function sees that a strategy runs."""
 
     def all_reduce(self, reduce_op: Any, value: tf.Tensor, options: Any = None) -> tf.Tensor:
-        if reduce_op != tf.distribute.ReduceOp.MEAN:
+        if reduce_op != tf.distribute.ReduceOp.MEAN:  # trainer/sync asks for nothing else
             raise NotImplementedError(f"workers that take turns have a mean alone, not {reduce_op}")
         return self._strategy.mean(value)
 
 
 class LaterExecutor:
-    """Makes a worker's calls when it asks for the result; in place of the thread from which boards call collectives.
+    """Replaces the thread from which boards call collectives: a call is made when its result is asked for.
 
-    A call counts as done when it has been asked about `asked` times: an average that travels while the next steps
-    compute arrives after so many of them.
+    `done` is true from the `asked`-th time on. A worker asks once per step, so an average in flight arrives after
+    `asked` steps.
     """
 
     def __init__(self, asked: int) -> None:
