@@ -56,6 +56,7 @@ def _add(commands: Any) -> None:
     learn.add_argument("--train-images", type=int, default=8192)
     learn.add_argument("--validation-images", type=int, default=10_000)
     learn.add_argument("--generated", action="store_true", help="the generated images alone")
+    learn.add_argument("--lab", action="store_true", help="instead: the preset's runs on emulated boards, a seed each")
     learn.add_argument("--try", dest="tries", metavar="JSON", help="instead: an override, or a list of overrides")
     learn.add_argument("--boards", type=int, nargs="+", default=[8], help="with --try")
     learn.add_argument("--seeds", type=int, nargs="+", default=[11, 12], help="with --try")
@@ -116,6 +117,9 @@ def _learning(options: Options) -> object:
         for override in overrides
         for task in tasks
     ]
+    if options.lab:
+        rows = json.loads((_of("lab.benchmark_run").RUNS / "bench-learning.json").read_text(encoding="utf-8"))["rows"]
+        return _of("lab.learned").measure(tasks[0], rows)
     path = learning.measure(tasks, options.minutes, tries)
     return learning.table(json.loads(path.read_text(encoding="utf-8"))) if not tries else path
 

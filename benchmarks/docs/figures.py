@@ -15,12 +15,14 @@ from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks.docs import labels, rehearsed, scaling, setup_table
 from benchmarks.lab import accuracy, playbook, prediction, scale, single, straggler, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
+from benchmarks.machine import learning as bench_learning
 from benchmarks.machine import telemetry
 from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,
     "accuracy": accuracy.table,
+    "learning": bench_learning.table,
     "single": single.table,
     "scale": scale.table,
     "straggler": straggler.table,
@@ -150,6 +152,33 @@ def learning(result: dict[str, Any]) -> str:
         return as_svg(figure, "accuracy", title)
 
 
+def passes(result: dict[str, Any]) -> str:
+    """Validation accuracy by passes over the images, a panel a task: mean over the seeds, a line a number of boards."""
+    title = "Validation accuracy by passes over the images"
+    tasks = list(dict.fromkeys(row["task"] for row in result["rows"]))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.8 + 3.0 * len(tasks)), layout="constrained")
+        for axes, task in zip(figure.subplots(len(tasks), 1, squeeze=False)[:, 0], tasks, strict=True):
+            told = bench_learning.summary(result["rows"], task)
+            for place, row in enumerate(told):
+                own = [
+                    it["val_accuracy"]
+                    for it in result["rows"]
+                    if (it["task"], it["arm"], it["boards"]) == (task, row["arm"], row["boards"])
+                ]
+                means = [sum(after) / len(own) for after in zip(*own, strict=True)]
+                label = "the best one board" if row["boards"] == 1 else f"{row['boards']} boards, the preset"
+                axes.plot(range(1, len(means) + 1), means, ".-", color=COLOURS[place], linewidth=1.4, label=label)
+            axes.axhline(told[0]["target"], color=INK, linewidth=0.8, linestyle=":")
+            axes.set_title(f"{task}; dotted: the target", loc="left", fontsize=11)
+            axes.set_ylabel("validation accuracy")
+            axes.grid(axis="y", alpha=0.2, color=INK)
+        axes.set_xlabel("passes over the training images")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        figure.suptitle(f"{title}, workers in turn", x=0.01, horizontalalignment="left", fontsize=12)
+        return as_svg(figure, "learning", title)
+
+
 def efficiency(result: dict[str, Any]) -> str:
     """Efficiency by number of boards: measured as dots with their least and greatest, predicted as lines."""
     title = "Efficiency at the paper's ratio, measured and predicted"
@@ -186,8 +215,14 @@ def efficiency(result: dict[str, Any]) -> str:
 _ALT = {
     "sync": "Speed-up of two boards over one by method, a bar each, at both links",
     "accuracy": "Validation accuracy over seconds, a line per run",
+    "learning": "Validation accuracy by passes over the images, a line a number of boards",
     "scale": "Efficiency of 2, 4 and 8 boards by method, measured and predicted",
 }
-_FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {"sync": speed, "accuracy": learning, "scale": efficiency}
+_FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "sync": speed,
+    "accuracy": learning,
+    "learning": passes,
+    "scale": efficiency,
+}
 
 DOCS = PROJECT / "docs"

@@ -42,6 +42,7 @@ TUNING_SEEDS, SEEDS = (11, 12), (1, 2, 3, 4, 5)
 NUMBERS = (2, 4, 8, 16)  # of boards with the preset
 PRESET = "fast"
 BASE = "one board"
+ARMS = (BASE, "preset")
 # what decides which numbers a run gives
 _CODE = ("trainer/learning", "trainer/sync", "trainer/formats", "benchmarks/machine/turns")
 _PASSES = 10
@@ -169,7 +170,7 @@ def plan(task: Task, rows: list[dict[str, Any]]) -> Iterator[Job]:
         yield Job(task, BASE, 1, seed, parse(layered(common(task), rate_of(best))))
         for boards in NUMBERS:
             told = layered(common(task), rate_of(best), preset(boards))
-            yield Job(task, "preset", boards, seed, parse(told))
+            yield Job(task, ARMS[1], boards, seed, parse(told))
 
 
 def tried(task: Task, override: dict[str, Any], boards: int, seed: int) -> Job:
@@ -200,11 +201,13 @@ def measure(tasks: Sequence[Task], minutes: float, tries: Sequence[Job] = ()) ->
     many `minutes`; returns the file written. With `tries` only these are made."""
     bench = BenchmarkRun("learning")
     path = bench.path
+    path.parent.mkdir(exist_ok=True)
     if path.is_file():
         bench.rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     code, until = code_checksum(), time.monotonic() + 60 * minutes
     sums = {task.name: task.checksums() for task in [*tasks, *(job.task for job in tries)]}
     running: dict[Future[dict[str, Any]], str] = {}
+    failed: list[BenchmarkError] = []
 
     def missing() -> Iterator[tuple[str, Job]]:
         known = {row["key"] for row in bench.rows} | set(running.values())
@@ -220,12 +223,21 @@ def measure(tasks: Sequence[Task], minutes: float, tries: Sequence[Job] = ()) ->
             if not running:
                 break
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                row = {"key": running.pop(done), "code_sha256": code, **done.result()}
+                key = running.pop(done)
+                try:
+                    row = {"key": key, "code_sha256": code, **done.result()}
+                except BenchmarkError as error:  # what runs beside it still becomes a row
+                    failed.append(error)
+                    until = 0.0
+                    continue
                 bench.rows.append(row)
                 bench.write()
                 told = " ".join(f"{value:.3f}" for value in row["val_accuracy"])
                 print(f"{row['task']}, {row['boards']} boards, {row['arm']}, seed {row['seed']}: {told}", flush=True)
-    return bench.write(left=sum(1 for _ in missing()), **{"checksums": sums})
+    path = bench.write(left=sum(1 for _ in missing()), **{"checksums": sums})
+    if failed:
+        raise failed[0]
+    return path
 
 
 def made(job: Job) -> dict[str, Any]:
@@ -304,7 +316,7 @@ def summary(rows: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
         return []
     target = statistics.mean(row["val_accuracy"][-1] for row in base.values()) - 0.01
     told: list[dict[str, Any]] = []
-    arms = {(row["arm"], row["boards"]) for row in own if row["arm"] in (BASE, "preset")}
+    arms = {(row["arm"], row["boards"]) for row in own if row["arm"] in ARMS}
     for arm, boards in sorted(arms, key=lambda it: it[1]):
         runs = {row["seed"]: row for row in own if (row["arm"], row["boards"]) == (arm, boards)}
         seeds = sorted(set(runs) & set(base))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -78,7 +79,8 @@ def train(run: Run, folder: Path) -> None:
         try:
             turns.begin(rank)
             strategy, functions = shared[rank]
-            with functions.as_worker():
+            # alone there is nobody to share functions with, and Keras' own take what cannot be shared
+            with functions.as_worker() if run.workers > 1 else contextlib.nullcontext():
                 context = TurnsContext(run, Cluster(addresses, rank), own, strategy, images)
                 context.finish(sync.train(context))
             failed = False
