@@ -38,7 +38,9 @@ def warnings(runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
     long: then a step takes its images over the sum of the boards' speeds.
     """
     means = by_board(computing(epochs))
-    for _, arm in runs[runs["workers"] > 1].groupby(["workers", "label"], sort=False):
+    # with measured speeds a slower board's steps take longer, and it makes fewer
+    alike = runs[(runs["workers"] > 1) & (runs["sharding"] != "measured")]
+    for _, arm in alike.groupby(["workers", "label"], sort=False):
         own = means[means["run_id"].isin(arm["run_id"])]
         boards = own.groupby("board")[["steps", "images", "compute_s"]].mean()
         if len(boards) > 1 and boards["compute_s"].max() > _MUCH * boards["compute_s"].min():
@@ -52,11 +54,14 @@ def _warning(arm: pd.Series[Any], boards: pd.DataFrame) -> str:
     speeds: pd.Series[Any] = batches / boards["compute_s"]
     lost_s = boards["steps"].mean() * (boards["compute_s"].max() - batches.sum() / speeds.sum())
     speed = speeds[slow] / speeds.max()
-    another = "" if arm["sharding"] == "proportional" else ", and data.sharding proportional"
+    remedy = f"give {slow} relative_speed {speed:.2f} in the inventory"
+    if METHODS[arm["sync"]].local_steps:
+        remedy = "set data.sharding to measured"
+    elif arm["sharding"] != "proportional":
+        remedy += ", and data.sharding proportional"
     if not METHODS[arm["sync"]].own_loop:
-        another += f" (with another sync.method than {arm['sync']}, whose batches are all of the same size)"
+        remedy += f" (with another sync.method than {arm['sync']}, whose batches are all of the same size)"
     return (
         f"{arm_name(arm['workers'], arm['label'])}: {slow} computes {longer:.0f} % longer per step than {fast}, which "
-        f"makes an epoch {lost_s:.2f} s longer than with images in proportion to speed: give {slow} "
-        f"relative_speed {speed:.2f} in the inventory{another}"
+        f"makes an epoch {lost_s:.2f} s longer than with images in proportion to speed: {remedy}"
     )

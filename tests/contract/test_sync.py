@@ -66,6 +66,14 @@ def test_boards_end_with_the_same_weights(weights):
         np.testing.assert_array_equal(first[method], second[method], err_msg=method)
 
 
+def test_a_board_that_takes_longer_makes_fewer_steps_and_as_many_averages(records):
+    for board, steps in zip(records, (30, 10), strict=True):
+        found = board["local_sgd, measured"]["records"]
+        assert [(it["epoch"], it["steps"]) for it in found if it["event"] == "pace"] == [(2, [30, 10])]
+        begun = [it["step"] for it in found if it["event"] == "average"]
+        assert begun == [4, 8, 12, 16, 20, *(20 + steps * part // 5 for part in range(1, 11))]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

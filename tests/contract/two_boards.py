@@ -22,6 +22,7 @@ from trainer.contract.cluster import Cluster  # noqa: E402
 from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
 from trainer.learning import data  # noqa: E402
+from trainer.learning.pace import Pace  # noqa: E402
 from trainer.learning.step_timer import StepTimer  # noqa: E402
 from trainer.sync import collective  # noqa: E402
 
@@ -49,6 +50,13 @@ class Uneven(tf.keras.callbacks.Callback):
         time.sleep(0.02 * rank * (batch % 3))
 
 
+class Speeds(Silent):
+    """The second board takes three times as long for a step."""
+
+    def computed_step_s(self):
+        return (1.0, 3.0)[rank]
+
+
 class Slow(tf.keras.callbacks.Callback):
     """Steps that bytes can travel beside, however busy the machine is."""
 
@@ -70,6 +78,8 @@ class TrainingContext:
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
         self.shard = data.Shard(self.cluster.rank, workers, workers > 1, batch, batches)
+        measured_in = 0 if config.data.sharding == "measured" else None
+        self.pace = Pace(self.shard, len(IMAGES.y_train), measured_in)
         self.validation_shard = dataclasses.replace(self.shard, sharded=True)
         self.epochs, self.recorder, self.scale = range(epochs), recorder or Silent(), scale
         self.records, self.xla = [], "none"
@@ -104,6 +114,9 @@ class TrainingContext:
 
         scaled.get_unscaled_gradients = once_infinite
         return scaled
+
+    def follow(self, step_s):
+        self.log.write(self.pace.follow(step_s))
 
     def ready(self, model, optimizer, more):
         pass
@@ -201,6 +214,14 @@ SCENARIOS = {
         "period": 4,
         "overlap": False,
         "outer_momentum": 0.5,
+    },
+    "local_sgd, measured": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 4,
+        "epochs": 3,
+        "recorder": Speeds(),
+        "config": {"data": {"sharding": "measured"}},
     },
     "local_sgd, epochs end while averages travel": {
         "method": "local_sgd",

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_WITH_LOCAL_STEPS = [method.name for method in METHODS.values() if method.local_steps]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Data(Section):
     validation_images: Optional[int] = bounded(None, minimum=1)  # number of validation images, likewise; null: all
     # whole: every board trains on every image in an epoch ("the same data set", the paper); sharded: on an equal part;
     # proportional: on a part, in batches, in proportion to its relative_speed in the inventory, so that a slower board
-    # takes no longer for a step
-    sharding: str = bounded("whole", choices=("whole", "sharded", "proportional"))
+    # takes no longer for a step; measured: from the second epoch on, on a part in whole batches in proportion to the
+    # speeds of the first, so that a slower board makes fewer steps (sync.method local_sgd)
+    sharding: str = bounded("whole", choices=("whole", "sharded", "proportional", "measured"))
 
     def checks(self) -> Iterator[str]:
         if self.path is not None and not self.path.strip():
@@ -156,6 +158,7 @@ class Sync(Section):
     outer_momentum: float = bounded(0.0, minimum=0, maximum=0.9999)
     outer_learning_rate: float = bounded(1.0, above=0)
     warm_up_steps: int = bounded(0, minimum=0)
+    warm_up_epochs: float = bounded(0.0, minimum=0)
     efficiency: float = bounded(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps per epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017). Refused where they make no
@@ -166,11 +169,20 @@ class Sync(Section):
     # strategy on one board; plain: none, mwms: MultiWorkerMirroredStrategy with one worker
     one_board: str = bounded("plain", choices=("plain", "mwms"))
 
+    def first_steps(self, steps_per_epoch: int) -> int:
+        """How many of a run's first steps are made synchronously, with the whole gradient."""
+        return self.warm_up_steps or round(self.warm_up_epochs * steps_per_epoch)
+
     def learning_rate_scale(self, workers: int) -> float:
         """The factor of the learning rate on so many boards."""
         return {"none": 1.0, "sqrt": math.sqrt(workers), "linear": float(workers)}[self.scale_rate]
 
     def checks(self) -> Iterator[str]:
+        if self.warm_up_steps and self.warm_up_epochs:
+            yield (
+                f"sync.warm_up_steps is {self.warm_up_steps} and sync.warm_up_epochs {self.warm_up_epochs:g}: leave "
+                "one of them out"
+            )
         if self.strict_implementation and self.implementation != "nccl":
             yield (
                 f"sync.strict_implementation is true, but sync.implementation {self.implementation} is one that every "
@@ -244,18 +256,8 @@ class Config(Section):
         return self.batch_size if self.batch_per == "board" else self.batch_size // workers
 
     def batches(self, speeds: Sequence[float]) -> Tuple[int, ...]:
-        """Images per step of boards with these relative speeds: the same total as with equal ones, at least 1 each.
-
-        Divided by largest remainders (Hamilton's method).
-        """
-        workers = len(speeds)
-        total = self.board_batch(workers) * workers
-        ideal = [total * speed / sum(speeds) for speed in speeds]
-        found = [max(1, int(images)) for images in ideal]
-        by_remainder = sorted(range(workers), key=lambda rank: found[rank] - ideal[rank])
-        for rank in by_remainder[: max(0, total - sum(found))]:
-            found[rank] += 1
-        return tuple(found)
+        """Images per step of boards with these relative speeds: the same total as with equal ones, at least 1 each."""
+        return divided(self.board_batch(len(speeds)) * len(speeds), speeds)
 
     def problems_with(self, workers: int) -> List[str]:
         """Reasons why this cannot run on `workers` boards, a sentence each."""
@@ -270,6 +272,22 @@ class Config(Section):
                 f"data.sharding is proportional, but sync.method {self.sync.method} gives all boards batches of one "
                 "size: set sync.method to another one, such as allreduce, or data.sharding to sharded"
             )
+        if workers > 1 and self.data.sharding == "measured":
+            if not METHODS[self.sync.method].local_steps:
+                problems.append(
+                    f"data.sharding is measured, but with sync.method {self.sync.method} all boards make the same "
+                    f"steps: set sync.method to {' or '.join(_WITH_LOCAL_STEPS)}, or data.sharding to proportional"
+                )
+            if not self.sync.step_times:
+                problems.append(
+                    "sync.step_times is false, but data.sharding measured needs these times: set sync.step_times to "
+                    "true, or data.sharding to sharded"
+                )
+            if self.deterministic:
+                problems.append(
+                    "deterministic is true, but data.sharding measured follows times, which are never the same: set "
+                    "deterministic to false, or data.sharding to sharded"
+                )
         if workers > 1 and self.sync.scale_rate != "none" and not self._fewer_steps:
             reason = (
                 "data.sharding whole gives every board all images"
@@ -286,6 +304,16 @@ class Config(Section):
                 f"share equally: give a multiple of {workers}, or set batch_per to board"
             )
         return problems
+
+
+def divided(total: int, weights: Sequence[float]) -> Tuple[int, ...]:
+    """A total in whole parts in proportion to the weights, at least 1 each; by largest remainders (Hamilton)."""
+    ideal = [total * weight / sum(weights) for weight in weights]
+    found = [max(1, int(part)) for part in ideal]
+    by_remainder = sorted(range(len(weights)), key=lambda place: found[place] - ideal[place])
+    for place in by_remainder[: max(0, total - sum(found))]:
+        found[place] += 1
+    return tuple(found)
 
 
 def _checksum(name: str, value: Optional[str]) -> Iterator[str]:

@@ -93,6 +93,16 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """From an epoch on boards make unequal numbers of steps, by their speeds."""
+
+    KIND: ClassVar[str] = "pace"
+    epoch: int  # the first one, from 1
+    steps: List[int]  # of each board in an epoch, in rank order
+    step_s: List[float]  # seconds of computing for a step, of each board in the epoch before
+
+
+@dataclass(frozen=True)
 class Choice:
     """The method of synchronising that `auto` chose, and why."""
 
@@ -213,7 +223,7 @@ class End:
     total_s: float  # from the process's start; plus earlier attempts up to their last kept record
 
 
-Record = Union[Start, Resume, Window, Average, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
+Record = Union[Start, Resume, Window, Average, Pace, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
 _R = TypeVar("_R")
 

@@ -120,9 +120,11 @@ OPTIONS = {
     "outer_momentum": "momentum of the outer optimizer, whose gradient is the mean change",
     "outer_learning_rate": "learning rate of the outer optimizer; 1 without momentum is plain averaging",
     "warm_up_steps": "first steps of a run, made synchronously with the whole gradient",
+    "warm_up_epochs": "instead of `warm_up_steps`: epochs, or part of one, from the run's begin",
     "efficiency": "wanted share of a step's time that is computing",
 }
 _OF_AVERAGES = ("overlap", "outer_momentum", "outer_learning_rate")
+_WARM_UP = ("warm_up_steps", "warm_up_epochs")
 _EVERY_STEP = "every step, or every `accumulate_steps`"
 
 METHODS: Dict[str, Method] = {
@@ -159,7 +161,7 @@ METHODS: Dict[str, Method] = {
             name="powersgd",
             sends="a low-rank approximation of the gradient; what it lacks is sent later (error feedback)",
             when=_EVERY_STEP,
-            options=("gradient_dtype", "accumulate_steps", "rank", "warm_up_steps"),
+            options=("gradient_dtype", "accumulate_steps", "rank", *_WARM_UP),
             remedy="a lower sync.rank or sync.method local_sgd",
             exchange=_low_rank,
             variants=(Variant("powersgd, rank 4", 16, 6, "powersgd, rank 4"),),
@@ -168,7 +170,7 @@ METHODS: Dict[str, Method] = {
             name="local_sgd",
             sends="the change of all weights and moving statistics; it travels while the next steps compute",
             when="every `period` steps",
-            options=("gradient_dtype", "period", *_OF_AVERAGES, "warm_up_steps"),
+            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP),
             remedy="a longer sync.period",
             exchange=_changes,
             local_steps=True,

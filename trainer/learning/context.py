@@ -20,6 +20,7 @@ from trainer.contract.records import EventLog, read_records
 from trainer.contract.run import Run
 from trainer.formats import archives, checkpoint
 from trainer.learning import data, features, model, optimizers
+from trainer.learning.pace import Pace
 from trainer.learning.recorder import Recorder
 from trainer.learning.step_timer import StepTimer
 
@@ -49,7 +50,8 @@ class TrainingContext:
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
-        self._rate = optimizers.Rate(run.config, cluster.workers, self.shard.steps(len(self.images.y_train)))
+        self.pace = self._pace_of_steps()
+        self._rate = optimizers.Rate(run.config, cluster.workers, self.pace.steps(0), self.pace.measured_in)
         self.timer = StepTimer(run.config.sync.step_times)
         # TensorFlow pairs collectives by the order in which each board calls them: if one may run in the background,
         # all others are called from this one thread
@@ -66,8 +68,7 @@ class TrainingContext:
         self.recorder = Recorder(
             self.log,
             self.interface,
-            self.shard,
-            len(self.images.y_train),
+            self.pace,
             run.config.window_steps,
             self._rate,
             self.timer,
@@ -76,6 +77,9 @@ class TrainingContext:
         before = [record for record in self.records if record["event"] == Epoch.KIND]
         self.recorder.epochs_completed = len(before)
         self.recorder.train_s = sum(record["train_s"] for record in before)
+        self.pace.go_on(self.records)
+        if self.pace.unequal:
+            self._rate.follow(self.pace.steps(self.epochs.start))
 
     @property
     def distributed(self) -> bool:
@@ -140,7 +144,7 @@ class TrainingContext:
                 trainable_parameters=trainable,
                 total_parameters=total,
                 gradient_bytes=4 * trainable,
-                steps_per_epoch=self.shard.steps(len(self.images.y_train)),
+                steps_per_epoch=self.pace.steps(0),
                 board_batch=self.shard.batch,
                 train_images=len(self.images.y_train),
                 validation_images=len(self.images.y_test),
@@ -161,6 +165,12 @@ class TrainingContext:
         """Seed dropout for an epoch (from 0): its choices depend on seed, board and epoch alone."""
         mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
         self._generator.reset_from_seed(int(mixed.generate_state(1)[0]))
+
+    def follow(self, step_s: Sequence[float]) -> None:
+        """Share out the steps of the later epochs by each board's seconds for one."""
+        record = self.pace.follow(step_s)
+        self._rate.follow(record.steps[self.cluster.rank])
+        self.log.write(record)
 
     def checkpoint_due(self, epoch: int) -> bool:
         """Whether a checkpoint is due after this epoch (from 0)."""
@@ -254,6 +264,15 @@ class TrainingContext:
             batch=batches[cluster.rank] if batches else config.board_batch(cluster.workers),
             batches=batches,
         )
+
+    def _pace_of_steps(self) -> Pace:
+        images = len(self.images.y_train)
+        measured_in = None
+        if self.config.data.sharding == "measured" and self.cluster.workers > 1:
+            steps = self.shard.steps(images)
+            # boards make the first steps together, and then whole epochs at their own pace
+            measured_in = max(0, -(-self.config.sync.first_steps(steps) // steps) - 1)
+        return Pace(self.shard, images, measured_in)
 
     def load_images(self) -> archives.Images:
         """The images to train on, as they were staged."""

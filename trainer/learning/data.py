@@ -28,6 +28,8 @@ class Shard:
     batch: int  # images per step
     # batches of all boards in rank order, if they differ: parts are then in proportion to them
     batches: Tuple[int, ...] = ()
+    # steps of all boards in an epoch in rank order, if they differ in number
+    counts: Tuple[int, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -35,20 +37,22 @@ class Shard:
         return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
 
     def images(self, total: int) -> int:
-        """Images of this board in an epoch; all boards make equally many steps, so that a short part repeats."""
-        if self.batches:
+        """Images of this board in an epoch; where parts must be equal or have whole batches, some repeat."""
+        if self.batches or self.counts:
             return self.steps(total) * self.batch
         return -(-total // self.workers) if self.sharded else total
 
     def steps(self, total: int) -> int:
         """Steps of this board in an epoch; the last may have fewer images."""
+        if self.counts:
+            return self.counts[self.rank]
         return -(-total // sum(self.batches)) if self.batches else -(-self.images(total) // self.batch)
 
 
 def validation_shard(shard: Shard) -> Shard:
     """The part of the validation images of a board, in batches several times as large as those of training."""
     batches = tuple(_LARGER * batch for batch in shard.batches)
-    return dataclasses.replace(shard, sharded=True, batch=_LARGER * shard.batch, batches=batches)
+    return dataclasses.replace(shard, sharded=True, batch=_LARGER * shard.batch, batches=batches, counts=())
 
 
 def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
@@ -64,6 +68,9 @@ def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> 
         if shard.batches:
             begin = tf.range(shard.steps(total)) * sum(shard.batches) + sum(shard.batches[: shard.rank])
             mine = tf.reshape(begin[:, None] + tf.range(shard.batch)[None], [-1])
+            permutation = tf.gather(permutation, mine % total)
+        elif shard.counts:
+            mine = tf.range(shard.images(total)) + sum(shard.counts[: shard.rank]) * shard.batch
             permutation = tf.gather(permutation, mine % total)
         elif shard.sharded:
             mine = tf.range(shard.images(total)) * shard.workers + shard.rank

@@ -22,18 +22,30 @@ class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
     that a resumed run continues with it.
     """
 
-    def __init__(self, config: Config, workers: int, batches_per_epoch: int) -> None:
+    def __init__(self, config: Config, workers: int, batches_per_epoch: int, measured_in: Optional[int] = None) -> None:
+        """`measured_in`: the epoch (from 0) after which epochs have as many batches as `follow` says; null: none."""
         self._config, self._batches = config, batches_per_epoch
+        self._equal_epochs = None if measured_in is None else measured_in + 1
+        if measured_in is not None:
+            self._later = tf.Variable(batches_per_epoch, dtype=tf.int64, trainable=False)
         self._scale = config.sync.learning_rate_scale(workers)
         self._warm_up = config.sync.scale_warm_up_epochs * batches_per_epoch  # batches
 
     def __call__(self, step: Any) -> tf.Tensor:
         batch = tf.cast(step, tf.int64) * self._config.sync.accumulate_steps
-        epoch = tf.cast(batch // self._batches, tf.float32)  # from 0
+        epoch = batch // self._batches  # from 0
+        if self._equal_epochs is not None:
+            rest = batch - self._equal_epochs * self._batches
+            epoch = tf.where(rest < 0, epoch, self._equal_epochs + rest // self._later)
+        epoch = tf.cast(epoch, tf.float32)
         decayed = tf.maximum(epoch - (self._config.schedule.constant_epochs - 1.0), 0.0)
         grown = tf.minimum(tf.cast(batch, tf.float32) / self._warm_up, 1.0) if self._warm_up else 1.0
         initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
         return initial * tf.exp(-self._config.schedule.decay * decayed)
+
+    def follow(self, batches_per_epoch: int) -> None:
+        """The later epochs have this many batches."""
+        self._later.assign(batches_per_epoch)
 
     def after(self, epoch: int, batch: int) -> float:
         """The rate for a batch of an epoch, both counted from 0."""

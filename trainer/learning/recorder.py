@@ -13,8 +13,8 @@ import tensorflow as tf
 from trainer.contract.events import Epoch, Window
 from trainer.contract.interface import counters
 from trainer.contract.records import EventLog
-from trainer.learning.data import Shard
 from trainer.learning.optimizers import AppliedSteps, Rate
+from trainer.learning.pace import Pace
 from trainer.learning.step_timer import StepTimer, StepTimes
 
 
@@ -28,8 +28,7 @@ class Recorder(tf.keras.callbacks.Callback):
         self,
         log: EventLog,
         interface: Optional[str],
-        shard: Shard,
-        train_images: int,
+        pace: Pace,
         window_steps: int,
         rate: Rate,
         timer: StepTimer,
@@ -38,8 +37,7 @@ class Recorder(tf.keras.callbacks.Callback):
         """`scalars`: folder for TensorBoard's scalars; None if another board writes them."""
         super().__init__()
         self._scalars = None if scalars is None else tf.summary.create_file_writer(str(scalars))
-        self._log, self._interface, self._shard = log, interface, shard
-        self._images, self._steps = shard.images(train_images), shard.steps(train_images)
+        self._log, self._interface, self._pace = log, interface, pace
         self._window_steps, self._rate, self._timer = window_steps, rate, timer
         self.epochs_completed = 0  # including earlier attempts
         self.train_s = 0.0  # including earlier attempts
@@ -47,6 +45,7 @@ class Recorder(tf.keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._epoch = epoch + 1
+        self._steps, self._images, self._batch = self._pace.steps(epoch), self._pace.images(epoch), self._pace.batch
         self._done = 0  # steps of this epoch in windows already written
         self._epoch_mark = self._window_mark = _Mark(self._interface, self._timer)
         self._validation_s = 0.0
@@ -86,7 +85,15 @@ class Recorder(tf.keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} in epoch {self._epoch}, step {steps}")
         if self.applied is not None:
-            self.applied.check((self._epoch - 1) * self._steps + steps)
+            self.applied.check(self._pace.before(self._epoch - 1) + steps)
+
+    def computed_step_s(self) -> float:
+        """Seconds of computing for a step, in the epoch's steps. Raises ValueError where times are not measured."""
+        spent = self._window_mark.since(self._epoch_mark)
+        computed = spent.split.of(spent.seconds)
+        if computed is None:
+            raise ValueError("the times of steps are not measured")
+        return computed / self._done
 
     def on_test_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self._log.progress()
@@ -131,7 +138,7 @@ class Recorder(tf.keras.callbacks.Callback):
             self._scalars.flush()
 
     def _images_in(self, steps: int) -> int:
-        return min(steps * self._shard.batch, self._images)
+        return min(steps * self._batch, self._images)
 
 
 @dataclass(frozen=True)

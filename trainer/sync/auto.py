@@ -44,7 +44,7 @@ class Auto(tf.Module):
         begun = 0  # steps before the attempt that wrote the record
         for record in worker.context.records:
             if record["event"] == Resume.KIND:
-                begun = record["epoch"] * worker.steps_per_epoch
+                begun = worker.pace.before(record["epoch"])
             elif record["event"] == Choice.KIND:  # chosen by an earlier attempt
                 self._first = begun
                 self._be(record["chosen"])

@@ -35,7 +35,7 @@ from trainer.sync.stepping import SynchronousSteps, Worker
 def method(worker: Worker) -> LocalSgd:
     """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
     config = worker.context.config.sync
-    return LocalSgd(worker, config.period, SynchronousSteps(worker, GradientMean(worker)), config.warm_up_steps)
+    return LocalSgd(worker, config.period, SynchronousSteps(worker, GradientMean(worker)), worker.warm_up_steps)
 
 
 class LocalSgd(tf.Module):
@@ -74,7 +74,11 @@ class LocalSgd(tf.Module):
         """Steps until the next average."""
         if number <= self._warm_up_steps:
             return min(self._warm_up_steps + 1 - number, self._synchronous.alike(number))
-        return self._period - (number - self._warm_up_steps - 1) % self._period
+        pace = self._worker.pace
+        if not pace.unequal:
+            return self._period - (number - self._warm_up_steps - 1) % self._period
+        place = number - pace.before(self._worker.epoch)
+        return next(end for end in pace.rounds(self._period) if end >= place) - place + 1
 
     def steps(self, number: int, count: int, batches: Iterator) -> Logs:
         """Logs of the last of `count` steps that are alike."""
@@ -94,19 +98,33 @@ class LocalSgd(tf.Module):
         logs = made()
         if self._as_they_come:
             self._averaging.take_over_if_there(number)
-        if (number - self._warm_up_steps) % self._period == 0:
-            self._averaging.begin(number)
+        if self._due(number):
+            self._averaging.begin(number, self._weight(number))
             if not self._overlap:
                 self._averaging.finish(number)
         return logs
 
+    def _due(self, number: int) -> bool:
+        """Whether an average begins after this step."""
+        pace = self._worker.pace
+        if not pace.unequal:
+            return (number - self._warm_up_steps) % self._period == 0
+        return number - pace.before(self._worker.epoch) in pace.rounds(self._period)
+
+    def _weight(self, number: int) -> float:
+        """This board's weight in the average that begins after this step."""
+        pace = self._worker.pace
+        if not pace.unequal:
+            return self._worker.context.shard.weight
+        rounds = pace.rounds(self._period)
+        return pace.weight(rounds.index(number - pace.before(self._worker.epoch)), len(rounds))
+
     def finalize(self) -> None:
         """Average the changes since the last average, and wait for it."""
         if self._local:
-            last = self._worker.last_step
-            if (last - self._warm_up_steps) % self._period:  # else the last step has begun it
-                self._averaging.begin(last)
-            self._averaging.finish(last)
+            if not self._due(self._number):  # else the last step has begun it
+                self._averaging.begin(self._number, self._worker.context.shard.weight)
+            self._averaging.finish(self._number)
             self._averaging.adopt()
 
     def flush(self) -> None:
@@ -132,7 +150,7 @@ class _Averaging(tf.Module):
         super().__init__()
         config, model = worker.context.config.sync, worker.model
         self._strategy, self._timer, self._log = worker.strategy, worker.context.timer, worker.context.log
-        self._weight = worker.context.shard.weight
+        self._weight = tf.Variable(1.0, trainable=False)  # of this board in the next mean
         self._momentum, self._outer_rate = config.outer_momentum, config.outer_learning_rate
         self._variables = [*model.trainable_variables, *moving_statistics(model)]
         self._flat = Flat([variable.shape for variable in self._variables])
@@ -156,9 +174,10 @@ class _Averaging(tf.Module):
         """Start from the current weights, which all boards share."""
         self._anchor.assign(self._packed())
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: int, weight: float) -> None:
         """Begin to send this board's change since the last average, after the previous average has been applied."""
         self.finish(number)
+        self._weight.assign(weight)
         change = self._change()
         self._travelling = (number, change, self._in_order.submit(self._exchange, change))
 

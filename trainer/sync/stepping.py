@@ -39,9 +39,10 @@ class Worker:
         self.optimizer.build(self.model.trainable_variables)
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # sums of losses, correct predictions and images
-        self.steps_per_epoch = context.shard.steps(len(context.images.y_train))
-        self.made_steps = context.epochs.start * self.steps_per_epoch  # steps of earlier attempts
-        self.last_step = context.epochs.stop * self.steps_per_epoch
+        self.pace, self.epoch = context.pace, context.epochs.start
+        self.made_steps = self.pace.before(context.epochs.start)  # steps of earlier attempts
+        self.last_step = self.pace.before(context.epochs.stop)
+        self.warm_up_steps = context.config.sync.first_steps(self.pace.steps(0))
         # of a batch, so that steps can be traced before the first
         self.signature = [
             tf.TensorSpec([None, *array.shape[1:]], array.dtype)
@@ -86,24 +87,26 @@ class Worker:
     def train(self, method: Method) -> tf.keras.Model:
         """Train all epochs and return the model."""
         context, recorder = self.context, self.context.recorder
-        images, shard, validation = context.images, context.shard, context.validation_shard
-        batches = iter(data.training_batches(images, shard, context.seed, context.epochs))
+        images, validation = context.images, context.validation_shard
+        batches = self._batches(context.epochs.start)
         held_out = data.validation_batches(images, validation)
         method.trace()
         context.ready(self.model, self.optimizer, lambda: _only_own(method, self.model))
         recorder.set_model(self.model)
         for epoch in context.epochs:
+            self.epoch, steps, before = epoch, self.pace.steps(epoch), self.pace.before(epoch)
+            changes = epoch == self.pace.measured_in and epoch + 1 < context.epochs.stop
             context.on_epoch_begin(epoch)
             self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
             place = 0
-            while place < self.steps_per_epoch:
-                number = epoch * self.steps_per_epoch + place + 1
-                count = min(self._steps_a_call(place), method.alike(number))
+            while place < steps:
+                number = before + place + 1
+                count = min(self._steps_a_call(place, steps), method.alike(number))
                 several = count > 1
                 logs = method.steps(number, count, batches) if several else method.step(number, *next(batches))
                 place += count
-                if number + count - 1 == self.last_step:
+                if number + count - 1 == self.last_step or (changes and place == steps):
                     method.finalize()  # counted in the last window
                 recorder.on_train_batch_end(place - 1, logs)
             trained = self._sums.numpy()
@@ -114,6 +117,9 @@ class Worker:
                     self._evaluate(x, y)
             sums = self.means([*trained, *self._sums.numpy()])
             recorder.on_test_end()
+            if changes:
+                self._follow_speeds()
+                batches = self._batches(epoch + 1)
             names = ("loss", "accuracy", "val_loss", "val_accuracy")
             values = (sums[0] / sums[2], sums[1] / sums[2], sums[3] / sums[5], sums[4] / sums[5])
             recorder.on_epoch_end(epoch, dict(zip(names, values)))
@@ -122,10 +128,23 @@ class Worker:
             context.save(epoch)
         return self.model
 
-    def _steps_a_call(self, place: int) -> int:
+    def _batches(self, epoch: int) -> Iterator:
+        """This board's batches from an epoch on."""
+        context = self.context
+        epochs = range(epoch, context.epochs.stop)
+        return iter(data.training_batches(context.images, self.pace.shard(epoch), context.seed, epochs))
+
+    def _follow_speeds(self) -> None:
+        """Share out the steps of the later epochs by the speeds of this one."""
+        boards, rank = self.strategy.num_replicas_in_sync, self.context.cluster.rank
+        own = self.context.recorder.computed_step_s()
+        self.context.follow(self.means([boards * own if other == rank else 0.0 for other in range(boards)]))
+        self.last_step = self.pace.before(self.context.epochs.stop)
+
+    def _steps_a_call(self, place: int, steps: int) -> int:
         """Steps of the next call, after `place` steps of the epoch: it ends with the window or before."""
         config = self.context.config
-        left = min(config.window_steps - place % config.window_steps, self.steps_per_epoch - place)
+        left = min(config.window_steps - place % config.window_steps, steps - place)
         return min(config.steps_a_call, left)
 
     def means(self, values: Sequence[float]) -> List[float]:
@@ -175,7 +194,7 @@ class SynchronousSteps(tf.Module):
         super().__init__()
         config = worker.context.config.sync
         self._worker, self._every = worker, config.accumulate_steps
-        self._warm_up_steps = config.warm_up_steps if warm_up else 0
+        self._warm_up_steps = worker.warm_up_steps if warm_up else 0
         held = worker.model.trainable_variables if self._every > 1 else []
         self._held = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in held]
         self._mean, self._warm_up_mean = mean, warm_up  # kept here so that tf.Module finds their variables

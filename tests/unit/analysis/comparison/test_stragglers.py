@@ -38,6 +38,17 @@ def test_shares_that_do_not_fit_are_to_be_corrected(tmp_path):
     assert problem.endswith("give board-1 relative_speed 0.83 in the inventory")
 
 
+def test_with_local_sgd_the_run_can_measure_speeds_itself(tmp_path):
+    sync = {"method": "local_sgd"}
+    build_run(tmp_path, "two", workers=2, slower={1: 1.3}, override={"sync": sync})
+    (problem,) = problems(tmp_path)
+    assert problem.endswith(": set data.sharding to measured")
+    build_run(
+        tmp_path / "other", "two", workers=2, slower={1: 1.3}, override={"sync": sync, "data": {"sharding": "measured"}}
+    )
+    assert problems(tmp_path / "other") == []
+
+
 @pytest.mark.parametrize("slower", [{}, {1: 1.09}])
 def test_boards_that_differ_little_are_none(tmp_path, slower):
     build_run(tmp_path, "two", workers=2, slower=slower)

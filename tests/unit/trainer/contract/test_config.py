@@ -59,6 +59,7 @@ LIMITS = {
     "sync.outer_momentum": (0.0, 0, 0.9999),
     "sync.outer_learning_rate": (1.0, None, None),
     "sync.warm_up_steps": (0, 0, None),
+    "sync.warm_up_epochs": (0.0, 0, None),
     "sync.efficiency": (0.95, None, 1),
     "sync.scale_warm_up_epochs": (0.0, 0, None),
 }
@@ -356,6 +357,24 @@ def test_fit_cannot_give_boards_batches_of_their_own():
     both = parse({"batch_per": "global", "batch_size": 7, "data": {"sharding": "proportional"}}).problems_with(2)
     assert [problem.split()[0] for problem in both] == ["data.sharding", "batch_size"]
     assert parse({"data": {"sharding": "proportional"}, "sync": {"method": "local_sgd"}}).problems_with(2) == []
+
+
+def test_only_boards_that_make_steps_on_their_own_can_make_unequal_numbers_of_them():
+    measured = {"data": {"sharding": "measured"}}
+    alike = parse({**measured, "sync": {"method": "allreduce", "step_times": False}, "deterministic": True})
+    found = alike.problems_with(2)
+    assert [problem.split()[0] for problem in found] == ["data.sharding", "sync.step_times", "deterministic"]
+    assert "set sync.method to local_sgd, or data.sharding to proportional" in found[0]
+    assert alike.problems_with(1) == []
+    assert parse({**measured, "sync": {"method": "local_sgd"}}).problems_with(2) == []
+
+
+def test_the_synchronous_beginning_is_told_in_steps_or_in_epochs():
+    assert parse({"sync": {"warm_up_steps": 7}}).sync.first_steps(10) == 7
+    assert parse({"sync": {"warm_up_epochs": 1.5}}).sync.first_steps(10) == 15
+    assert problems({"sync": {"warm_up_steps": 7, "warm_up_epochs": 1}}) == [
+        "sync.warm_up_steps is 7 and sync.warm_up_epochs 1: leave one of them out"
+    ]
 
 
 @pytest.mark.parametrize(
