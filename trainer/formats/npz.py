@@ -75,7 +75,10 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         found = _HEADER.fullmatch(header)
         if not found:
             raise NpzError(f"{name} is not an array of numbers")
-        kind = np.dtype(found[1].decode("ascii"))
+        try:
+            kind = np.dtype(found[1].decode("ascii"))
+        except TypeError as error:  # such as <b4: a letter and a size that do not go together
+            raise NpzError(f"{name} is not an array of numbers") from error
         shape = tuple(int(part) for part in re.findall(rb"[0-9]+", found[3]))
         count = 1
         for part in shape:
