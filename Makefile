@@ -111,11 +111,16 @@ lock: setup ## update requirements/*.txt from *.in (ARGS=--upgrade: to the newes
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/extras.in -c requirements/dev.txt -o requirements/extras.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.11 requirements/fuzz.in -c requirements/dev.txt -o requirements/fuzz.txt $(ARGS)
 	.venv/bin/uv pip compile -q --python-version 3.8 requirements/board.in -o requirements/board.txt $(ARGS)
+	.venv/bin/uv pip compile -q --python-version 3.10 requirements/board-newest.in -o requirements/board-newest.txt $(ARGS)
 	@# In /, without pyproject.toml's settings for the other locks: this lock is for one platform and complete.
 	.venv/bin/uv pip compile -q --directory / --python-version 3.8 --python-platform aarch64-manylinux_2_31 \
 	  --no-python-downloads --only-binary :all: --no-binary jax --no-binary pycuda --no-emit-package tensorflow-cpu-aws \
 	  --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	  $(CURDIR)/requirements/jetson.in -o $(CURDIR)/requirements/jetson.txt $(ARGS)
+	.venv/bin/uv pip compile -q --directory / --python-version 3.10 --python-platform aarch64-manylinux_2_31 \
+	  --no-python-downloads --only-binary :all: --no-emit-package tensorflow --no-emit-package libclang \
+	  --no-emit-package tensorflow-io-gcs-filesystem --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	  $(CURDIR)/requirements/jetson-6.in -o $(CURDIR)/requirements/jetson-6.txt $(ARGS)
 
 .PHONY: reference
 reference: setup ## generate experiments/reference.yml and roles/*/README.md

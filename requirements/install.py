@@ -3,7 +3,8 @@
 
 controller  .venv        Ansible and the analysis
 dev         .venv        the same, with the tools of `make test`
-boards      .board-venv  TensorFlow, for emulated boards
+boards      .board-venv  TensorFlow 2.12 for emulated boards, or the newest where no Python here runs that
+boards-newest            the same with the newest TensorFlow on the newest Python; `boards` keeps it
 browser      Chromium, in which `make test` checks the report, if apt has it
 fuzzer       atheris, with which `make fuzz` chooses inputs, if it has a wheel for the Python of .venv
 
@@ -37,6 +38,9 @@ STAMP = "cluster_kit.json"
 
 CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # supported by ansible-core 2.19 to 2.21
 BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then others of TensorFlow 2.12
+NEWEST_PYTHONS = ("3.13", "3.12", "3.11", "3.10")  # of the newest TensorFlow
+# the lock that an environment has, and the one that it then need not get
+KEPT = {("dev", "controller"), ("board-newest", "board")}
 FETCH_LIMIT_S = 180.0  # seconds to download an interpreter of 30 MB
 HEARTBEAT_S = 10.0  # seconds between lines of a long step
 LOG_TAIL_LINES = 15
@@ -234,14 +238,28 @@ def controller_python() -> Tuple[Interpreter, str]:
 
 def board_python() -> Tuple[Interpreter, str]:
     """The interpreter for emulated boards, and the reason for it."""
-    if (ROOT / ".lab").exists():
-        raise SetupError("Emulated boards are using .board-venv.\nRepeat after make lab-down.")
+    require_no_lab()
     preferred, *others = BOARD_PYTHONS
     found = find_python(preferred) or fetch_python(preferred)
     if found:
         return found, "the version on the boards"
-    found = find_python(*others) or apt_python("TensorFlow 2.12.1 needs Python 3.8 to 3.11", others)
-    return found, f"no Python {preferred} on PATH, in pyenv or from uv"
+    found = find_python(*others)
+    if found:
+        return found, f"no Python {preferred} on PATH, in pyenv or from uv"
+    return newest_python()[0], "no Python 3.8 to 3.11, which TensorFlow 2.12 runs on"
+
+
+def newest_python() -> Tuple[Interpreter, str]:
+    """The newest interpreter for emulated boards, and the reason for it."""
+    require_no_lab()
+    found = find_python(*NEWEST_PYTHONS)
+    found = found or apt_python("TensorFlow needs Python 3.8 to 3.13", [*NEWEST_PYTHONS, *BOARD_PYTHONS])
+    return found, "the newest that TensorFlow runs on"
+
+
+def require_no_lab() -> None:
+    if (ROOT / ".lab").exists():
+        raise SetupError("Emulated boards are using .board-venv.\nRepeat after make lab-down.")
 
 
 # ---- making environments
@@ -298,12 +316,13 @@ def read_stamp(folder: Path) -> Dict[str, str]:
 def install(env: Environment) -> str:
     """Create an environment unless its stamp matches; returns a line that describes it."""
     stamp = read_stamp(env.folder)
-    # `make setup` keeps an environment with the tools of `make test`: dev.txt includes controller.txt.
-    lock = "dev" if (stamp.get("lock"), env.lock) == ("dev", "controller") else env.lock
+    lock = stamp["lock"] if (stamp.get("lock"), env.lock) in KEPT else env.lock
     label = env.folder.name
     if stamp.get("sha256") != lock_hash(lock, env.project):
         (env.folder / STAMP).unlink(missing_ok=True)
         interpreter, why = env.choose()
+        if lock == "board" and interpreter.version.rpartition(".")[0] not in BOARD_PYTHONS:
+            lock = "board-newest"
         say(f"{label}: Python {interpreter.version} ({why}), {interpreter.path}")
         uv, python = find_uv(), env.folder / "bin" / "python"
         make = [uv, "venv", "--clear", "--python", interpreter.path, env.folder]
@@ -333,12 +352,13 @@ ENVIRONMENTS = {
         "board",
         board_python,
         "import tensorflow",
-        "TensorFlow 2.12.1 needs an aarch64 CPU, or an x86_64 one with AVX.",
+        "TensorFlow needs an aarch64 CPU, or an x86_64 one with AVX.",
         # Compiled once here: each emulated board sees these files through an overlay.
         ["--compile-bytecode"],
         project=False,
     ),
 }
+ENVIRONMENTS["boards-newest"] = ENVIRONMENTS["boards"]._replace(lock="board-newest", choose=newest_python)
 
 
 def browser() -> str:

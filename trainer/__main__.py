@@ -14,8 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Optional
 
-from trainer.contract import causes
-from trainer.contract.causes import Cause
+from trainer.contract import causes, packages
+from trainer.contract.causes import Cause, KerasError
 from trainer.contract.cluster import Cluster, load_cluster
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import TF_CONFIG
@@ -64,6 +64,9 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
 
     `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
     """
+    missing = packages.missing_keras(packages.installed())
+    if missing:
+        raise KerasError(f"this environment's TensorFlow has Keras 3 alone, and the trainer needs Keras 2: {missing}")
     # imported last: TensorFlow takes seconds to import, and all else can fail early
     from trainer import sync
     from trainer.learning.context import TrainingContext

@@ -20,6 +20,7 @@ REMEDIES = {
     "disk_full": "free space on the board (df -h /opt/cluster-kit), then run again",
     "nan": "lower optimizer.learning_rate, or check the data",
     "not_learning": "set model.precision to float32 or mixed_bfloat16, or lower optimizer.learning_rate",
+    "keras": "playbooks/provision.yml --tags python_env installs it; pip does by hand, in the boards' environment",
     "port_taken": "run playbooks/check.yml: it names the process that uses the port",
     "data": "run again: corrupt files are staged again",
     "reboot": "check the board's power supply and temperature (last -x reboot; journalctl -b -1)",
@@ -54,6 +55,10 @@ class NotLearningError(RuntimeError):
     """The optimizer applied no step."""
 
 
+class KerasError(RuntimeError):
+    """The environment has no Keras 2."""
+
+
 def weight(kind: Optional[str]) -> int:
     """Rank of a cause of this kind: 0 for a board's own failure, higher where it follows from another board's."""
     return _SECOND_HAND.index(kind) + 1 if kind in _SECOND_HAND else 0
@@ -77,6 +82,8 @@ def of_exception(error: BaseException) -> Cause:
         return Cause("nan", lines[0])
     if isinstance(error, NotLearningError):
         return Cause("not_learning", lines[0])
+    if isinstance(error, KerasError):
+        return Cause("keras", lines[0])
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Cause("disk_full", f"no space is left on the disk ({error.filename or 'while writing records'})")
     kind = _kind(str(error))

@@ -44,6 +44,17 @@ def tensorflow_version(packages: Mapping[str, str]) -> Optional[str]:
     return next((packages[name] for name in TENSORFLOW if name in packages), None)
 
 
+def missing_keras(packages: Mapping[str, str]) -> Optional[str]:
+    """What an environment lacks to train with Keras 2, as pip's requirement; None if it has that, or no TensorFlow.
+
+    From 2.16 on, TensorFlow brings Keras 3, and Keras 2 is the package tf-keras of the same version.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", tensorflow_version(packages) or "")
+    if not numbers or (int(numbers[1]), int(numbers[2])) < (2, 16) or "tf-keras" in packages:
+        return None
+    return f"tf-keras=={numbers[0]}.*"
+
+
 def canonical(name: str) -> str:
     """A package's name as PEP 503 writes it."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -139,21 +139,32 @@ def offline(project, monkeypatch):
     return project
 
 
-@pytest.mark.parametrize("only", ["3.10.12", "3.12.3", "3.13.5"])
-def test_a_machine_with_one_python_gets_what_else_it_needs_from_apt(offline, only):
-    fake_python(offline / "bin" / "python3", only)
+def test_a_machine_with_an_older_python_gets_the_controllers_from_apt(offline):
+    fake_python(offline / "bin" / "python3", "3.10.12")
     fake_apt(offline, "python3.11")
-    controller, _ = install.controller_python()
-    board, why = install.board_python()
-    assert controller.version == ("3.11.9" if only == "3.10.12" else only)
-    assert board.version == "3.11.9"
-    assert "no Python 3.8" in why
+    assert install.controller_python()[0].version == "3.11.9"
+
+
+@pytest.mark.parametrize("only", ["3.12.3", "3.13.5"])
+def test_a_machine_with_a_newer_python_alone_gets_the_newest_tensorflow(offline, only, monkeypatch):
+    fake_python(offline / "bin" / "python3", only)
+    ran = []
+    monkeypatch.setattr(install, "run", lambda step, command, *rest: ran.append([str(part) for part in command]))
+    monkeypatch.setattr(install, "find_uv", lambda: "uv")
+    (offline / "board-venv").mkdir()
+    env = install.ENVIRONMENTS["boards"]._replace(folder=offline / "board-venv")
+    told = install.install(env)
+    assert f"board-newest.txt, Python {only}" in told and "TensorFlow 2.12" in told
+    assert any(command[-1].endswith("/board-newest.txt") for command in ran)
+    fake_python(offline / "board-venv/bin/python", only)
+    assert install.install(env) == told  # and does not ask for another one the next time
+    assert len(ran) == 3
 
 
 @pytest.mark.parametrize("apt", [True, False], ids=["apt has none", "no apt"])
 @pytest.mark.parametrize(
     ("only", "choose", "package"),
-    [("3.10.12", "controller_python", "python3.13"), ("3.12.3", "board_python", "python3.11")],
+    [("3.10.12", "controller_python", "python3.13"), ("3.7.9", "board_python", "python3.13")],
 )
 def test_a_machine_without_a_fitting_python_is_told_which_package_to_install(offline, only, choose, package, apt):
     fake_python(offline / "bin" / "python3", only)

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from trainer.contract import causes
-from trainer.contract.causes import NotLearningError
+from trainer.contract.causes import KerasError, NotLearningError
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from trainer.contract.causes import NotLearningError
     [
         (FloatingPointError("the loss is nan in epoch 2"), "nan"),
         (NotLearningError("the optimizer applied no step in the whole run"), "not_learning"),
+        (KerasError("this environment's TensorFlow has Keras 3 alone"), "keras"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (RuntimeError("x; No space left on device"), "disk_full"),
         (RuntimeError("Could not start gRPC server"), "port_taken"),

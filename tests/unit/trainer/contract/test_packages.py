@@ -161,6 +161,21 @@ def test_the_digest_is_that_of_the_sorted_list():
     assert packages.digest(found) == hashlib.sha256(b"numpy==1.23.5\nwheel==0.43.0\n").hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("installed", "missing"),
+    [
+        ({"tensorflow-cpu": "2.12.1", "keras": "2.12.0"}, None),
+        ({"tensorflow": "2.15.1"}, None),
+        ({"tensorflow": "2.16.1+nv24.8", "keras": "3.12.4"}, "tf-keras==2.16.*"),
+        ({"tensorflow-cpu": "2.21.0", "keras": "3.12.4"}, "tf-keras==2.21.*"),
+        ({"tensorflow-cpu": "2.21.0", "keras": "3.12.4", "tf-keras": "2.21.0"}, None),
+        ({"keras": "3.12.4"}, None),
+    ],
+)
+def test_keras_2_is_a_package_of_its_own_from_tensorflow_2_16_on(installed, missing):
+    assert packages.missing_keras(installed) == missing
+
+
 def test_it_is_a_script_for_boards_where_the_kit_is_not(site):
     script = Path(packages.__file__).read_text()
     environment = {**os.environ, "PYTHONPATH": str(site)}
