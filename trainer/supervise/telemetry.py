@@ -20,6 +20,7 @@ from trainer.contract.interface import counters
 from trainer.contract.layout import TELEMETRY
 from trainer.contract.records import EventLog
 from trainer.contract.tegrastats import OFF_C, Reading, parse
+from trainer.supervise.power import Rails
 
 INTERVAL_S = 1.0
 _END_S = 5.0
@@ -43,7 +44,7 @@ class Telemetry:
 
         Later samples are the trainer's.
         """
-        if shutil.which("tegrastats"):
+        if shutil.which("tegrastats") or Rails().look():
             self._over.wait(seconds)
         self._idle = False
 
@@ -81,10 +82,10 @@ class Telemetry:
     def _readings(self) -> Iterator[Reading]:
         if shutil.which("tegrastats"):
             yield from self._of_tegrastats()
-        before = _cpu_times()
+        before, rails = _cpu_times(), Rails()
         while not self._over.wait(INTERVAL_S):
             now = _cpu_times()
-            yield Reading(_memory_bytes(), _load(before, now), None, _temperatures(), {})
+            yield Reading(_memory_bytes(), _load(before, now), None, _temperatures(), rails.look())
             before = now
 
     def _of_tegrastats(self) -> Iterator[Reading]:
