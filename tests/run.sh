@@ -8,7 +8,7 @@ set -uo pipefail
 faults=(tests/lab/test_{faults,study}.py)
 provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
 trainer=(tests/contract/test_{keras_collectives,new_method,pace,sync,trainer,turns}.py)
-living=(tests/lab/test_{recovery,strangers,trial,watch}.py)
+living=(tests/lab/test_{kinds,recovery,strangers,trial,watch}.py)
 gates=(tests/lab/test_{check,check_mode,journey}.py)
 analysis=(tests/unit/analysis tests/contract)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import lab_link
 from .lab_dress import dress_layer, is_dressed
+from .lab_dresses import DRESSES, compose
 from .lab_layer import HOST_KEY, USER, VENV, Layer, Login, interpreter_folders, write_layer
 from .lab_processes import (
     DROPPED_CAPABILITIES,
@@ -149,7 +150,7 @@ def present(board: Board, check: bool) -> dict[str, Any]:
         if not check:
             prefix = ipaddress.ip_interface(board.address).network.prefixlen
             lab_link.connect(switch.pid, init.pid, board.host, prefix, rate_bit_per_s)
-            if board.dress:
+            if board.dress and DRESSES[board.dress].jetson:
                 lab_link.connect_as_orin(switch.pid, init.pid, board.host)
     elif not all(lab_link.is_shaped(*end, rate_bit_per_s) for end in ends):
         actions.append("set the link rate")
@@ -225,17 +226,18 @@ def _start(board: Board) -> Owner:
         board.login,
         sudo=bool(board.dress),
     )
+    dress_files = compose(board.dress, Path(board.dress_files), Path(board.lab_dir)) if board.dress else Path()
     if board.dress:
-        dress_layer(Layer(board.folder / "upper"), board.dress, Path(board.dress_files), Path(board.lab_dir))
+        dress_layer(Layer(board.folder / "upper"), board.dress, dress_files, Path(board.lab_dir))
     # A dressed board reboots: its network outlives its other namespaces, as a cable does.
-    lasting = ["unshare", "--net", "--uts", "--", "sh", f"{board.dress_files}/power.sh", board.address]
+    lasting = ["unshare", "--net", "--uts", "--", "sh", f"{dress_files}/power.sh", board.address]
     process = start(
         [
             *board.placed(),
             *(lasting if board.dress else ()),
             *("unshare", *(() if board.dress else ("--net", "--uts")), "--mount", "--pid", "--ipc"),
             *("--fork", "--kill-child", "--propagation", "private", "--"),
-            *("sh", board.init, board.name, DROPPED_CAPABILITIES, board.dress_files if board.dress else ""),
+            *("sh", board.init, board.name, DROPPED_CAPABILITIES, str(dress_files) if board.dress else ""),
             *(path for mount in mounts for path in mount),
         ],
         board.lab_dir,

@@ -24,10 +24,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .lab_dresses import DRESSES
 from .lab_layer import Layer
 from .lab_processes import run
 
-DRESSES = ("orin",)
 MARK = "/etc/cluster-kit/dress"  # on the board: its dress
 OWN = (  # nothing of this machine's is in them
     "/etc/apt",
@@ -58,7 +58,7 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
 
     Args:
         layer: the board's, written before
-        files: the dress's folder
+        files: the dress's folder, as composed of what all dresses share
         lab_dir: the lab's folder, where the boards' packages are built once
     """
     for folder, where in (("bin", "/usr/bin"), ("sbin", "/usr/sbin")):
@@ -90,13 +90,14 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
             layer.file(f"/home/{home.name}/.{path.name}", path.read_text())
     _copy(layer, files / "device-tree", f"{STATE}/device-tree")
     _copy(layer, files / "devices/gpu.0", f"{STATE}/gpu.0")
-    for repository, built in _repositories(files, lab_dir).items():
+    for repository, built in _repositories(files, lab_dir / f"packages-{dress}", DRESSES[dress].suite).items():
         shutil.copytree(built, layer.folder(f"/opt/{repository}"), dirs_exist_ok=True)
     installed = (files / "installed.control").read_text()
     layer.file("/var/lib/dpkg/status", installed)
     for stanza in _stanzas(installed):
         _install(layer, _field(stanza, "Package"), files / "payload")
-    for hidden in (*Path("/usr/local").glob("cuda*"), *Path("/usr/sbin").glob("nft")):  # this machine's
+    nft = Path("/usr/sbin").glob("nft") if DRESSES[dress].jetson else ()  # a Jetson's kernel does not know it
+    for hidden in (*Path("/usr/local").glob("cuda*"), *nft):  # this machine's
         layer.hide(hidden)
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     layer.file("/etc/faketime.env", f"LD_PRELOAD={library}\n")  # read by /etc/pam.d: what comes over ssh, and with sudo
@@ -147,21 +148,21 @@ def _field(stanza: str, name: str) -> str:
     return next(line.split(": ", 1)[1] for line in stanza.splitlines() if line.startswith(f"{name}: "))
 
 
-def _repositories(files: Path, lab_dir: Path) -> dict[str, Path]:
-    """Builds the repositories, where that was not done before; returns their names and folders."""
+def _repositories(files: Path, folder: Path, suite: str) -> dict[str, Path]:
+    """Builds the repositories in a folder, where that was not done before; returns their names and folders."""
     found = {}
     for path in (files / "packages").iterdir():
-        folder = lab_dir / "dress" / path.stem
-        if not folder.exists():
-            folder.parent.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                _build_repository(_stanzas(path.read_text()), files / "payload", Path(scratch))
-                (Path(scratch) / "repository").rename(folder)
-        found[path.stem] = folder
+        built = folder / path.stem
+        if not built.exists():
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                _build_repository(_stanzas(path.read_text()), files / "payload", Path(scratch), suite)
+                (Path(scratch) / "repository").rename(built)
+        found[path.stem] = built
     return found
 
 
-def _build_repository(stanzas: list[str], payload: Path, scratch: Path) -> None:
+def _build_repository(stanzas: list[str], payload: Path, scratch: Path, nvidia_suite: str) -> None:
     """Builds packages, and lists them as apt expects it of `deb file:/DIR SUITE main`."""
     root = scratch / "repository"
     (root / "pool").mkdir(parents=True)
@@ -183,7 +184,7 @@ def _build_repository(stanzas: list[str], payload: Path, scratch: Path) -> None:
         listed.append(f"{stanza}\nFilename: pool/{file.name}\nSize: {len(content)}\nSHA256: {digest}\n")
     packages = "\n".join(listed)
     digest, size = hashlib.sha256(packages.encode()).hexdigest(), len(packages.encode())
-    for suite in ("r35.3", "focal"):
+    for suite in (nvidia_suite, "focal"):
         folder = root / "dists" / suite
         # without hashes and a date apt forgets the list when it looks for news
         release = [f"Suite: {suite}", f"Codename: {suite}", "Architectures: amd64 arm64", "Components: main"]

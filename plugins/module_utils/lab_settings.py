@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .lab_dress import DRESSES
+from .lab_dresses import DRESSES
 from .lab_layer import USER, interpreter_folders
 from .lab_link import bit_per_s
 from .lab_processes import LabError
@@ -27,7 +27,7 @@ class Settings:
     link_rate: str
     interface: str  # this machine's interface to the boards
     address: str  # and its address, with the network's prefix length
-    dress: str = ""  # what the boards look like
+    dresses: list[str] = field(default_factory=list)  # what boards look like, each once; '' for plain ones
     core_share: float = 0  # of a core, for each board; 0: equal ones
     password_users: list[str] = field(default_factory=list)  # of boards that have a password
 
@@ -160,11 +160,11 @@ def _folder_problems(settings: Settings) -> list[str]:
 
 
 def _look_problems(settings: Settings) -> list[str]:
-    problems = []
-    if settings.dress not in ("", *DRESSES):
-        problems.append(
-            f"lab_dress='{settings.dress}' is not a dress: give {' or '.join(DRESSES)}, or '' for plain emulated boards"
-        )
+    problems = [
+        f"lab_dress='{dress}' is not a dress: give {', '.join(DRESSES)}, or '' for plain emulated boards"
+        for dress in settings.dresses
+        if dress not in ("", *DRESSES)
+    ]
     for user in sorted(set(settings.password_users)):
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user) or user in (USER, "root"):
             problems.append(

@@ -70,13 +70,13 @@ options:
     default: []
   dress:
     description:
-      - What the board looks like when it is new; empty for a plain emulated board, C(orin) for an
-        AGX Orin devkit with JetPack 5.1.1. It then reboots and has services, too.
+      - What the board looks like when it is new; empty for a plain emulated board, C(orin) for an AGX Orin devkit with
+        JetPack 5.1.1, others in C(lab_dresses.py). It then reboots and has services, too.
       - A board of another dress is replaced by a new one.
     type: str
     default: ""
   dress_files:
-    description: Folder of this machine with the files of that dress. Required if dressed.
+    description: Folder of this machine with the files of all dresses. Required if dressed.
     type: path
     default: ""
   password:

@@ -17,6 +17,7 @@ from ansible.module_utils.lab_processes import (
     Owner,
     end_owners,
     end_ssh_masters,
+    inside,
     owners,
     run,
     start,
@@ -57,6 +58,13 @@ options:
         folder. It ends with the lab.
     type: bool
     default: false
+  index:
+    description:
+      - Folder of files that boards can fetch over HTTP, from port 8000 of the network's second address, which is the
+        switch's; empty for none. Nothing outside the lab's network reaches it. C(index/address) in the lab's folder has
+        its address.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -77,11 +85,35 @@ actions:
 """
 
 
+INDEX_PORT = 8000
+
+
 def switches(lab_dir: str) -> list[Owner]:
     return [owner for owner in owners(lab_dir) if "interface" in owner.part]
 
 
-def present(lab_dir: str, interface: str, address: str, in_memory: bool, check: bool) -> list[str]:
+def serve(lab_dir: str, address: str, index: str, check: bool) -> list[str]:
+    """Makes the switch serve the folder, and returns what that took."""
+    wanted = {"index": index}
+    found = [owner for owner in owners(lab_dir) if "index" in owner.part]
+    if [owner.part for owner in found] == ([wanted] if index else []):
+        return []
+    if not check:
+        end_owners(found)
+        if index:
+            host = ip_interface(address).network[2]
+            switch = switches(lab_dir)[0].pid
+            own = f"{host}/{ip_interface(address).network.prefixlen}"
+            run([*inside(switch, "net"), "ip", "address", "replace", own, "dev", "switch"])
+            folder = Path(lab_dir, "index")
+            folder.mkdir(exist_ok=True)
+            (folder / "address").write_text(f"http://{host}:{INDEX_PORT}/simple/")
+            server = ["python3", "-m", "http.server", "--bind", str(host), "--directory", index, str(INDEX_PORT)]
+            start([*inside(switch, "net"), *server], lab_dir, wanted, folder)
+    return ["served the packages" if index else "ended the server of packages"]
+
+
+def present(lab_dir: str, interface: str, address: str, in_memory: bool, index: str, check: bool) -> list[str]:
     """Makes the switch run and the boards' files have a place, and returns what that took."""
     actions = []
     boards = Path(lab_dir, "boards")
@@ -93,10 +125,11 @@ def present(lab_dir: str, interface: str, address: str, in_memory: bool, check: 
     wanted = {"interface": interface, "address": address}
     found = switches(lab_dir)
     if [owner.part for owner in found] == [wanted] and is_wired(interface, address):
-        return actions
+        return actions + serve(lab_dir, address, index, check)
     actions.append("started the switch")
     if check:
         return actions
+    end_owners([owner for owner in owners(lab_dir) if "index" in owner.part])
     end_owners(found)
     for owner in found:
         wait_until_gone(owner.part["interface"])
@@ -107,10 +140,10 @@ def present(lab_dir: str, interface: str, address: str, in_memory: bool, check: 
             raise LabError(f"the switch ended: {log or 'no reason given'}; run lab_down, then lab_up")
         time.sleep(0.005)
     wire_switch(process.pid, interface, address)
-    return actions
+    return actions + serve(lab_dir, address, index, check)
 
 
-def absent(lab_dir: str, interface: str, address: str, in_memory: bool, check: bool) -> list[str]:
+def absent(lab_dir: str, interface: str, address: str, in_memory: bool, index: str, check: bool) -> list[str]:
     """Leaves nothing of the lab, and returns what that took."""
     actions = []
     found = owners(lab_dir)
@@ -149,6 +182,7 @@ def main() -> None:
             "interface": {"type": "str", "required": True},
             "address": {"type": "str", "required": True},
             "in_memory": {"type": "bool", "default": False},
+            "index": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )

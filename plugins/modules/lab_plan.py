@@ -53,10 +53,11 @@ options:
     description: Its address, with the prefix length.
     type: str
     required: true
-  dress:
-    description: What the boards look like; empty for plain emulated boards.
-    type: str
-    default: ""
+  dresses:
+    description: What boards look like, each once; empty for plain emulated boards.
+    type: list
+    elements: str
+    default: []
   core_share:
     description: The share of a core that each board gets, 0 to 1; 0 shares the machine's cores out equally.
     type: float
@@ -124,7 +125,7 @@ def main() -> None:
             "link_rate": {"type": "str", "required": True},
             "interface": {"type": "str", "required": True},
             "address": {"type": "str", "required": True},
-            "dress": {"type": "str", "default": ""},
+            "dresses": {"type": "list", "elements": "str", "default": []},
             "core_share": {"type": "float", "default": 0},
             "password_users": {"type": "list", "elements": "str", "default": []},
         },
@@ -132,7 +133,7 @@ def main() -> None:
     )
     settings = Settings(**module.params)
     wrong_settings = setting_problems(settings)
-    look = bool(settings.dress or settings.password_users)
+    look = bool(any(settings.dresses) or settings.password_users)
     wrong_machine = machine_problems(look) + neighbour_problems(settings.boards)
     missing = missing_packages(look)
     complete = os.geteuid() == 0 and not missing and not wrong_machine

@@ -332,9 +332,9 @@ class TestSettings:
         return lab_settings._look_problems(replace(self.settings, **changes))
 
     def test_an_unknown_dress_is_told_with_those_there_are(self) -> None:
-        assert self.problems() == self.problems(dress="orin", password_users=["nvidia"]) == []
-        (problem,) = self.problems(dress="nano")
-        assert "lab_dress='nano'" in problem and "give orin, or ''" in problem
+        assert self.problems() == self.problems(dresses=["", "orin"], password_users=["nvidia"]) == []
+        (problem,) = self.problems(dresses=["nano"])
+        assert "lab_dress='nano'" in problem and "give orin, orin-5.1.5," in problem and "or ''" in problem
 
     @pytest.mark.parametrize("user", ["board", "root", "No Name", ""])
     def test_a_password_is_for_another_user_than_the_labs(self, user: str) -> None:
