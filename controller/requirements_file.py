@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -27,7 +28,7 @@ def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     `text`: content of the requirements file, or empty. `settings`: the role's by name without the prefix python_env_,
     and `wheel`, the file name of TensorFlow's wheel or empty.
     """
-    lines, problems = _parse(text or "", settings["requirements"])
+    lines, problems = _parse(text or "", settings)
     if not settings["pycuda"]:
         lines.pop("pycuda", None)
     packages = {name: version for name, (version, _) in lines.items()}
@@ -43,9 +44,9 @@ def plan(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"packages": packages, "wheel": wheel, "problems": problems}
 
 
-def parts(text: str, names: Collection[str]) -> dict[str, str]:
-    """The requirements of these packages: `first` (needed to build others) and `all`."""
-    lines, _ = _parse(text, "")
+def parts(text: str, names: Collection[str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The requirements of these packages: `first` (needed to build others) and `all`; `settings` as for `plan`."""
+    lines, _ = _parse(text, settings)
     texts = {name: line for name, (_, line) in lines.items() if name in names}
     return {"first": "".join(texts[name] for name in _FIRST if name in texts), "all": "".join(texts.values())}
 
@@ -75,8 +76,9 @@ def differences(found: Mapping[str, Any], python: str, packages: Mapping[str, st
     return {"problems": problems, "lacking": lacking}
 
 
-def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Version and text of each requirement by canonical name, and the file's problems."""
+def _parse(text: str, settings: Mapping[str, Any]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Version and text of each requirement of such a board by canonical name, and the file's problems."""
+    board, file = _markers(settings), settings["requirements"]
     lines: dict[str, tuple[str, str]] = {}
     wrong: dict[str, list[str]] = {}
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
@@ -89,11 +91,15 @@ def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]
         except InvalidRequirement:
             wrong.setdefault("options or files instead of NAME==VERSION", []).append(asked)
             continue
+        try:
+            if wanted.marker and not wanted.marker.evaluate(board):
+                continue
+        except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+            wrong.setdefault("markers that say nothing of a board", []).append(asked)
+            continue
         name, pinned = canonicalize_name(wanted.name), re.fullmatch(r"==([^*]+)", str(wanted.specifier))
         if not pinned:
             wrong.setdefault("no NAME==VERSION", []).append(asked)
-        elif wanted.marker:
-            wrong.setdefault("lines with markers for some machines only", []).append(asked)
         elif asked == line:
             wrong.setdefault("lines without --hash", []).append(asked)
         elif name in lines:
@@ -104,9 +110,24 @@ def _parse(text: str, file: str) -> tuple[dict[str, tuple[str, str]], list[str]]
     return lines, [f"{file} has {what}: {_some(which)}; {remedy}." for what, which in wrong.items()]
 
 
+def _markers(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What markers of requirements say on a board."""
+    version = str(settings["python_version"])
+    return {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": settings["machine"],
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{version}.0",
+        "python_version": version,
+        "sys_platform": "linux",
+    }
+
+
 def _numbers(settings: Mapping[str, Any]) -> Iterator[str]:
     """A problem for each version that YAML read as a number: 3.10 becomes 3.1."""
-    given = {f"python_env_{name}": settings[name] for name in ("python_version", "tensorflow_version")}
+    given = {"python_env_python_version": settings["python_version"]}
     given |= {f"python_env_pins: {name}": version for name, version in settings["pins"].items()}
     for name, version in given.items():
         if not isinstance(version, str):

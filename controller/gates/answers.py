@@ -24,6 +24,7 @@ _FACTS: _Shape = {  # of trainer.supervise.facts.survey
     **dict.fromkeys(("release", "l4t_package", "module", "power_mode", "power_mode_id"), _TEXT),
     **dict.fromkeys(("disk_free_bytes", "memory_available_bytes", "swap_used_bytes", "cores"), _COUNT),
     **dict.fromkeys(("sent_s", "began_s", "ended_s"), float),
+    **dict.fromkeys(("machine?", "python?", "os?"), _TEXT),
     "emulated": ({"link_rate_bit_per_s?": _COUNT}, None),
     "nccl": ({"tensorflow?": _TEXT, "capable?": (bool, None), "evidence?": _TEXT}, None),
     "clock": ({}, None),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from controller.addresses import is_own_network
-from trainer.contract import frequencies
+from trainer.contract import frequencies, packages, releases
 
 REFUSE, WARN = "refuse", "warn"
+_JETPACKS = {release.jetpack for release in releases.RELEASES.values()}
 Facts = dict[str, Any]  # from the survey of trainer/supervise/facts.py, plus report.py's
 
 
@@ -64,26 +66,41 @@ def is_jetson(facts: Facts) -> bool:
 
 
 def flash(jetpack: str) -> str:
-    """The remedy for a wrong JetPack."""
+    """The remedy for a wrong JetPack; `jetpack`: the wanted one, empty for any that the kit knows."""
+    jetpack = jetpack or releases.PAPER.jetpack
     return f"flash JetPack {jetpack} with NVIDIA's SDK Manager, then enrol and provision the board again"
 
 
 @_gate("board.jetpack")
 def _jetpack(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    if is_jetson(facts) and needs.jetpack and facts["jetpack"] != needs.jetpack:
+    found = facts["jetpack"]
+    fits = found == needs.jetpack if needs.jetpack else found in _JETPACKS
+    if is_jetson(facts) and not fits:
         missing = "no /etc/nv_tegra_release, no nvidia-l4t-core"
-        yield Violation(facts["jetpack"] or missing, f"JetPack {needs.jetpack}", flash(needs.jetpack))
+        yield Violation(found or missing, f"JetPack {needs.jetpack or releases.KNOWN}", flash(needs.jetpack))
 
 
 @_gate("board.tensorflow")
 def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
     found, wanted = (facts["venv"] or {}).get("tensorflow"), needs.tensorflow
+    remedy = "set it up with playbooks/provision.yml --tags python_env"
+    keras = packages.missing_keras((facts["venv"] or {}).get("packages") or {})
     if facts["venv"] is None:
         found = f"no working {needs.python}"
-    elif found and (found == wanted or found.startswith((f"{wanted}.", f"{wanted}+"))):
+    elif found and keras:
+        yield Violation(f"TensorFlow {found} with Keras 3 alone", f"{keras}, its Keras 2", remedy)
         return
-    remedy = "set it up with playbooks/provision.yml --tags python_env"
-    yield Violation(found or f"none for {needs.python}", f"TensorFlow {wanted}", remedy)
+    elif found and _fits(found, wanted):
+        return
+    yield Violation(found or f"none for {needs.python}", f"TensorFlow {wanted or '2.12 or newer'}", remedy)
+
+
+def _fits(tensorflow: str, wanted: str) -> bool:
+    """Whether a version is the wanted one or begins so; without one, whether the trainer runs on it: 2.12 or newer."""
+    if wanted:
+        return tensorflow == wanted or tensorflow.startswith((f"{wanted}.", f"{wanted}+"))
+    numbers = re.match(r"(\d+)\.(\d+)", tensorflow)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (2, 12)
 
 
 @_gate("board.disk")

@@ -13,6 +13,7 @@ from controller.gates import board
 from controller.gates.board import REFUSE, WARN, Facts, Needs, Violation, clocks, is_jetson, rate
 from trainer.contract.config import ConfigError
 from trainer.contract.packages import TENSORFLOW
+from trainer.contract.releases import KNOWN
 
 _SHOWN = 3  # packages named in a finding; the others are counted
 # Required throughput of a faster link: 10 Gbit/s links between Orins were seen to carry 1.7 to 3.4 Gbit/s.
@@ -55,7 +56,12 @@ def judge(
     for gate, (of, remedy) in _SYMMETRY.items():
         own = gate.replace("symmetry.", "board.")  # not reported a second time for this board
         told = {name for name, other, _ in found if other == own and own not in waive}
-        found += [(name, gate, violation) for name, violation in _deviations(answered, of, remedy) if name not in told]
+        severity = WARN if gate in _WARNED else REFUSE
+        found += [
+            (name, gate, violation)
+            for name, violation in _deviations(answered, of, remedy, severity)
+            if name not in told
+        ]
     ranks = list(boards)
     found.sort(key=lambda item: (ranks.index(item[0]), GATES.index(item[1])))
     return [
@@ -80,9 +86,9 @@ def _without_facts(name: str, facts: Facts, needs: Needs) -> tuple[str, Violatio
     address, error = facts["address"], facts["error"]
     if facts.get("old_python"):
         found = f"Python {facts['old_python']}"
-        if facts["jetpack"] and needs.jetpack:
-            found = f"{facts['jetpack']}, {found}"
-            return "board.jetpack", Violation(found, f"JetPack {needs.jetpack}", board.flash(needs.jetpack))
+        if facts["jetpack"]:
+            found, wanted = f"{facts['jetpack']}, {found}", f"JetPack {needs.jetpack or KNOWN}"
+            return "board.jetpack", Violation(found, wanted, board.flash(needs.jetpack))
         remedy = (
             f"{name} needs Python 3.8 or newer as its python3: ls -l $(command -v python3) on the board "
             "shows which it has"
@@ -177,6 +183,7 @@ def _packages(venv: Facts) -> str | None:
 
 
 _NO_SSH = 255  # ssh's exit code for its own errors
+_WARNED = ("symmetry.jetpack",)  # gates that do not refuse a run
 _Value = Callable[[Facts], str | None]
 # facts that must be equal on all boards; a null fact has its own finding, or nothing to compare
 _SYMMETRY: dict[str, tuple[_Value, str]] = {
@@ -184,7 +191,10 @@ _SYMMETRY: dict[str, tuple[_Value, str]] = {
         lambda facts: facts["module"] or ("a Jetson" if is_jetson(facts) else "no Jetson"),
         "use boards of one kind in a run: the slowest sets the pace",
     ),
-    "symmetry.jetpack": (lambda facts: facts["jetpack"], "flash the same JetPack on every board"),
+    "symmetry.jetpack": (
+        lambda facts: facts["jetpack"],
+        "boards of several releases can train together where TensorFlow and Python are the same",
+    ),
     "symmetry.tensorflow": (
         lambda facts: (facts["venv"] or {}).get("tensorflow"),
         "playbooks/provision.yml --tags python_env on every board",
@@ -226,7 +236,7 @@ GATES = (
 )
 
 
-def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterator[tuple[str, Violation]]:
+def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str, severity: str) -> Iterator[tuple[str, Violation]]:
     """Boards that differ from the majority; without a majority, from the first."""
     values = {name: value for name, facts in boards.items() for value in [of(facts)] if value is not None}
     if len(set(values.values())) < 2:
@@ -236,7 +246,7 @@ def _deviations(boards: Mapping[str, Facts], of: _Value, remedy: str) -> Iterato
     for name, value in values.items():
         if value != most:
             found, wanted = _apart(value, most)
-            yield name, Violation(found, f"{wanted} (as {like})", remedy)
+            yield name, Violation(found, f"{wanted} (as {like})", remedy, severity)
 
 
 def _apart(value: str, most: str) -> tuple[str, str]:

@@ -36,6 +36,7 @@ from analysis.watch.alerts import alerts
 from analysis.watch.board import Board
 from controller import known_hosts, local_files, requirements_file, strict_yaml
 from controller.gates.report import report
+from controller.kinds import of_answer
 from controller.mirror import Mirror
 from tests import PROJECT
 from tests.unit.controller.gates.facts import GOOD, request
@@ -190,6 +191,8 @@ def survey_answer(content: bytes) -> None:
     said = report(asked)
     json.dumps(said, allow_nan=False)
     assert said["boards"]["good"]["jetpack"] == GOOD["jetpack"]
+    kind = of_answer({"stdout": _text(content)})
+    assert kind["name"] in ("jetson", "linux") and kind["label"].isprintable() and kind["problem"].isprintable()
 
 
 @_target(ConfigError, examples=200)
@@ -351,14 +354,14 @@ def requirements(content: bytes) -> None:
         "requirements": "requirements.txt",
         "pycuda": "pycuda==2022.2.2",
         "python_version": "3.8",
-        "tensorflow_version": "2.12",
+        "machine": "aarch64",
         "tensorflow": "tensorflow==2.12.0",
         "pins": {"numpy": "1.23.5"},
         "wheel": content[:200].partition(b"\n")[0].decode(errors="replace"),
     }
     text = content.decode(errors="replace")
     planned = requirements_file.plan(text, settings)
-    requirements_file.parts(text, planned["packages"])
+    requirements_file.parts(text, planned["packages"], settings)
 
 
 @_target(OSError, examples=20)

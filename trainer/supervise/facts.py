@@ -78,6 +78,9 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "release": _release(root),
         "l4t_package": _l4t_package(),
         "module": _module(root),
+        "machine": platform.machine(),
+        "python": platform.python_version(),  # the system's, which runs this
+        "os": _system(root),
         "emulated": _emulated(root),
         "nccl": _object(Path(request["home"], "nccl.json")),
         "clock": _object(Path(request["home"], "clock.json")),
@@ -107,6 +110,12 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
 
 def _release(root: Path) -> Optional[str]:
     return sysfs.text(root / "etc/nv_tegra_release")
+
+
+def _system(root: Path) -> Optional[str]:
+    """The system's name, such as Debian GNU/Linux 12 (bookworm)."""
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', sysfs.text(root / "etc/os-release") or "", re.MULTILINE)
+    return found[1] if found else None
 
 
 def _l4t_package() -> Optional[str]:

@@ -16,7 +16,7 @@ from controller import requirements_file
 from tests import PROJECT
 from tests.lab.wheels import write_pycuda, write_requirements, write_wheel
 from tests.slow_site import slow_site
-from trainer.contract import packages
+from trainer.contract import packages, releases
 
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
 DEFAULTS = yaml.safe_load((PROJECT / "roles/python_env/defaults/main.yml").read_text())
@@ -25,7 +25,7 @@ WHEEL = "tensorflow-2.12.0+nv23.05-cp38-cp38-linux_aarch64.whl"
 SETTINGS = {
     "requirements": "requirements/own.txt",
     "python_version": "3.8",
-    "tensorflow_version": "2.12.0+nv23.05",
+    "machine": "aarch64",
     "tensorflow": f"https://example/{WHEEL}",
     "wheel": WHEEL,
     "pycuda": "pycuda==2022.2.2",
@@ -68,10 +68,10 @@ class TestPlan:
         assert planned["wheel"] == "tensorflow"
 
     def test_what_is_lacking_is_installed_and_what_others_are_built_with_first(self):
-        parts = requirements_file.parts(LOCK, ["pycuda", "numpy", "wheel", "tensorflow"])
+        parts = requirements_file.parts(LOCK, ["pycuda", "numpy", "wheel", "tensorflow"], SETTINGS)
         assert parts["first"].split() == ["wheel==0.43.0", HASH, "NumPy==1.23.5", HASH, HASH]
         assert parts["all"].splitlines()[1:] == [f"pycuda==2022.2.2 {HASH}", f"wheel==0.43.0 {HASH}"]
-        assert requirements_file.parts(LOCK, ["tensorflow"]) == {"first": "", "all": ""}
+        assert requirements_file.parts(LOCK, ["tensorflow"], SETTINGS) == {"first": "", "all": ""}
 
     def test_without_pycuda_it_is_left_out(self):
         planned = plan(pycuda="")
@@ -84,7 +84,7 @@ class TestPlan:
             (f"scipy>=1.10 {HASH}", "no NAME==VERSION: scipy>=1.10;"),
             (f"scipy==1.* {HASH}", "no NAME==VERSION: scipy==1.*;"),
             (f"scipy {HASH}", "no NAME==VERSION: scipy;"),
-            (f"scipy==1.10.1 ; python_version < '3.9' {HASH}", "for some machines only: scipy"),
+            (f"numpy==1.24.3 ; python_version < '3.9' {HASH}", "packages twice: numpy;"),
             (f"numpy==1.24.3 {HASH}", "packages twice: numpy;"),
             ("--index-url https://example/simple", "options or files instead of NAME==VERSION: --index-url"),
             (f"./x.whl {HASH}", "NAME==VERSION: ./x.whl;"),
@@ -93,6 +93,18 @@ class TestPlan:
     def test_a_file_that_pins_not_everything_is_refused(self, line, says):
         (problem,) = problems(f"{LOCK}{line}\n")
         assert says in problem and problem.startswith("requirements/own.txt has ") and "--generate-hashes" in problem
+
+    def test_lines_for_other_boards_are_left_out(self):
+        lines = (
+            f"scipy==1.10.1 ; python_full_version < '3.9' {HASH}",
+            f"scipy==1.15.3 ; python_full_version >= '3.9' {HASH}",
+            f"tensorflow==2.21.0 ; platform_machine == 'aarch64' and sys_platform == 'linux' {HASH}",
+            f"tensorflow-cpu==2.21.0 ; platform_machine != 'aarch64' {HASH}",
+        )
+        planned = plan("\n".join(lines), wheel="", tensorflow="", pycuda="")
+        assert planned == {"packages": {"scipy": "1.10.1", "tensorflow": "2.21.0"}, "wheel": "", "problems": []}
+        other = plan("\n".join(lines), wheel="", tensorflow="", pycuda="", machine="x86_64", python_version="3.12")
+        assert other["packages"] == {"scipy": "1.15.3", "tensorflow-cpu": "2.21.0"}
 
     def test_many_lines_of_a_kind_are_one_problem(self):
         text = "".join(f"name{n}==1\n" for n in range(9))
@@ -246,7 +258,7 @@ def test_of_a_folder_boards_get_what_the_file_has_a_hash_of(tmp_path):
         (tmp_path / name).write_text(name)
     write_requirements(tmp_path / "own.txt", tmp_path / "numpy-1.23.5-py3-none-any.whl")
     text = f"{(tmp_path / 'own.txt').read_text()}scipy==1.10.1 {HASH}\n"
-    text = requirements_file.parts(text, ["numpy", "scipy"])["all"]
+    text = requirements_file.parts(text, ["numpy", "scipy"], SETTINGS)["all"]
     found = requirements_file.staging(text, str(tmp_path), "/opt/wheels")
     (file,) = found["files"]
     assert (file["source"], file["path"]) == (
@@ -257,15 +269,16 @@ def test_of_a_folder_boards_get_what_the_file_has_a_hash_of(tmp_path):
 
 
 class TestLock:
-    """requirements/jetson.txt, which boards are provisioned with."""
+    """requirements/jetson.txt, which Jetsons with JetPack 5 are provisioned with."""
 
     text = (PROJECT / "requirements/jetson.txt").read_text()
 
     def test_the_roles_defaults_fit_it(self):
-        role = {name: DEFAULTS[f"python_env_{name}"] for name in ("python_version", "tensorflow_version", "pycuda")}
+        paper = releases.PAPER
+        role = {"python_version": paper.python, "pycuda": paper.pycuda, "tensorflow": paper.wheel.address}
         planned = plan(self.text, **role, pins=DEFAULTS["python_env_pins"])
         assert planned["problems"] == []
-        parts = requirements_file.parts(self.text, planned["packages"])
+        parts = requirements_file.parts(self.text, planned["packages"], SETTINGS)
         assert re.findall(r"(?m)^[^=]+", parts["first"]) == ["pip", "setuptools", "wheel", "numpy"]
 
     def test_it_has_no_address_and_no_tensorflow_and_what_nvidias_takes(self):

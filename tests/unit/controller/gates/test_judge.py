@@ -31,7 +31,6 @@ _SPEC.loader.exec_module(measure)
             "CPU policy0 2202 MHz, CPU policy4 1728 MHz, GPU 1300 MHz",
         ),
         ("symmetry.gpu_mask", {"gpu_mask": {"TPC_PG_MASK": "248"}}, "TPC_PG_MASK=248"),
-        ("symmetry.jetpack", {"jetpack": "L4T 32.7.1"}, "L4T 32.7.1"),
         ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 9000}}, "9000"),
         ("symmetry.mtu", {"link": {**GOOD["link"], "mtu_bytes": 1500}}, "1500"),
     ],
@@ -41,6 +40,25 @@ def test_the_board_that_differs_is_named(gate, changes, says):
     (finding,) = judge(boards, needs(power_mode="", jetpack="", clocks_pinned=0))
     assert (finding.board, finding.gate, finding.severity, finding.found) == ("a", gate, "refuse", says)
     assert "(as b)" in finding.wanted
+
+
+SIX = {
+    "jetpack": "6.2",
+    "release": "# R36 (release), REVISION: 4.3, GCID: 1",
+    "venv": {"python": "3.10.12", "tensorflow": "2.16.1+nv24.8", "packages": {"tf-keras": "2.16.0"}},
+}
+
+
+def test_releases_of_jetpack_train_together_where_tensorflow_and_python_are_the_same():
+    several = needs(jetpack="", tensorflow="")
+    assert found({"a": GOOD, "b": {**GOOD, "jetpack": "5.1.5"}}, several) == [("b", "symmetry.jetpack", "warn")]
+    findings = judge({"a": GOOD, "b": {**GOOD, **SIX}}, several)
+    assert [(it.gate, it.severity, it.found) for it in findings] == [
+        ("symmetry.jetpack", "warn", "6.2"),
+        ("symmetry.tensorflow", "refuse", "2.16.1+nv24.8"),
+        ("symmetry.python", "refuse", "3.10.12"),
+    ]
+    assert all(it.board == "b" and it.wanted.endswith("(as a)") for it in findings)
 
 
 PACKAGES = {"keras": "2.12.0", "numpy": "1.23.5", "tensorflow": "2.12.0+nv23.5"}
@@ -86,7 +104,7 @@ def test_what_a_boards_own_gate_refuses_is_not_told_twice():
     boards = {"a": GOOD, "b": {**GOOD, "jetpack": "L4T 32.7.1"}, "c": GOOD}
     assert found(boards) == [("b", "board.jetpack", "refuse")]
     waived = found(boards, waive=["board.jetpack"])
-    assert waived == [("b", "board.jetpack", "refuse"), ("b", "symmetry.jetpack", "refuse")]
+    assert waived == [("b", "board.jetpack", "refuse"), ("b", "symmetry.jetpack", "warn")]
 
 
 def test_routes_are_told_by_interface():
