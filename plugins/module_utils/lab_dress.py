@@ -88,6 +88,7 @@ def dress_layer(layer: Layer, dress: str, files: Path, lab_dir: Path) -> None:
     for home in layer.path("/home").iterdir():
         for path in (files / "home").iterdir():
             layer.file(f"/home/{home.name}/.{path.name}", path.read_text())
+    layer.folder(STATE)
     _copy(layer, files / "device-tree", f"{STATE}/device-tree")
     _copy(layer, files / "devices/gpu.0", f"{STATE}/gpu.0")
     for repository, built in _repositories(files, lab_dir / f"packages-{dress}", DRESSES[dress].suite).items():
