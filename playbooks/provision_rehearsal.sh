@@ -7,7 +7,7 @@
 images=.cache/provision_rehearsal.tar.gz weights=.cache/provision_rehearsal.h5
 .venv/bin/python -c "from pathlib import Path; from controller.synthetic import write_archive
 write_archive(Path('$images'), 320, 64)"
-[ -e "$weights" ] || TF_CPP_MIN_LOG_LEVEL=2 .board-venv/bin/python -c "from tensorflow import keras
+[ -e "$weights" ] || TF_CPP_MIN_LOG_LEVEL=2 TF_USE_LEGACY_KERAS=1 .board-venv/bin/python -c "from tensorflow import keras
 model = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
 model.save_weights('$weights')"
 

@@ -11,7 +11,7 @@ DOCUMENTATION = """
 module: cpu_governor
 short_description: Set cpufreq's governor to performance, or restore the earlier ones
 description:
-  - For boards that are no Jetsons. The earlier governors are kept in I(state_dir), once, for I(state=restored).
+  - For boards that are not Jetsons. The earlier governors are kept in I(state_dir), once, for I(state=restored).
   - Policies without the governor performance, and kernels without cpufreq, are left as they are.
 options:
   state: {type: str, choices: [set, restored], default: set, description: [C(restored) restores the earlier ones.]}

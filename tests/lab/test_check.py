@@ -159,7 +159,7 @@ def test_boards_that_share_the_kits_folder_are_refused_by_name(lab: Lab, tmp_pat
 def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
     lab.root(2, "rm /etc/nv_tegra_release")  # the package tells
     lab.root(3, "sed -i 's/R35 (release), REVISION: 3.1/R32 (release), REVISION: 7.1/' /etc/nv_tegra_release")
-    version = "/^Package: nvidia-l4t-core/,/^$/s/^Version: 35.3.1/Version: 36.4.0/"
+    version = "/^Package: nvidia-l4t-core/,/^$/s/^Version: 35.3.1/Version: 34.1.1/"
     lab.root(4, f"rm /etc/nv_tegra_release; sed -i '{version}' /var/lib/dpkg/status")
     assert lab.ssh(5, MASK, user="root") == ""
     assert lab.ssh(6, OTHER_TENSORFLOW, user="root") == ""
@@ -173,7 +173,7 @@ def test_everything_that_is_wrong_is_in_one_table(lab: Lab) -> None:
     assert not outcome.ok
     for board, gate, says in (
         ("board-3", "board.jetpack", "L4T 32.7.1"),
-        ("board-4", "board.jetpack", "L4T 36.4.0"),
+        ("board-4", "board.jetpack", "L4T 34.1.1"),
         ("board-5", "symmetry.gpu_mask", "TPC_PG_MASK=248"),
         ("board-6", "board.tensorflow", "2.11.0"),
         ("board-7", "network.wired", "wlan0 (wireless)"),

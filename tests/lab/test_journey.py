@@ -167,7 +167,7 @@ def test_other_releases_are_refused_by_name(boards: Orins) -> None:
     lab.root(1, f"echo '# R32 (release), REVISION: 7.1, GCID: 1, BOARD: generic, EABI: aarch64' > {RELEASE}")
     lab.root(1, OLD_PYTHON)
     version = "sed -i '/^Package: nvidia-l4t-core/,/^$/s/^Version: {}/Version: {}/' /var/lib/dpkg/status"
-    lab.root(2, f"rm {RELEASE}; {version.format('35.3.1', '36.4.0')}")
+    lab.root(2, f"rm {RELEASE}; {version.format('35.3.1', '34.1.1')}")
     try:
         before = boards.state()
         outcome = boards.play("provision")
@@ -175,11 +175,12 @@ def test_other_releases_are_refused_by_name(boards: Orins) -> None:
         checked = boards.play("check", check_measure_network=False)
     finally:
         lab.root(1, "mv /usr/bin/python3.new /usr/bin/python3")
-        lab.root(2, version.format("36.4.0", "35.3.1"))
+        lab.root(2, version.format("34.1.1", "35.3.1"))
         for board in (1, 2):
             lab.root(board, f"echo '{right}' > {RELEASE}")
-    for board, release in (("orin-1", "32.7.1"), ("orin-2", "36.4.0")):
-        wanted = f"{board} has Jetson Linux R{release}; wanted is R35.3.1: flash JetPack 5.1.1"
+    for board, release in (("orin-1", "32.7.1"), ("orin-2", "34.1.1")):
+        known = "JetPack 5.1.1 to 5.1.5 or 6.0 to 6.2.1"
+        wanted = f"{board} has Jetson Linux R{release}; wanted is {known}: flash JetPack 5.1.1"
         assert wanted in outcome.told[board], outcome.output
     assert re.search(r"orin-1 +board.jetpack +refuse +L4T 32.7.1, Python 3.6.9", checked.output), checked.output
 
