@@ -138,9 +138,9 @@ def test_updates_are_not_compiled_one_by_one_where_a_gpu_is_listed(on_board, nam
     found = on_board(
         """
         import tensorflow as tf
-        from keras.optimizers import optimizer as keras_optimizer
         from trainer.contract.config import parse
         from trainer.learning import optimizers
+        keras_optimizer = sys.modules[tf.keras.optimizers.Adam.__mro__[1].__module__]
         keras_optimizer.tf.config.list_physical_devices = lambda kind=None: ["a GPU"]
         config = parse({"optimizer": {"name": sys.argv[1]}})
         def learnt(compiled):
@@ -220,8 +220,10 @@ def test_keras_reads_the_generated_archive_as_cifar_100(on_board, tmp_path):
         """
         from pathlib import Path
         import numpy as np
-        from keras.datasets.cifar import load_batch
+        import tensorflow as tf
+        import trainer.learning  # chooses the Keras
         from trainer.formats import archives
+        load_batch = sys.modules[tf.keras.datasets.cifar100.load_data.__module__].load_batch
         x, y = load_batch(sys.argv[1] + "/cifar-100-python/train", label_key="fine_labels")
         images = archives.load("cifar100", Path(sys.argv[1]) / "synthetic.tar.gz", None, None)
         answer([[x.transpose(0, 2, 3, 1).tolist(), list(y)], [images.x_train.tolist(), images.y_train.tolist()]])
@@ -433,7 +435,7 @@ def resumed_runs(on_board, tmp_path_factory):
         from trainer.contract.events import Choice
         from trainer.sync import auto
         import tensorflow as tf
-        from keras.mixed_precision import loss_scale_optimizer
+        loss_scale_optimizer = sys.modules[tf.keras.mixed_precision.LossScaleOptimizer.__module__]
         images = Path({str(images)!r})
         # after 28 of 32 steps; by itself one board chooses the whole gradient
         name = "local_sgd, float16, period 4"
