@@ -15,8 +15,11 @@ from trainer.contract.reading import Unreadable, parse, printable
 
 NEWEST_PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # of requirements/board-newest.txt
 OLDER_PYTHONS = ("3.8", "3.9")  # of requirements/board.txt: TensorFlow 2.12
-
-
+_COMMON: dict[str, Any] = {  # of a board of no release
+    **dict.fromkeys(("l4t", "jetpack", "package", "cuda", "suite")),
+    **dict.fromkeys(("tensorflow", "tensorflow_sha256", "pycuda"), ""),
+    "doubts": [],
+}
 _USED = ("release", "l4t_package", "module", "machine", "python", "os", "old_python")  # facts of the survey
 _SHOWN = 200  # characters of an invalid answer
 
@@ -92,7 +95,7 @@ def _plain(survey: Mapping[str, Any], wanted: str) -> dict[str, Any]:
     if wanted:
         problem = (
             f"is not a Jetson (no /etc/nv_tegra_release, no package nvidia-l4t-core); wanted is R{wanted}: leave "
-            "kit_l4t empty, or take the board out of the inventory"
+            "kind_l4t empty, or take the board out of the inventory"
         )
     elif python not in (*OLDER_PYTHONS, *NEWEST_PYTHONS):
         problem = (
@@ -110,10 +113,3 @@ def _plain(survey: Mapping[str, Any], wanted: str) -> dict[str, Any]:
         "requirements": "board.txt" if python in OLDER_PYTHONS else "board-newest.txt",
         "machine": machine,
     }
-
-
-_COMMON: dict[str, Any] = {  # of a board of no release
-    **dict.fromkeys(("l4t", "jetpack", "package", "cuda", "suite")),
-    **dict.fromkeys(("tensorflow", "tensorflow_sha256", "pycuda"), ""),
-    "doubts": [],
-}

@@ -140,7 +140,7 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
     [
         ({}, {}),
         (EMULATED, {}),
-        ({"jetpack": "L4T 36.4.0"}, {"jetpack": ""}),
+        ({"jetpack": "6.1"}, {"jetpack": ""}),
         ({"power_mode": "MODE_30W"}, {"power_mode": ""}),
         ({"frequencies_hz": {"policy0": [1, 2], "17000000.gv11b": [1, 2]}}, {"clocks_pinned": 0}),
         ({"frequencies_hz": {"policy0": [1, 1], "17000000.gpu": [2, 2]}}, {}),  # of another release
