@@ -253,7 +253,7 @@ def newest_python() -> Tuple[Interpreter, str]:
     """The newest interpreter for emulated boards, and the reason for it."""
     require_no_lab()
     found = find_python(*NEWEST_PYTHONS)
-    found = found or apt_python("TensorFlow needs Python 3.8 to 3.13", [*NEWEST_PYTHONS, *BOARD_PYTHONS])
+    found = found or apt_python("TensorFlow needs Python 3.8 to 3.13", [*NEWEST_PYTHONS, "3.9", "3.8"])
     return found, "the newest that TensorFlow runs on"
 
 
