@@ -11,6 +11,7 @@ from analysis.comparison import statistics
 from analysis.comparison.metrics import METRICS
 from analysis.comparison.statistics import Estimate
 from analysis.runs.columns import shown
+from trainer.contract import strategies
 from trainer.contract.config import Sync
 
 MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less counts as equally good
@@ -34,9 +35,11 @@ _AGAINST = [
 ]
 
 # fields that define an arm besides the method; fields that only stop or refuse a run do not
-_NO_ARM = ("method", "one_board", "timeout_s", "strict_implementation")
+_NO_ARM = ("method", "timeout_s", "strict_implementation")
 _DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
+# what boards and method say already
+_UNNAMED = (strategies.NONE, strategies.MULTI_WORKER_MIRRORED, strategies.PARAMETER_SERVER)
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
@@ -44,17 +47,22 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
     sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
-    label: sync, and the differences from the paper's method: sharded images, and fields of config.sync that are not at
-    their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
+    label: sync, a strategy of one board, dedicated parameter servers, and the differences from the paper's method:
+    sharded images, and fields of config.sync that are not at their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
     without GPUs all are the same ring. Relative speeds for proportional parts are named if an arm's runs would differ
     in them. Of the factors that a study declares (`factors_of`) the values are named where runs differ in them.
     """
-    alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
+    strategy = runs["config.strategy"].fillna("").astype(str)
+    alone = (runs["workers"] == 1) & strategy.isin(["", strategies.NONE])
     runs = runs.assign(
         sync=runs["config.sync.method"].mask(alone, "none"),
         sharding=runs["config.data.sharding"],
     )
     runs["label"] = runs["sync"]
+    named = ~strategy.isin(["", *_UNNAMED])
+    runs.loc[named, "label"] += ", " + strategy[named]
+    dedicated = runs["config.servers"] > 0
+    runs.loc[dedicated, "label"] += ", servers=" + runs["config.servers"][dedicated].map(shown)
     shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
     runs.loc[shared, "label"] += ", " + runs["sharding"]
     for field, default in _DEFAULTS.items():

@@ -11,6 +11,7 @@ from typing import Callable, List, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.contract import strategies
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Resume, Start
 from trainer.contract.interface import interface_with
@@ -83,8 +84,14 @@ class TrainingContext:
 
     @property
     def distributed(self) -> bool:
-        """Whether training runs under MultiWorkerMirroredStrategy."""
-        return self.cluster.workers > 1 or self.config.sync.one_board == "mwms"
+        """Whether training runs under a strategy."""
+        return self.config.strategy_on(self.cluster.workers) != strategies.NONE
+
+    @property
+    def with_collectives(self) -> bool:
+        """Whether boards exchange by collectives."""
+        config = self.config
+        return strategies.found(config.engine, config.strategy_on(self.cluster.workers)).collectives
 
     @property
     def validation_shard(self) -> Shard:
@@ -151,7 +158,7 @@ class TrainingContext:
                 classes=self.images.classes,
                 synthetic=self.images.synthetic,
                 sync=self.config.sync.method if self.distributed else "none",
-                collective_asked=self.config.sync.implementation if self.distributed else None,
+                collective_asked=self.config.sync.implementation if self.with_collectives else None,
                 precision=self.precision,
                 xla=self.xla,
                 cache_features_s=None if self._cached is None else self._cached.seconds,

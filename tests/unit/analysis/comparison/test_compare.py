@@ -260,7 +260,7 @@ def test_what_is_compared_may_differ(tmp_path):
     build_run(tmp_path, "c", workers=2, override={"data": {"sharding": "sharded"}})
     build_run(tmp_path, "d", workers=2, override={"sync": {"bytes_per_pack": 1_000_000}})
     build_run(tmp_path, "e", workers=2, override={"sync": {"timeout_s": 60.0}})
-    build_run(tmp_path, "f", workers=1, override={"sync": {"one_board": "mwms"}})
+    build_run(tmp_path, "f", workers=1, override={"strategy": "multi_worker_mirrored"})
     build_run(tmp_path, "g", workers=1, override={"data": {"sharding": "sharded"}})
     for name, sharding in (("h", "proportional"), ("i", "whole")):
         build_run(tmp_path, name, workers=2, override={"data": {"sharding": sharding}, "sync": {"method": "allreduce"}})
