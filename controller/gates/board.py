@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from controller.addresses import is_own_network
 from trainer.contract import frequencies
+from trainer.contract.strategies import PYTORCH, TENSORFLOW
 
 REFUSE, WARN = "refuse", "warn"
 Facts = dict[str, Any]  # from the survey of trainer/supervise/facts.py, plus report.py's
@@ -18,8 +19,10 @@ class Needs:
     """A run's requirements for its boards; meaning, units and defaults are in roles/check/defaults."""
 
     python: str
+    engine: str
     jetpack: str
     tensorflow: str
+    pytorch: str
     power_mode: str
     clocks_pinned: int
     disk_bytes: int
@@ -77,13 +80,28 @@ def _jetpack(facts: Facts, needs: Needs) -> Iterator[Violation]:
 
 @_gate("board.tensorflow")
 def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    found, wanted = (facts["venv"] or {}).get("tensorflow"), needs.tensorflow
+    if needs.engine == TENSORFLOW:
+        remedy = "set it up with playbooks/provision.yml --tags python_env"
+        yield from _engine(facts, needs, "TensorFlow", needs.tensorflow, remedy)
+
+
+@_gate("board.pytorch")
+def _pytorch(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    if needs.engine == PYTORCH:
+        remedy = (
+            "on a board, give a build as torch_env_torch, then playbooks/provision.yml --tags torch_env; for emulated "
+            "boards, make setup-torch lab-up"
+        )
+        yield from _engine(facts, needs, "PyTorch", needs.pytorch, remedy)
+
+
+def _engine(facts: Facts, needs: Needs, name: str, wanted: str, remedy: str) -> Iterator[Violation]:
+    found = (facts["venv"] or {}).get(name.lower())
     if facts["venv"] is None:
         found = f"no working {needs.python}"
-    elif found and (found == wanted or found.startswith((f"{wanted}.", f"{wanted}+"))):
+    elif found and (wanted in ("", found) or found.startswith((f"{wanted}.", f"{wanted}+"))):
         return
-    remedy = "set it up with playbooks/provision.yml --tags python_env"
-    yield Violation(found or f"none for {needs.python}", f"TensorFlow {wanted}", remedy)
+    yield Violation(found or f"none for {needs.python}", f"{name} {wanted}".strip(), remedy)
 
 
 @_gate("board.disk")
@@ -276,8 +294,22 @@ def _firewall(facts: Facts, needs: Needs) -> Iterator[Violation]:
     )
 
 
+@_gate("collective.torch")
+def _torch(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    tried = facts.get("torch_trial")  # null where none was tried, as with one board
+    if tried and tried["error"]:
+        remedy = (
+            "the boards need a PyTorch with torch.distributed, which NVIDIA's for JetPack 5 lacks: give another build "
+            "as torch_env_torch, then playbooks/provision.yml --tags torch_env; where only the connection failed, "
+            "check the firewall between the boards"
+        )
+        yield Violation(tried["error"], "an all-reduce by torch.distributed", remedy)
+
+
 @_gate("collective.nccl")
 def _nccl(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    if needs.engine != TENSORFLOW:
+        return  # PyTorch says which backend it runs
     probe = facts["nccl"] or {}  # written by roles/nccl for the TensorFlow installed then
     same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None

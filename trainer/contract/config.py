@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from trainer.contract import strategies
+from trainer.contract import pytorch_limits, strategies
 from trainer.contract.fields import ConfigError, Section, bounded, known_keys, read, shown
 from trainer.contract.methods import METHODS, those_with
 
@@ -297,9 +297,11 @@ class Config(Section):
         problems = strategies.problems(self.engine, strategy, self.sync.method, workers, self.servers)
         if problems:
             return problems  # the others are about a strategy and a method that go together
+        if self.engine == strategies.PYTORCH:
+            problems += pytorch_limits.problems(self, strategy, workers)
         if strategies.found(self.engine, strategy).servers:
             problems += self._with_servers(strategy)
-        elif workers > 1 and self.model.xla == "jit_compile" and not METHODS[self.sync.method].own_loop:
+        elif workers > 1 and self.model.xla == "jit_compile" and self.sync.method == "keras":
             problems.append(
                 f"model.xla is jit_compile, but a step of sync.method {self.sync.method} has collectives in it, which "
                 "XLA cannot compile: set model.xla to autoclustering, or sync.method to another one, such as allreduce"

@@ -44,6 +44,11 @@ def tensorflow_version(packages: Mapping[str, str]) -> Optional[str]:
     return next((packages[name] for name in TENSORFLOW if name in packages), None)
 
 
+def pytorch_version(packages: Mapping[str, str]) -> Optional[str]:
+    """Version of the installed PyTorch."""
+    return packages.get("torch")
+
+
 def canonical(name: str) -> str:
     """A package's name as PEP 503 writes it."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -146,6 +151,7 @@ def describe() -> Dict[str, Any]:
     return {
         "python": platform.python_version(),
         "tensorflow": tensorflow_version(versions),
+        "pytorch": pytorch_version(versions),
         "packages": versions,
         "leftovers": [str(path) for path in leftovers],
         "writable": os.access(str(prefix), os.W_OK),

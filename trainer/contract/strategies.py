@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
-TENSORFLOW = "tensorflow"
+TENSORFLOW, PYTORCH = "tensorflow", "pytorch"
 NONE, MULTI_WORKER_MIRRORED, PARAMETER_SERVER = "none", "multi_worker_mirrored", "parameter_server"
 TPU = "tpu"
+DDP, C10D, RPC = "ddp", "c10d", "rpc"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,36 @@ STRATEGIES: Tuple[Strategy, ...] = (
         engine=TENSORFLOW,
         does="one board with a TPU; refused where there is none",
         methods=("keras",),
+        most_boards=1,
+    ),
+    Strategy(
+        name=DDP,
+        engine=PYTORCH,
+        does="every board has a copy of the model; PyTorch's DistributedDataParallel sends the gradient in buckets "
+        "during the backward pass, or its hooks less",
+        methods=("allreduce", "powersgd", "local_sgd"),
+        collectives=True,
+    ),
+    Strategy(
+        name=C10D,
+        engine=PYTORCH,
+        does="every board has a copy of the model; the kit's methods on torch.distributed's collectives, with one flat "
+        "message",
+        methods=("allreduce", "local_sgd"),
+        collectives=True,
+    ),
+    Strategy(
+        name=RPC,
+        engine=PYTORCH,
+        does="the chief's process holds the model; for each step a board sends its gradient to it with "
+        "torch.distributed.rpc, and is answered with the model",
+        methods=("asynchronous",),
+    ),
+    Strategy(
+        name=NONE,
+        engine=PYTORCH,
+        does="one board trains alone",
+        methods=("allreduce", "powersgd", "local_sgd", "asynchronous"),
         most_boards=1,
     ),
 )

@@ -162,4 +162,4 @@ class _Mark:
 
 def spent_s(records: Sequence[Mapping[str, Any]]) -> float:
     """Seconds that earlier attempts took up to the checkpoint."""
-    return sum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)
+    return math.fsum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)

@@ -76,7 +76,7 @@ def training_order(shard: Shard, total: int, seed: int, epoch: int) -> np.ndarra
     stream = epoch if shard.sharded else epoch * shard.workers + shard.rank
     # not Generator.permutation, whose results may change with NumPy's version, and engines have different ones
     drawn = np.random.Philox(key=np.array([seed, stream], np.uint64)).random_raw(total)
-    permutation = np.argsort(drawn, kind="stable").astype(np.int32)
+    permutation: np.ndarray = np.argsort(drawn, kind="stable").astype(np.int32)
     if shard.batches:
         begin = np.arange(shard.steps(total)) * sum(shard.batches) + sum(shard.batches[: shard.rank])
         mine = (begin[:, None] + np.arange(shard.batch)[None]).reshape(-1)
@@ -86,7 +86,7 @@ def training_order(shard: Shard, total: int, seed: int, epoch: int) -> np.ndarra
         mine = np.arange(shard.images(total)) * shard.workers + shard.rank
     else:
         return permutation
-    return permutation[mine % total]
+    return np.take(permutation, mine % total)
 
 
 def validation_order(shard: Shard, total: int) -> np.ndarray:

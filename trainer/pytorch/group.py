@@ -6,7 +6,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import torch
 import torch.distributed as dist
@@ -32,6 +32,7 @@ class Group:
         # collectives are paired by the order in which each board calls them: if one may run in the background, all
         # others are called from this one thread
         self.in_order = ThreadPoolExecutor(max_workers=1)
+        self.closing: List[Callable[[], object]] = []  # what is to be done once all workers have come to their end
         self._listening = socket.socket()
         host, _, port = cluster.own_address.rpartition(":")
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,15 +95,17 @@ class Group:
         """Give every worker the chief's values, in place."""
         if self.workers == 1:
             return
-        for tensor in tensors:
-            there = tensor.detach().cpu()
-            dist.broadcast(there, src=0)
-            with torch.no_grad():
-                tensor.copy_(there)
+        whole = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).cpu()
+        dist.broadcast(whole, src=0)
+        with torch.no_grad():
+            for tensor, part in zip(tensors, whole.split([tensor.numel() for tensor in tensors])):
+                tensor.copy_(part.view(tensor.shape))
 
     def close(self) -> None:
         """Leave the group once all workers have come so far."""
         self.in_order.shutdown()
         if self.workers > 1:
             self.meet()
+            for close in self.closing:
+                close()
             dist.destroy_process_group()

@@ -56,7 +56,9 @@ def save(model: Model, path: Path, image_size: int) -> None:
         (trained if trains else others).extend(own)
         others += _statistics(name, layer)
     groups: Dict[str, List[_Weight]] = {
-        **dict.fromkeys(("images", "resize", "scale"), []),
+        "images": [],
+        "resize": [],
+        "scale": [],
         f"mobilenetv2_1.00_{image_size}": trained + others,
         "pool": [],
         "dense": list(_trained("dense", model.dense)),

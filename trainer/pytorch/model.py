@@ -85,7 +85,7 @@ class _Block(nn.Module):
 
 
 class Model(nn.Module):
-    """uint8 images [b, 3, h, w], or features [b, FEATURES] of a backbone that does not train, to logits [b, classes]."""
+    """From uint8 images, or features of a backbone that does not train, to logits."""
 
     def __init__(self, config: Config, classes: int, generator: torch.Generator) -> None:
         """Dropout draws from `generator`, on the model's device."""

@@ -113,4 +113,5 @@ class LossScale:
         self.scale, self._finite = float(state[0]), int(state[1])
 
     def _told(self, when: str) -> str:
-        return f"the optimizer applied no step {when}: all gradients overflowed, the last at a loss scale of {self.scale:g}"
+        scale = f"{self.scale:g}"
+        return f"the optimizer applied no step {when}: all gradients overflowed, the last at a loss scale of {scale}"

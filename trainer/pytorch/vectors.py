@@ -78,7 +78,7 @@ class ScaledMean:
         largest = torch.stack([part.abs().max() for part in true.split(self._sizes)])
         # all zero: there is no gradient, or it was too small for this scale
         largest = torch.where(largest == 0, self.largest / 1024.0, largest)
-        self.largest = torch.where(torch.isfinite(largest), largest.clamp(min=1e-12), self.largest)
+        self.largest.copy_(torch.where(torch.isfinite(largest), largest.clamp(min=1e-12), self.largest))
         return true
 
     def _scale(self) -> torch.Tensor:
