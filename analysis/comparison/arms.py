@@ -53,6 +53,9 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     in them. Of the factors that a study declares (`factors_of`) the values are named where runs differ in them.
     """
     strategy = runs["config.strategy"].fillna("").astype(str)
+    # several boards have the engine's first strategy by default, of which the paper's engine's is named by the method
+    torch = (runs["config.engine"] == strategies.PYTORCH) & (runs["workers"] > 1) & (strategy == "")
+    strategy = strategy.mask(torch, strategies.DDP)
     alone = (runs["workers"] == 1) & strategy.isin(["", strategies.NONE])
     runs = runs.assign(
         sync=runs["config.sync.method"].mask(alone, "none"),
@@ -106,6 +109,8 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     `statistics.together`. accuracy_at_least: the one-sided lower end of accuracy_difference; detectable_ratio (of
     pass_s), detectable_accuracy: the difference that this number of runs can detect, see `statistics`.
 
+    Arms are compared with one board of their own engine, where there is one.
+
     "One board" is the one without a distribution strategy where there is one; of several it is the strongest rival:
     the one that is soonest at the target accuracy, then the one with the shortest pass.
 
@@ -119,9 +124,10 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     base = one_board(arms)
     if base is None:
         return arms.reindex(columns=[*arms.columns, *_AGAINST])
-    against = tuple(base[_ARM])
     rows = []
-    for (key, arm), primary in zip(groups.items(), arms["primary"], strict=True):
+    for (key, arm), primary, engine in zip(groups.items(), arms["primary"], arms["engine"], strict=True):
+        own = one_board(arms[arms["engine"] == engine])
+        against = tuple((base if own is None else own)[_ARM])
         # one board against itself: a single run, which has no interval
         ours, theirs = (arm, groups[against]) if key != against else (arm.iloc[:1], arm.iloc[:1])
         pairs = None if drop_extremes else _pairs(ours, theirs)
@@ -153,6 +159,7 @@ def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         **{name: arm[name].iloc[0] for name in [*_ARM, "sharding"]},
         "collective": "; ".join(sorted(set(arm["collective"].dropna()))) or None,
+        "engine": arm["config.engine"].iloc[0],
         "primary": bool(arm["primary"].all()),
         "runs": len(arm),
         "run_ids": arm["run_id"].tolist(),

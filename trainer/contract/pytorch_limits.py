@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
-from trainer.contract.fields import shown
 from trainer.contract.strategies import C10D, DDP, NONE, RPC
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ def problems(config: Config, strategy: str, workers: int) -> Iterator[str]:
     """A sentence for each field that has no effect, or another one than it says."""
     for name, value, needed, reason in _rules(config, strategy):
         if value != needed:
-            wanted = "null" if needed is None else str(needed).lower()
-            yield f"{name} is {shown(value)}, but {reason}: set {name} to {wanted}"
+            yield f"{name} is {_yaml(value)}, but {reason}: set {name} to {_yaml(needed)}"
     if workers > 1 and config.data.sharding == "measured":
         yield "data.sharding is measured, which engine pytorch does not have: set data.sharding to proportional"
     if config.model.xla == "autoclustering":
@@ -32,6 +30,11 @@ def problems(config: Config, strategy: str, workers: int) -> Iterator[str]:
             "model.xla is autoclustering, but with engine pytorch torch.compile compiles all of a step: set model.xla "
             "to jit_compile or none"
         )
+
+
+def _yaml(value: Any) -> str:
+    """A value as an experiment has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
