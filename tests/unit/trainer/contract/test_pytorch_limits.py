@@ -26,7 +26,7 @@ OUTER = {"method": "local_sgd", "outer_momentum": 0.5}
         (
             "rpc",
             {"model": {"precision": "mixed_float16"}, "sync": {"method": "asynchronous"}},
-            'model.precision is "mixed_float16", .*: set model.precision to mixed_bfloat16',
+            "model.precision is mixed_float16, .*: set model.precision to mixed_bfloat16",
         ),
         (
             "c10d",
