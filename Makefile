@@ -20,7 +20,7 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision two emulated Orins, train the paper's experiment on them, and restore them
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry
+.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry bench-gpu
 bench-sync: setup setup-boards ## benchmark: images/s of every method of synchronising and of PyTorch's DDP (50 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (30 minutes; ARGS="--images FILE.npz --weights FILE.h5")
@@ -39,6 +39,8 @@ bench-straggler: setup setup-boards ## benchmark: the cost of a board at half sp
 	.venv/bin/python -m benchmarks straggler $(ARGS)
 bench-telemetry: setup ## benchmark: the cost of telemetry on a board
 	.venv/bin/python -m benchmarks telemetry $(ARGS)
+bench-gpu: ## benchmark: one board's step with PyTorch on this machine's CUDA GPU, plain and tuned (PYTHON=...; ARGS=--help)
+	@$(or $(PYTHON),$(if $(wildcard .torch-venv),.torch-venv/bin/python,python3)) -m benchmarks.machine.gpu $(ARGS)
 
 .PHONY: test
 test: setup-dev setup-boards setup-browser ## run the tests but those of test-boards, test-trainer and the thorough ones (needs root), then lint and types
@@ -52,6 +54,10 @@ test-boards: setup-dev setup-boards ## check, enrol, provision and restore emula
 .PHONY: test-trainer
 test-trainer: setup-dev setup-boards ## train with every method between real processes: the tests of what is learned and sent
 	@tests/run.sh trainer $(ARGS)
+
+.PHONY: test-torch
+test-torch: setup-dev setup-boards setup-torch ## train with PyTorch: between real processes, and on emulated boards (needs root)
+	@tests/run.sh torch $(ARGS)
 
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
@@ -92,13 +98,15 @@ lab-up: setup setup-boards ## start emulated boards
 lab-down: setup ## stop the emulated boards and remove all their files
 	$(play) -i inventory/lab playbooks/lab_down.yml $(ARGS)
 
-.PHONY: setup setup-dev setup-boards setup-browser setup-fuzz
+.PHONY: setup setup-dev setup-boards setup-torch setup-browser setup-fuzz
 setup: ## create .venv with Ansible and the analysis
 	@$(setup) controller
 setup-dev: ## create .venv with the tools of `make test` too
 	@$(setup) dev
 setup-boards: ## create .board-venv with TensorFlow for the emulated boards
 	@$(setup) boards
+setup-torch: ## create .torch-venv with PyTorch for emulated boards that train with it
+	@$(setup) torch
 setup-browser: ## install Chromium for `make test` if apt has it
 	@$(setup) browser
 setup-fuzz: ## install atheris for `make fuzz` if it has a wheel for this Python
@@ -130,7 +138,7 @@ reference: setup ## generate experiments/reference.yml and roles/*/README.md
 .PHONY: clean
 clean: ## delete environments and caches; keeps runs/, checksums of wheels and the list of apt's packages
 	@test ! -e .lab || { echo "The emulated boards use these: run 'make lab-down' first."; exit 1; }
-	rm -rf --one-file-system .venv .board-venv .ansible
+	rm -rf --one-file-system .venv .board-venv .torch-venv .ansible
 	@test ! -d .cache || find .cache -xdev -mindepth 1 \
 	  \( -type d -empty -o ! -type d ! -name '*.whl.sha256' ! -name apt_packages \) -delete
 	@test ! -e .cache/apt_packages || \

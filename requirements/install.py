@@ -5,6 +5,7 @@ controller  .venv        Ansible and the analysis
 dev         .venv        the same, with the tools of `make test`
 boards      .board-venv  TensorFlow 2.12 for emulated boards, or the newest where no Python here runs that
 boards-newest            the same with the newest TensorFlow on the newest Python; `boards` keeps it
+torch        .torch-venv  PyTorch, for emulated boards that train with it
 browser      Chromium, in which `make test` checks the report, if apt has it
 fuzzer       atheris, with which `make fuzz` chooses inputs, if it has a wheel for the Python of .venv
 
@@ -37,6 +38,7 @@ PACKAGES = CACHE / "apt_packages"  # packages that apt installed for the kit; se
 STAMP = "cluster_kit.json"
 
 CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # supported by ansible-core 2.19 to 2.21
+TORCH_PYTHONS = ("3.11", "3.12", "3.13", "3.10")  # of the PyTorch that torch.txt pins
 BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then others of TensorFlow 2.12
 NEWEST_PYTHONS = ("3.13", "3.12", "3.11", "3.10")  # of the newest TensorFlow
 # the lock that an environment has, and the one that it then need not get
@@ -313,6 +315,16 @@ def read_stamp(folder: Path) -> Dict[str, str]:
     return stamp if runs and stamp.get("folder") == str(folder) else {}
 
 
+def write_stamp(folder: Path, interpreter: Interpreter, why: str, lock: str, project: bool) -> Dict[str, str]:
+    """Mark an environment as complete; returns its stamp."""
+    stamp = {"python": interpreter.version, "why": why, "interpreter": interpreter.path}
+    stamp.update(folder=str(folder), lock=lock, sha256=lock_hash(lock, project))
+    draft = folder / f"{STAMP}.draft"
+    draft.write_text(json.dumps(stamp, indent=2) + "\n")
+    draft.replace(folder / STAMP)
+    return stamp
+
+
 def install(env: Environment) -> str:
     """Create an environment unless its stamp matches; returns a line that describes it."""
     stamp = read_stamp(env.folder)
@@ -336,11 +348,7 @@ def install(env: Environment) -> str:
             own = [uv, "pip", "install", "--offline", "--no-deps", "--python", python, "--editable", ROOT]
             run(f"{label}: the checkout's own packages", own, VENV)
         run(f"{label}: {env.proof}", [python, "-c", env.proof], env.remedy)
-        stamp = {"python": interpreter.version, "why": why, "interpreter": interpreter.path}
-        stamp.update(folder=str(env.folder), lock=lock, sha256=lock_hash(lock, env.project))
-        draft = env.folder / f"{STAMP}.draft"
-        draft.write_text(json.dumps(stamp, indent=2) + "\n")
-        draft.replace(env.folder / STAMP)
+        stamp = write_stamp(env.folder, interpreter, why, lock, env.project)
     return f"{label} is ready: {lock}.txt, Python {stamp['python']} ({stamp['why']})"
 
 
@@ -359,6 +367,28 @@ ENVIRONMENTS = {
     ),
 }
 ENVIRONMENTS["boards-newest"] = ENVIRONMENTS["boards"]._replace(lock="board-newest", choose=newest_python)
+
+
+def torch() -> str:
+    """Create the environment with PyTorch. With pip: builds for CPUs are on other indexes, which its settings name."""
+    folder, pins = ROOT / ".torch-venv", LOCKS / "torch.txt"
+    stamp = read_stamp(folder)
+    if stamp.get("sha256") != lock_hash("torch", project=False):
+        (folder / STAMP).unlink(missing_ok=True)
+        interpreter = find_python(*TORCH_PYTHONS) or apt_python("PyTorch needs Python 3.10 to 3.13", TORCH_PYTHONS)
+        if not interpreter.ensurepip:
+            apt_install("this Python cannot make a virtual environment with pip", "python3-venv")
+        say(f"{folder.name}: Python {interpreter.version}, {interpreter.path}")
+        run(f"{folder.name}: python -m venv", [interpreter.path, "-m", "venv", "--clear", folder], VENV)
+        pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+        wheels = ["--only-binary", ":all:", "-r", pins]
+        step = f"{folder.name}: installing what {pins.name} pins"
+        say(step)
+        run(step, [*pip, "install", *certificates(pip), *wheels], NETWORK)
+        proof = "import h5py, torch.distributed; assert torch.distributed.is_available()"
+        run(f"{folder.name}: {proof}", [folder / "bin" / "python", "-c", proof], VENV)
+        stamp = write_stamp(folder, interpreter, "PyTorch has wheels for it", "torch", project=False)
+    return f"{folder.name} is ready: {pins.name}, Python {stamp['python']}"
 
 
 def browser() -> str:
@@ -388,7 +418,7 @@ def fuzzer() -> str:
     return "atheris is there"
 
 
-OTHERS = {"browser": browser, "fuzzer": fuzzer}
+OTHERS = {"torch": torch, "browser": browser, "fuzzer": fuzzer}
 
 
 def main() -> None:

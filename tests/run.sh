@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# `make test`, `make test-boards`, `make test-trainer`: tests in lanes, since much of a lab's time is waiting; each lane has
-# boards of its own. The first lane is shown as it goes on, the others afterwards.
+# `make test`, `make test-boards`, `make test-trainer`, `make test-torch`: tests in lanes, since much of a lab's time is
+# waiting; each lane has boards of its own. The first lane is shown as it goes on, the others afterwards.
 #
-#   tests/run.sh fast|boards|trainer [PYTEST ARGUMENT...]
+#   tests/run.sh fast|boards|trainer|torch [PYTEST ARGUMENT...]
 set -uo pipefail
 
 faults=(tests/lab/test_{faults,study}.py)
 provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
+torch=(tests/contract/test_pytorch.py tests/lab/test_pytorch.py)
 trainer=(tests/contract/test_{keras_collectives,new_method,pace,sync,trainer,turns}.py)
 living=(tests/lab/test_{kinds,recovery,strangers,trial,watch}.py)
 gates=(tests/lab/test_{check,check_mode,journey}.py)
@@ -46,9 +47,9 @@ case $set in
   fast)
     lane faults .venv/bin/pytest "${faults[@]}" "$@"
     # with what the lab leaves of the cores, and with both of them once it has ended
-    lane analysis nice -n 10 .venv/bin/pytest "${analysis[@]}" "${trainer[@]/#/--ignore=}" "$@"
+    lane analysis nice -n 10 .venv/bin/pytest "${analysis[@]}" "${trainer[@]/#/--ignore=}" "${torch[@]/#/--ignore=}" "$@"
     lane units nice -n 10 .venv/bin/pytest tests/unit tests/fuzz "${analysis[@]/#/--ignore=}" "$@"
-    others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}" "${living[@]}")
+    others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}" "${living[@]}" "${torch[@]}")
     .venv/bin/pytest tests/lab "${others[@]/#/--ignore=}" "$@"
     ;;
   boards)
@@ -57,6 +58,10 @@ case $set in
     .venv/bin/pytest "${provisioned[@]}" "$@"
     ;;
   trainer) .venv/bin/pytest "${trainer[@]}" "$@" ;;
+  torch)
+    lane processes .venv/bin/pytest "${torch[0]}" "$@"
+    .venv/bin/pytest "${torch[1]}" "$@"
+    ;;
 esac
 codes=$?
 # 2: interrupted, or an import error

@@ -20,6 +20,7 @@ from trainer.contract.cluster import Cluster, load_cluster
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import TF_CONFIG
 from trainer.contract.run import Run, load_run
+from trainer.contract.strategies import PYTORCH
 from trainer.formats import archives
 from trainer.supervise.result import write_result
 
@@ -64,10 +65,14 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
 
     `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
     """
+    # imported last: engines take seconds to import, and all else can fail early
+    if run.config.engine == PYTORCH:
+        from trainer.pytorch import training
+
+        return training.perform(run, cluster, folder, started)
     missing = packages.missing_keras(packages.installed())
     if missing:
         raise KerasError(f"this environment's TensorFlow has Keras 3 alone, and the trainer needs Keras 2: {missing}")
-    # imported last: TensorFlow takes seconds to import, and all else can fail early
     from trainer import sync
     from trainer.learning.context import TrainingContext
     from trainer.measure import predict, probe, trial
@@ -78,6 +83,7 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
         measures[run.task].measure(context)
     else:
         context.finish(sync.train(context))
+    return None
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from analysis.comparison import statistics
 from analysis.comparison.metrics import METRICS
 from analysis.comparison.statistics import Estimate
 from analysis.runs.columns import shown
+from trainer.contract import strategies
 from trainer.contract.config import Sync
 
 MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less counts as equally good
@@ -34,9 +35,11 @@ _AGAINST = [
 ]
 
 # fields that define an arm besides the method; fields that only stop or refuse a run do not
-_NO_ARM = ("method", "one_board", "timeout_s", "strict_implementation")
+_NO_ARM = ("method", "timeout_s", "strict_implementation")
 _DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
+# what boards and method say already
+_UNNAMED = (strategies.NONE, strategies.MULTI_WORKER_MIRRORED, strategies.PARAMETER_SERVER)
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
@@ -44,17 +47,25 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
     sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
-    label: sync, and the differences from the paper's method: sharded images, and fields of config.sync that are not at
-    their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
+    label: sync, a strategy of one board, dedicated parameter servers, and the differences from the paper's method:
+    sharded images, and fields of config.sync that are not at their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
     without GPUs all are the same ring. Relative speeds for proportional parts are named if an arm's runs would differ
     in them. Of the factors that a study declares (`factors_of`) the values are named where runs differ in them.
     """
-    alone = (runs["workers"] == 1) & (runs["config.sync.one_board"] == "plain")
+    strategy = runs["config.strategy"].fillna("").astype(str)
+    # several boards have the engine's first strategy by default, of which the paper's engine's is named by the method
+    torch = (runs["config.engine"] == strategies.PYTORCH) & (runs["workers"] > 1) & (strategy == "")
+    strategy = strategy.mask(torch, strategies.DDP)
+    alone = (runs["workers"] == 1) & strategy.isin(["", strategies.NONE])
     runs = runs.assign(
         sync=runs["config.sync.method"].mask(alone, "none"),
         sharding=runs["config.data.sharding"],
     )
     runs["label"] = runs["sync"]
+    named = ~strategy.isin(["", *_UNNAMED])
+    runs.loc[named, "label"] += ", " + strategy[named]
+    dedicated = runs["config.servers"] > 0
+    runs.loc[dedicated, "label"] += ", servers=" + runs["config.servers"][dedicated].map(shown)
     shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
     runs.loc[shared, "label"] += ", " + runs["sharding"]
     for field, default in _DEFAULTS.items():
@@ -98,6 +109,8 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     `statistics.together`. accuracy_at_least: the one-sided lower end of accuracy_difference; detectable_ratio (of
     pass_s), detectable_accuracy: the difference that this number of runs can detect, see `statistics`.
 
+    Arms are compared with one board of their own engine, where there is one.
+
     "One board" is the one without a distribution strategy where there is one; of several it is the strongest rival:
     the one that is soonest at the target accuracy, then the one with the shortest pass.
 
@@ -111,9 +124,10 @@ def summarise(runs: pd.DataFrame, *, drop_extremes: bool = False) -> pd.DataFram
     base = one_board(arms)
     if base is None:
         return arms.reindex(columns=[*arms.columns, *_AGAINST])
-    against = tuple(base[_ARM])
     rows = []
-    for (key, arm), primary in zip(groups.items(), arms["primary"], strict=True):
+    for (key, arm), primary, engine in zip(groups.items(), arms["primary"], arms["engine"], strict=True):
+        own = one_board(arms[arms["engine"] == engine])
+        against = tuple((base if own is None else own)[_ARM])
         # one board against itself: a single run, which has no interval
         ours, theirs = (arm, groups[against]) if key != against else (arm.iloc[:1], arm.iloc[:1])
         pairs = None if drop_extremes else _pairs(ours, theirs)
@@ -145,6 +159,7 @@ def _alone(arm: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         **{name: arm[name].iloc[0] for name in [*_ARM, "sharding"]},
         "collective": "; ".join(sorted(set(arm["collective"].dropna()))) or None,
+        "engine": arm["config.engine"].iloc[0],
         "primary": bool(arm["primary"].all()),
         "runs": len(arm),
         "run_ids": arm["run_id"].tolist(),

@@ -22,6 +22,7 @@ from analysis.runs.errors import AnalysisError
 from analysis.runs.loading import Runs
 from analysis.runs.provenance import power_modes, throttled, unsampled
 from trainer.contract.collectives import other_than_asked
+from trainer.contract.strategies import ENGINES
 
 # fields of the configuration in which compared runs may differ: what is compared, and paths of files (whose checksums,
 # in `assets`, must be equal). A name that ends with a dot is a section.
@@ -33,7 +34,7 @@ MAY_DIFFER = (
     "config.model.weights",  # and weights_sha256
 )
 # facts of boards that affect their speed or accuracy
-_FACTS = ["machine", "module", "cores", "jetpack", "power_mode", "tensorflow"]
+_FACTS = ["machine", "module", "cores", "jetpack", "power_mode", *ENGINES]
 _LINK = "link_rate_bit_per_s"
 _NAMED = 3  # run ids listed in a message; the others are counted
 
@@ -238,7 +239,7 @@ def _differences(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[Differenc
         if configured or content or name == "rehearsal":
             yield from _difference(name.removeprefix("config."), by_run[name])
     for fact in (fact for fact in _FACTS if f"config.{fact}" not in factors):
-        yield from _difference(fact, _fact(boards, fact), unknown_passes=True)
+        yield from _difference(fact, _fact(_that_use(fact, runs, boards), fact), unknown_passes=True)
     # a single board does not use its link
     several = boards["run_id"].isin(runs.loc[runs["workers"] > 1, "run_id"])
     yield from _difference(_LINK, _fact(boards[several], _LINK), unknown_passes=True)
@@ -255,6 +256,13 @@ def _difference(field: str, values: pd.Series[Any], *, unknown_passes: bool = Fa
         yield Difference(field, by_value)
 
 
+def _that_use(fact: str, runs: pd.DataFrame, boards: pd.DataFrame) -> pd.DataFrame:
+    """The boards for which a fact matters: an engine's version matters to runs with that engine alone."""
+    if fact not in ENGINES:
+        return boards
+    return boards[boards["run_id"].isin(runs.loc[runs["config.engine"] == fact, "run_id"])]
+
+
 def _fact(boards: pd.DataFrame, fact: str) -> pd.Series[Any]:
     """A fact by run id; all its values if a run's boards differ."""
     known = boards[["run_id"]].assign(value=boards[f"facts.{fact}"].map(shown, na_action=None))
@@ -265,10 +273,12 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
     """Doubts about the comparison."""
     for difference in _difference("trainer_sha256", runs.set_index("run_id")["trainer_sha256"]):
         yield f"the runs were made with different versions of trainer/, {difference}"
-    for difference in _difference("packages_sha256", _fact(boards, "packages_sha256"), unknown_passes=True):
-        yield f"the boards' environments had different packages, {difference}"
+    for engine in runs["config.engine"].unique():  # each has an environment of its own
+        packages = _fact(_that_use(engine, runs, boards), "packages_sha256")
+        for difference in _difference("packages_sha256", packages, unknown_passes=True):
+            yield f"the boards' environments had different packages, {difference}"
     for fact in _FACTS:
-        values = _fact(boards, fact)
+        values = _fact(_that_use(fact, runs, boards), fact)
         unknown = [str(run_id) for run_id in values.index[values == "null"]]
         if 0 < len(unknown) < len(values):
             yield f"{fact} of {_some(unknown)} is unknown; assumed to equal the other runs'"

@@ -32,6 +32,7 @@ _FACTS = (
     ("JetPack", "facts.jetpack", 1),
     ("power mode", "facts.power_mode", 1),
     ("TensorFlow", "facts.tensorflow", 1),
+    ("PyTorch", "facts.pytorch", 1),
     ("Python", "facts.python", 1),
     ("machine", "facts.machine", 1),
     ("cores", "facts.cores", 1),

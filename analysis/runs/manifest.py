@@ -17,7 +17,7 @@ from typing import Any
 
 from analysis.runs.energy import of_board, of_cluster, training
 from analysis.runs.timeline import read_clock
-from trainer.contract import layout, schema1
+from trainer.contract import layout, schema1, strategies
 from trainer.contract.causes import first_cause
 from trainer.contract.collectives import other_than_asked
 from trainer.contract.config import ConfigError
@@ -152,7 +152,9 @@ def describe(
     ended = [result for result in results.values() if result]
     emulated = [result["facts"].get("emulated") for result in ended]
     synthetic = [start["synthetic"] for start in starts.values() if start["synthetic"] is not None]
-    asked = run.config.sync.implementation if run.workers > 1 or run.config.sync.one_board == "mwms" else None
+    strategy = run.config.strategy_on(run.workers)
+    collectives = strategies.found(run.config.engine, strategy).collectives
+    asked = run.config.sync.implementation if collectives else None
     ran = [result["facts"].get("collective_used") for result in ended]
     started_s = min((result["started_s"] for result in ended), default=None)
     ended_s = max((result["ended_s"] for result in ended), default=None)
@@ -160,6 +162,8 @@ def describe(
         "schema": SCHEMA,
         "run_id": run.run_id,
         "experiment": run.experiment,
+        "engine": run.config.engine,
+        "strategy": strategy,
         "workers": run.workers,
         "seed": run.seed,
         "status": status,

@@ -28,7 +28,7 @@ _FACTS: _Shape = {  # of trainer.supervise.facts.survey
     "emulated": ({"link_rate_bit_per_s?": _COUNT}, None),
     "nccl": ({"tensorflow?": _TEXT, "capable?": (bool, None), "evidence?": _TEXT}, None),
     "clock": ({}, None),
-    "venv": ({"python?": _TEXT, "tensorflow?": _TEXT, "packages?": {...: str}}, None),
+    "venv": ({"python?": _TEXT, "tensorflow?": _TEXT, "pytorch?": _TEXT, "packages?": {...: str}}, None),
     "home": (
         {
             **dict.fromkeys(("path", "missing", "kind", "source", "inside"), _TEXT),
@@ -98,6 +98,13 @@ def trial(answer: Mapping[str, Any]) -> dict[str, Any]:
     last = ([line for line in said.splitlines() if line.strip()] or ["no output"])[-1].strip()
     error = {0: None, 124: "an all-reduce with NCCL did not end"}.get(answer.get("rc", 1), last)
     return {"used": collectives_in(said), "error": error}
+
+
+def torch_trial(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Any error of an all-reduce by PyTorch, from the result of torch_all_reduce.py."""
+    said = answer.get("stderr") or answer.get("msg") or ""
+    last = ([line for line in said.splitlines() if line.strip()] or ["no output"])[-1].strip()
+    return {"error": {0: None, 124: "an all-reduce did not end"}.get(answer.get("rc", 1), last[:_SHOWN])}
 
 
 def _parsed(printed: str, shape: _Shape) -> tuple[Any, str]:

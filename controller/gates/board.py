@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from controller.addresses import is_own_network
 from trainer.contract import frequencies, packages, releases
+from trainer.contract.strategies import PYTORCH, TENSORFLOW
 
 REFUSE, WARN = "refuse", "warn"
 _JETPACKS = {release.jetpack for release in releases.RELEASES.values()}
@@ -20,8 +21,10 @@ class Needs:
     """A run's requirements for its boards; meaning, units and defaults are in roles/check/defaults."""
 
     python: str
+    engine: str
     jetpack: str
     tensorflow: str
+    pytorch: str
     power_mode: str
     clocks_pinned: int
     disk_bytes: int
@@ -82,25 +85,42 @@ def _jetpack(facts: Facts, needs: Needs) -> Iterator[Violation]:
 
 @_gate("board.tensorflow")
 def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    found, wanted = (facts["venv"] or {}).get("tensorflow"), needs.tensorflow
+    if needs.engine != TENSORFLOW:
+        return
     remedy = "set it up with playbooks/provision.yml --tags python_env"
+    found = (facts["venv"] or {}).get("tensorflow")
     keras = packages.missing_keras((facts["venv"] or {}).get("packages") or {})
-    if facts["venv"] is None:
-        found = f"no working {needs.python}"
-    elif found and keras:
+    if found and keras:
         yield Violation(f"TensorFlow {found} with Keras 3 alone", f"{keras}, its Keras 2", remedy)
-        return
-    elif found and _fits(found, wanted):
-        return
-    yield Violation(found or f"none for {needs.python}", f"TensorFlow {wanted or '2.12 or newer'}", remedy)
+    elif not found or not (_begins(found, needs.tensorflow) if needs.tensorflow else _trains(found)):
+        yield Violation(_engine(facts, needs, found), f"TensorFlow {needs.tensorflow or '2.12 or newer'}", remedy)
 
 
-def _fits(tensorflow: str, wanted: str) -> bool:
-    """Whether a version is the wanted one or begins so; without one, whether the trainer runs on it: 2.12 or newer."""
-    if wanted:
-        return tensorflow == wanted or tensorflow.startswith((f"{wanted}.", f"{wanted}+"))
+def _trains(tensorflow: str) -> bool:
+    """Whether the trainer runs on this version: 2.12 or newer."""
     numbers = re.match(r"(\d+)\.(\d+)", tensorflow)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (2, 12)
+
+
+@_gate("board.pytorch")
+def _pytorch(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    found = (facts["venv"] or {}).get("pytorch")
+    if needs.engine == PYTORCH and not (found and _begins(found, needs.pytorch)):
+        remedy = (
+            "on a board, give a build as torch_env_torch, then playbooks/provision.yml --tags torch_env; for emulated "
+            "boards, make setup-torch lab-up"
+        )
+        yield Violation(_engine(facts, needs, found), f"PyTorch {needs.pytorch}".strip(), remedy)
+
+
+def _begins(found: str, wanted: str) -> bool:
+    """Whether a version is the wanted one or begins so; every version does with an empty one."""
+    return wanted in ("", found) or found.startswith((f"{wanted}.", f"{wanted}+"))
+
+
+def _engine(facts: Facts, needs: Needs, found: str | None) -> str:
+    """An engine that does not fit, in words."""
+    return f"no working {needs.python}" if facts["venv"] is None else found or f"none for {needs.python}"
 
 
 @_gate("board.disk")
@@ -293,8 +313,22 @@ def _firewall(facts: Facts, needs: Needs) -> Iterator[Violation]:
     )
 
 
+@_gate("collective.torch")
+def _torch(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    tried = facts.get("torch_trial")  # null where none was tried, as with one board
+    if tried and tried["error"]:
+        remedy = (
+            "the boards need a PyTorch with torch.distributed, which NVIDIA's for JetPack 5 lacks: give another build "
+            "as torch_env_torch, then playbooks/provision.yml --tags torch_env; where only the connection failed, "
+            "check the firewall between the boards"
+        )
+        yield Violation(tried["error"], "an all-reduce by torch.distributed", remedy)
+
+
 @_gate("collective.nccl")
 def _nccl(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    if needs.engine != TENSORFLOW:
+        return  # PyTorch says which backend it runs
     probe = facts["nccl"] or {}  # written by roles/nccl for the TensorFlow installed then
     same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None

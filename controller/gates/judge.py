@@ -175,10 +175,13 @@ def _link_rate(facts: Facts) -> int | None:
 
 
 def _packages(venv: Facts) -> str | None:
-    """All packages but TensorFlow, which has its own gate: NAME VERSION, a line each."""
+    """All packages but the engine, which has its own gate: NAME VERSION, a line each."""
     packages: dict[str, str] = venv.get("packages") or {}
     return (
-        "\n".join(f"{name} {version}" for name, version in sorted(packages.items()) if name not in TENSORFLOW) or None
+        "\n".join(
+            f"{name} {version}" for name, version in sorted(packages.items()) if name not in (*TENSORFLOW, "torch")
+        )
+        or None
     )
 
 
@@ -198,6 +201,10 @@ _SYMMETRY: dict[str, tuple[_Value, str]] = {
     "symmetry.tensorflow": (
         lambda facts: (facts["venv"] or {}).get("tensorflow"),
         "playbooks/provision.yml --tags python_env on every board",
+    ),
+    "symmetry.pytorch": (
+        lambda facts: (facts["venv"] or {}).get("pytorch"),
+        "playbooks/provision.yml --tags torch_env on every board",
     ),
     "symmetry.python": (
         lambda facts: (facts["venv"] or {}).get("python"),

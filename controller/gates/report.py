@@ -38,6 +38,8 @@ def report(request: Mapping[str, Any]) -> dict[str, Any]:
     boards = {name: answers.read(answer, request["addresses"][name]) for name, answer in request["answers"].items()}
     for name, answer in request.get("tried", {}).items():
         boards[name]["nccl_trial"] = answers.trial(answer)
+    for name, answer in request.get("torch_tried", {}).items():
+        boards[name]["torch_trial"] = answers.torch_trial(answer)
     answered = [name for name, facts in boards.items() if "error" not in facts]
     measured = [record for printed in request["measured"] for record in answers.measured(printed, answered)]
     findings = judge(boards, needs, waive, measured)

@@ -15,7 +15,7 @@ def shares(on_board):
         from trainer.formats.archives import Images
         from trainer.learning import data
         from trainer.learning.optimizers import Rate
-        from trainer.learning.pace import Pace
+        from trainer.loop.pace import Pace
         count = 113
         images = Images(np.zeros((count, 2, 2, 3), np.uint8), np.arange(count, dtype=np.int32),
                         np.zeros((9, 2, 2, 3), np.uint8), np.arange(9, dtype=np.int32), count, True)

@@ -21,9 +21,9 @@ from trainer.contract import lowrank  # noqa: E402
 from trainer.contract.cluster import Cluster  # noqa: E402
 from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
-from trainer.learning import data  # noqa: E402
-from trainer.learning.pace import Pace  # noqa: E402
 from trainer.learning.step_timer import StepTimer  # noqa: E402
+from trainer.loop.pace import Pace  # noqa: E402
+from trainer.loop.shard import Shard  # noqa: E402
 from trainer.sync import collective  # noqa: E402
 
 SEED, BATCH, STEPS = 3, 16, 20
@@ -77,7 +77,7 @@ class TrainingContext:
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
         batch = batches[rank] if batches else BATCH if workers > 1 else 2 * BATCH
-        self.shard = data.Shard(self.cluster.rank, workers, workers > 1, batch, batches)
+        self.shard = Shard(self.cluster.rank, workers, workers > 1, batch, batches)
         measured_in = 0 if config.data.sharding == "measured" else None
         self.pace = Pace(self.shard, len(IMAGES.y_train), measured_in)
         self.validation_shard = dataclasses.replace(self.shard, sharded=True)

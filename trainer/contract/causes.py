@@ -35,6 +35,8 @@ REMEDIES = {
 _SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "peer", "interrupted")
 _OF_PEERS = (
     "Connection reset by peer",
+    "Connection closed by peer",
+    "originated at tensorpipe",
     "Socket closed",
     "failed to connect to all addresses",
     "Broken pipe",

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from trainer.contract.fields import ConfigError, Section, bounded, known_keys, read
+from trainer.contract import pytorch_limits, strategies
+from trainer.contract.fields import ConfigError, Section, bounded, known_keys, read, shown
 from trainer.contract.methods import METHODS, those_with
 
 __all__ = [
@@ -166,8 +167,6 @@ class Sync(Section):
     scale_rate: str = bounded("none", choices=("none", "sqrt", "linear"))
     # epochs over which a scaled rate grows from the unscaled one (Goyal et al.)
     scale_warm_up_epochs: float = bounded(0.0, minimum=0)
-    # strategy on one board; plain: none, mwms: MultiWorkerMirroredStrategy with one worker
-    one_board: str = bounded("plain", choices=("plain", "mwms"))
 
     def first_steps(self, steps_per_epoch: int) -> int:
         """How many of a run's first steps are made synchronously, with the whole gradient."""
@@ -215,6 +214,13 @@ def sync_of(name: str) -> Sync:
 class Config(Section):
     """A complete experiment. The defaults are the paper's."""
 
+    engine: str = bounded("tensorflow", choices=strategies.ENGINES)  # what trains
+    # how training is distributed, with which methods: STRATEGIES in contract/strategies.py. null: none on one board;
+    # on several, multi_worker_mirrored (the paper)
+    strategy: Optional[str] = bounded(None, choices=strategies.NAMES)
+    # with strategy parameter_server: boards, the last of the run, that are parameter servers and nothing else; 0: each
+    # board has a server beside its worker
+    servers: int = bounded(0, minimum=0)
     epochs: int = bounded(100, minimum=1)  # passes over the training images (the paper)
     batch_size: int = bounded(64, minimum=1)  # images per step
     # board: batch_size images on each board; global: split across the boards. Unstated in the paper
@@ -233,6 +239,14 @@ class Config(Section):
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     sync: Sync = field(default_factory=Sync)
+
+    def strategy_on(self, workers: int) -> str:
+        """The strategy on so many boards."""
+        return self.strategy or strategies.default(self.engine, workers)
+
+    def computing(self, workers: int) -> int:
+        """How many of so many boards compute: all that are not dedicated parameter servers."""
+        return workers - self.servers
 
     @property
     def steps_a_call(self) -> int:
@@ -259,10 +273,35 @@ class Config(Section):
         """Images per step of boards with these relative speeds: the same total as with equal ones, at least 1 each."""
         return divided(self.board_batch(len(speeds)) * len(speeds), speeds)
 
+    def _with_servers(self, strategy: str) -> Iterator[str]:
+        """Problems of fields that do not go with parameter servers."""
+        refused = (
+            ("deterministic", self.deterministic, False, "gradients are applied in the order in which they arrive"),
+            ("model.cache_features", self.model.cache_features, False, "workers read the images themselves"),
+            ("model.xla", self.model.xla, "none", "XLA cannot compile reading from servers"),
+            ("steps_per_call", self.steps_a_call, 1, "the chief hands out single steps"),
+            ("sync.scale_rate", self.sync.scale_rate, "none", "servers apply every worker's gradient as a step"),
+        )
+        for name, value, needed, reason in refused:
+            if value != needed:
+                yield f"{name} is {shown(value)}, but with strategy {strategy} {reason}: set {name} to {str(needed).lower()}"
+        if self.model.precision == "mixed_float16":
+            yield (
+                f"model.precision is mixed_float16, but with strategy {strategy} no loss is scaled: set "
+                "model.precision to float32 or mixed_bfloat16"
+            )
+
     def problems_with(self, workers: int) -> List[str]:
         """Reasons why this cannot run on `workers` boards, a sentence each."""
-        problems = []
-        if workers > 1 and self.model.xla == "jit_compile" and not METHODS[self.sync.method].own_loop:
+        strategy = self.strategy_on(workers)
+        problems = strategies.problems(self.engine, strategy, self.sync.method, workers, self.servers)
+        if problems:
+            return problems  # the others are about a strategy and a method that go together
+        if self.engine == strategies.PYTORCH:
+            problems += pytorch_limits.problems(self, strategy, workers)
+        if strategies.found(self.engine, strategy).servers:
+            problems += self._with_servers(strategy)
+        elif workers > 1 and self.model.xla == "jit_compile" and self.sync.method == "keras":
             problems.append(
                 f"model.xla is jit_compile, but a step of sync.method {self.sync.method} has collectives in it, which "
                 "XLA cannot compile: set model.xla to autoclustering, or sync.method to another one, such as allreduce"
@@ -298,10 +337,11 @@ class Config(Section):
                 f"sync.scale_rate is {self.sync.scale_rate}, but {workers} boards make no fewer steps than one, since "
                 f"{reason}: set sync.scale_rate to none, or data.sharding to sharded and batch_per to board"
             )
-        if self.batch_per == "global" and self.batch_size % workers:
+        computing = self.computing(workers)
+        if self.batch_per == "global" and self.batch_size % computing:
             problems.append(
-                f"batch_size is {self.batch_size} for all boards together, which {workers} boards cannot "
-                f"share equally: give a multiple of {workers}, or set batch_per to board"
+                f"batch_size is {self.batch_size} for all boards together, which {computing} boards cannot "
+                f"share equally: give a multiple of {computing}, or set batch_per to board"
             )
         return problems
 

@@ -68,7 +68,7 @@ class Method:
     remedy: str  # what to change to send less
     # the exchange for a `Sync` and a model; null: it depends on measurements in training
     exchange: Optional[Callable[[Sync, Sizes], Exchange]] = None
-    own_loop: bool = True  # trains in the kit's loop; false: in Keras' `fit`
+    own_loop: bool = True  # trains in the kit's loop; false: in Keras' `fit`, or in its module's own
     local_steps: bool = False  # boards make optimizer steps on their own between exchanges
     variants: Tuple[Variant, ...] = ()
 
@@ -186,6 +186,15 @@ METHODS: Dict[str, Method] = {
             when="chosen after a few timed steps; the records and the report say why",
             options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
             remedy="a higher sync.efficiency",
+        ),
+        Method(
+            name="asynchronous",
+            sends="to and from parameter servers (`strategy: parameter_server`): the model before a step, its gradient "
+            "after it, float32; no board waits for another one",
+            when="every step of a worker",
+            options=(),
+            remedy="more servers, or strategy multi_worker_mirrored with sync.method local_sgd",
+            own_loop=False,
         ),
     )
 }

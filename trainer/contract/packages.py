@@ -55,6 +55,11 @@ def missing_keras(packages: Mapping[str, str]) -> Optional[str]:
     return f"tf-keras=={numbers[0]}.*"
 
 
+def pytorch_version(packages: Mapping[str, str]) -> Optional[str]:
+    """Version of the installed PyTorch."""
+    return packages.get("torch")
+
+
 def canonical(name: str) -> str:
     """A package's name as PEP 503 writes it."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -157,6 +162,7 @@ def describe() -> Dict[str, Any]:
     return {
         "python": platform.python_version(),
         "tensorflow": tensorflow_version(versions),
+        "pytorch": pytorch_version(versions),
         "packages": versions,
         "leftovers": [str(path) for path in leftovers],
         "writable": os.access(str(prefix), os.W_OK),

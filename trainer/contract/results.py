@@ -46,6 +46,7 @@ class BoardFacts:
     emulated: Optional[bool]
     link_rate_bit_per_s: Optional[float]
     collective_used: Optional[str]
+    pytorch: Optional[str] = None  # null in results of older versions
 
 
 def as_result(value: Any) -> Tuple[Dict[str, Any], List[str]]:

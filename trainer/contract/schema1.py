@@ -1,6 +1,7 @@
 """The names and values of older versions, and what they are now. Nothing else knows them.
 
-Run folders of schema 1 have other names; those of schema 2 may have a truth value in model.xla.
+Run folders of schema 1 have other names; those of schema 2 may have a truth value in model.xla, and sync.one_board
+instead of strategy.
 
 manifest.json and result.json have no other names than before. Standard library only, Python 3.8 syntax.
 """
@@ -14,6 +15,7 @@ SCHEMA = 1
 _SECTION = "sync"
 _OPTIONS = {"way": "method"}  # fields of `Sync`
 _RECORDS = {"average": {"stood_s": "stall_s"}, "choice": {"way": "method"}}  # by event
+_ONE_BOARD, _STRATEGY = "one_board", {"plain": "none", "mwms": "multi_worker_mirrored"}  # sync.one_board, strategy
 _XLA = {False: "none", True: "autoclustering"}
 _VALUES: Dict[str, Dict[str, Dict[Any, str]]] = {  # by event and field
     "trial": {"sync": {"no exchange": "no_sync"}},
@@ -30,7 +32,13 @@ def run(raw: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(model, dict) and isinstance(model.get("xla"), bool):
         config = {**config, "model": {**model, "xla": _XLA[model["xla"]]}}
     if made(raw) and isinstance(section, dict):
-        config = {**config, _SECTION: {_OPTIONS.get(name, name): value for name, value in section.items()}}
+        section = {_OPTIONS.get(name, name): value for name, value in section.items()}
+        config = {**config, _SECTION: section}
+    if isinstance(section, dict) and _ONE_BOARD in section:
+        # on several boards it said nothing, and plain is what one board does without a strategy's name
+        alone = raw.get("workers") == 1 and section[_ONE_BOARD] == "mwms"
+        config = {**config, _SECTION: {name: value for name, value in section.items() if name != _ONE_BOARD}}
+        config["strategy"] = _STRATEGY["mwms"] if alone else None
     return {**raw, "config": config}
 
 
@@ -65,6 +73,9 @@ def replaced(key: str, value: Any) -> Optional[str]:
 def renamed(key: str, value: Any) -> Optional[str]:
     """What to write instead of a key of the configuration, such as sync.way; null where it was never one."""
     section, _, name = key.rpartition(".")
+    if section == _SECTION and name == _ONE_BOARD:
+        strategy = _STRATEGY.get(str(value), "none")
+        return f"{key} is now strategy: write strategy: {strategy}, and leave {key} out"
     if section != _SECTION or name not in _OPTIONS:
         return None
     written = value if isinstance(value, str) else json.dumps(value, default=str)

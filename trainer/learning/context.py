@@ -6,23 +6,26 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.contract import strategies
 from trainer.contract.cluster import Cluster
-from trainer.contract.events import End, Epoch, Resume, Start
+from trainer.contract.events import End, Resume, Start
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
 from trainer.contract.records import EventLog, read_records
 from trainer.contract.run import Run
 from trainer.formats import archives, checkpoint
-from trainer.learning import data, features, model, optimizers
-from trainer.learning.pace import Pace
+from trainer.learning import features, model, optimizers
 from trainer.learning.recorder import Recorder
 from trainer.learning.step_timer import StepTimer
+from trainer.loop.pace import pace_of
+from trainer.loop.recorder import spent_s
+from trainer.loop.shard import Shard, shard_of, validation_shard
 
 _IMPLEMENTATIONS = {
     "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
@@ -46,11 +49,11 @@ class TrainingContext:
             tf.config.experimental.enable_op_determinism()
         self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
         self.images = self.load_images()
-        self.shard = self._shard_of_images()
+        self.shard = shard_of(run, cluster)
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
-        self.pace = self._pace_of_steps()
+        self.pace = pace_of(run, self.shard, len(self.images.y_train))
         self._rate = optimizers.Rate(run.config, cluster.workers, self.pace.steps(0), self.pace.measured_in)
         self.timer = StepTimer(run.config.sync.step_times)
         # TensorFlow pairs collectives by the order in which each board calls them: if one may run in the background,
@@ -74,25 +77,29 @@ class TrainingContext:
             self.timer,
             folder / TENSORBOARD if cluster.is_chief and run.task == "train" else None,
         )
-        before = [record for record in self.records if record["event"] == Epoch.KIND]
-        self.recorder.epochs_completed = len(before)
-        self.recorder.train_s = sum(record["train_s"] for record in before)
+        self.recorder.go_on(self.records)
         self.pace.go_on(self.records)
         if self.pace.unequal:
             self._rate.follow(self.pace.steps(self.epochs.start))
 
     @property
     def distributed(self) -> bool:
-        """Whether training runs under MultiWorkerMirroredStrategy."""
-        return self.cluster.workers > 1 or self.config.sync.one_board == "mwms"
+        """Whether training runs under a strategy."""
+        return self.config.strategy_on(self.cluster.workers) != strategies.NONE
 
     @property
-    def validation_shard(self) -> data.Shard:
+    def with_collectives(self) -> bool:
+        """Whether boards exchange by collectives."""
+        config = self.config
+        return strategies.found(config.engine, config.strategy_on(self.cluster.workers)).collectives
+
+    @property
+    def validation_shard(self) -> Shard:
         """What this board validates; the images are always shared among the boards.
 
         Batches are larger than in training, which keeps the values of all layers for the backward pass.
         """
-        return data.validation_shard(self.shard)
+        return validation_shard(self.shard)
 
     def build_model(self) -> tf.keras.Model:
         """The model to train in its initial state; under a strategy, boards take over the chief's weights."""
@@ -151,7 +158,7 @@ class TrainingContext:
                 classes=self.images.classes,
                 synthetic=self.images.synthetic,
                 sync=self.config.sync.method if self.distributed else "none",
-                collective_asked=self.config.sync.implementation if self.distributed else None,
+                collective_asked=self.config.sync.implementation if self.with_collectives else None,
                 precision=self.precision,
                 xla=self.xla,
                 cache_features_s=None if self._cached is None else self._cached.seconds,
@@ -203,7 +210,7 @@ class TrainingContext:
             End(
                 epochs=self.recorder.epochs_completed,
                 train_s=self.recorder.train_s,
-                total_s=time.monotonic() - self._started + _spent(self.records),
+                total_s=time.monotonic() - self._started + spent_s(self.records),
             )
         )
         self.log.close()
@@ -252,34 +259,7 @@ class TrainingContext:
             )
         )
 
-    def _shard_of_images(self) -> data.Shard:
-        config, cluster = self.config, self.cluster
-        batches: Tuple[int, ...] = ()
-        if config.data.sharding == "proportional":
-            batches = config.batches(self._run.speeds or [1.0] * cluster.workers)
-        return data.Shard(
-            rank=cluster.rank,
-            workers=cluster.workers,
-            sharded=config.data.sharding != "whole",
-            batch=batches[cluster.rank] if batches else config.board_batch(cluster.workers),
-            batches=batches,
-        )
-
-    def _pace_of_steps(self) -> Pace:
-        images = len(self.images.y_train)
-        measured_in = None
-        if self.config.data.sharding == "measured" and self.cluster.workers > 1:
-            steps = self.shard.steps(images)
-            # boards make the first steps together, and then whole epochs at their own pace
-            measured_in = max(0, -(-self.config.sync.first_steps(steps) // steps) - 1)
-        return Pace(self.shard, images, measured_in)
-
     def load_images(self) -> archives.Images:
         """The images to train on, as they were staged."""
         config, staged = self.config.data, self._run.assets["dataset"]
         return archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
-
-
-def _spent(records: List[Dict[str, Any]]) -> float:
-    """Seconds that earlier attempts took up to the checkpoint."""
-    return sum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)

@@ -1,8 +1,7 @@
-"""The paper's learning rate: constant, then falling exponentially with the epochs."""
+"""Keras' optimizers under the paper's learning rate."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, List, Optional
 
 import numpy as np
@@ -10,49 +9,37 @@ import tensorflow as tf
 
 from trainer.contract.causes import NotLearningError
 from trainer.contract.config import Config
+from trainer.loop import rate as loop_rate
 
 # in a row, after which a run has failed: Keras' loss scale falls from 2^15 to 1 in 15
 SKIPPED_STEPS = 50
 
 
-class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """initial for `constant_epochs` epochs, then initial x exp(-decay x epochs since), constant within an epoch.
-
-    A rate scaled for several boards is reached over the first `scale_warm_up_epochs`. It depends on the step alone, so
-    that a resumed run continues with it.
-    """
+class Rate(loop_rate.Rate, tf.keras.optimizers.schedules.LearningRateSchedule):
+    """The kit's schedule as one of Keras, which asks for the rate of a step."""
 
     def __init__(self, config: Config, workers: int, batches_per_epoch: int, measured_in: Optional[int] = None) -> None:
         """`measured_in`: the epoch (from 0) after which epochs have as many batches as `follow` says; null: none."""
-        self._config, self._batches = config, batches_per_epoch
+        super().__init__(config, workers, batches_per_epoch)
         self._equal_epochs = None if measured_in is None else measured_in + 1
         if measured_in is not None:
             self._later = tf.Variable(batches_per_epoch, dtype=tf.int64, trainable=False)
-        self._scale = config.sync.learning_rate_scale(workers)
-        self._warm_up = config.sync.scale_warm_up_epochs * batches_per_epoch  # batches
 
     def __call__(self, step: Any) -> tf.Tensor:
-        batch = tf.cast(step, tf.int64) * self._config.sync.accumulate_steps
-        epoch = batch // self._batches  # from 0
+        batch = tf.cast(step, tf.int64) * self.config.sync.accumulate_steps
+        epoch = batch // self.batches  # from 0
         if self._equal_epochs is not None:
-            rest = batch - self._equal_epochs * self._batches
+            rest = batch - self._equal_epochs * self.batches
             epoch = tf.where(rest < 0, epoch, self._equal_epochs + rest // self._later)
         epoch = tf.cast(epoch, tf.float32)
-        decayed = tf.maximum(epoch - (self._config.schedule.constant_epochs - 1.0), 0.0)
-        grown = tf.minimum(tf.cast(batch, tf.float32) / self._warm_up, 1.0) if self._warm_up else 1.0
-        initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
-        return initial * tf.exp(-self._config.schedule.decay * decayed)
+        decayed = tf.maximum(epoch - (self.config.schedule.constant_epochs - 1.0), 0.0)
+        grown = tf.minimum(tf.cast(batch, tf.float32) / self.warm_up, 1.0) if self.warm_up else 1.0
+        initial = self.config.optimizer.learning_rate * (1.0 + (self.scale - 1.0) * grown)
+        return initial * tf.exp(-self.config.schedule.decay * decayed)
 
     def follow(self, batches_per_epoch: int) -> None:
         """The later epochs have this many batches."""
         self._later.assign(batches_per_epoch)
-
-    def after(self, epoch: int, batch: int) -> float:
-        """The rate for a batch of an epoch, both counted from 0."""
-        grown = min((epoch * self._batches + batch) / self._warm_up, 1.0) if self._warm_up else 1.0
-        initial = self._config.optimizer.learning_rate * (1.0 + (self._scale - 1.0) * grown)
-        decayed = max(epoch - (self._config.schedule.constant_epochs - 1), 0)
-        return initial * math.exp(-self._config.schedule.decay * decayed)
 
 
 def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:

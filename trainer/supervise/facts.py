@@ -38,6 +38,7 @@ def gather(dev: Optional[str]) -> Dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
         "tensorflow": packages.tensorflow_version(installed),
+        "pytorch": packages.pytorch_version(installed),
         "packages_sha256": packages.digest(installed),
         "jetpack": jetpack(_release(root), _l4t_package()),
         "module": _module(root),

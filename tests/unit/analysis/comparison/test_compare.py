@@ -260,7 +260,7 @@ def test_what_is_compared_may_differ(tmp_path):
     build_run(tmp_path, "c", workers=2, override={"data": {"sharding": "sharded"}})
     build_run(tmp_path, "d", workers=2, override={"sync": {"bytes_per_pack": 1_000_000}})
     build_run(tmp_path, "e", workers=2, override={"sync": {"timeout_s": 60.0}})
-    build_run(tmp_path, "f", workers=1, override={"sync": {"one_board": "mwms"}})
+    build_run(tmp_path, "f", workers=1, override={"strategy": "multi_worker_mirrored"})
     build_run(tmp_path, "g", workers=1, override={"data": {"sharding": "sharded"}})
     for name, sharding in (("h", "proportional"), ("i", "whole")):
         build_run(tmp_path, name, workers=2, override={"data": {"sharding": sharding}, "sync": {"method": "allreduce"}})
@@ -431,3 +431,22 @@ def test_the_dictionary_is_strict_json_with_null_for_what_is_not_known(tmp_path)
             "cause": "board-2 failed: out of memory",
         }
     ]
+
+
+def test_each_engine_is_compared_with_its_own_one_board(tmp_path):
+    def made(name, workers, step_s, override, facts):
+        folder = build_run(tmp_path, name, workers=workers, step_s=step_s, override=override, facts=facts)
+        declare(folder, f"engines/{name}/1", factors=["engine", "strategy"])
+
+    torch = {"engine": "pytorch", "sync": {"method": "allreduce"}}
+    versions = {"tensorflow": None, "pytorch": "2.13.0", "packages_sha256": "p" * 64}
+    made("t1", 1, 0.4, {}, None)
+    made("t2", 2, 0.8, {}, None)
+    made("p1", 1, 0.2, torch, versions)
+    made("p2", 2, 0.2, torch, versions)
+    comparison = compared(tmp_path)
+    assert comparison.problems == []
+    ratios = comparison.arms.set_index("label")["images_ratio"]
+    assert ratios["none, engine=tensorflow"] == ratios["none, engine=pytorch"] == 1.0
+    assert ratios["keras, engine=tensorflow"] == pytest.approx(1.0)
+    assert ratios["allreduce, ddp, engine=pytorch"] == pytest.approx(2.0)

@@ -341,7 +341,7 @@ def test_runs_of_one_epoch_are_compared_per_step(tmp_path):
 
 def test_one_board_under_the_strategy_against_one_without(tmp_path):
     build_run(tmp_path, "a", step_s=0.4)
-    build_run(tmp_path, "b", step_s=0.5, override={"sync": {"one_board": "mwms"}})
+    build_run(tmp_path, "b", step_s=0.5, override={"strategy": "multi_worker_mirrored"})
     sentences = said(tmp_path)
     assert sentences.startswith(
         "One board (keras) looks not worth it: it takes 1.22 times the time of one board for a pass over the data set, "

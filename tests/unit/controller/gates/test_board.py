@@ -19,6 +19,8 @@ def firewall(ports, unit=None):
 
 GUARDED = {"firewall_required": True}
 SLOW = {**GOOD["link"], "bit_per_s": 10**8}
+TORCH = {"venv": {"python": "3.8.10", "tensorflow": None, "pytorch": "2.13.0+cpu"}}
+LACKS = {"error": "PyTorch 2.1.0 is built without torch.distributed"}
 STRICT = {"communication": "nccl", "strict_communication": True}
 FAILED = {"used": None, "error": "unhandled system error, NCCL version 2.18.3"}
 RING = {"used": "RingReduce", "error": None}
@@ -126,6 +128,10 @@ RING = {"used": "RingReduce", "error": None}
         ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": ""}, "0 GPU kernels"),
         ("collective.nccl", "warn", {"nccl": None}, {"communication": "nccl"}, "not known"),
         ("collective.nccl", "warn", {"nccl": {**CANNOT, "tensorflow": "2.11"}}, {"communication": "nccl"}, "not known"),
+        ("board.pytorch", "refuse", {}, {"engine": "pytorch"}, "none for /opt/venv/bin/python"),
+        ("board.pytorch", "refuse", {"venv": None}, {"engine": "pytorch"}, "no working /opt/venv/bin/python"),
+        ("board.pytorch", "refuse", TORCH, {"engine": "pytorch", "pytorch": "2.1"}, "2.13.0+cpu"),
+        ("collective.torch", "refuse", {**TORCH, "torch_trial": LACKS}, {"engine": "pytorch"}, "without torch.distr"),
     ],
 )
 def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
@@ -155,6 +161,8 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         (own("orin-1", "192.168.1.11"), {}),
         ({**own("10.9.9.9"), "addresses": None}, {}),
         ({"nccl": CAN}, {"communication": "nccl"}),
+        (TORCH, {"engine": "pytorch", "communication": "nccl"}),  # which says itself what it runs
+        ({**TORCH, "torch_trial": {"error": None}}, {"engine": "pytorch", "pytorch": "2.13"}),
         ({"nccl": CAN, "nccl_trial": {"used": "NcclReduce", "error": None}}, STRICT),
         ({"nccl": CANNOT}, {"communication": "auto"}),
         ({**EMULATED, "temperature_c": 99.0, "swap_used_bytes": 10**10}, {}),  # the machine's that emulates it

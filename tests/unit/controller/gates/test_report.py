@@ -167,6 +167,24 @@ def test_a_trial_of_nccl_is_judged_by_tensorflows_log(answer, used, error):
     assert told["error"] is None if error is None else error in told["error"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"rc": 0, "stderr": "warned"}, None),
+        (
+            {"rc": 1, "stderr": "Traceback\nPyTorch 2.1 is built without torch.distributed\n"},
+            "without torch.distributed",
+        ),
+        ({"rc": 124, "stderr": ""}, "did not end"),
+        ({"unreachable": True, "msg": "no route"}, "no route"),
+    ],
+)
+def test_a_trial_of_pytorch_is_judged_by_its_end(answer, error):
+    asked = {**request({"a": GOOD}), "torch_tried": {"a": answer}}
+    told = report(asked)["boards"]["a"]["torch_trial"]["error"]
+    assert told is None if error is None else error in told
+
+
 def test_a_version_that_yaml_takes_for_a_number_is_refused():
     asked = request({"a": GOOD})
     with pytest.raises(ConfigError, match=r"check_tensorflow is 2\.1, a number, .*: put it in quotes"):

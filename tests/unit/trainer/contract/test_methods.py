@@ -28,7 +28,6 @@ COMMON = {
     "step_times",
     "scale_rate",
     "scale_warm_up_epochs",
-    "one_board",
 }
 
 

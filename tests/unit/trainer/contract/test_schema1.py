@@ -98,6 +98,29 @@ def test_runs_with_a_truth_value_for_xla_are_read(tmp_path, schema, old, now):
     assert parse_record(json.dumps({**json.loads(start), "xla": old}))["xla"] == now
 
 
+@pytest.mark.parametrize(("value", "strategy"), [("plain", "none"), ("mwms", "multi_worker_mirrored")])
+def test_the_strategy_of_one_board_has_a_field_of_its_own(value, strategy):
+    with pytest.raises(ConfigError) as error:
+        parse({"sync": {"one_board": value}})
+    assert error.value.problems == [
+        f"sync.one_board is now strategy: write strategy: {strategy}, and leave sync.one_board out"
+    ]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize(
+    ("old", "workers", "now"),
+    [("plain", 1, "none"), ("mwms", 1, "multi_worker_mirrored"), ("plain", 2, "multi_worker_mirrored")],
+)
+def test_runs_with_a_strategy_of_one_board_are_read(tmp_path, schema, old, workers, now):
+    path = build_run(tmp_path, workers=workers) / "run.json"
+    raw = json.loads(path.read_text())
+    del raw["config"]["strategy"]
+    raw["config"]["sync"]["one_board"] = old
+    path.write_text(json.dumps({**raw, "schema": schema}))
+    assert load_run(path).config.strategy_on(workers) == now
+
+
 def test_other_keys_are_unknown_as_before():
     for raw in ({"way": "keras"}, {"data": {"way": "keras"}}, {"sync": {"stood_s": 1}}):
         with pytest.raises(ConfigError, match="unknown key "):

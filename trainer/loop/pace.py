@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from trainer.contract.config import divided
 from trainer.contract.events import Pace as PaceRecord
-from trainer.learning.data import Shard
+from trainer.contract.run import Run
+from trainer.loop.shard import Shard
 
 
 class Pace:
@@ -80,3 +81,13 @@ class Pace:
         """This board's weight in the mean of an epoch's round (from 0): its steps over those of a mean board."""
         made = [-(-count * (number + 1) // rounds) - -(-count * number // rounds) for count in self._later.counts]
         return made[self._later.rank] * len(made) / sum(made)
+
+
+def pace_of(run: Run, shard: Shard, train_images: int) -> Pace:
+    """The steps of this board, as the run is configured."""
+    measured_in = None
+    if run.config.data.sharding == "measured" and shard.workers > 1:
+        steps = shard.steps(train_images)
+        # boards make the first steps together, and then whole epochs at their own pace
+        measured_in = max(0, -(-run.config.sync.first_steps(steps) // steps) - 1)
+    return Pace(shard, train_images, measured_in)

@@ -1,0 +1,115 @@
+"""Engine pytorch on emulated boards, by the main command."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import test_faults
+from conftest import Lab, running
+from test_run import SHORT, WHOLE, Experiment
+
+from analysis import compare, load
+from analysis.prediction.allreduce import wire_bytes
+from tests import PROJECT
+
+TORCH = PROJECT / ".torch-venv"
+ON_BOARD = "/opt/cluster-kit/torch-venv"
+CRIPPLED = "/opt/mounted/torch"  # an environment whose PyTorch has no torch.distributed
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(not TORCH.exists(), reason="needs .torch-venv: make setup-torch"),
+]
+
+start, row = test_faults.start, test_faults.row  # fixtures
+# strategy, section sync
+PAIRS = [
+    ("ddp", {"method": "allreduce", "gradient_dtype": "float32"}),
+    ("ddp", {"method": "allreduce"}),
+    ("ddp", {"method": "powersgd"}),
+    ("ddp", {"method": "local_sgd", "period": 2}),
+    ("c10d", {"method": "allreduce"}),
+    ("c10d", {"method": "local_sgd", "period": 2, "warm_up_steps": 1}),
+    ("rpc", {"method": "asynchronous"}),
+]
+_SHORTLY = {0, 5}  # of PAIRS; the others between processes, see contract/test_pytorch.py
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two boards with both engines, and with an environment whose PyTorch has no torch.distributed."""
+    crippled = tmp_path_factory.mktemp("crippled") / "env"
+    interpreter = (TORCH / "bin/python").resolve()
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", crippled], check=True)
+    (site,) = crippled.glob("lib/python*/site-packages")
+    (site / "torch.pth").write_text(f"{ON_BOARD}/{site.relative_to(crippled)}\n")
+    (site / "sitecustomize.py").write_text("import torch.distributed\ntorch.distributed.is_available = lambda: False\n")
+    lab = Lab(tmp_path_factory.mktemp("lab"), 20, 2, PROJECT / ".board-venv")
+    with running(lab, lab_more_envs={ON_BOARD: str(TORCH), CRIPPLED: str(crippled)}) as lab:
+        yield lab
+
+
+@pytest.fixture
+def experiment(lab: Lab, tmp_path: Path) -> Experiment:
+    return Experiment(lab, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sync"),
+    [pytest.param(*pair, marks=() if n in _SHORTLY else pytest.mark.thorough) for n, pair in enumerate(PAIRS)],
+)
+def test_two_boards_train_and_are_compared_with_one(experiment: Experiment, strategy: str, sync: dict) -> None:
+    override = {**WHOLE, "engine": "pytorch", "sync": sync}
+    for workers in (1, 2):
+        outcome = experiment.run(workers, override if workers == 1 else {**override, "strategy": strategy})
+        assert outcome.ok, outcome.output
+    loaded = load(experiment.folders())
+    comparison = compare(loaded)
+    assert comparison.arms["runs"].tolist() == [1, 1]
+    assert strategy in comparison.arms["label"].iloc[1]
+    boards = loaded.boards
+    assert boards["facts.collective_used"].dropna().unique().tolist() == ["gloo"]
+    assert boards["facts.pytorch"].notna().all() and boards["facts.tensorflow"].isna().all()
+    windows = loaded.windows.merge(loaded.runs[["run_id", "workers"]], on="run_id")
+    second = windows[(windows["workers"] == 2) & (windows["rank"] == 1)]
+    if strategy == "ddp" and sync["method"] == "allreduce":  # all of a step's bytes within it
+        expected = wire_bytes(second["payload_bytes"].sum(), 2)
+        assert second["sent_bytes"].sum() == pytest.approx(expected, rel=0.02)
+    assert list((experiment.folders()[1] / "boards/board-1/weights").iterdir())
+
+
+def test_a_killed_worker_ends_the_run_which_goes_on_from_its_checkpoint(lab: Lab, start, row) -> None:
+    sync = {"method": "local_sgd", "period": 2}
+    override = {**SHORT, "engine": "pytorch", "strategy": "c10d", "epochs": 40, "deterministic": True, "sync": sync}
+    run = start(override, train_environment=test_faults.slowly(lab))
+    run.wait_for_epochs(2)
+    run.lab.ssh(2, f"kill -{signal.SIGKILL.value} {run.trainer(2)}")
+    assert run.end() != 0
+    assert (run.manifest["culprit"], run.manifest["cause_kind"]) == ("board-2", "killed"), run.output
+    resumed = test_faults.playbook(
+        lab, "run_experiment", resume=run.folder.name, run_config_runs_dir=str(run.folder.parent)
+    )
+    assert resumed.ok, resumed.output
+    assert run.manifest["status"] == "succeeded" and len(run.manifest["attempts"]) == 1
+    epochs = load([run.folder]).epochs
+    assert sorted(epochs.loc[epochs["rank"] == 0, "epoch"]) == list(range(1, 41))
+    row("worker killed, PyTorch", run.manifest["attempts"][0]["cause"])
+
+
+def test_a_board_without_torch_distributed_is_refused_with_the_remedy(experiment: Experiment) -> None:
+    override = {**SHORT, "engine": "pytorch", "sync": {"method": "allreduce"}}
+    refused = experiment.run(2, override, kit_torch_venv=CRIPPLED)
+    assert not refused.ok and experiment.folders() == []
+    for words in ("collective.torch", "is built without torch.distributed", "torch_env_torch"):
+        assert words in refused.output, refused.output
+
+
+def test_a_board_without_pytorch_is_refused(experiment: Experiment) -> None:
+    override = {**SHORT, "engine": "pytorch", "sync": {"method": "allreduce"}}
+    refused = experiment.run(1, override, kit_torch_venv="/opt/nothing")
+    assert not refused.ok and "board.pytorch" in refused.output and "make setup-torch" in refused.output

@@ -1,0 +1,53 @@
+"""What of a configuration the engine pytorch does not have, with what to write instead.
+
+Standard library only, Python 3.8 syntax.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
+
+from trainer.contract.strategies import C10D, DDP, NONE, RPC
+
+if TYPE_CHECKING:
+    from trainer.contract.config import Config
+
+TASKS = ("train", "probe", "trial")  # run.TASKS that it has
+
+# field, its value, the only one that is taken, why
+_Rule = Tuple[str, Any, Any, str]
+
+
+def problems(config: Config, strategy: str, workers: int) -> Iterator[str]:
+    """A sentence for each field that has no effect, or another one than it says."""
+    for name, value, needed, reason in _rules(config, strategy):
+        if value != needed:
+            yield f"{name} is {_yaml(value)}, but {reason}: set {name} to {_yaml(needed)}"
+    if workers > 1 and config.data.sharding == "measured":
+        yield "data.sharding is measured, which engine pytorch does not have: set data.sharding to proportional"
+    if config.model.xla == "autoclustering":
+        yield (
+            "model.xla is autoclustering, but with engine pytorch torch.compile compiles all of a step: set model.xla "
+            "to jit_compile or none"
+        )
+
+
+def _yaml(value: Any) -> str:
+    """A value as an experiment has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
+    sync = config.sync
+    yield "steps_per_call", config.steps_per_call, None, "engine pytorch makes a step in a call"
+    if strategy in (C10D, NONE):
+        yield "sync.bucket_bytes", sync.bucket_bytes, 0, f"strategy {strategy} has no buckets (strategy ddp has)"
+    if strategy == DDP and sync.method == "local_sgd":
+        reason = "DistributedDataParallel averages the weights alone (strategy c10d has an outer optimizer)"
+        yield "sync.outer_momentum", sync.outer_momentum, 0.0, reason
+        yield "sync.outer_learning_rate", sync.outer_learning_rate, 1.0, reason
+    if strategy == RPC:
+        yield "deterministic", config.deterministic, False, "gradients are applied in the order in which they arrive"
+        yield "sync.scale_rate", sync.scale_rate, "none", "the server applies every board's gradient as a step"
+        if config.model.precision == "mixed_float16":
+            yield "model.precision", "mixed_float16", "mixed_bfloat16", f"with strategy {RPC} no loss is scaled"

@@ -1,0 +1,1 @@
+"""The second engine: the same experiment, trained by PyTorch. Nothing else in the trainer imports PyTorch."""

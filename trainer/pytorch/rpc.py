@@ -1,0 +1,138 @@
+"""A parameter server on torch.distributed.rpc (strategy rpc): workers never wait for each other within an epoch.
+
+The chief's process holds the model. For each step a worker sends its gradient, float32, and is answered with the model,
+to which the gradients of all workers are applied as they arrive (Dean et al., "Large scale distributed deep networks",
+NeurIPS 2012). The chief is a worker, too, and reaches the server without a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any, Iterator, Optional
+
+import torch
+from torch.distributed import rpc
+from torch.distributed.rendezvous import register_rendezvous_handler
+
+from trainer.contract.config import Config
+from trainer.pytorch.context import Restorable, State
+from trainer.pytorch.optimizers import Optimizer
+from trainer.pytorch.vectors import Flat
+from trainer.pytorch.worker import Statistics, Worker, assign
+
+_NO_LIMIT_S = 0  # the supervisor stops a run that hangs
+_SCHEME = "cluster-kit"
+
+
+class _Server:
+    """The model as one vector, and its optimizer."""
+
+    def __init__(self, config: Config, weights: torch.Tensor) -> None:
+        self.weights = torch.nn.Parameter(weights)  # [n] float32
+        self.optimizer = Optimizer(config, [self.weights])
+        self._lock = threading.Lock()
+
+    def apply(self, gradient: torch.Tensor, rate: float) -> torch.Tensor:
+        """gradient: [n] float32 -> the weights after it was applied at this rate, [n] float32."""
+        with self._lock:
+            self.weights.grad = gradient
+            self.optimizer.step(rate)
+            return self.weights.detach().clone()
+
+    def pull(self) -> torch.Tensor:
+        with self._lock:
+            return self.weights.detach().clone()
+
+
+_server: Optional[_Server] = None  # in the chief's process
+
+
+def _apply(gradient: torch.Tensor, rate: float) -> torch.Tensor:
+    """Runs in the chief's process."""
+    assert _server is not None
+    return _server.apply(gradient, rate)
+
+
+def _pull() -> torch.Tensor:
+    """Runs in the chief's process."""
+    assert _server is not None
+    return _server.pull()
+
+
+class Asynchronous:
+    """Steps with the server's model."""
+
+    def __init__(self, worker: Worker) -> None:
+        global _server
+        self._worker, group = worker, worker.group
+        self._flat, self._gradient = Flat(worker.parameters), worker.flatten_gradient()
+        self._chief = worker.context.cluster.is_chief
+        if self._chief:
+            _server = _Server(worker.context.config, self._flat.pack(worker.parameters).cpu())
+        self._statistics = Statistics(worker)
+        if group.workers > 1:
+            register_rendezvous_handler(_SCHEME, lambda *_, **__: iter([(group.store, group.rank, group.workers)]))
+            rpc.init_rpc(
+                f"worker-{group.rank}",
+                rank=group.rank,
+                world_size=group.workers,
+                rpc_backend_options=rpc.TensorPipeRpcBackendOptions(
+                    init_method=f"{_SCHEME}://",
+                    rpc_timeout=_NO_LIMIT_S,
+                    _transports=["uv"],  # TCP at the training interface (TP_SOCKET_IFNAME)
+                    _channels=["basic"],
+                ),
+            )
+            group.closing.append(lambda: rpc.shutdown(graceful=False))
+
+    def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """images: [b, ...], labels: [b] int64; one round trip to the server."""
+        worker, timer = self._worker, self._worker.timer
+        if number == worker.made_steps + 1:
+            self._take(self._asked(_pull))  # resumed, or the chief's
+        worker.backward(images, labels, worker.context.shard.weight)
+        here = timer.now()
+        gradient = self._gradient.to("cpu", copy=True)
+        self._gradient.zero_()
+        self._take(self._asked(_apply, gradient, worker.context.rate.after(worker.epoch, worker.place)))
+        if not self._chief:
+            stall_s = timer.now() - here if timer.on else 0.0
+            timer.add(stall_s, None, payload_bytes=2 * 4 * self._flat.size)
+
+    def _asked(self, function: Any, *arguments: Any) -> torch.Tensor:
+        """The server's answer, [n] float32."""
+        answer: torch.Tensor = function(*arguments) if self._chief else rpc.rpc_sync("worker-0", function, arguments)
+        return answer
+
+    def _take(self, weights: torch.Tensor) -> None:
+        assign(self._worker.parameters, self._flat.unpack(weights.to(self._worker.compute.device)))
+
+    def finalize(self) -> None:
+        """Give all workers the server's weights after the last step of all."""
+        self._take_last()
+
+    def flush(self) -> None:
+        """Nothing to do: no gradient is on its way between steps."""
+
+    @contextlib.contextmanager
+    def consensus(self) -> Iterator[None]:
+        """Give all workers the server's weights, once all have made the epoch's steps, and the mean statistics."""
+        self._take_last()
+        with self._statistics.averaged():
+            yield
+
+    def _take_last(self) -> None:
+        self._worker.group.in_order.submit(self._worker.group.meet).result()
+        self._take(self._asked(_pull))
+
+    def state(self) -> Restorable:
+        if _server is None:
+            return []
+        held = _server
+        return [held.weights, State(held.optimizer.state, held.optimizer.restore)]
+
+
+def method(worker: Worker) -> Asynchronous:
+    """Asynchronous steps with the server in the chief's process."""
+    return Asynchronous(worker)
