@@ -1,7 +1,7 @@
 """Predicts a run's time from earlier measurements on the same boards.
 
 It uses the newest matching run of `playbooks/predict.yml`, else the newest run of one board and, for several boards, a
-probe of their all-reduce. A run matches if its model and batch are the same and its boards take part.
+probe of their all-reduce. A run matches if its engine, model and batch are the same and its boards take part.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def _fitting(pattern: str, task: str, config: Config, boards: Sequence[str], pla
 
 
 def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:
-    same = run.config.model == config.model and run.config.board_batch(run.workers) == config.board_batch(len(boards))
+    same = (run.config.engine, run.config.model) == (config.engine, config.model)
+    same = same and run.config.board_batch(run.workers) == config.board_batch(len(boards))
     return same and set(boards) <= set(run.boards)
 
 

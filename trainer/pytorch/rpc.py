@@ -21,7 +21,7 @@ from trainer.pytorch.optimizers import Optimizer
 from trainer.pytorch.vectors import Flat
 from trainer.pytorch.worker import Statistics, Worker, assign
 
-_NO_LIMIT_S = 0  # the supervisor stops a run that hangs
+_NO_LIMIT_S = 86_400.0  # the supervisor stops a run that hangs
 _SCHEME = "cluster-kit"
 
 
@@ -84,7 +84,7 @@ class Asynchronous:
                     _channels=["basic"],
                 ),
             )
-            group.closing.append(lambda: rpc.shutdown(graceful=False))
+            group.closing.append(rpc.shutdown)
 
     def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
         """images: [b, ...], labels: [b] int64; one round trip to the server."""

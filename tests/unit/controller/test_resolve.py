@@ -180,6 +180,14 @@ def test_a_preset_whose_name_cannot_be_a_part_of_a_folders_is_refused(project, n
     assert "use up to 100 letters, digits" in problems(project, experiment=name)[0]
 
 
+def test_a_task_that_an_engine_does_not_have_is_refused(project):
+    override = {"engine": "pytorch", "sync": {"method": "allreduce"}}
+    assert resolve(request(project, task="probe", override=override))["run"]["task"] == "probe"
+    assert problems(project, task="predict", override=override) == [
+        "run_config_task is predict, which engine pytorch does not have: give one of train, probe, trial"
+    ]
+
+
 def test_an_unknown_task_gets_the_known_ones(project):
     assert problems(project, task="trail") == [
         "run_config_task is 'trail'; give one of train, probe, trial, predict: did you mean trial?"
