@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +36,10 @@ class Shard:
         """This board's weight in a mean over the boards; 1 if all are equal."""
         return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
 
+    def of_all(self) -> List[Shard]:
+        """The parts of all boards in rank order."""
+        return [dataclasses.replace(self, rank=rank) for rank in range(self.workers)]
+
     def images(self, total: int) -> int:
         """Images of this board in an epoch; where parts must be equal or have whole batches, some repeat."""
         if self.batches or self.counts:
@@ -57,7 +61,12 @@ def validation_shard(shard: Shard) -> Shard:
 
 def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
     """Batches of (uint8 images, int32 labels) of all `epochs` (from 0) in order."""
-    total = len(images.y_train)
+    indices = training_indices(len(images.y_train), shard, seed, epochs)
+    return _batches(indices, images.x_train, images.y_train)
+
+
+def training_indices(total: int, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
+    """The indices of each batch of all `epochs` (from 0) in order: [b] int32, among `total` images."""
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         # boards that share an epoch must cut the same permutation; boards that each see all need their own
@@ -77,8 +86,7 @@ def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> 
             permutation = tf.gather(permutation, mine % total)
         return tf.data.Dataset.from_tensor_slices(permutation).batch(shard.batch)
 
-    indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
-    return _batches(indices, images.x_train, images.y_train)
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
 
 
 def validation_batches(images: Images, shard: Shard) -> tf.data.Dataset:

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import tensorflow as tf
 
@@ -127,14 +127,17 @@ class Recorder(tf.keras.callbacks.Callback):
                 payload_bytes=steps.split.payload_bytes,
             )
         )
+        rate, epoch_s = self._rate.after(epoch, self._done - 1), time.monotonic() - self._epoch_mark.time_s
+        self.complete(epoch, steps.seconds, {**values, "learning_rate": rate, "epoch_s": epoch_s})
+
+    def complete(self, epoch: int, train_s: float, values: Mapping[str, float]) -> None:
+        """Count an epoch (from 0), and write its scalars for TensorBoard."""
         self.epochs_completed += 1
-        self.train_s += steps.seconds
+        self.train_s += train_s
         if self._scalars is not None:
-            with self._scalars.as_default(step=self._epoch):
+            with self._scalars.as_default(step=epoch + 1):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
-                tf.summary.scalar("learning_rate", self._rate.after(epoch, self._done - 1))
-                tf.summary.scalar("epoch_s", time.monotonic() - self._epoch_mark.time_s)
             self._scalars.flush()
 
     def _images_in(self, steps: int) -> int:
