@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 import traceback
@@ -94,14 +95,16 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float, log: Optio
         context.finish(sync.train(context))
 
 
-def _be(task: str, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
-    """Be one of this board's tasks of a run with parameter servers."""
+def _be(task: str, run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[Cause]:
+    """Be one of this board's tasks of a run with parameter servers; return the cause of a failure, or None."""
     from trainer.sync import served
 
     if task == CHIEF:
         perform(run, cluster, folder, started, served.Boards(run.config, cluster, folder))
-    else:
-        served.serve(run, cluster, folder, task)
+        sys.stdout.flush()
+        os._exit(0)  # at its usual end TensorFlow would wait for a worker that is lost
+    served.serve(run, cluster, folder, task)
+    return None
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ class Cluster:
         """The address of the training network on this board."""
         return self.own_address.rpartition(":")[0]
 
+    @property
+    def own_addresses(self) -> List[str]:
+        """ip:port of each of TensorFlow's servers that may run on this board."""
+        return [_moved(self.own_address, ports) for ports in (0, WORKER_PORT, SERVER_PORT)]
+
     def tasks(self, dedicated: int) -> Dict[str, List[str]]:
         """The addresses of a cluster with parameter servers, by task: the cluster of TF_CONFIG.
 

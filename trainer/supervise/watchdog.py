@@ -81,7 +81,7 @@ class Watchdog:
 
     def _not_started(self, now: float) -> Optional[Cause]:
         limit = self._limits.start
-        if not listens(load_cluster(self.folder / TF_CONFIG).own_address):
+        if not any(map(listens, load_cluster(self.folder / TF_CONFIG).own_addresses)):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
         if now - self._began_s > limit + _PATIENCE_S:  # a board that did not start has reported its cause by now
             return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")

@@ -431,3 +431,19 @@ def test_the_dictionary_is_strict_json_with_null_for_what_is_not_known(tmp_path)
             "cause": "board-2 failed: out of memory",
         }
     ]
+
+
+def test_strategies_are_arms_of_their_own(tmp_path):
+    build_run(tmp_path, "a", workers=1)
+    build_run(tmp_path, "b", workers=1, override={"strategy": "none"}, seed=2)
+    build_run(tmp_path, "c", workers=1, override={"strategy": "mirrored"})
+    asynchronous = {"strategy": "parameter_server", "sync": {"method": "asynchronous"}}
+    build_run(tmp_path, "d", workers=2, override=asynchronous)
+    build_run(tmp_path, "e", workers=2, override={**asynchronous, "servers": 1})
+    arms = compare(load(sorted(tmp_path.iterdir()))).arms
+    assert dict(zip(arms["label"], arms["runs"], strict=True)) == {
+        "none": 2,
+        "keras, mirrored": 1,
+        "asynchronous": 1,
+        "asynchronous, servers=1": 1,
+    }
