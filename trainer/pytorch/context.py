@@ -126,6 +126,7 @@ class TrainingContext:
                 interface=self.interface,
                 startup_s=time.monotonic() - self._started,
                 changing_parameters=trainable + sum(it.numel() for it in self.model.moving_statistics()),
+                strategy=self.strategy,
             )
         )
 

@@ -317,7 +317,7 @@ def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path)
         "relative_speed of orin-2 is True",
         "ansible_host of orin-1 is 'nvidia@192.168.1.11': it has a user",
         "training_address of orin-2 is '010.0.0.2': Leading zeros are not permitted in '010'",
-        'kit_port is "0" (text); give a port from 1024 to 65534, such as 12345',
+        'kit_port is "0" (text); give a port from 1024 to 65532, such as 12345',
         'train_poll_s is "soon" (text); give a number of seconds, such as 2',
         'check_temperature_c is "hot" (text); give a number of degrees Celsius, such as 85',
         'collect_switch_power_w is "-1" (text); give a number of watts, or leave it out',
