@@ -51,7 +51,7 @@ def measure(engines: list[str], own_cores: bool = False) -> Path:
 
 def _trial(bench: BenchmarkRun, engine: str) -> list[dict[str, Any]]:
     data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
-    override = {"engine": engine, "epochs": _CYCLES, "data": data}
+    override: dict[str, Any] = {"engine": engine, "epochs": _CYCLES, "data": data}
     if engine != "tensorflow":
         override["sync"] = {"method": "allreduce"}  # one that it has; the trial tries all
     return trial_rows(bench.run(2, override, run_config_task="trial"))
