@@ -200,7 +200,9 @@ def test_two_workers_train_and_agree(runs, strategy, method, dtype):
             assert mine[name] == others[name], name
     assert first[-1]["loss"] < first[0]["loss"]
     start = run.records(1, "start")[0]
-    assert (start["sync"], start["trainable_parameters"]) == (method, TRAINABLE)
+    assert (start["strategy"], start["sync"], start["trainable_parameters"]) == (strategy, method, TRAINABLE)
+    stale = [record["staleness"] for record in first + second]
+    assert all(it is not None and 0 <= it <= 8 for it in stale) if strategy == "rpc" else set(stale) == {None}
     assert run.result()["facts"]["collective_used"] == "gloo"
     assert (run.boards[0] / "weights/final.h5").exists() and not (run.boards[1] / "weights").exists()
     expected = PAIRS[strategy, method, dtype]
