@@ -34,7 +34,7 @@ class Recorder:
         self.epochs_completed = 0  # including earlier attempts
         self.train_s = 0.0  # including earlier attempts
         self.applied: Optional[AppliedSteps] = None  # set once there is an optimizer
-        # updates by other workers between reading the model and updating it, summed over the steps; null without servers
+        # updates by others between reading the model and updating it, summed over the steps; null without servers
         self.stale_updates: Optional[int] = None
 
     def go_on(self, records: Sequence[Mapping[str, Any]]) -> None:
