@@ -37,7 +37,7 @@ def _add(commands: Any) -> None:
         added.set_defaults(make=make)
         return added
 
-    speed = command("sync", "images/s of every method, and of PyTorch's DDP", _speed)
+    speed = command("sync", "images/s of every method, with both engines", _speed)
     speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
     speed.add_argument("--own-cores", action="store_true", help="give each board its own core, for docs/scaling.md")
     real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)

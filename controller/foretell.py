@@ -1,7 +1,7 @@
 """Predicts a run's time from earlier measurements on the same boards.
 
 It uses the newest matching run of `playbooks/predict.yml`, else the newest run of one board and, for several boards, a
-probe of their all-reduce. A run matches if its model and batch are the same and its boards take part.
+probe of their all-reduce. A run matches if its engine, model and batch are the same and its boards take part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from trainer.contract.config import Config, ConfigError
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.methods import METHODS
 from trainer.contract.run import Run, load_run
+from trainer.contract.strategies import C10D, DDP, MULTI_WORKER_MIRRORED, NONE
 
 if TYPE_CHECKING:
     from analysis.prediction.measured import Measured
@@ -94,7 +95,11 @@ def _fitting(pattern: str, task: str, config: Config, boards: Sequence[str], pla
 
 
 def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:
-    same = run.config.model == config.model and run.config.board_batch(run.workers) == config.board_batch(len(boards))
+    strategies = [it.strategy_on(count) for it, count in ((run.config, run.workers), (config, len(boards)))]
+    if any(name not in (NONE, MULTI_WORKER_MIRRORED, DDP, C10D) for name in strategies):
+        return False
+    same = (run.config.engine, run.config.model) == (config.engine, config.model)
+    same = same and run.config.board_batch(run.workers) == config.board_batch(len(boards))
     return same and set(boards) <= set(run.boards)
 
 

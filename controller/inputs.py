@@ -20,7 +20,7 @@ _UNITS = {  # by the end of the name: what to give, minimum, maximum
     "_c": ("{} of degrees Celsius", 0, math.inf),
     "_w": ("{} of watts", 0, 1e6),
     "_fraction": ("{} from 0 to 1", 0, 1),
-    "_port": ("a port from 1024 to 65534", 1024, 65534),  # port + 1 is for heartbeats
+    "_port": ("a port from 1024 to 65532", 1024, 65532),  # the next three are the kit's too
 }
 _OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (check_type_bool, "true or false"),

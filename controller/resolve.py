@@ -23,11 +23,12 @@ from typing import Any
 from analysis.runs.provenance import git_state
 from controller import addresses, assets, foretell, resume
 from controller.presets import brief, configuration
-from trainer.contract import layout
+from trainer.contract import layout, pytorch_limits
 from trainer.contract.config import Config, ConfigError, parse, to_dict
 from trainer.contract.fields import closest, number, whole_number
 from trainer.contract.layout import SCHEMA
 from trainer.contract.run import TASKS, Run
+from trainer.contract.strategies import MULTI_WORKER_MIRRORED, NONE, PYTORCH
 
 LARGEST_SEED = 2**32 - 1  # limit of NumPy and Keras
 
@@ -74,6 +75,15 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     config = _section(raw, "", problems, partly=not understood)
     if config is not None and understood and workers is not None and workers > 0:
         problems += config.problems_with(workers)
+        strategy = config.strategy_on(workers)
+        if config.engine == PYTORCH:
+            if task in TASKS and task not in pytorch_limits.TASKS:
+                problems.append(
+                    f"run_config_task is {task}, which engine pytorch does not have: give one of "
+                    f"{', '.join(pytorch_limits.TASKS)}"
+                )
+        elif task != "train" and strategy not in (NONE, MULTI_WORKER_MIRRORED):
+            problems.append(f"run_config_task is {task}, which measures no strategy {strategy}: leave strategy out")
     staged: dict[str, assets.Asset] = {}
     if understood:
         try:

@@ -15,9 +15,9 @@ from typing import Any
 
 from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
-from trainer.contract import layout, schema1
+from trainer.contract import layout, schema1, strategies
 from trainer.contract.config import ConfigError
-from trainer.contract.events import Epoch
+from trainer.contract.events import Epoch, Served
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
     ATTEMPTS,
@@ -178,13 +178,14 @@ def _prepare(folder: Path, run: Run) -> None:
     for board in run.boards:
         old, new = folder / BOARDS / board, draft / BOARDS / board
         new.mkdir(parents=True)
-        if epoch:
+        if epoch and (old / CHECKPOINTS).is_dir():
             kept = checkpoint.path_of(new / CHECKPOINTS, epoch)
             kept.parent.mkdir()
             with checkpoint.path_of(old / CHECKPOINTS, epoch).open("rb") as content, kept.open("wb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
+        if epoch and (old / EVENTS).is_file():
             layout.write_text(new / EVENTS, _records_until(epoch, old / EVENTS))
     before = [int(path.name) for path in layout.attempts(folder)]
     draft.rename(folder / f"{RESUME_READY}{1 + max(before, default=0)}")
@@ -211,8 +212,10 @@ def finish(folder: Path) -> Path | None:
 
 
 def _common_epoch(folder: Path, run: Run) -> int:
-    """The last epoch with a record and a complete checkpoint on every board, 0 without one."""
-    homes = [folder / BOARDS / board for board in run.boards]
+    """The last epoch with a record and a complete checkpoint on every board that has them, 0 without one."""
+    strategy = strategies.found(run.config.engine, run.config.strategy_on(run.workers))
+    # with parameter servers, the chief has the whole model, and keeps the run's time
+    homes = [folder / BOARDS / board for board in (run.boards[:1] if strategy.servers else run.boards)]
     known = [set(checkpoint.whole(home / CHECKPOINTS)) for home in homes]
     known += [_recorded(home / EVENTS) for home in homes]
     return max(set.intersection(*known), default=0)
@@ -237,9 +240,9 @@ def _records_until(epoch: int, path: Path) -> str:
 
 
 def _epoch_of(line: bytes) -> int:
-    """The epoch whose record this line is; 0 for other lines."""
+    """The epoch whose record this line is, of a board that computes or of a parameter server's; 0 for other lines."""
     try:
         record = parse(line)
-        return int(record["epoch"]) if record["event"] == Epoch.KIND else 0
+        return int(record["epoch"]) if record["event"] in (Epoch.KIND, Served.KIND) else 0
     except (ValueError, KeyError, TypeError):
         return 0

@@ -38,7 +38,7 @@ PACKAGES = CACHE / "apt_packages"  # packages that apt installed for the kit; se
 STAMP = "cluster_kit.json"
 
 CONTROLLER_PYTHONS = ("3.13", "3.12", "3.11")  # supported by ansible-core 2.19 to 2.21
-TORCH_PYTHONS = ("3.11", "3.12", "3.13", "3.10")  # of the PyTorch that torch.txt pins
+TORCH_PYTHONS = ("3.11", "3.12", "3.13", "3.10")  # of the PyTorch that torch.in pins
 BOARD_PYTHONS = ("3.8", "3.11", "3.10", "3.9")  # JetPack 5's; then others of TensorFlow 2.12
 NEWEST_PYTHONS = ("3.13", "3.12", "3.11", "3.10")  # of the newest TensorFlow
 # the lock that an environment has, and the one that it then need not get
@@ -315,10 +315,10 @@ def read_stamp(folder: Path) -> Dict[str, str]:
     return stamp if runs and stamp.get("folder") == str(folder) else {}
 
 
-def write_stamp(folder: Path, interpreter: Interpreter, why: str, lock: str, project: bool) -> Dict[str, str]:
+def write_stamp(folder: Path, interpreter: Interpreter, why: str, lock: str, sha256: str) -> Dict[str, str]:
     """Mark an environment as complete; returns its stamp."""
     stamp = {"python": interpreter.version, "why": why, "interpreter": interpreter.path}
-    stamp.update(folder=str(folder), lock=lock, sha256=lock_hash(lock, project))
+    stamp.update(folder=str(folder), lock=lock, sha256=sha256)
     draft = folder / f"{STAMP}.draft"
     draft.write_text(json.dumps(stamp, indent=2) + "\n")
     draft.replace(folder / STAMP)
@@ -348,7 +348,7 @@ def install(env: Environment) -> str:
             own = [uv, "pip", "install", "--offline", "--no-deps", "--python", python, "--editable", ROOT]
             run(f"{label}: the checkout's own packages", own, VENV)
         run(f"{label}: {env.proof}", [python, "-c", env.proof], env.remedy)
-        stamp = write_stamp(env.folder, interpreter, why, lock, env.project)
+        stamp = write_stamp(env.folder, interpreter, why, lock, lock_hash(lock, env.project))
     return f"{label} is ready: {lock}.txt, Python {stamp['python']} ({stamp['why']})"
 
 
@@ -371,9 +371,9 @@ ENVIRONMENTS["boards-newest"] = ENVIRONMENTS["boards"]._replace(lock="board-newe
 
 def torch() -> str:
     """Create the environment with PyTorch. With pip: builds for CPUs are on other indexes, which its settings name."""
-    folder, pins = ROOT / ".torch-venv", LOCKS / "torch.txt"
-    stamp = read_stamp(folder)
-    if stamp.get("sha256") != lock_hash("torch", project=False):
+    folder, pins = ROOT / ".torch-venv", LOCKS / "torch.in"
+    stamp, sha256 = read_stamp(folder), hashlib.sha256(pins.read_bytes()).hexdigest()
+    if stamp.get("sha256") != sha256:
         (folder / STAMP).unlink(missing_ok=True)
         interpreter = find_python(*TORCH_PYTHONS) or apt_python("PyTorch needs Python 3.10 to 3.13", TORCH_PYTHONS)
         if not interpreter.ensurepip:
@@ -387,7 +387,7 @@ def torch() -> str:
         run(step, [*pip, "install", *certificates(pip), *wheels], NETWORK)
         proof = "import h5py, torch.distributed; assert torch.distributed.is_available()"
         run(f"{folder.name}: {proof}", [folder / "bin" / "python", "-c", proof], VENV)
-        stamp = write_stamp(folder, interpreter, "PyTorch has wheels for it", "torch", project=False)
+        stamp = write_stamp(folder, interpreter, "PyTorch has wheels for it", "torch", sha256)
     return f"{folder.name} is ready: {pins.name}, Python {stamp['python']}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.commands import Commands, say, wrapped
 from trainer.contract.fields import whole_number
+from trainer.contract.layout import run_folders
 
 _MOST_WORKERS = 1_000_000
 
@@ -35,16 +36,28 @@ def _counts(text: str) -> list[int]:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from analysis.prediction import servers
     from analysis.prediction.allreduce import Network
     from analysis.prediction.predict import Plan, as_text, measured_in, notes, predict, recommendations, to_dict
+    from analysis.runs.columns import records
 
-    measured = measured_in(options.runs)
+    with_servers = servers.with_servers(run_folders(options.runs))
+    measured = measured_in([folder for folder in options.runs if folder not in with_servers])
     uplink = None if options.uplink is None else 1e6 * options.uplink
     link = measured.link_bit_per_s if options.link is None else 1e6 * options.link
     plan = Plan(options.workers or measured.workers, Network(link, options.switch_ports, uplink))
+    found = servers.table(measured, plan.workers, link, with_servers)
     if options.json:
-        say(json.dumps(to_dict(measured, plan), indent=1, allow_nan=False))
+        rows = records(found.astype(object).where(found.notna(), None))
+        told = {**to_dict(measured, plan), "parameter_servers": rows}
+        say(json.dumps(told, indent=1, allow_nan=False))
         return 0
     chosen = [wrapped(f"{count} boards: {reason}.") for count, reason in recommendations(measured, plan).items()]
-    say("\n\n".join([as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]))
+    parts = [as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]
+    if not found.empty:
+        parts.append(
+            "Parameter servers: bounds between which their speed lies; busiest: bytes one way through the busiest "
+            f"link while every worker makes a step.\n{servers.as_text(found)}"
+        )
+    say("\n\n".join(parts))
     return 0

@@ -48,9 +48,10 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
     label: sync, a strategy of one board, dedicated parameter servers, and the differences from the paper's method:
-    sharded images, and fields of config.sync that are not at their defaults. `implementation` is named only if runs differ in it: it is only the collective asked for, and
-    without GPUs all are the same ring. Relative speeds for proportional parts are named if an arm's runs would differ
-    in them. Of the factors that a study declares (`factors_of`) the values are named where runs differ in them.
+    sharded images, and fields of config.sync that are not at their defaults. `implementation` is named only if runs
+    differ in it: it is only the collective asked for, and without GPUs all are the same ring. Relative speeds for
+    proportional parts are named if an arm's runs would differ in them. Of the factors that a study declares
+    (`factors_of`) the values are named where runs differ in them.
     """
     strategy = runs["config.strategy"].fillna("").astype(str)
     # several boards have the engine's first strategy by default, of which the paper's engine's is named by the method

@@ -28,6 +28,9 @@ from trainer.contract.strategies import ENGINES
 # in `assets`, must be equal). A name that ends with a dot is a section.
 MAY_DIFFER = (
     "config.sync.",
+    "config.engine",
+    "config.strategy",
+    "config.servers",
     "config.data.sharding",
     "config.data.path",
     "config.data.sha256",
@@ -160,7 +163,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
     accuracy, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
     used["collective"] = used["run_id"].map(_collectives(boards))
-    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["workers"])
+    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["computing"])
     used["reached"] = used["run_id"].isin(found.index)
     used["time_to_accuracy_s"] = used["run_id"].map(found["elapsed_s"])
     used["energy_to_accuracy_j"] = used["run_id"].map(energy_until(boards, found["epoch"]))

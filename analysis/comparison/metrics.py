@@ -63,6 +63,7 @@ def steady(epochs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
         if not part.empty
     ]
     records = pd.concat([part[_BOARD + sums] for part in parts]) if parts else later.reindex(columns=_BOARD + sums)
+    records = records[records["steps"] > 0]  # a worker that has ended makes none
     return records.groupby(_BOARD)[sums].sum(skipna=False).reset_index()
 
 
@@ -104,11 +105,11 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
             "sent_bytes_per_step": by_board["sent_bytes"] / by_board["steps"],
         }
     ).groupby("run_id")
-    measured = runs[["run_id", "workers", "config.epochs"]].set_index("run_id")
+    measured = runs[["run_id", "computing", "config.epochs"]].set_index("run_id")
     means = per_board.mean(skipna=False).reindex(measured.index)
     measured[means.columns] = means
     measured["compute_share"] = 1 - measured["stall_share"]
-    complete = per_board.size().reindex(measured.index) == measured["workers"]
+    complete = per_board.size().reindex(measured.index) == measured["computing"]
     together = per_board["images_per_s"].sum(skipna=False).reindex(measured.index)
     measured["images_per_s"] = together.where(complete)
     own = boards.groupby("run_id")
@@ -120,7 +121,7 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
     measured["val_accuracy_first"] = first["val_accuracy"]
     measured["val_accuracy_final"] = final["val_accuracy"]
     measured["loss_final"] = final["loss"]
-    at = _ends(epochs, measured["workers"])
+    at = _ends(epochs, measured["computing"])
     last = at[at["epoch"] == measured["config.epochs"].reindex(at["run_id"]).to_numpy()].set_index("run_id")
     measured["total_s"] = last["elapsed_s"]
     measured = measured.join(_costs(boards, epochs))
@@ -136,17 +137,17 @@ def target_of(finals: pd.Series[float]) -> float:
     return target if 0 < target < math.inf else math.nan
 
 
-def reached(epochs: pd.DataFrame, target: float, workers: pd.Series[Any]) -> pd.DataFrame:
+def reached(epochs: pd.DataFrame, target: float, computing: pd.Series[Any]) -> pd.DataFrame:
     """The first epoch by run_id after which the chief's validation accuracy was `target` or more: epoch, elapsed_s.
 
     elapsed_s: from the start of the boards' processes to that epoch's end, on the slowest board, with start-up, tracing
     and validation: the same for every method; null where a board lacks it. Accuracy is known at the ends of epochs
     only, so nothing is read off between them. A run that never reached the target is left out; its `total_s` says how
-    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s; `workers`: by run_id.
+    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s; `computing`: boards that compute, by run_id.
     """
     chief = epochs[(epochs["rank"] == 0) & (epochs["val_accuracy"] >= target)]
     first = chief.groupby("run_id")["epoch"].min().rename("epoch").reset_index()
-    return first.merge(_ends(epochs, workers), on=["run_id", "epoch"]).set_index("run_id")
+    return first.merge(_ends(epochs, computing), on=["run_id", "epoch"]).set_index("run_id")
 
 
 def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float]:
@@ -162,11 +163,11 @@ def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float
     return pd.Series(joules, index=boards.index, dtype=float).groupby(boards["run_id"]).sum(min_count=1, skipna=False)
 
 
-def _ends(epochs: pd.DataFrame, workers: pd.Series[Any]) -> pd.DataFrame:
+def _ends(epochs: pd.DataFrame, computing: pd.Series[Any]) -> pd.DataFrame:
     """run_id, epoch, elapsed_s of the slowest board; null where a board lacks it."""
     of_boards = epochs.groupby(["run_id", "epoch"])["elapsed_s"]
     table = pd.DataFrame({"elapsed_s": of_boards.max(), "known": of_boards.count()}).reset_index()
-    whole = table["known"] == workers.reindex(table["run_id"]).to_numpy()
+    whole = table["known"] == computing.reindex(table["run_id"]).to_numpy()
     return table.assign(elapsed_s=table["elapsed_s"].where(whole))[["run_id", "epoch", "elapsed_s"]]
 
 

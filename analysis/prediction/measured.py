@@ -23,6 +23,7 @@ from analysis.prediction.trials import turns
 from analysis.prediction.windows import spread, steady_epochs, steady_windows, step_s, sums
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest, read_result
+from trainer.contract import strategies
 from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD, Average, Collective, Probe, Start, Trial, Validation
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
@@ -95,6 +96,9 @@ class Measured:
     def from_folder(cls, folder: Path) -> Measured:
         """A collected run's measurements. Raises ConfigError if it is not a run, AnalysisError if no board started."""
         run = load_run(folder / RUN)
+        strategy = run.config.strategy_on(run.workers)
+        if strategy != strategies.default(strategies.TENSORFLOW, run.workers):
+            raise AnalysisError(f"{run.run_id}: trained with strategy {strategy}: give runs that name no strategy")
         homes = {board: folder / BOARDS / board for board in run.boards}
         records: Records = {
             board: list(filter(is_complete, read_records(home / EVENTS)[0]))

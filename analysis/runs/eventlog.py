@@ -76,7 +76,7 @@ class Columns:
             if name in keys:
                 values.extend([keys[name]] * len(records))
             else:
-                values.extend([record[name] for record in records])
+                values.extend([record.get(name) for record in records])
 
     def frame(self, order: list[str], problems: list[str]) -> pd.DataFrame:
         """The records; only the latest of those with the same `order` on a board."""

@@ -36,9 +36,10 @@ class Runs:
 
     runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
         factors (a list, what its study declares that its arms differ in), primary (whether its study named its arm
-        beforehand), workers, speeds (a list, of the boards in rank order), seed, status, cause, rehearsal, synthetic,
-        started_s, ended_s, git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size,
-        config.sync.method, ..., and assets.dataset.sha256, ...
+        beforehand), workers, computing (boards that are not dedicated parameter servers), speeds (a list, of the boards
+        in rank order), seed, status, cause, rehearsal, synthetic, started_s, ended_s, git_commit, git_dirty,
+        trainer_sha256, the configuration flattened as config.batch_size, config.sync.method, ..., and
+        assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
         `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
     epochs: a row per record, with run_id, board and rank; `begins`: whether it is the first of an attempt (a resumed
@@ -185,6 +186,7 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
     tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
     tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
     tables.elapsed_s |= {(run.run_id, rank, epoch): seconds for epoch, seconds in elapsed_s(records).items()}
+    problems += [f"epoch {lost['epoch']}: {lost['cause']}, and the others went on" for lost in kinds["lost"]]
     if len(kinds["start"]) > 1:
         problems.append(f"{board} has {len(kinds['start'])} start records in one events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems
@@ -193,10 +195,11 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
 def _oddities(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
     """Problems: incomplete runs, and losses that are not finite."""
     recorded = epochs.groupby(["run_id", "rank"])["epoch"].nunique()
-    wanted = runs.set_index("run_id")["config.epochs"]
+    by_run = runs.set_index("run_id")
+    wanted, computing = by_run["config.epochs"], by_run["computing"]
     for run_id, board, rank in boards[["run_id", "board", "rank"]].itertuples(index=False):
         count = recorded.get((run_id, rank), 0)
-        if count < wanted[run_id]:
+        if count < wanted[run_id] and rank < computing[run_id]:
             yield f"{run_id}: {board} recorded {count} of {wanted[run_id]} epochs"
     lost = epochs[~np.isfinite(epochs["loss"])].drop_duplicates(["run_id", "rank"])
     for run_id, board, epoch in lost[["run_id", "board", "epoch"]].itertuples(index=False):
@@ -211,6 +214,7 @@ def _run_row(run: Run, folder: Path, manifest: Mapping[str, Any]) -> dict[str, A
         "repeat": _repeat(run.study),
         **_design(run),
         "workers": run.workers,
+        "computing": run.config.computing(run.workers),
         "speeds": run.speeds,
         "seed": run.seed,
         **{name: manifest[name] for name in ("status", "cause", "rehearsal", "synthetic", "started_s", "ended_s")},

@@ -19,6 +19,7 @@ from analysis.runs.energy import of_board, of_cluster, training
 from analysis.runs.timeline import read_clock
 from trainer.contract import layout, schema1, strategies
 from trainer.contract.causes import first_cause
+from trainer.contract.cluster import dispensable
 from trainer.contract.collectives import other_than_asked
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import BOARDS, CHECKPOINTS, EVENTS, LOG, LOST, RESULT, RUN, SCHEMA, write_json
@@ -147,7 +148,12 @@ def describe(
 
     `results`: result.json by board, None without one; `starts`: the start record by board.
     """
-    status, cause, culprit = _outcome(run.boards, results, interrupted)
+    # the others went on without them
+    spare = dispensable(run.workers, run.config.servers)
+    needed = [board for rank, board in enumerate(run.boards) if rank not in spare]
+    status, cause, culprit = _outcome(needed, results, interrupted)
+    if status != "succeeded":
+        status, cause, culprit = _outcome(run.boards, results, interrupted)
     first = (results[culprit] if culprit else None) or {}
     ended = [result for result in results.values() if result]
     emulated = [result["facts"].get("emulated") for result in ended]

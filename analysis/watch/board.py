@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.runs.progress import ODD, Progress
-from trainer.contract.events import Epoch, Resume, Sample, Start, Window
+from trainer.contract.events import Epoch, Resume, Sample, Served, Start, Window
 from trainer.contract.reading import is_number
 from trainer.contract.records import is_complete, is_moment, parse_record
 from trainer.contract.tegrastats import hottest_c, summed_rails
@@ -59,6 +59,7 @@ class Board:
     result: Mapping[str, Any] | None = None  # result.json
     clock: Mapping[str, Any] | None = None  # clock.json
     emulated: bool | None = None
+    serves: bool = False  # is a parameter server and nothing else
     odd_lines: int = 0  # lines that are not records
     overdue_s: float | None = None  # seconds overdue; null if nothing is expected
     reached: bool = False  # whether it was reached at least once
@@ -75,7 +76,7 @@ class Board:
 
     @property
     def state(self) -> str:
-        """connecting, starting, training, reconnecting, ended, failed or interrupted."""
+        """connecting, starting, training, serving, reconnecting, ended, failed or interrupted."""
         if self.result is not None:
             status = str(self.result.get("status"))
             return "ended" if status == "succeeded" else status
@@ -83,14 +84,15 @@ class Board:
             return "connecting"
         if self.lost_at_s is not None:
             return "reconnecting"
-        return "training" if self.steps else "starting"
+        return "training" if self.steps else "serving" if self.serves else "starting"
 
     @property
     def epochs_done(self) -> float:
         """Completed epochs, plus the fraction of the current one."""
         if self.steps is None or self.start is None or self.steps.epoch <= self.epoch:
             return float(self.epoch)
-        return self.epoch + self.steps.done / float(self.start["steps_per_epoch"])
+        # beside parameter servers, a fast board makes more steps than its part
+        return self.epoch + min(1.0, self.steps.done / float(self.start["steps_per_epoch"]))
 
     @property
     def recent_compute_s(self) -> float | None:
@@ -117,6 +119,10 @@ class Board:
         kind = record["event"]
         if kind == Start.KIND and int(record["steps_per_epoch"]) > 0:
             self.start = record
+        elif kind == Start.KIND:
+            self.serves = True
+        elif kind == Served.KIND:
+            self.epoch = int(record["epoch"])
         elif kind == Resume.KIND:
             self.epoch, self.steps, self.compute_s = int(record["epoch"]), None, []
         elif kind == Window.KIND:

@@ -53,7 +53,8 @@ def _title(moment: Moment) -> Text:
     run = moment.run
     boards = f"{run.workers} worker{'s' if run.workers > 1 else ''}"
     title = _said(run.run_id, "bold")
-    title.append(f"\n{printable(run.experiment)}, {boards}, {run.config.sync.method}", style="not bold")
+    strategy = f"{run.config.strategy}, " if run.config.strategy else ""
+    title.append(f"\n{printable(run.experiment)}, {boards}, {strategy}{run.config.sync.method}", style="not bold")
     if marks := _marks(moment):
         title.append(f"; {', '.join(marks)}", style="not bold magenta")
     return title

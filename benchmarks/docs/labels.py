@@ -20,10 +20,18 @@ METHODS = {
     "local_sgd, period 16": "local SGD, period 16",
     "local_sgd, period 32": "local SGD, period 32",
 }
-# of PyTorch's DistributedDataParallel, by its communication hook in the rows
-DDP = {
+# of PyTorch, by strategy and method in the rows
+PYTORCH = {
     ONE_BOARD: "one board, PyTorch",
     NO_SYNC: "no synchronising, PyTorch",
+    "ddp allreduce, float32": "DDP, no hook",
+    "ddp allreduce, float16": "DDP, fp16",
+    "ddp powersgd, rank 4": "DDP, PowerSGD, rank 4",
+    "ddp local_sgd, period 16": "DDP, post-local SGD, period 16",
+    "c10d allreduce, float16": "c10d, allreduce, float16",
+    "c10d local_sgd, period 16": "c10d, local SGD, period 16",
+    "rpc asynchronous": "RPC, parameter server",
+    # by the communication hook, in files that a script of before has measured
     "none": "DDP, no hook",
     "fp16": "DDP, fp16",
     "powersgd, rank 2": "DDP, PowerSGD, rank 2",
@@ -41,7 +49,7 @@ _LINKS = {"1 Gbit/s": "1 Gbit/s per core"}  # the rate is that of the boards' sh
 def of_method(row: dict[str, Any]) -> str:
     """The name of a row's method; rows without an engine are TensorFlow's, and a board alone synchronises nothing."""
     if row.get("engine") == "pytorch":
-        return DDP[row["sync"]]
+        return PYTORCH[row["sync"]]
     return METHODS[ONE_BOARD if row["boards"] == 1 else row["sync"]]
 
 

@@ -1,8 +1,8 @@
-"""Images/s of two boards with each method of synchronising, compared with one board and with PyTorch's DDP.
+"""Images/s of two boards with each method of synchronising, compared with one board, with both engines.
 
-Each engine cycles through its variants in one process a board (measure/trial.py, ddp/peer.py), so that what is compared
-was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant trains
-the same model: all layers, 64x64, batch 64 on each board, images shared out.
+Each engine cycles through its variants in one process a board (measure/trial.py, pytorch/trial.py), so that what is
+compared was timed within a minute; at the paper's ratio of communication to computation and at 1 Gbit/s. Every variant
+trains the same model: all layers, 64x64, batch 64 on each board, images shared out.
 
 Emulated boards on two cores share a machine's memory, so that each is a tenth slower while the other computes too,
 which has nothing to do with synchronising. So here they take turns on one core, with less than half of it each, and a
@@ -23,7 +23,6 @@ from analysis.prediction.allreduce import wire_bytes
 from analysis.prediction.trials import turns
 from analysis.runs.columns import records
 from benchmarks.docs import labels
-from benchmarks.lab import ddp
 from benchmarks.lab.benchmark_run import BenchmarkRun
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.layout import BOARDS, EVENTS, RUN
@@ -36,25 +35,26 @@ _CYCLES = 3
 def measure(engines: list[str], own_cores: bool = False) -> Path:
     """Time all variants of the engines; returns the file written. With `own_cores` boards take no turns."""
     name = "sync-cores" if own_cores else "sync"
-    envs = {ddp.ON_BOARD: str(ddp.environment())} if "pytorch" in engines else {}
-    with BenchmarkRun(name, turns=not own_cores, lab_more_envs=envs) as bench:
+    with BenchmarkRun(name, turns=not own_cores) as bench:
         known = bench.calibration()
         of_paper = known["link_rate_bit_per_s"] / known["core_share"]
         for link, whole in {"paper's ratio": of_paper, "1 Gbit/s": 1e9}.items():
             rate = int(whole * known["core_share"])
             bench.link(f"{rate}bit")
             for engine in engines:
-                rows = _tensorflow(bench) if engine == "tensorflow" else ddp.run(bench, _CYCLES)
-                for row in compared(rows):
+                for row in compared(_trial(bench, engine)):
                     bench.rows.append({"engine": engine, "link": link, "link_rate_bit_per_s": rate, **row})
                 path = bench.write(calibration=bench.calibration(), summary=summary(bench.rows))
                 print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path
 
 
-def _tensorflow(bench: BenchmarkRun) -> list[dict[str, Any]]:
+def _trial(bench: BenchmarkRun, engine: str) -> list[dict[str, Any]]:
     data = {"sharding": "sharded", "train_images": 2560, "validation_images": 64}
-    return trial_rows(bench.run(2, {"epochs": _CYCLES, "data": data}, run_config_task="trial"))
+    override: dict[str, Any] = {"engine": engine, "epochs": _CYCLES, "data": data}
+    if engine != "tensorflow":
+        override["sync"] = {"method": "allreduce"}  # one that it has; the trial tries all
+    return trial_rows(bench.run(2, override, run_config_task="trial"))
 
 
 def trial_rows(folder: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ _SHOWN = 200  # characters of an invalid answer
 _MOST_BYTES = 1_000_000  # of an answer
 _Shape = Any
 _TEXT, _COUNT, _NUMBER = (str, None), (int, None), (float, None)
+_PORT: _Shape = {"free": bool, "pid": _COUNT, "command": _TEXT}
 _FACTS: _Shape = {  # of trainer.supervise.facts.survey
     **dict.fromkeys(("release", "l4t_package", "module", "power_mode", "power_mode_id"), _TEXT),
     **dict.fromkeys(("disk_free_bytes", "memory_available_bytes", "swap_used_bytes", "cores"), _COUNT),
@@ -41,7 +42,9 @@ _FACTS: _Shape = {  # of trainer.supervise.facts.survey
     "temperature_c": _NUMBER,
     "throttles": [str],
     "lock": ({"run_id?": _TEXT, "owner?": _TEXT, "since_s?": float}, None),
-    "port": {"free": bool, "pid": _COUNT, "command": _TEXT},
+    "port": _PORT,
+    "server_ports": {...: _PORT},
+    "tpus": [str],
     "trainers": [{"pid": int, "command": str}],
     "routes": {...: ({"dev": str, "wireless": bool}, None)},
     "addresses": ({...: [str]}, None),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from controller.addresses import is_own_network
 from trainer.contract import frequencies, packages, releases
-from trainer.contract.strategies import PYTORCH, TENSORFLOW
+from trainer.contract.cluster import SERVER_PORT, WORKER_PORT
+from trainer.contract.strategies import PARAMETER_SERVER, PYTORCH, TENSORFLOW, TPU
 
 REFUSE, WARN = "refuse", "warn"
 _JETPACKS = {release.jetpack for release in releases.RELEASES.values()}
@@ -39,6 +40,7 @@ class Needs:
     round_trip_s: float
     communication: str
     strict_communication: bool
+    strategy: str
     firewall_required: bool
 
 
@@ -195,11 +197,21 @@ def _lock(facts: Facts, needs: Needs) -> Iterator[Violation]:
 
 @_gate("board.port")
 def _port(facts: Facts, needs: Needs) -> Iterator[Violation]:
-    port = facts["port"]
-    if not port["free"] and facts["lock"] is None:
-        held = f"pid {port['pid']}, {port['command']}" if port["pid"] else "a process of another account"
-        how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{needs.port}' shows it"
-        yield Violation(f"held by {held}", f"port {needs.port} free", f"stop that process on the board: {how}")
+    ports = {str(needs.port): facts["port"]}
+    if needs.strategy == PARAMETER_SERVER:
+        ports.update(facts["server_ports"])
+    for number, port in ports.items():
+        if not port["free"] and facts["lock"] is None:
+            held = f"pid {port['pid']}, {port['command']}" if port["pid"] else "a process of another account"
+            how = f"sudo kill {port['pid']}" if port["pid"] else f"sudo ss -ltnp 'sport = :{number}' shows it"
+            yield Violation(f"held by {held}", f"port {number} free", f"stop that process on the board: {how}")
+
+
+@_gate("board.tpu")
+def _tpu(facts: Facts, needs: Needs) -> Iterator[Violation]:
+    if needs.strategy == TPU and not facts["tpus"]:
+        found = "neither a /dev/accel* nor a PCI device of Google's"
+        yield Violation(found, "a TPU (strategy tpu)", "choose another strategy, such as mirrored, or leave it out")
 
 
 @_gate("board.stale_trainer")
@@ -293,6 +305,8 @@ def _speed(facts: Facts, needs: Needs) -> Iterator[Violation]:
 @_gate("network.firewall")
 def _firewall(facts: Facts, needs: Needs) -> Iterator[Violation]:
     ports, unit, wanted = facts["firewall"]["ports"], facts["firewall"]["unit"], [needs.port, needs.port + 1]
+    if needs.strategy == PARAMETER_SERVER:
+        wanted += [needs.port + WORKER_PORT, needs.port + SERVER_PORT]
     # a board alone opens no port, and nothing but this machine is in the lab's network
     if not needs.firewall_required and (not facts["routes"] or (facts["emulated"] and not is_jetson(facts))):
         return
@@ -333,8 +347,8 @@ def _nccl(facts: Facts, needs: Needs) -> Iterator[Violation]:
     same = bool(probe) and probe.get("tensorflow") == (facts["venv"] or {}).get("tensorflow")
     capable = probe.get("capable") if same else None
     tried = facts.get("nccl_trial")  # of an all-reduce; null if none was tried, as on boards that are not capable
-    if not facts["routes"] or needs.communication not in ("", "nccl"):
-        return  # a single board does not communicate
+    if not facts["routes"] or needs.communication not in ("", "nccl") or needs.strategy == PARAMETER_SERVER:
+        return  # a single board does not communicate, and servers need no collectives
     another = 'choose another: -e \'{"override": {"sync": {"implementation": "ring"}}}\''
     if capable and tried and tried["used"] != "NcclReduce":
         found = tried["error"] or f"{tried['used'] or 'no known collective'} ran in a trial"

@@ -22,6 +22,7 @@ from controller.plugins.base import Action
 from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, layout, records
 from trainer.contract.causes import REMEDIES, Cause
+from trainer.contract.cluster import dispensable
 from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
 
@@ -37,7 +38,9 @@ class ActionModule(Action):
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
         chief = self.board == run["boards"][0] and shared.watched().exists()
-        progress = Progress(run["config"]["epochs"], run["workers"]) if chief else None
+        progress = (
+            Progress(run["config"]["epochs"], run["workers"] - run["config"].get("servers", 0)) if chief else None
+        )
         started = options["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
@@ -51,6 +54,11 @@ class ActionModule(Action):
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
             return {"changed": True, "status": "succeeded"}
+        if result["status"] == "failed" and run["boards"].index(self.board) in dispensable(
+            run["workers"], run["config"].get("servers", 0)
+        ):
+            warning = f"{self.board} failed, and the others go on: {result['cause']}"
+            return {"changed": True, "status": "failed", "warnings": [warning]}
         if result["status"] == "failed":
             _claim(run_dir / LOST, self.board)
         return {"failed": True, "status": result["status"], "msg": f"{self.board}: {result['cause']}"}

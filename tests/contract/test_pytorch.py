@@ -200,7 +200,9 @@ def test_two_workers_train_and_agree(runs, strategy, method, dtype):
             assert mine[name] == others[name], name
     assert first[-1]["loss"] < first[0]["loss"]
     start = run.records(1, "start")[0]
-    assert (start["sync"], start["trainable_parameters"]) == (method, TRAINABLE)
+    assert (start["strategy"], start["sync"], start["trainable_parameters"]) == (strategy, method, TRAINABLE)
+    stale = [record["staleness"] for record in first + second]
+    assert all(it is not None and 0 <= it <= 8 for it in stale) if strategy == "rpc" else set(stale) == {None}
     assert run.result()["facts"]["collective_used"] == "gloo"
     assert (run.boards[0] / "weights/final.h5").exists() and not (run.boards[1] / "weights").exists()
     expected = PAIRS[strategy, method, dtype]
@@ -277,3 +279,43 @@ def test_a_worker_that_loses_another_one_ends_with_that_cause(images, tmp_path, 
         for worker in workers:
             worker.kill()
     assert run.result(1)["cause_kind"] == "peer"
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_the_optimizers_make_keras_steps(tmp_path, name):
+    """Also where the rate falls, and where a run goes on from a checkpoint. The formulas are those of Keras 2.12."""
+    generator = np.random.default_rng(1)
+    gradients = generator.normal(0, [1e-9, 1e-4, 1, 100], (6, 4)).astype(np.float32)
+    rates = [0.1, 0.1, 0.1, 0.05, 0.05, 0.02]
+    np.savez(tmp_path / "steps.npz", gradients=gradients, rates=rates)
+    on_torch(
+        """
+import sys, numpy as np, torch
+from trainer.contract.config import parse
+from trainer.pytorch.optimizers import Optimizer
+config = parse({"optimizer": {"name": sys.argv[2], "momentum": 0.9}})
+gradients, rates = np.load(sys.argv[1])["gradients"], np.load(sys.argv[1])["rates"]
+parameter = torch.nn.Parameter(torch.zeros(gradients.shape[1]))
+optimizer = Optimizer(config, [parameter])
+for step, (gradient, rate) in enumerate(zip(gradients, rates)):
+    if step == 3:
+        state = [tensor.clone() for tensor in optimizer.state()]
+        optimizer = Optimizer(config, [parameter])
+        optimizer.restore(state)
+    parameter.grad = torch.from_numpy(gradient)
+    optimizer.step(float(rate))
+np.save(sys.argv[1] + ".npy", parameter.detach().numpy())
+""",
+        tmp_path / "steps.npz",
+        name,
+    )
+    weights = first = second = np.zeros(4)
+    for step, (gradient, rate) in enumerate(zip(gradients.astype(float), rates, strict=True), 1):
+        if name == "sgd":
+            first = 0.9 * first - rate * gradient
+            weights = weights + first
+            continue
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weights = weights - corrected * first / (np.sqrt(second) + 1e-7)
+    np.testing.assert_allclose(np.load(tmp_path / "steps.npz.npy"), weights, rtol=1e-4)

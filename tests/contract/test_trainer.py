@@ -11,7 +11,8 @@ from controller.resolve import LARGEST_SEED
 from trainer.contract.config import parse
 from trainer.contract.methods import METHODS
 
-RESUMED = [(name, "float32") for name in METHODS] + [(name, "mixed_float16") for name in ("keras", "allreduce")]
+RESUMED = [(name, "float32") for name, method in METHODS.items() if not method.servers]
+RESUMED += [(name, "mixed_float16") for name in ("keras", "allreduce")]
 pytestmark = pytest.mark.tensorflow
 
 

@@ -19,6 +19,7 @@ from controller.gates.table import lines
 from tests import PROJECT
 from trainer.contract.config import Config, known_keys, parse
 from trainer.contract.methods import METHODS, OPTIONS, those_with
+from trainer.contract.strategies import of_engine
 
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = sorted(
@@ -134,6 +135,13 @@ def test_the_table_has_every_method_and_option():
     for option, does in OPTIONS.items():
         methods = ", ".join(f"`{name}`" for name in those_with(option))
         assert f"\n| `{option}` | {does} | {methods} |\n" in table
+
+
+def test_the_table_has_every_strategy():
+    table = (PROJECT / "docs/methods.md").read_text(encoding="utf-8")
+    for strategy in of_engine("tensorflow"):
+        methods, boards = ", ".join(f"`{name}`" for name in strategy.methods), strategy.most_boards or "any number"
+        assert f"\n| `{strategy.name}` | {strategy.does} | {boards} | {methods} |\n" in table
 
 
 def test_names_are_known_to_the_code(code, sources):

@@ -89,7 +89,8 @@ def of_exception(error: BaseException) -> Cause:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Cause("disk_full", f"no space is left on the disk ({error.filename or 'while writing records'})")
     kind = _kind(str(error))
-    if kind is None and type(error).__name__ in ("UnavailableError", "AbortedError", "CancelledError"):
+    names = {base.__name__ for base in type(error).__mro__}
+    if kind is None and names & {"UnavailableError", "AbortedError", "CancelledError"}:
         kind = "peer"
     return Cause(kind or "error", sentence)
 

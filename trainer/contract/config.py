@@ -284,7 +284,8 @@ class Config(Section):
         )
         for name, value, needed, reason in refused:
             if value != needed:
-                yield f"{name} is {shown(value)}, but with strategy {strategy} {reason}: set {name} to {str(needed).lower()}"
+                remedy = f"set {name} to {str(needed).lower()}"
+                yield f"{name} is {shown(value)}, but with strategy {strategy} {reason}: {remedy}"
         if self.model.precision == "mixed_float16":
             yield (
                 f"model.precision is mixed_float16, but with strategy {strategy} no loss is scaled: set "

@@ -42,6 +42,9 @@ class Start:
     # trainable parameters and moving statistics that training changes; null in older records. What is frozen is not
     # sent
     changing_parameters: Optional[int] = None
+    strategy: Optional[str] = None  # of distribution; null in older records
+    # bytes of the model that each parameter server holds, in the order of the servers; null without
+    server_bytes: Optional[List[int]] = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Window:
     overlapped_s: Optional[float]  # communication hidden behind computing
     sent_bytes: Optional[int]
     received_bytes: Optional[int]
-    payload_bytes: int  # handed to collectives on this board
+    payload_bytes: int  # handed to collectives or parameter servers on this board
+    # updates by other workers between reading the model and updating it, mean over the steps; null without servers
+    staleness: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,27 @@ class Epoch:
     sent_bytes: Optional[int]  # during the steps
     received_bytes: Optional[int]
     payload_bytes: int
+    staleness: Optional[float] = None  # see Window
+
+
+@dataclass(frozen=True)
+class Served:
+    """What passed through the link of a board that is a parameter server and nothing else, in an epoch's steps."""
+
+    KIND: ClassVar[str] = "served"
+    epoch: int  # from 1
+    seconds: float
+    sent_bytes: Optional[int]
+    received_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker beside parameter servers ended; the others go on."""
+
+    KIND: ClassVar[str] = "lost"
+    epoch: int  # from 1
+    cause: str  # a sentence
 
 
 @dataclass(frozen=True)
@@ -223,7 +249,9 @@ class End:
     total_s: float  # from the process's start; plus earlier attempts up to their last kept record
 
 
-Record = Union[Start, Resume, Window, Average, Pace, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End]
+Record = Union[
+    Start, Resume, Window, Average, Pace, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End, Served, Lost
+]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
 _R = TypeVar("_R")
 

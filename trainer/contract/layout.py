@@ -42,6 +42,7 @@ OF_BOARD = (TF_CONFIG, EVENTS, TELEMETRY, LOG, RESULT, CHECKPOINTS, TENSORBOARD,
 # On the board alone.
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
+RELAY = "relay.txt"  # what the tasks of parameter servers tell of this board
 RESERVE = "reserve"  # freed for the result when the disk is full
 PEERS_KEY = "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
 PEERS_KEY_BYTES = 32

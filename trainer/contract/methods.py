@@ -69,6 +69,7 @@ class Method:
     # the exchange for a `Sync` and a model; null: it depends on measurements in training
     exchange: Optional[Callable[[Sync, Sizes], Exchange]] = None
     own_loop: bool = True  # trains in the kit's loop; false: in Keras' `fit`, or in its module's own
+    servers: bool = False  # goes through parameter servers, instead of collectives
     local_steps: bool = False  # boards make optimizer steps on their own between exchanges
     variants: Tuple[Variant, ...] = ()
 
@@ -195,6 +196,7 @@ METHODS: Dict[str, Method] = {
             options=(),
             remedy="more servers, or strategy multi_worker_mirrored with sync.method local_sgd",
             own_loop=False,
+            servers=True,
         ),
     )
 }

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
+from trainer.contract.methods import METHODS
+
 TENSORFLOW, PYTORCH = "tensorflow", "pytorch"
 NONE, MULTI_WORKER_MIRRORED, PARAMETER_SERVER = "none", "multi_worker_mirrored", "parameter_server"
 TPU = "tpu"
@@ -29,7 +31,7 @@ class Strategy:
         return self.most_boards is None or workers <= self.most_boards
 
 
-_WITH_COLLECTIVES = ("keras", "allreduce", "powersgd", "local_sgd", "auto")
+_WITH_COLLECTIVES = tuple(method.name for method in METHODS.values() if not method.servers)
 
 STRATEGIES: Tuple[Strategy, ...] = (
     Strategy(
@@ -65,7 +67,7 @@ STRATEGIES: Tuple[Strategy, ...] = (
         engine=TENSORFLOW,
         does="parameter servers hold the model; a worker pulls it for each step and pushes its gradient, which is "
         "applied as it arrives",
-        methods=("asynchronous",),
+        methods=tuple(method.name for method in METHODS.values() if method.servers),
         servers=True,
     ),
     Strategy(

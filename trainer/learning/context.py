@@ -11,7 +11,6 @@ from typing import Callable, List, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.contract import strategies
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Resume, Start
 from trainer.contract.interface import interface_with
@@ -19,25 +18,23 @@ from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
 from trainer.contract.records import EventLog, read_records
 from trainer.contract.run import Run
+from trainer.contract.strategies import NONE, Strategy, found
 from trainer.formats import archives, checkpoint
-from trainer.learning import features, model, optimizers
+from trainer.learning import features, model, optimizers, strategies
 from trainer.learning.recorder import Recorder
 from trainer.learning.step_timer import StepTimer
 from trainer.loop.pace import pace_of
 from trainer.loop.recorder import spent_s
 from trainer.loop.shard import Shard, shard_of, validation_shard
 
-_IMPLEMENTATIONS = {
-    "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,
-    "ring": tf.distribute.experimental.CommunicationImplementation.RING,
-    "nccl": tf.distribute.experimental.CommunicationImplementation.NCCL,
-}
-
 
 class TrainingContext:
     """All that a method of synchronising needs to train as one worker."""
 
-    def __init__(self, run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+    def __init__(
+        self, run: Run, cluster: Cluster, folder: Path, started: float, log: Optional[EventLog] = None
+    ) -> None:
+        """`log`: where records go; null: to this board's own."""
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
         self.set_threads()
@@ -47,14 +44,18 @@ class TrainingContext:
         tf.keras.utils.set_random_seed(run.seed)
         if run.config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self._generator = tf.random.Generator.from_seed(run.seed, alg="philox")  # of dropout; see on_epoch_begin
+        # of dropout; see on_epoch_begin. What workers draw for a chief has no state, which would be the chief's
+        self.generator = (
+            model.Stateless() if self.distribution.servers else tf.random.Generator.from_seed(run.seed, alg="philox")
+        )
         self.images = self.load_images()
         self.shard = shard_of(run, cluster)
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
         self.pace = pace_of(run, self.shard, len(self.images.y_train))
-        self._rate = optimizers.Rate(run.config, cluster.workers, self.pace.steps(0), self.pace.measured_in)
+        updates = self.pace.steps(0) * (self.shard.workers if self.distribution.servers else 1)  # of an epoch
+        self.rate = optimizers.Rate(run.config, cluster.workers, updates, self.pace.measured_in)
         self.timer = StepTimer(run.config.sync.step_times)
         # TensorFlow pairs collectives by the order in which each board calls them: if one may run in the background,
         # all others are called from this one thread
@@ -67,31 +68,30 @@ class TrainingContext:
         events = folder / EVENTS
         # seconds of earlier attempts, up to the checkpoint
         self.records = read_records(events)[0] if self._resumed else []
-        self.log = EventLog(events)
+        self.log = log or EventLog(events)
         self.recorder = Recorder(
             self.log,
             self.interface,
             self.pace,
             run.config.window_steps,
-            self._rate,
+            self.rate,
             self.timer,
             folder / TENSORBOARD if cluster.is_chief and run.task == "train" else None,
         )
         self.recorder.go_on(self.records)
         self.pace.go_on(self.records)
         if self.pace.unequal:
-            self._rate.follow(self.pace.steps(self.epochs.start))
+            self.rate.follow(self.pace.steps(self.epochs.start))
 
     @property
     def distributed(self) -> bool:
-        """Whether training runs under a strategy."""
-        return self.config.strategy_on(self.cluster.workers) != strategies.NONE
+        """Whether boards exchange by collectives."""
+        return self.distribution.collectives
 
     @property
-    def with_collectives(self) -> bool:
-        """Whether boards exchange by collectives."""
-        config = self.config
-        return strategies.found(config.engine, config.strategy_on(self.cluster.workers)).collectives
+    def distribution(self) -> Strategy:
+        """What the contract says of the run's strategy."""
+        return found(self.config.engine, self.config.strategy_on(self.cluster.workers))
 
     @property
     def validation_shard(self) -> Shard:
@@ -107,7 +107,7 @@ class TrainingContext:
 
     def build_optimizer(self) -> tf.keras.optimizers.Optimizer:
         """The configured optimizer under the paper's schedule."""
-        built = optimizers.optimizer(self.config, self._rate)
+        built = optimizers.optimizer(self.config, self.rate)
         # Keras' own fit does that by itself
         scaled = self.precision == "mixed_float16" and METHODS[self.config.sync.method].own_loop
         return tf.keras.mixed_precision.LossScaleOptimizer(built) if scaled else built
@@ -157,26 +157,27 @@ class TrainingContext:
                 validation_images=len(self.images.y_test),
                 classes=self.images.classes,
                 synthetic=self.images.synthetic,
-                sync=self.config.sync.method if self.distributed else "none",
-                collective_asked=self.config.sync.implementation if self.with_collectives else None,
+                sync="none" if self.distribution.name == NONE else self.config.sync.method,
+                collective_asked=self.config.sync.implementation if self.distributed else None,
                 precision=self.precision,
                 xla=self.xla,
                 cache_features_s=None if self._cached is None else self._cached.seconds,
                 interface=self.interface,
                 startup_s=time.monotonic() - self._started,
-                changing_parameters=trainable + sum(int(tf.size(it)) for it in model.moving_statistics(built)),
+                changing_parameters=trainable + sum(it.shape.num_elements() for it in model.moving_statistics(built)),
+                strategy=self.distribution.name,
             )
         )
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Seed dropout for an epoch (from 0): its choices depend on seed, board and epoch alone."""
         mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
-        self._generator.reset_from_seed(int(mixed.generate_state(1)[0]))
+        self.generator.reset_from_seed(int(mixed.generate_state(1)[0]))
 
     def follow(self, step_s: Sequence[float]) -> None:
         """Share out the steps of the later epochs by each board's seconds for one."""
         record = self.pace.follow(step_s)
-        self._rate.follow(record.steps[self.cluster.rank])
+        self.rate.follow(record.steps[self.cluster.rank])
         self.log.write(record)
 
     def checkpoint_due(self, epoch: int) -> bool:
@@ -223,7 +224,7 @@ class TrainingContext:
             self.images.x_train.shape[1:],
             self.images.classes,
             weights=None if weights is None else Path(weights["path"]),
-            generator=self._generator,
+            generator=self.generator,
         )
 
     def _use_the_gpu(self) -> None:
@@ -247,17 +248,7 @@ class TrainingContext:
 
     def build_strategy(self) -> tf.distribute.Strategy:
         """The strategy under which the run trains; it starts this worker's server."""
-        if not self.distributed:
-            return tf.distribute.get_strategy()  # the default strategy does nothing
-        self.cluster.export()
-        sync_config = self.config.sync
-        return tf.distribute.MultiWorkerMirroredStrategy(
-            communication_options=tf.distribute.experimental.CommunicationOptions(
-                implementation=_IMPLEMENTATIONS[sync_config.implementation],
-                bytes_per_pack=sync_config.bytes_per_pack,
-                timeout_seconds=sync_config.timeout_s or None,
-            )
-        )
+        return strategies.build(self.config, self.cluster)
 
     def load_images(self) -> archives.Images:
         """The images to train on, as they were staged."""

@@ -14,15 +14,19 @@ from trainer.loop.shard import Shard, training_order, validation_order
 
 def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
     """Batches of (uint8 images, int32 labels) of all `epochs` (from 0) in order."""
-    total = len(images.y_train)
+    indices = training_indices(len(images.y_train), shard, seed, epochs)
+    return _batches(indices, images.x_train, images.y_train)
+
+
+def training_indices(total: int, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
+    """The indices of each batch of all `epochs` (from 0) in order: [b] int32, among `total` images."""
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         mine = tf.numpy_function(lambda at: training_order(shard, total, seed, int(at)), [epoch], tf.int32)
         mine = tf.ensure_shape(mine, [shard.images(total)])
         return tf.data.Dataset.from_tensor_slices(mine).batch(shard.batch)
 
-    indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
-    return _batches(indices, images.x_train, images.y_train)
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)
 
 
 def validation_batches(images: Images, shard: Shard) -> tf.data.Dataset:

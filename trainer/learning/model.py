@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import tensorflow as tf
 
@@ -12,7 +12,11 @@ from trainer.formats.weights import check as check_weights
 
 
 def build(
-    config: Model, image_shape: Tuple[int, ...], classes: int, weights: Optional[Path], generator: tf.random.Generator
+    config: Model,
+    image_shape: Tuple[int, ...],
+    classes: int,
+    weights: Optional[Path],
+    generator: Union[tf.random.Generator, Stateless],
 ) -> tf.keras.Model:
     """The model, ready to compile: uint8 images (n, height, width, 3) to probabilities (n, classes).
 
@@ -43,13 +47,24 @@ def build(
     return tf.keras.Model(inputs, outputs)
 
 
+class Stateless:
+    """Draws from a seed that a step is given, and keeps no state."""
+
+    def __init__(self) -> None:
+        self.seed = tf.constant([0, 0])  # [2] int32; set where a step is traced
+
+    def uniform_full_int(self, shape: List[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+        """Any number of this type, in this shape."""
+        return tf.random.stateless_uniform(shape, self.seed, minval=None, maxval=None, dtype=dtype)
+
+
 class Dropout(tf.keras.layers.Layer):
     """Dropout that draws from the caller's generator.
 
     Keras' own has a hidden state, which a resumed run could not restore.
     """
 
-    def __init__(self, rate: float, generator: tf.random.Generator, **options: Any) -> None:
+    def __init__(self, rate: float, generator: Union[tf.random.Generator, Stateless], **options: Any) -> None:
         super().__init__(**options)
         self._rate, self._generator = rate, generator
 
@@ -79,8 +94,8 @@ def _freeze(backbone: tf.keras.Model, fine_tune: str) -> None:
 
 def parameter_counts(model: tf.keras.Model) -> Tuple[int, int]:
     """Number of trainable parameters, and of all parameters."""
-    trainable = sum(int(tf.size(weight)) for weight in model.trainable_weights)
-    return trainable, trainable + sum(int(tf.size(weight)) for weight in model.non_trainable_weights)
+    trainable = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    return trainable, trainable + sum(weight.shape.num_elements() for weight in model.non_trainable_weights)
 
 
 def moving_statistics(model: tf.keras.Model) -> List[tf.Variable]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import tensorflow as tf
 
@@ -59,8 +59,17 @@ class Recorder(recorder.Recorder, tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
         record = self.end_epoch(values["loss"], values["accuracy"], values["val_loss"], values["val_accuracy"])
+        self._write_scalars(record.epoch, {name: dataclasses.asdict(record)[name] for name in _SCALARS})
+
+    def complete(self, epoch: int, train_s: float, values: Mapping[str, float]) -> None:
+        """Count an epoch (from 0) whose record others have written, and write its scalars for TensorBoard."""
+        self.epochs_completed += 1
+        self.train_s += train_s
+        self._write_scalars(epoch + 1, values)
+
+    def _write_scalars(self, epoch: int, values: Mapping[str, float]) -> None:
         if self._scalars is not None:
-            with self._scalars.as_default(step=record.epoch):
-                for name in _SCALARS:
-                    tf.summary.scalar(name, dataclasses.asdict(record)[name])
+            with self._scalars.as_default(step=epoch):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
             self._scalars.flush()

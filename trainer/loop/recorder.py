@@ -34,6 +34,8 @@ class Recorder:
         self.epochs_completed = 0  # including earlier attempts
         self.train_s = 0.0  # including earlier attempts
         self.applied: Optional[AppliedSteps] = None  # set once there is an optimizer
+        # updates by others between reading the model and updating it, summed over the steps; null without servers
+        self.stale_updates: Optional[int] = None
 
     def go_on(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Count what the records of earlier attempts have."""
@@ -46,7 +48,7 @@ class Recorder:
         self._epoch = epoch + 1
         self._steps, self._images, self._batch = self._pace.steps(epoch), self._pace.images(epoch), self._pace.batch
         self._done = 0  # steps of this epoch in windows already written
-        self._epoch_mark = self._window_mark = _Mark(self._interface, self._timer)
+        self._epoch_mark = self._window_mark = self._now()
         self._validation_s = 0.0
 
     def end_step(self, steps: int, read: Callable[[], Tuple[float, float]]) -> None:
@@ -55,7 +57,7 @@ class Recorder:
         if steps - self._done < self._window_steps and steps < self._steps:
             return
         loss, accuracy = read()
-        now = _Mark(self._interface, self._timer)
+        now = self._now()
         spent = now.since(self._window_mark)
         self._log.write(
             Window(
@@ -74,6 +76,7 @@ class Recorder:
                 sent_bytes=spent.sent,
                 received_bytes=spent.received,
                 payload_bytes=spent.split.payload_bytes,
+                staleness=None if spent.stale_updates is None else spent.stale_updates / (steps - self._done),
             )
         )
         self._done, self._window_mark = steps, now
@@ -120,11 +123,15 @@ class Recorder:
             sent_bytes=steps.sent,
             received_bytes=steps.received,
             payload_bytes=steps.split.payload_bytes,
+            staleness=None if steps.stale_updates is None else steps.stale_updates / self._done,
         )
         self._log.write(record)
         self.epochs_completed += 1
         self.train_s += steps.seconds
         return record
+
+    def _now(self) -> _Mark:
+        return _Mark(self._interface, self._timer, self.stale_updates)
 
     def _images_in(self, steps: int) -> int:
         return min(steps * self._batch, self._images)
@@ -132,32 +139,32 @@ class Recorder:
 
 @dataclass(frozen=True)
 class _Spent:
-    """The time and bytes between two moments."""
+    """The time, bytes and stale updates between two moments; null: not measured."""
 
     seconds: float
     split: StepTimes
     sent: Optional[int]  # bytes
     received: Optional[int]
+    stale_updates: Optional[int]
 
 
 class _Mark:
-    """A moment: the clock, the timer and the interface's counters."""
+    """A moment: the clock, the timer, the interface's counters and the stale updates."""
 
-    def __init__(self, interface: Optional[str], timer: Timer) -> None:
+    def __init__(self, interface: Optional[str], timer: Timer, stale_updates: Optional[int]) -> None:
         self.time_s = time.monotonic()
         self._split = timer.read()
         self._bytes = counters(interface)
+        self._stale_updates = stale_updates
 
     def since(self, before: _Mark) -> _Spent:
         seconds, split = self.time_s - before.time_s, self._split.since(before._split)
-        if self._bytes is None or before._bytes is None:
-            return _Spent(seconds, split, None, None)
-        return _Spent(
-            seconds,
-            split,
-            self._bytes.sent - before._bytes.sent,
-            self._bytes.received - before._bytes.received,
-        )
+        sent = received = stale = None
+        if self._bytes is not None and before._bytes is not None:
+            sent, received = self._bytes.sent - before._bytes.sent, self._bytes.received - before._bytes.received
+        if self._stale_updates is not None:
+            stale = self._stale_updates - (before._stale_updates or 0)
+        return _Spent(seconds, split, sent, received, stale)
 
 
 def spent_s(records: Sequence[Mapping[str, Any]]) -> float:

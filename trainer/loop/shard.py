@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Shard:
         """This board's weight in a mean over the boards; 1 if all are equal."""
         return self.batch * self.workers / sum(self.batches) if self.batches else 1.0
 
+    def of_all(self) -> List[Shard]:
+        """The parts of all boards in rank order."""
+        return [dataclasses.replace(self, rank=rank) for rank in range(self.workers)]
+
     def images(self, total: int) -> int:
         """Images of this board in an epoch; where parts must be equal or have whole batches, some repeat."""
         if self.batches or self.counts:
@@ -55,11 +59,12 @@ def shard_of(run: Run, cluster: Cluster) -> Shard:
     batches: Tuple[int, ...] = ()
     if config.data.sharding == "proportional":
         batches = config.batches(run.speeds or [1.0] * cluster.workers)
+    computing = config.computing(cluster.workers)
     return Shard(
         rank=cluster.rank,
-        workers=cluster.workers,
+        workers=computing,
         sharded=config.data.sharding != "whole",
-        batch=batches[cluster.rank] if batches else config.board_batch(cluster.workers),
+        batch=batches[cluster.rank] if batches else config.board_batch(computing),
         batches=batches,
     )
 

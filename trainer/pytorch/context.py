@@ -126,6 +126,7 @@ class TrainingContext:
                 interface=self.interface,
                 startup_s=time.monotonic() - self._started,
                 changing_parameters=trainable + sum(it.numel() for it in self.model.moving_statistics()),
+                strategy=self.strategy,
             )
         )
 
@@ -176,7 +177,7 @@ class TrainingContext:
         built = Model(self.config.model, self.data.classes, self._generator)
         if weights is not None:
             keras_weights.load_backbone(built, Path(weights["path"]))
-        return built.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return built.to(self.compute.device)
 
     def _cache_features(self) -> float:
         """Replace the images by the backbone's output, which does not change; returns the seconds that took."""

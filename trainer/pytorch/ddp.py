@@ -8,7 +8,9 @@ use large mini-batches, use local SGD", ICLR 2020): no gradient is sent, and the
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
+import warnings
 from typing import Any, Callable, ContextManager, Iterator, List, Optional, Tuple
 
 import torch
@@ -46,12 +48,14 @@ class Synchronous:
     def __init__(self, worker: Worker) -> None:
         config = worker.context.config.sync
         self._worker, self._every = worker, config.accumulate_steps
-        self._ddp = DistributedDataParallel(
-            worker.forward,
-            broadcast_buffers=False,  # each worker has its own moving statistics, as with the other strategies
-            gradient_as_bucket_view=True,
-            bucket_cap_mb=config.bucket_bytes / 2**20 if config.bucket_bytes else _DEFAULT_BUCKET_MB,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer versions have another name for broadcast_buffers
+            self._ddp = DistributedDataParallel(
+                worker.forward,
+                broadcast_buffers=False,  # each worker has its own moving statistics, as with the other strategies
+                gradient_as_bucket_view=True,
+                bucket_cap_mb=config.bucket_bytes / 2**20 if config.bucket_bytes else _DEFAULT_BUCKET_MB,
+            )
         self._low_rank: Optional[powerSGD_hook.PowerSGDState] = None
         self._sent: Optional[_Timed] = None
         hook = self._hook()
@@ -128,7 +132,9 @@ class _Timed:
         self._hook, self.element_bytes = hook, element_bytes
         self.before = self.after = 0  # PowerSGD's totals of elements, before and after compression
         self.clear()
-        self.__qualname__ = self.__name__ = type(self).__name__  # DDP logs it
+        # which DDP looks at
+        self.__qualname__ = self.__name__ = type(self).__name__
+        self.__signature__ = inspect.signature(hook)
 
     def __call__(self, state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         began = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 from torch.distributed import rpc
@@ -21,8 +21,10 @@ from trainer.pytorch.optimizers import Optimizer
 from trainer.pytorch.vectors import Flat
 from trainer.pytorch.worker import Statistics, Worker, assign
 
-_NO_LIMIT_S = 0  # the supervisor stops a run that hangs
+_NO_LIMIT_S = 86_400.0  # the supervisor stops a run that hangs
 _SCHEME = "cluster-kit"
+
+_Answer = Tuple[torch.Tensor, int]  # the weights, [n] float32, and how many gradients were applied to them
 
 
 class _Server:
@@ -31,30 +33,32 @@ class _Server:
     def __init__(self, config: Config, weights: torch.Tensor) -> None:
         self.weights = torch.nn.Parameter(weights)  # [n] float32
         self.optimizer = Optimizer(config, [self.weights])
+        self._updates = 0  # applied gradients
         self._lock = threading.Lock()
 
-    def apply(self, gradient: torch.Tensor, rate: float) -> torch.Tensor:
-        """gradient: [n] float32 -> the weights after it was applied at this rate, [n] float32."""
+    def apply(self, gradient: torch.Tensor, rate: float) -> _Answer:
+        """gradient: [n] float32 -> the weights after it was applied at this rate."""
         with self._lock:
             self.weights.grad = gradient
             self.optimizer.step(rate)
-            return self.weights.detach().clone()
+            self._updates += 1
+            return self.weights.detach().clone(), self._updates
 
-    def pull(self) -> torch.Tensor:
+    def pull(self) -> _Answer:
         with self._lock:
-            return self.weights.detach().clone()
+            return self.weights.detach().clone(), self._updates
 
 
 _server: Optional[_Server] = None  # in the chief's process
 
 
-def _apply(gradient: torch.Tensor, rate: float) -> torch.Tensor:
+def _apply(gradient: torch.Tensor, rate: float) -> _Answer:
     """Runs in the chief's process."""
     assert _server is not None
     return _server.apply(gradient, rate)
 
 
-def _pull() -> torch.Tensor:
+def _pull() -> _Answer:
     """Runs in the chief's process."""
     assert _server is not None
     return _server.pull()
@@ -71,6 +75,8 @@ class Asynchronous:
         if self._chief:
             _server = _Server(worker.context.config, self._flat.pack(worker.parameters).cpu())
         self._statistics = Statistics(worker)
+        self._known = 0  # gradients that were applied to the weights that this worker has
+        worker.context.recorder.stale_updates = 0
         if group.workers > 1:
             register_rendezvous_handler(_SCHEME, lambda *_, **__: iter([(group.store, group.rank, group.workers)]))
             rpc.init_rpc(
@@ -84,28 +90,35 @@ class Asynchronous:
                     _channels=["basic"],
                 ),
             )
-            group.closing.append(lambda: rpc.shutdown(graceful=False))
+            group.closing.append(rpc.shutdown)
 
     def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
         """images: [b, ...], labels: [b] int64; one round trip to the server."""
         worker, timer = self._worker, self._worker.timer
         if number == worker.made_steps + 1:
-            self._take(self._asked(_pull))  # resumed, or the chief's
+            self._pull()  # resumed, or the chief's
         worker.backward(images, labels, worker.context.shard.weight)
         here = timer.now()
         gradient = self._gradient.to("cpu", copy=True)
         self._gradient.zero_()
-        self._take(self._asked(_apply, gradient, worker.context.rate.after(worker.epoch, worker.place)))
+        weights, updates = self._asked(_apply, gradient, worker.context.rate.after(worker.epoch, worker.place))
+        recorder = worker.context.recorder
+        recorder.stale_updates = (recorder.stale_updates or 0) + updates - 1 - self._known
+        self._take(weights, updates)
         if not self._chief:
             stall_s = timer.now() - here if timer.on else 0.0
             timer.add(stall_s, None, payload_bytes=2 * 4 * self._flat.size)
 
-    def _asked(self, function: Any, *arguments: Any) -> torch.Tensor:
-        """The server's answer, [n] float32."""
-        answer: torch.Tensor = function(*arguments) if self._chief else rpc.rpc_sync("worker-0", function, arguments)
+    def _asked(self, function: Any, *arguments: Any) -> _Answer:
+        """The server's answer."""
+        answer: _Answer = function(*arguments) if self._chief else rpc.rpc_sync("worker-0", function, arguments)
         return answer
 
-    def _take(self, weights: torch.Tensor) -> None:
+    def _pull(self) -> None:
+        self._take(*self._asked(_pull))
+
+    def _take(self, weights: torch.Tensor, updates: int) -> None:
+        self._known = updates
         assign(self._worker.parameters, self._flat.unpack(weights.to(self._worker.compute.device)))
 
     def finalize(self) -> None:
@@ -124,7 +137,7 @@ class Asynchronous:
 
     def _take_last(self) -> None:
         self._worker.group.in_order.submit(self._worker.group.meet).result()
-        self._take(self._asked(_pull))
+        self._pull()
 
     def state(self) -> Restorable:
         if _server is None:

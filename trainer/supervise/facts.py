@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from trainer.contract import frequencies, interface, layout, packages, records, sysfs, tegrastats
+from trainer.contract.cluster import SERVER_PORT, WORKER_PORT
 from trainer.contract.releases import jetpack
 
+_TASKS = (WORKER_PORT, SERVER_PORT)
+_GOOGLE = "0x1ae0"  # as a vendor of PCI devices
 _LISTENING = "0A"  # a state in /proc/net/tcp
 FIREWALL, FIREWALL_UNIT = "usr/local/sbin/cluster-kit-firewall", "cluster-kit-firewall.service"  # of the role firewall
 
@@ -97,6 +100,8 @@ def survey(request: Dict[str, Any], root: Path = Path("/")) -> Dict[str, Any]:
         "throttles": sorted(name for name, active in (frequencies.throttles(root / "sys") or {}).items() if active),
         "lock": _lock(Path(request["home"], "runs/lock.json")),
         "port": _port(request["port"], root / "proc"),
+        "server_ports": {str(request["port"] + more): _port(request["port"] + more, root / "proc") for more in _TASKS},
+        "tpus": _tpus(root),
         "trainers": _trainers(root / "proc"),
         "routes": routes,
         "addresses": addresses,
@@ -122,6 +127,13 @@ def _system(root: Path) -> Optional[str]:
 def _l4t_package() -> Optional[str]:
     """Version of the package nvidia-l4t-core, which Jetsons have."""
     return _output("dpkg-query", "--show", "--showformat=${Version}", "nvidia-l4t-core") or None
+
+
+def _tpus(root: Path) -> List[str]:
+    """Google's accelerators, by device file or PCI address."""
+    devices = [path.name for path in sorted(root.glob("dev/accel[0-9]*"))]
+    vendors = sorted(root.glob("sys/bus/pci/devices/*/vendor"))
+    return devices or [path.parent.name for path in vendors if sysfs.text(path) == _GOOGLE]
 
 
 def _module(root: Path) -> Optional[str]:

@@ -11,8 +11,9 @@ import contextlib
 import hmac
 import socket
 import struct
+import sys
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, List, NamedTuple, Optional, Tuple
 
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
@@ -44,14 +45,19 @@ class Message(NamedTuple):
 class Peers:
     """The other boards, and when each was last heard."""
 
-    def __init__(self, cluster: Cluster, names: List[str], key: bytes, silence_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, names: List[str], key: bytes, silence_s: float, spare: Collection[int] = ()
+    ) -> None:
         """`names` in rank order; a board counts as cut off after `silence_s` without a heartbeat.
+
+        The others go on without boards of the ranks in `spare`, whose end is only printed.
 
         Raises OSError where the port is taken, and ValueError for a key of another length.
         """
         if len(key) != PEERS_KEY_BYTES:
             raise ValueError(f"the key of the heartbeats has {len(key)} bytes instead of {PEERS_KEY_BYTES}")
         self._names, self._key, self._rank, self._silence_s = names, key, cluster.rank, silence_s
+        self._spare = spare
         self._addresses: Dict[int, Tuple[str, int]] = {}
         for rank, address in enumerate(cluster.addresses):
             host, _, port = address.rpartition(":")
@@ -89,15 +95,25 @@ class Peers:
         cause = self._hear(now)
         if cause:
             return cause
-        for rank, heard_s in self._heard_s.items():
+        for rank, heard_s in list(self._heard_s.items()):
             if now - heard_s > self._silence_s:
-                return Cause(
-                    "network",
+                sentence = (
                     f"no word from {self._names[rank]} at {self._addresses[rank][0]} for {self._silence_s:.0f} s: "
                     f"the network between {self._names[self._rank]} and {self._names[rank]} is down, "
-                    f"or {self._names[rank]} is",
+                    f"or {self._names[rank]} is"
                 )
+                if rank not in self._spare:
+                    return Cause("network", sentence)
+                self._go_on_without(rank, sentence)
         return None
+
+    def _go_on_without(self, rank: int, why: str) -> None:
+        print(f"supervisor: {why}; the others go on", file=sys.stderr, flush=True)
+        self._leave(rank)
+
+    def _leave(self, rank: int) -> None:
+        self._heard_s.pop(rank, None)
+        del self._addresses[rank]
 
     def farewell(self, state: str, cause: Optional[str]) -> None:
         """Tell the others how this board ended."""
@@ -129,13 +145,15 @@ class Peers:
             if message is None:
                 continue
             rank = message.rank
+            if message.state == FAILED and rank in self._spare:
+                self._go_on_without(rank, f"{self._names[rank]} failed: {message.cause}")
+                continue
             if message.state == FAILED:
                 return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.cause}")
             if message.state == INTERRUPTED:
                 return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.cause}")
             if message.state == SUCCEEDED:
-                self._heard_s.pop(rank, None)
-                del self._addresses[rank]
+                self._leave(rank)
             else:
                 if rank not in self._heard_s:  # it began later and has not heard this board
                     self._send(RUNNING, None, [rank])

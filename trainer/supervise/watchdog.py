@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Dict, Optional
 
 from trainer.contract import causes
 from trainer.contract.causes import Cause
-from trainer.contract.cluster import load_cluster
+from trainer.contract.cluster import dispensable, listens, load_cluster
 from trainer.contract.layout import HEARTBEAT, LOG, PEERS_KEY, PROGRESS, RUN, TF_CONFIG, write_json
 from trainer.supervise.peers import Peers
 
@@ -82,7 +81,7 @@ class Watchdog:
 
     def _not_started(self, now: float) -> Optional[Cause]:
         limit = self._limits.start
-        if not _listens(load_cluster(self.folder / TF_CONFIG).own_address):
+        if not any(map(listens, load_cluster(self.folder / TF_CONFIG).own_addresses)):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
         if now - self._began_s > limit + _PATIENCE_S:  # a board that did not start has reported its cause by now
             return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
@@ -153,21 +152,14 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
         (folder / PEERS_KEY).unlink()  # needed once
     if cluster.workers == 1:
         return None
-    names = read_object(folder / RUN).get("boards") or cluster.addresses
+    run = read_object(folder / RUN)
+    names = run.get("boards") or cluster.addresses
     try:
-        return Peers(cluster, names, key, limits.silence)
+        spare = dispensable(cluster.workers, run.get("config", {}).get("servers", 0))
+        return Peers(cluster, names, key, limits.silence, spare)
     except (OSError, ValueError) as error:
         print(f"supervisor: no heartbeats of its own, relying on TensorFlow's: {error}", file=sys.stderr)
         return None
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _modified(path: Path) -> Optional[int]:

@@ -177,6 +177,6 @@ def _keep_metrics(model: tf.keras.Model) -> None:
 def on_this_board(context: TrainingContext, batches: tf.data.Dataset) -> tf.data.Dataset:
     """This board's batches in the form that the strategy expects."""
     if not context.distributed:
-        return batches
+        return batches  # under a strategy of one board, Keras itself divides a batch between its GPUs
     # of batches that end, boards would ask each other before every step whether all have one: one more collective
     return context.strategy.distribute_datasets_from_function(lambda _: batches.repeat())

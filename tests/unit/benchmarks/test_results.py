@@ -137,7 +137,7 @@ def test_methods_md_explains_every_method_and_every_name_in_tables():
     page = (DOCS / "methods.md").read_text(encoding="utf-8")
     for method in METHODS:
         assert f"\n### {method}\n" in page
-    for name in {*labels.METHODS.values(), *labels.DDP.values(), *labels.ARMS.values()}:
+    for name in {*labels.METHODS.values(), *labels.PYTORCH.values(), *labels.ARMS.values()}:
         assert f"\n| {name} | " in page
 
 

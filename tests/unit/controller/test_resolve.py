@@ -180,6 +180,14 @@ def test_a_preset_whose_name_cannot_be_a_part_of_a_folders_is_refused(project, n
     assert "use up to 100 letters, digits" in problems(project, experiment=name)[0]
 
 
+def test_a_task_that_an_engine_does_not_have_is_refused(project):
+    override = {"engine": "pytorch", "sync": {"method": "allreduce"}}
+    assert resolve(request(project, task="probe", override=override))["run"]["task"] == "probe"
+    assert problems(project, task="predict", override=override) == [
+        "run_config_task is predict, which engine pytorch does not have: give one of train, probe, trial"
+    ]
+
+
 def test_an_unknown_task_gets_the_known_ones(project):
     assert problems(project, task="trail") == [
         "run_config_task is 'trail'; give one of train, probe, trial, predict: did you mean trial?"
@@ -309,7 +317,7 @@ def test_the_playbook_tells_all_that_is_wrong_in_the_inventory_at_once(tmp_path)
         "relative_speed of orin-2 is True",
         "ansible_host of orin-1 is 'nvidia@192.168.1.11': it has a user",
         "training_address of orin-2 is '010.0.0.2': Leading zeros are not permitted in '010'",
-        'kit_port is "0" (text); give a port from 1024 to 65534, such as 12345',
+        'kit_port is "0" (text); give a port from 1024 to 65532, such as 12345',
         'train_poll_s is "soon" (text); give a number of seconds, such as 2',
         'check_temperature_c is "hot" (text); give a number of degrees Celsius, such as 85',
         'collect_switch_power_w is "-1" (text); give a number of watts, or leave it out',

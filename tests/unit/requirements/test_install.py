@@ -391,3 +391,28 @@ def test_the_fuzzer_is_installed_once_by_its_hashes_or_done_without(project, mon
     (site / install.lock_hash("fuzz", project=False)).unlink()
     monkeypatch.setattr(install, "run", without_a_wheel)
     assert "changes its corpus at random: no wheel" in install.fuzzer()
+
+
+# ---- PyTorch
+
+
+def test_pytorch_is_installed_by_pip_once_and_again_when_its_pins_change(project, monkeypatch):
+    commands = []
+    fake_python(project / "bin" / "python3.11", "3.11.2")
+    monkeypatch.setattr(install, "LOCKS", project)
+    monkeypatch.setattr(install, "certificates", lambda pip: [])
+    pins, folder = project / "torch.in", project / ".torch-venv"
+    pins.write_text("torch==1\n")
+
+    def run(step, command, remedy):
+        commands.append([str(part) for part in command])
+        if "venv" in commands[-1]:
+            fake_python(folder / "bin" / "python", "3.11.2")
+
+    monkeypatch.setattr(install, "run", run)
+    assert install.torch() == install.torch() == ".torch-venv is ready: torch.in, Python 3.11.2"
+    assert [command[1:3] for command in commands] == [["-m", "venv"], ["-m", "pip"], ["-c", commands[2][2]]]
+    assert commands[1][-2:] == ["-r", str(pins)] and "--only-binary" in commands[1]
+    pins.write_text("torch==2\n")
+    install.torch()
+    assert len(commands) == 6

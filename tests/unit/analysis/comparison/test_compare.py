@@ -450,3 +450,19 @@ def test_each_engine_is_compared_with_its_own_one_board(tmp_path):
     assert ratios["none, engine=tensorflow"] == ratios["none, engine=pytorch"] == 1.0
     assert ratios["keras, engine=tensorflow"] == pytest.approx(1.0)
     assert ratios["allreduce, ddp, engine=pytorch"] == pytest.approx(2.0)
+
+
+def test_strategies_are_arms_of_their_own(tmp_path):
+    build_run(tmp_path, "a", workers=1)
+    build_run(tmp_path, "b", workers=1, override={"strategy": "none"}, seed=2)
+    build_run(tmp_path, "c", workers=1, override={"strategy": "mirrored"})
+    asynchronous = {"strategy": "parameter_server", "sync": {"method": "asynchronous"}}
+    build_run(tmp_path, "d", workers=2, override=asynchronous)
+    build_run(tmp_path, "e", workers=2, override={**asynchronous, "servers": 1})
+    arms = compare(load(sorted(tmp_path.iterdir()))).arms
+    assert dict(zip(arms["label"], arms["runs"], strict=True)) == {
+        "none": 2,
+        "keras, mirrored": 1,
+        "asynchronous": 1,
+        "asynchronous, servers=1": 1,
+    }

@@ -242,3 +242,18 @@ def test_a_result_of_no_known_time_is_none(tmp_path, time_s):
     path.write_text(json.dumps({**json.loads(path.read_text()), "ended_s": time_s}))
     assert write_manifest(folder)["cause"] == "board-2 left no result"
     assert "result.json of board-2 has a started_s or ended_s that is not a time" in " ".join(load([folder]).problems)
+
+
+WITH_SERVERS = {"strategy": "parameter_server", "servers": 1, "sync": {"method": "asynchronous"}}
+
+
+def test_a_run_that_went_on_without_a_worker_has_succeeded(tmp_path):
+    went_on = build_run(tmp_path, "went_on", workers=3, failed={1: "killed"}, override=WITH_SERVERS)
+    manifest = write_manifest(went_on)
+    assert (manifest["status"], manifest["cause"], manifest["culprit"]) == ("succeeded", None, None)
+    assert (manifest["engine"], manifest["strategy"]) == ("tensorflow", "parameter_server")
+    assert [board["status"] for board in manifest["boards"]] == ["succeeded", "failed", "succeeded"]
+    server = build_run(tmp_path, "server", workers=3, failed={2: "killed"}, override=WITH_SERVERS)
+    assert write_manifest(server)["culprit"] == "board-3"
+    collectives = build_run(tmp_path, "collectives", workers=3, failed={1: "killed"})
+    assert write_manifest(collectives)["status"] == "failed"

@@ -29,6 +29,7 @@ NEEDS = Needs(
     round_trip_s=0.002,
     communication="ring",
     strict_communication=False,
+    strategy="",
     firewall_required=False,
 )
 ADDRESSES = {"lo": ["127.0.0.1"], "eth0": ["192.168.1.11", "10.0.0.1"], "docker0": ["172.18.0.1"]}
@@ -64,6 +65,8 @@ GOOD = {
     "throttles": [],
     "lock": None,
     "port": {"free": True, "pid": None, "command": None},
+    "server_ports": {port: {"free": True, "pid": None, "command": None} for port in ("12347", "12348")},
+    "tpus": [],
     "trainers": [],
     "routes": {"other": {"dev": "eth0", "wireless": False}},
     "addresses": ADDRESSES,

@@ -17,6 +17,7 @@ def firewall(ports, unit=None):
     return {"firewall": {"ports": ports, "unit": unit}}
 
 
+SERVERS_PORTS = [12345, 12346, 12347, 12348]
 GUARDED = {"firewall_required": True}
 SLOW = {**GOOD["link"], "bit_per_s": 10**8}
 TORCH = {"venv": {"python": "3.8.10", "tensorflow": None, "pytorch": "2.13.0+cpu"}}
@@ -83,6 +84,14 @@ RING = {"used": "RingReduce", "error": None}
         ("board.temperature", "refuse", {"throttles": ["gpu-throttle-alert"]}, {}, "gpu-throttle-alert"),
         ("board.port", "refuse", {"port": HELD}, {}, "pid 41, python -m trainer"),
         ("board.port", "refuse", {"port": {**HELD, "pid": None}}, {}, "another account"),
+        (
+            "board.port",
+            "refuse",
+            {"server_ports": {"12347": {**HELD, "free": True}, "12348": HELD}, **firewall(SERVERS_PORTS)},
+            {"strategy": "parameter_server"},
+            "pid 41, python -m trainer",
+        ),
+        ("board.tpu", "refuse", {}, {"strategy": "tpu"}, "neither a /dev/accel* nor a PCI device"),
         ("board.stale_trainer", "refuse", {"trainers": [TRAINER]}, {}, "pid 41"),
         ("board.clock", "refuse", {"clock_error_s": -3.25}, {}, "3.2 s behind"),
         ("board.clock", "refuse", {"clock_error_s": 0.75}, {"clock_error_s": 0.5}, "0.8 s ahead"),
@@ -118,6 +127,7 @@ RING = {"used": "RingReduce", "error": None}
         ("network.firewall", "warn", firewall([2222, 2223], "active"), {}, "rules for 2222 and 2223"),
         ("network.firewall", "refuse", firewall(None, "inactive"), GUARDED, "no rules of the kit are loaded"),
         ("network.firewall", "warn", {**firewall([]), "emulated": {"emulated": True}}, {}, "no rules"),  # dressed
+        ("network.firewall", "warn", {}, {"strategy": "parameter_server"}, "rules for 12345 and 12346"),
         ("network.firewall", "refuse", EMULATED, GUARDED, "no rules of the kit are loaded"),
         ("collective.nccl", "warn", {"nccl": CANNOT}, {"communication": "nccl"}, "0 GPU kernels"),
         ("collective.nccl", "refuse", {"nccl": CANNOT}, STRICT, "0 GPU kernels"),
@@ -160,6 +170,9 @@ def test_what_a_board_is_held_against(gate, severity, changes, wants, says):
         (own("192.168.1.11"), {}),
         (own("orin-1", "192.168.1.11"), {}),
         ({**own("10.9.9.9"), "addresses": None}, {}),
+        ({"server_ports": {"12348": HELD}}, {}),
+        (firewall(SERVERS_PORTS), {"strategy": "parameter_server", "communication": "nccl"}),  # without collectives
+        ({"tpus": ["accel0"]}, {"strategy": "tpu"}),
         ({"nccl": CAN}, {"communication": "nccl"}),
         (TORCH, {"engine": "pytorch", "communication": "nccl"}),  # which says itself what it runs
         ({**TORCH, "torch_trial": {"error": None}}, {"engine": "pytorch", "pytorch": "2.13"}),

@@ -232,3 +232,22 @@ def test_a_flood_takes_a_bounded_time_of_each_look(addresses):
     a._socket = Flood(a._socket)
     assert a.exchange() is None
     assert a._socket.received == module._MOST
+
+
+def test_the_others_go_on_without_a_board_that_can_be_done_without(addresses, capsys):
+    one = Peers(Cluster(addresses, 0), ["a", "b"], KEY, 0.2, spare=[1])
+    other = peers(addresses, 1)
+    other.exchange()
+    assert one.exchange() is None
+    other.farewell(FAILED, "its worker was killed")
+    assert one.exchange() is None and "b failed: its worker was killed; the others go on" in capsys.readouterr().err
+    assert one.exchange() is None
+
+
+def test_silence_of_such_a_board_is_no_cause_either(addresses, capsys):
+    one = Peers(Cluster(addresses, 0), ["a", "b"], KEY, 0.2, spare=[1])
+    other = peers(addresses, 1)
+    other.exchange()
+    one.exchange()
+    time.sleep(0.3)
+    assert one.exchange() is None and "no word from b" in capsys.readouterr().err
