@@ -202,6 +202,7 @@ class Role:
             "python_env_requirements": str(folder / "own.txt"),
             "python_env_wheels": str(self.packages),
             "python_env_tensorflow": str(self.wheel),
+            "python_env_pycuda": "pycuda==2022.2.2",
             "kit_cuda_home": str(folder / "cuda"),
         }
 
