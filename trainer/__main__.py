@@ -18,6 +18,7 @@ from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster, load_cluster
 from trainer.contract.config import ConfigError
+from trainer.contract.generation import Generation, load_generation
 from trainer.contract.layout import TF_CONFIG
 from trainer.contract.run import Run, load_run
 from trainer.formats import archives
@@ -33,25 +34,27 @@ def main() -> int:
     folder: Path = arguments.config.resolve().parent
     try:
         run, cluster = load_run(arguments.config), load_cluster(folder / TF_CONFIG)
+        generation = load_generation(folder, run.workers)
+        run, cluster = generation.narrow(run, cluster)
     except (ConfigError, ValueError) as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 2
     if arguments.check:
         return 0
-    cause = _train(run, cluster, folder, started)
+    cause = _train(run, cluster, folder, started, generation)
     status, code = ("failed", 1) if cause else ("succeeded", 0)
     write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
     return code
 
 
-def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[Cause]:
+def _train(run: Run, cluster: Cluster, folder: Path, started: float, generation: Generation) -> Optional[Cause]:
     """Train; return the cause of a failure, or None."""
     try:
         for kind, staged in run.assets.items():
             found = archives.sha256(Path(staged["path"]))
             if found != staged["sha256"]:
                 return Cause("data", f"the staged {kind} {staged['path']} has checksum {found}, not {staged['sha256']}")
-        perform(run, cluster, folder, started)
+        perform(run, cluster, folder, started, generation)
     except Exception as error:  # every failure must reach the result
         with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
@@ -59,17 +62,18 @@ def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional
     return None
 
 
-def perform(run: Run, cluster: Cluster, folder: Path, started: float) -> None:
+def perform(run: Run, cluster: Cluster, folder: Path, started: float, generation: Optional[Generation] = None) -> None:
     """Run the task on this board as one worker of the cluster.
 
-    `folder` is the run's folder on this board, `started` the monotonic time at which the process began.
+    `folder` is the run's folder on this board, `started` the monotonic time at which the process began, `generation`
+    that of the boards if some were lost.
     """
     # imported last: TensorFlow takes seconds to import, and all else can fail early
     from trainer import sync
     from trainer.learning.context import TrainingContext
     from trainer.measure import predict, probe, trial
 
-    context = TrainingContext(run, cluster, folder, started)
+    context = TrainingContext(run, cluster, folder, started, generation)
     measures = {"probe": probe, "trial": trial, "predict": predict}
     if run.task in measures:
         measures[run.task].measure(context)

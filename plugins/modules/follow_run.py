@@ -9,6 +9,7 @@ description:
   - The chief's follower prints a line for each epoch.
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
     determined later, from all boards' files.
+  - With on_board_loss continue, a board that failed is a warning, unless all have.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
