@@ -55,7 +55,7 @@ test-trainer: setup-dev setup-boards ## train with every method between real pro
 
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
-	.venv/bin/pytest tests/lab/test_faults.py tests/lab/test_recovery.py -m lab --no-header $(ARGS)
+	.venv/bin/pytest tests/lab/test_faults.py tests/lab/test_elastic.py tests/lab/test_recovery.py -m lab --no-header $(ARGS)
 
 .PHONY: fuzz
 fuzz: setup-dev setup-fuzz ## give every parser of outside input odd inputs (10 minutes; ARGS="--seconds 60", ARGS=--help)
