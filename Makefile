@@ -61,7 +61,7 @@ test-torch: setup-dev setup-boards setup-torch ## train with PyTorch: between re
 
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
-	.venv/bin/pytest tests/lab/test_faults.py tests/lab/test_recovery.py -m lab --no-header $(ARGS)
+	.venv/bin/pytest tests/lab/test_faults.py tests/lab/test_elastic.py tests/lab/test_recovery.py -m lab --no-header $(ARGS)
 
 .PHONY: fuzz
 fuzz: setup-dev setup-fuzz ## give every parser of outside input odd inputs (10 minutes; ARGS="--seconds 60", ARGS=--help)

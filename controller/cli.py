@@ -12,7 +12,7 @@ from analysis import commands
 from analysis.__main__ import COMMANDS
 from analysis.commands import Commands, say
 from analysis.commands.run import amount, costs
-from analysis.runs import throttling
+from analysis.runs import generations, throttling
 from analysis.runs.errors import AnalysisError
 from trainer.contract.layout import RUN
 
@@ -71,6 +71,8 @@ def _manifest(options: argparse.Namespace) -> int:
     manifest = write_manifest(options.run, interrupted=options.interrupted, switch_w=options.switch_watts)
     cause = f": {manifest['cause']}" if manifest["cause"] else ""
     say(f"{manifest['run_id']} {manifest['status']}{cause}")
+    for line in generations.sentences(manifest["generations"]):
+        say(line)
     if manifest["remedy"]:
         say(f"Remedy: {manifest['remedy']}.")
     for line in costs(manifest):

@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
-from trainer.contract import layout, schema1, strategies
+from trainer.contract import checkpoints, layout, schema1, strategies
 from trainer.contract.config import ConfigError
 from trainer.contract.events import Epoch, Served
 from trainer.contract.fields import closest
@@ -24,6 +24,7 @@ from trainer.contract.layout import (
     BOARDS,
     CHECKPOINTS,
     EVENTS,
+    LEFT,
     LOST,
     MANIFEST,
     RESUME_DRAFT,
@@ -33,7 +34,6 @@ from trainer.contract.layout import (
 from trainer.contract.reading import opened, parse, read
 from trainer.contract.records import lines_of
 from trainer.contract.run import Run, load_run
-from trainer.formats import checkpoint
 
 
 def plan(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
         finish(folder)
         for home in (folder, *(folder / BOARDS / board for board in run.boards)):
             (home / LOST).unlink(missing_ok=True)
+            (home / LEFT).unlink(missing_ok=True)
     return _answer(folder, run, str(request["board_home"]), [], None)
 
 
@@ -179,9 +180,9 @@ def _prepare(folder: Path, run: Run) -> None:
         old, new = folder / BOARDS / board, draft / BOARDS / board
         new.mkdir(parents=True)
         if epoch and (old / CHECKPOINTS).is_dir():
-            kept = checkpoint.path_of(new / CHECKPOINTS, epoch)
+            kept = checkpoints.path_of(new / CHECKPOINTS, epoch)
             kept.parent.mkdir()
-            with checkpoint.path_of(old / CHECKPOINTS, epoch).open("rb") as content, kept.open("wb") as file:
+            with checkpoints.path_of(old / CHECKPOINTS, epoch).open("rb") as content, kept.open("wb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -206,8 +207,8 @@ def finish(folder: Path) -> Path | None:
         if (folder / name).exists():
             # a second one is of collecting what had not begun
             (folder / name).unlink() if (attempt / name).exists() else (folder / name).rename(attempt / name)
-    for checkpoints in (attempt / BOARDS).glob(f"*/{CHECKPOINTS}"):
-        shutil.rmtree(checkpoints)  # large, and no longer needed
+    for folder_of in (attempt / BOARDS).glob(f"*/{CHECKPOINTS}"):
+        shutil.rmtree(folder_of)  # large, and no longer needed
     return ready
 
 
@@ -216,7 +217,7 @@ def _common_epoch(folder: Path, run: Run) -> int:
     strategy = strategies.found(run.config.engine, run.config.strategy_on(run.workers))
     # with parameter servers, the chief has the whole model, and keeps the run's time
     homes = [folder / BOARDS / board for board in (run.boards[:1] if strategy.servers else run.boards)]
-    known = [set(checkpoint.whole(home / CHECKPOINTS)) for home in homes]
+    known = [set(checkpoints.whole(home / CHECKPOINTS)) for home in homes]
     known += [_recorded(home / EVENTS) for home in homes]
     return max(set.intersection(*known), default=0)
 

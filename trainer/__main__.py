@@ -19,6 +19,7 @@ from trainer.contract import causes, packages, strategies
 from trainer.contract.causes import Cause, KerasError
 from trainer.contract.cluster import CHIEF, SERVER, WORKER, Cluster, load_cluster
 from trainer.contract.config import ConfigError
+from trainer.contract.generation import Generation, load_generation
 from trainer.contract.layout import RUN, TF_CONFIG
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run, load_run
@@ -38,6 +39,8 @@ def main() -> int:
     folder: Path = arguments.config.resolve().parent
     try:
         run, cluster = load_run(arguments.config), load_cluster(folder / TF_CONFIG)
+        generation = load_generation(folder, run.workers)
+        run, cluster = generation.narrow(run, cluster)
     except (ConfigError, ValueError) as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 2
@@ -48,13 +51,13 @@ def main() -> int:
         if cause:
             relay.tell_failure(folder, cause)
         return 1 if cause else 0
-    cause = _guarded(lambda: _train(run, cluster, folder, started))
+    cause = _guarded(lambda: _train(run, cluster, folder, started, generation))
     status, code = ("failed", 1) if cause else ("succeeded", 0)
     write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
     return code
 
 
-def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional[Cause]:
+def _train(run: Run, cluster: Cluster, folder: Path, started: float, generation: Generation) -> Optional[Cause]:
     """Train; return the cause of a failure, or None."""
     for kind, staged in run.assets.items():
         found = archives.sha256(Path(staged["path"]))
@@ -63,7 +66,7 @@ def _train(run: Run, cluster: Cluster, folder: Path, started: float) -> Optional
     strategy = strategies.found(run.config.engine, run.config.strategy_on(cluster.workers))
     if strategy.servers:
         return tasks.run_tasks(folder / RUN, run, cluster)
-    perform(run, cluster, folder, started)
+    perform(run, cluster, folder, started, generation=generation)
     return None
 
 
@@ -77,11 +80,18 @@ def _guarded(act: Callable[[], Optional[Cause]]) -> Optional[Cause]:
         return causes.of_exception(error)
 
 
-def perform(run: Run, cluster: Cluster, folder: Path, started: float, log: Optional[EventLog] = None) -> None:
+def perform(
+    run: Run,
+    cluster: Cluster,
+    folder: Path,
+    started: float,
+    log: Optional[EventLog] = None,
+    generation: Optional[Generation] = None,
+) -> None:
     """Run the task on this board as one worker of the cluster.
 
     `folder` is the run's folder on this board, `started` the monotonic time at which the process began, `log` where
-    records go; null: to this board's own.
+    records go; null: to this board's own. `generation`: that of the boards if some were lost.
     """
     # imported last: engines take seconds to import, and all else can fail early
     if run.config.engine == PYTORCH:
@@ -95,7 +105,7 @@ def perform(run: Run, cluster: Cluster, folder: Path, started: float, log: Optio
     from trainer.learning.context import TrainingContext
     from trainer.measure import predict, probe, trial
 
-    context = TrainingContext(run, cluster, folder, started, log)
+    context = TrainingContext(run, cluster, folder, started, log, generation)
     measures = {"probe": probe, "trial": trial, "predict": predict}
     if run.task in measures:
         measures[run.task].measure(context)

@@ -35,6 +35,8 @@ MAY_DIFFER = (
     "config.data.path",
     "config.data.sha256",
     "config.model.weights",  # and weights_sha256
+    "config.on_board_loss",  # without a loss it changes nothing, and a run with one says so
+    "config.min_workers",
 )
 # facts of boards that affect their speed or accuracy
 _FACTS = ["machine", "module", "cores", "jetpack", "power_mode", *ENGINES]
@@ -163,7 +165,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
     accuracy, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
     used["collective"] = used["run_id"].map(_collectives(boards))
-    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["computing"])
+    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["finishers"])
     used["reached"] = used["run_id"].isin(found.index)
     used["time_to_accuracy_s"] = used["run_id"].map(found["elapsed_s"])
     used["energy_to_accuracy_j"] = used["run_id"].map(energy_until(boards, found["epoch"]))
@@ -182,6 +184,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
         problems=[
             *loaded.problems,
             *_warnings(used, boards),
+            *_begun_anew(used),
             *throttled(used),
             *unsampled(used),
             *stragglers.warnings(used, loaded.epochs),
@@ -285,6 +288,19 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
         unknown = [str(run_id) for run_id in values.index[values == "null"]]
         if 0 < len(unknown) < len(values):
             yield f"{fact} of {_some(unknown)} is unknown; assumed to equal the other runs'"
+
+
+def _begun_anew(runs: pd.DataFrame) -> Iterator[str]:
+    """What runs can be compared in whose boards began anew after a loss."""
+    for row in runs[runs["generations"].map(len) > 0].itertuples():
+        fewer = row.finishers < row.workers
+        can = (
+            f"{row.finishers} of {row.workers} boards trained to the end, so that it is compared in its accuracy, its "
+            "whole time and its time to accuracy, and not in what a step or a pass took"
+            if fewer
+            else "its whole time and its time to accuracy include the time without training; what a step took does not"
+        )
+        yield f"{row.run_id}: {can}. {' '.join(row.generations)}"
 
 
 def _some(run_ids: list[str]) -> str:

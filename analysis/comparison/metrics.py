@@ -88,6 +88,8 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
     val_accuracy_first, val_accuracy_final: validation accuracy (0 to 1) after epoch 1 and after the
         last epoch of the configuration, as the chief saw it.
     loss_final: training loss of the last epoch, as the chief saw it.
+    Of a run that lost boards, what a step, a pass and a second of training took is null: it is of different numbers of
+    boards. Its times to an epoch are whole, with those without training.
     energy_j, mean_power_w: of all boards together, from the first step to the end of the last epoch;
         energy_j_per_pass: the former by the epochs; temperature_max_c: of the hottest board. Null where a board lacks
         it. See `analysis.runs.energy`.
@@ -105,23 +107,26 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
             "sent_bytes_per_step": by_board["sent_bytes"] / by_board["steps"],
         }
     ).groupby("run_id")
-    measured = runs[["run_id", "computing", "config.epochs"]].set_index("run_id")
-    means = per_board.mean(skipna=False).reindex(measured.index)
-    measured[means.columns] = means
+    measured = runs[["run_id", "computing", "finishers", "config.epochs"]].set_index("run_id")
+    means, undisturbed = (
+        per_board.mean(skipna=False).reindex(measured.index),
+        measured["finishers"] == measured["computing"],
+    )
+    measured[means.columns] = means.where(undisturbed)  # else they are not of one set of boards
     measured["compute_share"] = 1 - measured["stall_share"]
     complete = per_board.size().reindex(measured.index) == measured["computing"]
     together = per_board["images_per_s"].sum(skipna=False).reindex(measured.index)
     measured["images_per_s"] = together.where(complete)
     own = boards.groupby("run_id")
     measured["startup_s"] = own["startup_s"].max().where(own["startup_s"].count() == own.size())
-    measured["pass_s"] = _pass_s(epochs, measured["step_s"])
+    measured["pass_s"] = _pass_s(epochs, measured["step_s"]).where(undisturbed)
     chief = epochs[epochs["rank"] == 0].set_index("run_id")
     first = chief[chief["epoch"] == 1]
     final = chief[chief["epoch"] == measured["config.epochs"].reindex(chief.index)]
     measured["val_accuracy_first"] = first["val_accuracy"]
     measured["val_accuracy_final"] = final["val_accuracy"]
     measured["loss_final"] = final["loss"]
-    at = _ends(epochs, measured["computing"])
+    at = _ends(epochs, measured["finishers"])
     last = at[at["epoch"] == measured["config.epochs"].reindex(at["run_id"]).to_numpy()].set_index("run_id")
     measured["total_s"] = last["elapsed_s"]
     measured = measured.join(_costs(boards, epochs))
@@ -137,17 +142,18 @@ def target_of(finals: pd.Series[float]) -> float:
     return target if 0 < target < math.inf else math.nan
 
 
-def reached(epochs: pd.DataFrame, target: float, computing: pd.Series[Any]) -> pd.DataFrame:
+def reached(epochs: pd.DataFrame, target: float, finishers: pd.Series[Any]) -> pd.DataFrame:
     """The first epoch by run_id after which the chief's validation accuracy was `target` or more: epoch, elapsed_s.
 
     elapsed_s: from the start of the boards' processes to that epoch's end, on the slowest board, with start-up, tracing
     and validation: the same for every method; null where a board lacks it. Accuracy is known at the ends of epochs
     only, so nothing is read off between them. A run that never reached the target is left out; its `total_s` says how
-    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s; `computing`: boards that compute, by run_id.
+    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s; `finishers`: boards that trained to the end,
+    by run_id.
     """
     chief = epochs[(epochs["rank"] == 0) & (epochs["val_accuracy"] >= target)]
     first = chief.groupby("run_id")["epoch"].min().rename("epoch").reset_index()
-    return first.merge(_ends(epochs, computing), on=["run_id", "epoch"]).set_index("run_id")
+    return first.merge(_ends(epochs, finishers), on=["run_id", "epoch"]).set_index("run_id")
 
 
 def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float]:
@@ -163,11 +169,11 @@ def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float
     return pd.Series(joules, index=boards.index, dtype=float).groupby(boards["run_id"]).sum(min_count=1, skipna=False)
 
 
-def _ends(epochs: pd.DataFrame, computing: pd.Series[Any]) -> pd.DataFrame:
+def _ends(epochs: pd.DataFrame, finishers: pd.Series[Any]) -> pd.DataFrame:
     """run_id, epoch, elapsed_s of the slowest board; null where a board lacks it."""
     of_boards = epochs.groupby(["run_id", "epoch"])["elapsed_s"]
     table = pd.DataFrame({"elapsed_s": of_boards.max(), "known": of_boards.count()}).reset_index()
-    whole = table["known"] == computing.reindex(table["run_id"]).to_numpy()
+    whole = table["known"] == finishers.reindex(table["run_id"]).to_numpy()
     return table.assign(elapsed_s=table["elapsed_s"].where(whole))[["run_id", "epoch", "elapsed_s"]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from trainer.contract.events import Epoch, Resume, Start, Window, fields_of
+from trainer.contract.events import Epoch, NewGeneration, Resume, Start, Window, fields_of
 from trainer.contract.reading import opened
 from trainer.contract.records import lines_of, parse_records
 
@@ -38,20 +38,27 @@ def elapsed_s(records: Iterable[Mapping[str, Any]]) -> dict[int, float]:
     """By epoch of a board: seconds from the start of its process to the epoch's end, tracing and validation included.
 
     A resumed run has its earlier attempts' time up to the epoch that it was resumed after, and not the time between
-    attempts. The moments are those of the board's clock; an epoch is left out where that differs so much from the
-    durations, which come from another clock, that it must have been set meanwhile.
+    attempts; one that went on without a lost board has all of its time. The moments are those of the board's clock; an
+    epoch is left out where that differs so much from the durations, which come from another clock, that it must have
+    been set meanwhile.
     """
     found: dict[int, float] = {}
     began_s = lasted_s = math.nan
+    goes_on = False  # whether the next trainer belongs to the same attempt
     for record in records:
         epoch = record.get("epoch", 0)
         if not isinstance(epoch, int):
             continue
         if record["event"] in (Start.KIND, Resume.KIND):
             found = {earlier: at for earlier, at in found.items() if earlier <= epoch}
+            if goes_on and not math.isnan(began_s):
+                goes_on, lasted_s = False, record["time_s"] - began_s
+                continue
             before_s = found.get(epoch, math.nan) if epoch else 0.0
             lasted_s = before_s + _seconds(record["startup_s"])
             began_s = record["time_s"] - lasted_s
+        elif record["event"] == NewGeneration.KIND:
+            goes_on = True
         elif record["event"] == Epoch.KIND:
             at_s = record["time_s"] - began_s
             lasted_s += _seconds(record["epoch_s"])

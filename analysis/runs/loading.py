@@ -5,6 +5,7 @@ Not named load.py: such a module would replace the function `analysis.load` once
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pandas as pd
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.eventlog import Columns, elapsed_s, first_epochs, read_but_windows
+from analysis.runs.generations import generations, sentences
 from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, to_dict
@@ -37,13 +39,17 @@ class Runs:
     runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
         factors (a list, what its study declares that its arms differ in), primary (whether its study named its arm
         beforehand), workers, computing (boards that are not dedicated parameter servers), speeds (a list, of the boards
-        in rank order), seed, status, cause, rehearsal, synthetic, started_s, ended_s, git_commit, git_dirty,
+        in rank order), seed, status, cause, rehearsal, synthetic, started_s, ended_s, finishers (how many boards
+        trained to the end: fewer than `computing` where some were lost), generations (a list of sentences, one for each
+        time that the boards began anew), git_commit, git_dirty,
         trainer_sha256, the configuration flattened as config.batch_size, config.sync.method, ..., and
         assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
-        `analysis.runs.energy`), and the fields of the start record; null where the board left nothing.
-    epochs: a row per record, with run_id, board and rank; `begins`: whether it is the first of an attempt (a resumed
-        run has several); `elapsed_s`: from the process's start to its end, see `analysis.runs.eventlog.elapsed_s`.
+        `analysis.runs.energy`), and the fields of the start record; null where the board left nothing. `rank` counts
+        the boards that trained to the end first: rank 0 is the chief that did.
+    epochs: a row per record of a board that trained to the end, with run_id, board and rank; `begins`: whether it is
+        the first of an attempt (a resumed run has several); `elapsed_s`: from the process's start to its end, see
+        `analysis.runs.eventlog.elapsed_s`.
     problems: a sentence for everything skipped or inconsistent; problems in windows are added when they are read.
     """
 
@@ -150,10 +156,16 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
     problems = [f"nothing was collected from {board}" for board in absent]
+    events = {board: _read(folder / BOARDS / board / EVENTS) for board in run.boards}
+    since = generations(run.boards, {board: records for board, (records, _) in events.items()})
+    finishers = since[-1]["boards"]
+    order = sorted(run.boards, key=lambda board: board not in finishers)  # else as it was
+    speeds = run.speeds and [run.speeds[run.boards.index(board)] for board in order]
+    run = dataclasses.replace(run, boards=order, speeds=speeds)
     for rank, board in enumerate(run.boards):
         home = folder / BOARDS / board
         results[board], problem = read_result(home / RESULT)
-        start, found = _add_events(tables, run, rank, home / EVENTS)
+        start, found = _add_events(tables, run, rank, *events[board], lost=board not in finishers)
         if problem:
             found.append(f"result.json of {board} {problem}")
         if start:
@@ -169,21 +181,29 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     for rank, board in enumerate(run.boards):
         row = _board_row(run, rank, results[board], starts.get(board), costs.get(board, {}))
         tables.boards.append(row)
-    tables.runs.append(_run_row(run, folder, manifest))
+    went = {"finishers": min(len(finishers), run.config.computing(run.workers)), "generations": list(sentences(since))}
+    tables.runs.append({**_run_row(run, folder, manifest), **went})
     tables.problems += [f"{run.run_id}: {sentence}" for sentence in problems]
 
 
-def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Add a board's records to the tables; returns its start record and the problems."""
-    board = run.boards[rank]
+def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """A board's records but for the windows, and the problems."""
     try:
-        records, problems = read_but_windows(path)
+        return read_but_windows(path)
     except OSError as error:
-        return None, [f"events.jsonl of {board} cannot be read ({error.strerror})"]
+        return [], [f"events.jsonl of {path.parent.name} cannot be read ({error.strerror})"]
+
+
+def _add_events(
+    tables: _Tables, run: Run, rank: int, records: list[dict[str, Any]], problems: list[str], lost: bool
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Add a board's records to the tables; returns its start record and the problems."""
+    board, problems = run.boards[rank], list(problems)
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for record in records:
         kinds[record["event"]].append(record)
-    tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
+    if not lost:  # what it made at last, others have made again
+        tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
     tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
     tables.elapsed_s |= {(run.run_id, rank, epoch): seconds for epoch, seconds in elapsed_s(records).items()}
     problems += [f"epoch {lost['epoch']}: {lost['cause']}, and the others went on" for lost in kinds["lost"]]
@@ -195,11 +215,10 @@ def _add_events(tables: _Tables, run: Run, rank: int, path: Path) -> tuple[dict[
 def _oddities(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
     """Problems: incomplete runs, and losses that are not finite."""
     recorded = epochs.groupby(["run_id", "rank"])["epoch"].nunique()
-    by_run = runs.set_index("run_id")
-    wanted, computing = by_run["config.epochs"], by_run["computing"]
+    wanted, finishers = (runs.set_index("run_id")[name] for name in ("config.epochs", "finishers"))
     for run_id, board, rank in boards[["run_id", "board", "rank"]].itertuples(index=False):
         count = recorded.get((run_id, rank), 0)
-        if count < wanted[run_id] and rank < computing[run_id]:
+        if rank < finishers[run_id] and count < wanted[run_id]:
             yield f"{run_id}: {board} recorded {count} of {wanted[run_id]} epochs"
     lost = epochs[~np.isfinite(epochs["loss"])].drop_duplicates(["run_id", "rank"])
     for run_id, board, epoch in lost[["run_id", "board", "epoch"]].itertuples(index=False):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.energy import of_board, of_cluster, training
+from analysis.runs.generations import generations
 from analysis.runs.timeline import read_clock
 from trainer.contract import layout, schema1, strategies
 from trainer.contract.causes import first_cause
@@ -75,13 +76,14 @@ def _of_boards(folder: Path, run: Run, interrupted: bool, switch_w: float | None
     """The part that follows from the boards' files."""
     results: dict[str, dict[str, Any] | None] = {}
     starts: dict[str, dict[str, Any]] = {}
+    records = {board: _records(folder / BOARDS / board / EVENTS) for board in run.boards}
     for board in run.boards:
         home = folder / BOARDS / board
         results[board] = read_result(home / RESULT)[0] or read_result(home / LOST)[0]
-        start = next((record for record in _records(home / EVENTS) if record["event"] == "start"), None)
+        start = next((record for record in records[board] if record["event"] == "start"), None)
         if start:
             starts[board] = start
-    described = describe(run, results, starts, interrupted)
+    described = describe(run, results, starts, interrupted, generations(run.boards, records))
     return {**described, **_costs(folder, described, switch_w)}
 
 
@@ -143,14 +145,17 @@ def describe(
     results: Mapping[str, Mapping[str, Any] | None],
     starts: Mapping[str, Mapping[str, Any]],
     interrupted: bool = False,
+    found: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The manifest's fields without checksums, from the boards' files.
 
-    `results`: result.json by board, None without one; `starts`: the start record by board.
+    `results`: result.json by board, None without one; `starts`: the start record by board; `found`: the run's
+    generations. A run that went on without boards has succeeded if the last generation's chief has: it has the weights.
     """
-    # the others went on without them
-    spare = dispensable(run.workers, run.config.servers)
+    spare = dispensable(run.workers, run.config.servers)  # the others went on without them
     needed = [board for rank, board in enumerate(run.boards) if rank not in spare]
+    if len(found) > 1:
+        needed = found[-1]["boards"][:1]
     status, cause, culprit = _outcome(needed, results, interrupted)
     if status != "succeeded":
         status, cause, culprit = _outcome(run.boards, results, interrupted)
@@ -177,6 +182,7 @@ def describe(
         "culprit": culprit,
         "cause_kind": first.get("cause_kind"),
         "remedy": first.get("remedy"),
+        "generations": list(found) or generations(run.boards, {}),
         "boards": [_board(name, rank, results[name], asked) for rank, name in enumerate(run.boards)],
         # the collective that ran, if it is not the one asked for
         "collective": next(filter(None, (other_than_asked(asked, name) for name in ran)), None),

@@ -18,9 +18,9 @@ ODD = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
 class Progress:
     """A run's progress and remaining time."""
 
-    def __init__(self, epochs: int, workers: int = 1) -> None:
-        """`epochs`: of the configuration; `workers`: number of boards."""
-        self._epochs, self._workers = epochs, workers
+    def __init__(self, epochs: int, workers: int = 1, chief: str | None = None) -> None:
+        """`epochs`: of the configuration; `workers`: number of boards; `chief`: the name of the first one."""
+        self._epochs, self._workers, self.chief = epochs, workers, chief
         self._done = 0
         # seconds of this attempt's epochs; the first one traces and warms up, and is ignored once there is another
         self._epoch_s: list[float] = []
@@ -42,6 +42,11 @@ class Progress:
             )
         if kind == "resume":  # earlier records are another attempt's
             self._done, self._epoch_s, self._first_windows, self._inside_s = record["epoch"], [], [], 0.0
+        if kind == "generation":
+            self._workers, self.chief = len(record["boards"]), record["boards"][0]
+            lost = f", without {', '.join(record['lost'])}" if record["lost"] else ""
+            who = f"generation {record['number']}: {', '.join(record['boards'])}"
+            return f"{who} go on after epoch {record['epoch']}{lost} ({record['cause']})"
         if kind == "window":
             self._inside_s += record["elapsed_s"]
             if not self._epoch_s:

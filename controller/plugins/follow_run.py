@@ -23,7 +23,7 @@ from controller.plugins.clock_offset import ask_time
 from trainer.contract import clocks, layout, records
 from trainer.contract.causes import REMEDIES, Cause
 from trainer.contract.cluster import dispensable
-from trainer.contract.layout import BOARDS, LOST, RUN, entries, write_json
+from trainer.contract.layout import BOARDS, LEFT, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
 
 _GONE = 2  # consecutive looks without a supervisor or result
@@ -37,10 +37,11 @@ class ActionModule(Action):
         run = read(run_dir / RUN)
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
-        chief = self.board == run["boards"][0] and shared.watched().exists()
-        progress = (
-            Progress(run["config"]["epochs"], run["workers"] - run["config"].get("servers", 0)) if chief else None
-        )
+        chief, goes_on = run["boards"][0], run["config"].get("on_board_loss") == "continue"
+        # of a run that goes on without lost boards, another one may become chief
+        speaks = shared.watched().exists() and (goes_on or self.board == chief)
+        servers = run["config"].get("servers", 0)
+        progress = Progress(run["config"]["epochs"], run["workers"] - servers, chief) if speaks else None
         started = options["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
@@ -54,11 +55,10 @@ class ActionModule(Action):
             self._note_clock(clock, "end")
         if result["status"] == "succeeded":
             return {"changed": True, "status": "succeeded"}
-        if result["status"] == "failed" and run["boards"].index(self.board) in dispensable(
-            run["workers"], run["config"].get("servers", 0)
-        ):
-            warning = f"{self.board} failed, and the others go on: {result['cause']}"
-            return {"changed": True, "status": "failed", "warnings": [warning]}
+        spare = run["boards"].index(self.board) in dispensable(run["workers"], servers)
+        if result["status"] == "failed" and (spare or (goes_on and not _is_last(run_dir, self.board, run["workers"]))):
+            lost = f"{self.board} is lost, and the others go on without it: {result['cause']}"
+            return {"changed": True, "status": "failed", "warnings": [lost]}
         if result["status"] == "failed":
             _claim(run_dir / LOST, self.board)
         return {"failed": True, "status": result["status"], "msg": f"{self.board}: {result['cause']}"}
@@ -76,7 +76,7 @@ class ActionModule(Action):
             if look is not None:
                 seen_s = now
                 if progress:
-                    _tell(run_dir, progress, look.lines)
+                    _tell(run_dir, progress, look.lines, self.board)
                 # the supervisor may find a better cause once it has heard the other boards
                 result = look.result
                 if result is not None and look.whole and (result["status"] == "succeeded" or not look.running):
@@ -121,12 +121,19 @@ class ActionModule(Action):
         return mirror.take(done["stdout"])
 
 
-def _tell(run_dir: Path, progress: Progress, lines: list[bytes]) -> None:
-    """Print a line per epoch, with the latest samples of all boards."""
+def _is_last(run_dir: Path, board: str, workers: int) -> bool:
+    """Whether all other boards of the run have failed, now that this one has."""
+    with suppress(OSError):  # of a full disk: the manifest tells it all the same
+        (run_dir / BOARDS / board / LEFT).touch()
+    return len(list((run_dir / BOARDS).glob(f"*/{LEFT}"))) >= workers
+
+
+def _tell(run_dir: Path, progress: Progress, lines: list[bytes], board: str) -> None:
+    """Print a line per epoch of the chief, with the latest samples of all boards."""
     for line in lines:
         with suppress(*ODD):
             said = progress.take(records.parse_record(line), _latest_samples(run_dir))
-            if said:
+            if said and progress.chief == board:
                 _display.display(printable(f"  {said}"))
 
 

@@ -41,6 +41,7 @@ from controller.mirror import Mirror
 from tests import PROJECT
 from tests.unit.controller.gates.facts import GOOD, request
 from trainer.contract import config, releases, tegrastats
+from trainer.contract.checkpoints import whole
 from trainer.contract.cluster import Cluster
 from trainer.contract.fields import ConfigError
 from trainer.contract.layout import PEERS_KEY_BYTES
@@ -311,7 +312,7 @@ def npy(content: bytes) -> None:
 @_target(examples=1000)
 def checkpoints(content: bytes) -> None:
     path = _file("checkpoints/epoch-00001.npz", content)
-    for epoch in checkpoint.whole(path.parent):
+    for epoch in whole(path.parent):
         try:
             checkpoint.Checkpoints(path.parent.parent).newest()
         except npz.NpzError as error:

@@ -194,15 +194,15 @@ def running(lab: Lab, **settings: object) -> Iterator[Lab]:
     assert ended.ok, ended.output
 
 
-def training_lab(number: int) -> Any:
-    """The fixture for a module's own two boards with TensorFlow, which runs leave as they find them.
+def training_lab(number: int, boards: int = 2) -> Any:
+    """The fixture for a module's own boards with TensorFlow, which runs leave as they find them.
 
     A module assigns it to `lab`; `number` as in Lab.
     """
 
     @pytest.fixture(scope="module")
     def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-        with running(Lab(tmp_path_factory.mktemp("lab"), number, 2, PROJECT / ".board-venv")) as lab:
+        with running(Lab(tmp_path_factory.mktemp("lab"), number, boards, PROJECT / ".board-venv")) as lab:
             yield lab
 
     return lab

@@ -28,11 +28,13 @@ REMEDIES = {
     "error": "the end of its log shows where",
     "timeout": "raise train_limit_s, or lower epochs",
     "network": "check the cables and the switch between them; playbooks/check.yml measures each pair",
+    "alone": "check the cables and the switch; with -e resume=RUN_ID the run resumes on all boards",
+    "outside": "the others finish the run without it; check its power, cable and log",
     "peer": "",
     "interrupted": "",
 }
 # causes that a board reports of other boards rank after its own
-_SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "peer", "interrupted")
+_SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "alone", "outside", "peer", "interrupted")
 _OF_PEERS = (
     "Connection reset by peer",
     "Connection closed by peer",

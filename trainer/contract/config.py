@@ -231,6 +231,10 @@ class Config(Section):
     steps_per_call: Optional[int] = bounded(None, minimum=1)
     # epochs between checkpoints, from which an interrupted run can resume; 0: none
     checkpoint_epochs: int = bounded(1, minimum=0)
+    # what a run does when a board is lost: stop; or continue on the boards that are left, from the newest checkpoint
+    # that all of them have, where they are more than half of the boards before, or half with the lowest rank
+    on_board_loss: str = bounded("stop", choices=("stop", "continue"))
+    min_workers: int = bounded(1, minimum=1)  # boards without which on_board_loss: continue does not
     # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
     # just before the next one begins
     deterministic: bool = False
@@ -263,6 +267,11 @@ class Config(Section):
             yield (
                 f"steps_per_call is {self.steps_per_call}, but window_steps {self.window_steps} is no multiple of it: "
                 f"set window_steps to {-(-self.window_steps // self.steps_per_call) * self.steps_per_call}"
+            )
+        if self.on_board_loss == "continue" and not self.checkpoint_epochs:
+            yield (
+                "on_board_loss is continue, but checkpoint_epochs 0 leaves nothing to continue from: set "
+                "checkpoint_epochs to 1, or on_board_loss to stop"
             )
 
     def board_batch(self, workers: int) -> int:
@@ -344,7 +353,32 @@ class Config(Section):
                 f"batch_size is {self.batch_size} for all boards together, which {computing} boards cannot "
                 f"share equally: give a multiple of {computing}, or set batch_per to board"
             )
+        if workers > 1 and self.on_board_loss == "continue":
+            problems += self._problems_of_continuing(workers)
         return problems
+
+    def _problems_of_continuing(self, workers: int) -> Iterator[str]:
+        if self.min_workers > workers:
+            yield f"min_workers is {self.min_workers}, but the run has {workers} boards: lower it, or raise workers"
+        if self.engine == strategies.PYTORCH:
+            yield "on_board_loss is continue, but the engine is pytorch: set on_board_loss to stop, or engine to tensorflow"
+        elif strategies.found(self.engine, self.strategy_on(workers)).servers:
+            yield (
+                f"on_board_loss is continue, but with strategy {self.strategy} a server that is lost ends the run: set "
+                "on_board_loss to stop"
+            )
+        if self.data.sharding == "measured":
+            yield (
+                "on_board_loss is continue, but data.sharding measured shares the images among all boards of the run: "
+                "set data.sharding to sharded, or on_board_loss to stop"
+            )
+        fewer = range(self.min_workers, workers)
+        odd = [count for count in fewer if self.batch_per == "global" and self.batch_size % count]
+        if odd:
+            yield (
+                f"on_board_loss is continue, but batch_per is global, and {odd[-1]} boards cannot share a batch_size "
+                f"of {self.batch_size} equally: set batch_per to board, or on_board_loss to stop"
+            )
 
 
 def divided(total: int, weights: Sequence[float]) -> Tuple[int, ...]:

@@ -57,6 +57,24 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class NewGeneration:
+    """A board was lost, or its trainer: the boards that are left train on, from a checkpoint.
+
+    Earlier records of later epochs do not count: they are trained again (see `records.parse_records`).
+    """
+
+    KIND: ClassVar[str] = "generation"
+    number: int  # from 2; the first generation is that of all boards
+    boards: List[str]  # inventory names in rank order; the first one is chief
+    epoch: int  # the last completed one that is kept, from 1; 0: none
+    lost: List[str]  # of the generation before
+    cause_kind: str  # why this board stopped training, one of causes.REMEDIES
+    cause: str  # the same, a sentence
+    stopped_s: float  # from the last step or record to this one; a resume or start record's startup_s follows
+    discarded_s: float  # of steps that are made again
+
+
+@dataclass(frozen=True)
 class Window:
     """Consecutive steps of an epoch: `window_steps` of them, fewer at its end."""
 
@@ -250,7 +268,22 @@ class End:
 
 
 Record = Union[
-    Start, Resume, Window, Average, Pace, Choice, Epoch, Probe, Trial, Collective, Validation, Sample, End, Served, Lost
+    Start,
+    Resume,
+    NewGeneration,
+    Window,
+    Average,
+    Pace,
+    Choice,
+    Epoch,
+    Probe,
+    Trial,
+    Collective,
+    Validation,
+    Sample,
+    End,
+    Served,
+    Lost,
 ]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
 _R = TypeVar("_R")

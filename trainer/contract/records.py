@@ -26,7 +26,7 @@ from typing import (
 )
 
 from trainer.contract import schema1
-from trainer.contract.events import KINDS, Record, Sample
+from trainer.contract.events import KINDS, Epoch, NewGeneration, Record, Sample, Start
 from trainer.contract.layout import PROGRESS
 from trainer.contract.reading import fit, is_number, opened, parse, printable
 
@@ -98,7 +98,8 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
     """The records among numbered lines of the file, and sentences for what was skipped.
 
     Lines that are cut off, or are not a known record with all fields, are skipped, a sentence each; values of another
-    type than the record's are null, a sentence for each field. See `parse_record`.
+    type than the record's are null, a sentence for each field. See `parse_record`. What a later generation of boards
+    trained again is left out.
     """
     where = f"{path.parent.name}/{path.name}"
     records: List[Dict[str, Any]] = []
@@ -114,6 +115,8 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
             if wrong <= _TOLD:
                 bad.append(f"{where}, line {number}: {error}")
             continue
+        if records[-1]["event"] == NewGeneration.KIND:
+            records[:-1] = _kept(records[:-1], records[-1]["epoch"])
         for name in names if len(odd) < _TOLD else ():
             odd.setdefault(f"{name[:_TOLD]} of {records[-1]['event']}", []).append(number)
     if wrong > _TOLD:
@@ -122,6 +125,14 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
         more = f", and in {len(numbers) - 1} more lines" if len(numbers) > 1 else ""
         bad.append(f"{where}, line {numbers[0]}{more}: {printable(name)} has a value of another kind, and is not used")
     return records, bad
+
+
+def _kept(records: List[Dict[str, Any]], epoch: int) -> List[Dict[str, Any]]:
+    """The records that count where training begins again after an epoch: up to its own, and what is of the run."""
+    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] == epoch]
+    end = ends[-1] + 1 if ends else 0
+    of_the_run = (Start.KIND, NewGeneration.KIND)
+    return records[:end] + [record for record in records[end:] if record["event"] in of_the_run]
 
 
 def parse_record(line: Union[bytes, str], odd: Optional[List[str]] = None) -> Dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from trainer.contract.checkpoints import named, path_of, whole
 from trainer.contract.layout import CHECKPOINTS
 from trainer.formats import npz
 
@@ -75,21 +76,5 @@ class Checkpoints:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 draft.unlink()
-        for old in _named(self._folder)[:-_KEPT]:
+        for old in named(self._folder)[:-_KEPT]:
             path_of(self._folder, old).unlink()
-
-
-def path_of(folder: Path, epoch: int) -> Path:
-    """Path of an epoch's checkpoint in the folder of checkpoints."""
-    return folder / f"epoch-{epoch:05d}.npz"
-
-
-def whole(folder: Path) -> List[int]:
-    """The epochs with a complete checkpoint in the folder, in order."""
-    return [epoch for epoch in _named(folder) if npz.is_whole(path_of(folder, epoch))]
-
-
-def _named(folder: Path) -> List[int]:
-    """The epochs with a file named as a checkpoint, in order; copies have other names."""
-    numbers = [path.stem.partition("-")[2] for path in folder.glob("epoch-*.npz")]
-    return sorted(int(number) for number in numbers if number.isdecimal() and path_of(folder, int(number)).exists())

@@ -47,19 +47,6 @@ def read(path: Path, most_bytes: int, names: Optional[Collection[str]] = None) -
         return {name[: -len(".npy")]: _array(archive, members[name]) for name in wanted}
 
 
-def is_whole(path: Path) -> bool:
-    """Whether all of an uncompressed archive is there and has its checksums."""
-    try:
-        with zipfile.ZipFile(str(path)) as archive:
-            members = archive.infolist()
-            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            if not stored or sum(member.file_size for member in members) > path.stat().st_size:
-                return False  # a bomb: these take no more than the file itself
-            return archive.testzip() is None
-    except (OSError, ValueError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile):
-        return False
-
-
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     name = member.filename[: -len(".npy")]
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

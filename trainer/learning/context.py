@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Resume, Start
+from trainer.contract.generation import Generation
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
 from trainer.contract.methods import METHODS
@@ -32,9 +33,15 @@ class TrainingContext:
     """All that a method of synchronising needs to train as one worker."""
 
     def __init__(
-        self, run: Run, cluster: Cluster, folder: Path, started: float, log: Optional[EventLog] = None
+        self,
+        run: Run,
+        cluster: Cluster,
+        folder: Path,
+        started: float,
+        log: Optional[EventLog] = None,
+        generation: Optional[Generation] = None,
     ) -> None:
-        """`log`: where records go; null: to this board's own."""
+        """`log`: where records go; null: to this board's own. `generation`: that of the boards if some were lost."""
         self.config, self.seed, self.cluster = run.config, run.seed, cluster
         self._run, self._folder, self._started = run, folder, started
         self.set_threads()
@@ -52,6 +59,11 @@ class TrainingContext:
         self.shard = shard_of(run, cluster)
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
+        self._later = generation is not None and generation.number > 1  # than the first generation of boards
+        if generation is not None and self._later and generation.epoch != (self._resumed[0] if self._resumed else 0):
+            raise ValueError(
+                f"the checkpoint of epoch {generation.epoch}, which the other boards begin with, is damaged"
+            )
         self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
         self.pace = pace_of(run, self.shard, len(self.images.y_train))
         updates = self.pace.steps(0) * (self.shard.workers if self.distribution.servers else 1)  # of an epoch
@@ -67,7 +79,7 @@ class TrainingContext:
         self.interface = interface_with(cluster.own_ip)
         events = folder / EVENTS
         # seconds of earlier attempts, up to the checkpoint
-        self.records = read_records(events)[0] if self._resumed else []
+        self.records = read_records(events)[0] if self._resumed or self._later else []
         self.log = log or EventLog(events)
         self.recorder = Recorder(
             self.log,
@@ -124,7 +136,11 @@ class TrainingContext:
         is not trained), and what `more` returns.
         """
         self._state_of = lambda: [*built.variables, *optimizers.state(optimizer), *more()]
-        if self._resumed is not None:
+        if self._resumed is None and not any(record["event"] == Start.KIND for record in self.records):
+            self._write_start(built)
+        elif self._resumed is None:
+            self.log.write(Resume(epoch=0, startup_s=time.monotonic() - self._started))
+        else:
             epoch, arrays = self._resumed
             variables = self._state()
             if [variable.shape for variable in variables] != [array.shape for array in arrays]:
@@ -134,9 +150,10 @@ class TrainingContext:
                 )
             for variable, array in zip(variables, arrays):
                 variable.assign(array)
+            if self._later and optimizer is not None:  # other boards make other numbers of steps; the rate follows it
+                made = self.pace.before(self.epochs.start) // self.config.sync.accumulate_steps
+                optimizer.iterations.assign(made)
             self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
-        else:
-            self._write_start(built)
         if optimizer is not None:
             last = built.trainable_variables[-1]  # the bias of the last layer
             self.recorder.applied = optimizers.AppliedSteps(optimizer, last, self.config.sync.accumulate_steps)

@@ -20,10 +20,12 @@ from trainer.contract.cluster import Cluster
 from trainer.contract.layout import PEERS_KEY_BYTES
 
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
-_STATES = (RUNNING, SUCCEEDED, FAILED, INTERRUPTED)
-# A message: rank, start (of the supervisor, ns of its clock), count (of its messages), state; then the cause in UTF-8.
+CHANGING = "changing"  # about the next generation of boards, see elastic_peers.py
+_STATES = (RUNNING, SUCCEEDED, FAILED, INTERRUPTED, CHANGING)
+# A message: rank, start (of the supervisor, ns of its clock), count (of its messages), state, generation of boards;
+# then the cause in UTF-8, or what the state is about.
 # Start and count only grow. A restarted supervisor has a later start; what was heard before is not heard again.
-_HEADER = struct.Struct("!HQQB")
+_HEADER = struct.Struct("!HQQBI")
 _MAC_BYTES = 32
 _CAUSE_BYTES = 1024
 _LONGEST = _MAC_BYTES + _HEADER.size + _CAUSE_BYTES  # bytes
@@ -34,12 +36,13 @@ _FAREWELLS = 5  # repeated, since datagrams get lost
 _FAREWELL_S = 0.1
 
 
-class Message(NamedTuple):
+class Heard(NamedTuple):
     """What another board said."""
 
     rank: int
     state: str
     cause: str
+    generation: int
 
 
 class Peers:
@@ -73,6 +76,7 @@ class Peers:
         self._heard_s: Dict[int, float] = {}  # only of boards that have been heard
         self._latest: Dict[int, Tuple[int, int]] = {}  # start and count of the latest message by rank
         self._sent_s, self._start, self._count = 0.0, time.time_ns(), 0
+        self._generation = 1
 
     def meet(self, limit_s: float) -> Optional[Cause]:
         """Wait until all boards have been heard, up to a limit; return the cause to stop if a board failed."""
@@ -95,6 +99,10 @@ class Peers:
         cause = self._hear(now)
         if cause:
             return cause
+        return self._silent(now)
+
+    def _silent(self, now: float) -> Optional[Cause]:
+        """The cause to stop if a board fell silent."""
         for rank, heard_s in list(self._heard_s.items()):
             if now - heard_s > self._silence_s:
                 sentence = (
@@ -125,7 +133,7 @@ class Peers:
     def _send(self, state: str, cause: Optional[str], ranks: List[int]) -> None:
         self._count += 1
         code = _STATES.index(state if state in _STATES else FAILED)
-        header = _HEADER.pack(self._rank, self._start, self._count, code)
+        header = _HEADER.pack(self._rank, self._start, self._count, code, self._generation)
         content = header + (cause or "").encode(errors="replace")[:_CAUSE_BYTES]
         for rank in ranks:
             with contextlib.suppress(OSError):  # no route: the silence will show it
@@ -142,34 +150,40 @@ class Peers:
                 return None
             except OSError:
                 continue
-            if message is None:
-                continue
-            rank = message.rank
-            if message.state == FAILED and rank in self._spare:
-                self._go_on_without(rank, f"{self._names[rank]} failed: {message.cause}")
-                continue
-            if message.state == FAILED:
-                return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.cause}")
-            if message.state == INTERRUPTED:
-                return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.cause}")
-            if message.state == SUCCEEDED:
-                self._leave(rank)
-            else:
-                if rank not in self._heard_s:  # it began later and has not heard this board
-                    self._send(RUNNING, None, [rank])
-                self._heard_s[rank] = now
+            cause = self._take(message, now) if message else None
+            if cause:
+                return cause
         return None
 
-    def _opened(self, datagram: bytes) -> Optional[Message]:
+    def _take(self, message: Heard, now: float) -> Optional[Cause]:
+        """Note what another board said; return the cause to stop if it failed."""
+        rank = message.rank
+        if message.state == FAILED and rank in self._spare:
+            self._go_on_without(rank, f"{self._names[rank]} failed: {message.cause}")
+            return None
+        if message.state == FAILED:
+            return Cause("peer", f"stopped, because {self._names[rank]} failed: {message.cause}")
+        if message.state == INTERRUPTED:
+            return Cause("interrupted", f"stopped, because {self._names[rank]} was: {message.cause}")
+        if message.state == SUCCEEDED:
+            self._leave(rank)
+        else:
+            if rank not in self._heard_s:  # it began later and has not heard this board
+                self._send(RUNNING, None, [rank])
+            self._heard_s[rank] = now
+        return None
+
+    def _opened(self, datagram: bytes) -> Optional[Heard]:
         """A new message of another board; None for anything else. Only what is authentic is parsed."""
         content = datagram[_MAC_BYTES:]
         if not _HEADER.size <= len(content) <= _HEADER.size + _CAUSE_BYTES:
             return None
         if not hmac.compare_digest(datagram[:_MAC_BYTES], self._mac(content)):
             return None
-        rank, start, count, code = _HEADER.unpack_from(content)
+        rank, start, count, code, generation = _HEADER.unpack_from(content)
         # own messages that are sent back have a rank that is not among the addresses
         if rank not in self._addresses or code >= len(_STATES) or (start, count) <= self._latest.get(rank, (0, 0)):
             return None
         self._latest[rank] = start, count
-        return Message(rank, _STATES[code], content[_HEADER.size :].decode(errors="replace") or "no cause given")
+        said = content[_HEADER.size :].decode(errors="replace")
+        return Heard(rank, _STATES[code], said or "no cause given", generation)

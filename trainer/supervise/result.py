@@ -17,6 +17,14 @@ from trainer.contract.records import read_records
 from trainer.contract.results import Result
 from trainer.supervise import collective_log, facts
 
+_RESERVED = 64 * 1024  # bytes
+
+
+def reserve(folder: Path) -> None:
+    """Leave room for the result on a disk that gets full."""
+    with contextlib.suppress(OSError):  # full already, which the trainer will find
+        (folder / RESERVE).write_bytes(bytes(_RESERVED))
+
 
 def write_result(
     folder: Path,

@@ -19,25 +19,34 @@ import traceback
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import IO, List, Optional, Tuple
+from typing import IO, Dict, List, Optional, Tuple
 
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import HEARTBEAT, LOG, RESERVE, RESULT, RUN, TF_CONFIG
+from trainer.contract.layout import HEARTBEAT, LOG, RESULT, RUN, TF_CONFIG
 from trainer.supervise import environment
 from trainer.supervise.collective_log import Excerpt
+from trainer.supervise.elastic import elastic_of
 from trainer.supervise.lock import Lock, Locked, read
-from trainer.supervise.peers import FAILED, INTERRUPTED
-from trainer.supervise.result import write_result
+from trainer.supervise.peers import FAILED, INTERRUPTED, SUCCEEDED
+from trainer.supervise.result import reserve, write_result
 from trainer.supervise.telemetry import Telemetry
-from trainer.supervise.watchdog import POLL_S, Limits, Watchdog, boot, cause_of_exit, process_state, read_object
+from trainer.supervise.watchdog import (
+    POLL_S,
+    Limits,
+    Watchdog,
+    boot,
+    cause_left,
+    cause_of_exit,
+    process_state,
+    read_object,
+)
 
 # TensorFlow's workers wait for each other at exit; one that lost its peer may wait for ever
 _EXIT_GRACE_S = 20.0
 _STOP_LIMIT_S = 30.0
 _LOG_END_S = 1.0  # for the last output; a process left by the trainer may hold the pipe open
-_RESERVED = 64 * 1024  # bytes
 _PID = "supervisor.pid"
 
 
@@ -106,45 +115,33 @@ def supervise(
     """
     started_s = time.time()
     result = folder / RESULT
-    with contextlib.suppress(OSError):  # full already, which the trainer will find
-        (folder / RESERVE).write_bytes(bytes(_RESERVED))  # leaves room for the result on a full disk
     watchdog = Watchdog(folder, limits)
+    elastic = elastic_of(folder, watchdog.peers, limits.alone)
     code: Optional[int] = None
     cause: Optional[Cause] = None
-    trainer: Optional[subprocess.Popen[bytes]] = None
-    keeper: Optional[threading.Thread] = None
     interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)
     telemetry = Telemetry(folder, interface)
     signal.signal(signal.SIGTERM, _stop)
     try:
+        reserve(folder)
         cause = watchdog.meet_peers()  # no board computes or is measured idle while another starts
         if cause:
             raise _Stopped
         telemetry.rest(idle_s)
-        # a session of its own, so that all its processes can be stopped together
-        trainer = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment.of_trainer(os.environ, interface),
-            start_new_session=True,
-            pass_fds=() if lock is None else (lock.descriptor,),  # the lock lasts as long as the trainer
-        )
-        keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, folder / LOG), daemon=True)
-        keeper.start()
-        watchdog.trainer = trainer.pid
-        code, cause = _follow(trainer, watchdog, keeper)
+        while True:
+            code, cause = _run_trainer(command, watchdog, environment.of_trainer(os.environ, interface), lock)
+            if elastic is None or read_object(result).get("status") == SUCCEEDED:
+                break
+            cause = elastic.go_on(cause or cause_left(folder, code))
+            if cause:
+                break
+            reserve(folder)
     except _Stopped:
-        if not _is_written(result):
+        # between two generations, the result is of a trainer that is to have a successor
+        if not _is_written(result) or (elastic and read_object(result).get("status") != SUCCEEDED):
             cause = cause or Cause(INTERRUPTED, "stopped from outside")
     finally:
         signal.signal(signal.SIGTERM, _too_late)
-        if trainer:
-            _end_group(trainer.pid)
-            trainer.wait()
-        if keeper:
-            keeper.join(_LOG_END_S)
         telemetry.stop()
     with contextlib.suppress(OSError):
         if cause or not _is_written(result):
@@ -154,6 +151,37 @@ def supervise(
     left = read_object(result)
     watchdog.farewell(left.get("status", FAILED), left.get("cause"))
     return 1 if code is None else code
+
+
+def _run_trainer(
+    command: List[str], watchdog: Watchdog, variables: Dict[str, str], lock: Optional[Lock]
+) -> Tuple[Optional[int], Optional[Cause]]:
+    """Start the trainer and wait for its end, or end it; its exit code and the cause, see `_follow`."""
+    trainer: Optional[subprocess.Popen[bytes]] = None
+    keeper: Optional[threading.Thread] = None
+    try:
+        # a session of its own, so that all its processes can be stopped together
+        trainer = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
+            pass_fds=() if lock is None else (lock.descriptor,),  # the lock lasts as long as the trainer
+        )
+        keeper = threading.Thread(target=_keep_log, args=(trainer.stdout, watchdog.folder / LOG), daemon=True)
+        keeper.start()
+        watchdog.follow(trainer.pid)
+        return _follow(trainer, watchdog, keeper)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it takes effect when all has ended
+        if trainer:
+            _end_group(trainer.pid)
+            trainer.wait()
+        if keeper:
+            keeper.join(_LOG_END_S)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def stop(folder: Path) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, Dict, Optional
 from trainer.contract import causes
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import dispensable, listens, load_cluster
-from trainer.contract.layout import HEARTBEAT, LOG, PEERS_KEY, PROGRESS, RUN, TF_CONFIG, write_json
+from trainer.contract.layout import HEARTBEAT, LOG, PEERS_KEY, PROGRESS, RESULT, RUN, TF_CONFIG, write_json
+from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.peers import Peers
 
 POLL_S = 0.2
@@ -37,6 +38,7 @@ class Limits:
     stall: float  # between two signs of progress
     total: float
     silence: float  # without a heartbeat of another board
+    alone: float = 300.0  # that a board without enough others waits for them, with on_board_loss: continue
 
 
 class Watchdog:
@@ -45,14 +47,20 @@ class Watchdog:
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder, self._limits = folder, limits
         self.trainer = 0  # its process id, once started
-        self._began_s = self._moved_s = time.monotonic()
+        self._began_s = self._started_s = self._moved_s = time.monotonic()
         self._beat_s = 0.0
+        self._halted_s: Optional[float] = None  # since when the trainer's process is stopped
         self._seen: Any = None
         self.peers = _peers(folder, limits)
 
     def meet_peers(self) -> Optional[Cause]:
         """Wait until the other boards have started, up to a limit; return the cause if one of them failed."""
         return self.peers.meet(_MEET_S) if self.peers else None
+
+    def follow(self, trainer: int) -> None:
+        """Watch this process from now on."""
+        self.trainer, self._halted_s = trainer, None
+        self._started_s = self._moved_s = time.monotonic()
 
     def cause_to_end(self) -> Optional[Cause]:
         """The cause to stop the trainer now, or None."""
@@ -64,14 +72,22 @@ class Watchdog:
         told = self.peers.exchange() if self.peers else None
         if told:  # a stopped trainer is itself what the others noticed
             return self._stopped(now) or told
+        if self._halted(now):
+            return self._stopped(now)
         started = seen[1] is not None  # the first step takes long: it is compiled
-        if not started and now - self._began_s > self._limits.start:
+        if not started and now - self._started_s > self._limits.start:
             return self._stopped(now) or self._not_started(now)
         if started and now - self._moved_s > self._limits.stall:
             return self._stopped(now) or self._stalled(now)
         if now - self._began_s > self._limits.total:
             return Cause("timeout", f"the run did not end within {self._limits.total:.0f} s")
         return None
+
+    def _halted(self, now: float) -> bool:
+        """Whether the trainer's process has been stopped for long, where others need not wait for it to go on."""
+        halted = isinstance(self.peers, ElasticPeers) and process_state(self.trainer) == "T"
+        self._halted_s = (self._halted_s or now) if halted else None
+        return self._halted_s is not None and now - self._halted_s > self._limits.silence
 
     def _stopped(self, now: float) -> Optional[Cause]:
         still_s = now - self._moved_s
@@ -83,7 +99,7 @@ class Watchdog:
         limit = self._limits.start
         if not any(map(listens, load_cluster(self.folder / TF_CONFIG).own_addresses)):
             return Cause("never_started", f"the trainer made no step in {limit:.0f} s; {_log_end(self.folder)}")
-        if now - self._began_s > limit + _PATIENCE_S:  # a board that did not start has reported its cause by now
+        if now - self._started_s > limit + _PATIENCE_S:  # a board that did not start has reported its cause by now
             return Cause("slow_start", f"the trainer was up, but made no step in {limit:.0f} s")
         return None
 
@@ -123,6 +139,14 @@ def cause_of_exit(code: int, folder: Path) -> Cause:
     return cause
 
 
+def cause_left(folder: Path, code: Optional[int]) -> Cause:
+    """The cause that a trainer left in its result, or else in its exit code."""
+    left = read_object(folder / RESULT)
+    if left.get("cause_kind") in causes.REMEDIES:
+        return Cause(left["cause_kind"], str(left.get("cause")))
+    return cause_of_exit(code or 0, folder)
+
+
 def read_object(path: Path) -> Dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -155,6 +179,8 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     run = read_object(folder / RUN)
     names = run.get("boards") or cluster.addresses
     try:
+        if run.get("task") == "train" and run["config"].get("on_board_loss") == "continue":
+            return ElasticPeers(cluster, names, key, limits.silence)
         spare = dispensable(cluster.workers, run.get("config", {}).get("servers", 0))
         return Peers(cluster, names, key, limits.silence, spare)
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from controller import resume
 from controller.resolve import resolve
 from tests.data.litter import copy_beside, litter
 from tests.unit.controller.test_resolve import request as new_run
+from trainer.contract.checkpoints import path_of
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import CHECKPOINTS, attempts
 from trainer.formats import checkpoint
@@ -63,7 +64,7 @@ def left_by(project, board, *, recorded, kept, torn=()):
         checkpoints.save(epoch, [np.full(100, epoch)])
     checkpoints.wait()
     for epoch in torn:
-        path = checkpoint.path_of(home / CHECKPOINTS, epoch)
+        path = path_of(home / CHECKPOINTS, epoch)
         path.write_bytes(path.read_bytes()[:-50])
 
 

@@ -301,3 +301,26 @@ def test_a_note_that_a_full_disk_left_empty_still_says_that_a_board_failed(tmp_p
 def test_a_board_that_tells_no_time_costs_its_clock_only(time_s):
     with pytest.raises(AnsibleConnectionFailure, match="when asked for its time"):
         clock_offset.ask_time(action("clock_offset", Board({"stdout": time_s})))
+
+
+@pytest.fixture
+def going_on(here):
+    config = {**RUN["config"], "on_board_loss": "continue"}
+    (here / "runs/r/run.json").write_text(json.dumps({**RUN, "config": config}))
+    return here
+
+
+def test_a_lost_board_of_a_run_that_goes_on_is_a_warning_and_stops_no_other(going_on):
+    end(going_on, status="failed", cause="no power")
+    answer = follow(going_on)
+    assert not answer.get("failed") and answer["status"] == "failed"
+    (warning,) = answer["warnings"]
+    assert warning == "orin-2 is lost, and the others go on without it: no power"
+    assert lost(going_on) is None
+
+
+def test_the_last_board_that_fails_fails_the_run(going_on):
+    end(going_on, status="failed", cause="no power")
+    assert not follow(going_on, host="orin-1").get("failed")
+    answer = follow(going_on, host="orin-2")
+    assert answer["failed"] and lost(going_on) == {"board": "orin-2"}

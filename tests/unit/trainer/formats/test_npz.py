@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from trainer.contract.checkpoints import is_whole
 from trainer.formats import npz
 from trainer.formats.npz import NpzError
 
@@ -81,7 +82,7 @@ def test_a_bomb_is_refused_unopened(tmp_path):
     assert path.stat().st_size < MOST // 100
     with pytest.raises(NpzError, match="more than 1048576 bytes"):
         npz.read(path, MOST)
-    assert not npz.is_whole(path)
+    assert not is_whole(path)
 
 
 def test_another_compression_is_refused(tmp_path):
@@ -102,7 +103,7 @@ def test_a_member_that_is_shorter_than_the_archive_says_is_refused(tmp_path):
 def test_members_that_share_their_bytes_are_no_whole_archive(tmp_path):
     """Many entries for the same bytes: a bomb without compression."""
     path = archive(tmp_path, header(shape="(100000,)", content=bytes(100_000)))
-    assert npz.is_whole(path)
+    assert is_whole(path)
     content = path.read_bytes()
     start, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
     entry, tail = content[start:end], bytearray(content[end:])
@@ -110,4 +111,4 @@ def test_members_that_share_their_bytes_are_no_whole_archive(tmp_path):
     tail[8:12], tail[12:16] = (50).to_bytes(2, "little") * 2, len(entries).to_bytes(4, "little")
     path.write_bytes(content[:start] + entries + tail)
     assert len(zipfile.ZipFile(io.BytesIO(path.read_bytes())).namelist()) == 50
-    assert not npz.is_whole(path)
+    assert not is_whole(path)

@@ -1,0 +1,150 @@
+"""Runs that go on: boards are lost in every way, and the others train to the end without a person.
+
+`make faults` runs all; `make test` leaves out what is marked thorough.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Lab, training_lab
+from test_faults import RUNS, Run, left_on, playbook
+from test_run import SHORT
+
+from analysis import compare, load
+
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+
+lab = training_lab(21, boards=3)
+
+BOARDS = (1, 2, 3)
+EPOCHS = 120
+GOING_ON = {
+    **SHORT,
+    "epochs": EPOCHS,
+    "on_board_loss": "continue",
+    "data": {**SHORT["data"], "sharding": "sharded"},
+    "sync": {"method": "local_sgd", "period": 4},
+}
+
+
+@pytest.fixture
+def start(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts a run on three boards; after the test nothing of it may be left on a board."""
+    begun: list[Run] = []
+
+    def begin(override: dict, **variables: object) -> Run:
+        runs = tmp_path / f"{len(begun)}/runs"
+        runs.mkdir(parents=True)
+        begun.append(Run(lab, runs, override, **{"workers": 3, "train_silence_limit_s": 6, **variables}))
+        return begun[-1]
+
+    try:
+        yield begin
+        assert [left_on(lab, board) for board in BOARDS] == ["", "", ""]
+    finally:
+        for run in begun:
+            run.kill()
+        playbook(lab, "stop")
+        for board in BOARDS:
+            lab.root(board, f"rm -rf {RUNS}/* /dev/shm/*.tar.gz")
+
+
+@pytest.fixture
+def row(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
+    """Notes a row of the table that `make faults` prints, once it is shown."""
+    return lambda fault, shown: record_property("fault", (fault, shown))
+
+
+def generation(run: Run, board: int) -> int:
+    """The generation that a board says it is in."""
+    told = run.lab.ssh(board, f"cat {RUNS}/*/generation.json 2>/dev/null")
+    return json.loads(told)["number"] if told else 1
+
+
+def wait_for_generation(run: Run, board: int, number: int) -> None:
+    """Until a board trains in it: it has made an epoch since."""
+    run.wait_until(lambda: generation(run, board) == number, f"generation {number}")
+    events = f"{RUNS}/*/events.jsonl"
+
+    def trains() -> bool:
+        told = run.lab.ssh(board, f'sed \'1,/"event": "generation", .*"number": {number},/d\' {events}')
+        return '"event": "epoch"' in told
+
+    run.wait_until(trains, f"an epoch of generation {number}")
+
+
+def kill_board(run: Run, board: int) -> None:
+    """Kill supervisor and trainer, as if the board's power failed."""
+    run.lab.ssh(board, f"kill -9 $(cat {RUNS}/*/supervisor.pid) {run.trainer(board)}")
+
+
+def succeeded(run: Run) -> dict:
+    """Wait for the end; require success, all logs, and each epoch once. Returns the manifest."""
+    assert run.end(600) == 0, run.output
+    manifest = run.manifest
+    assert manifest["status"] == "succeeded", run.output
+    for board in BOARDS:
+        home = run.folder / f"boards/board-{board}"
+        assert {path.name for path in home.iterdir()} >= {"trainer.log", "result.json", "events.jsonl"}, home
+    last = manifest["generations"][-1]["boards"]
+    assert (run.folder / f"boards/{last[0]}/weights/final.h5").exists()
+    loaded = load([run.folder])
+    epochs = loaded.epochs.groupby("board")["epoch"].apply(list).to_dict()
+    assert epochs == {board: list(range(1, EPOCHS + 1)) for board in last}
+    return manifest
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_trainer_and_then_a_lost_chief(start, row) -> None:
+    run = start(GOING_ON)
+    run.wait_for_epochs(2)
+    run.lab.ssh(3, f"kill -9 {run.trainer(3)}")
+    wait_for_generation(run, 3, 2)
+    kill_board(run, 1)
+    wait_for_generation(run, 2, 3)
+    manifest = succeeded(run)
+    _, second, third = manifest["generations"]
+    assert second["boards"] == ["board-1", "board-2", "board-3"] and second["culprit"] == "board-3"
+    assert "SIGKILL" in second["cause"]
+    assert third["boards"] == ["board-2", "board-3"] and third["lost"] == ["board-1"]
+    assert second["stopped_s"] > 0 and third["stopped_s"] > 6
+    assert "board-1 is lost, and the others go on" in run.output
+    assert "Generation 3: board-2, board-3 went on" in run.output
+    comparison = compare(load([run.folder]))
+    assert any("compared in its accuracy" in problem for problem in comparison.problems)
+    assert comparison.runs["total_s"].notna().all() and comparison.runs["step_s"].isna().all()
+    stops = " and ".join(f"{it['stopped_s']:.0f} s" for it in (second, third))
+    row("trainer killed -9, then the chief lost, of 3 boards", f"succeeded; {stops} without training")
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("what", ["supervisor", "stopped", "link", "board"])
+def test_a_board_is_lost(lab: Lab, start, row, what: str) -> None:
+    run = start(GOING_ON)
+    run.wait_for_epochs(2)
+    began = time.monotonic()
+    if what == "supervisor":
+        lab.ssh(2, f"kill -9 $(cat {RUNS}/*/supervisor.pid)")
+    elif what == "stopped":
+        lab.ssh(2, f"kill -STOP {run.trainer(2)}")
+    elif what == "link":
+        chains = "chain i { type filter hook input priority 0; udp dport 12346 drop; tcp dport 12345 drop; }"
+        assert lab.root(2, f"printf 'table inet cut {{ {chains} }}' | nft -f -") == ""
+    else:
+        kill_board(run, 2)
+    wait_for_generation(run, 1, 2)
+    seconds = time.monotonic() - began
+    if what == "link":
+        lab.root(2, "nft delete table inet cut")
+    manifest = succeeded(run)
+    second = manifest["generations"][1]
+    all_stay = what == "stopped"
+    assert second["boards"] == (["board-1", "board-2", "board-3"] if all_stay else ["board-1", "board-3"])
+    row(f"{what} of one of 3 boards", f"succeeded; {second['stopped_s']:.0f} s without training")
+    assert seconds < 120

@@ -1,0 +1,268 @@
+"""Supervisors of a run that goes on: real processes with trainers that only sleep, which are killed in every way."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import PROJECT
+from trainer.contract.cluster import Cluster
+from trainer.contract.generation import Generation
+from trainer.contract.layout import PEERS_KEY
+from trainer.contract.records import read_records
+from trainer.supervise.elastic_peers import ElasticPeers
+from trainer.supervise.membership import decision
+from trainer.supervise.peers import CHANGING
+
+# makes an epoch every 0.3 s and a checkpoint of each, and ends after so many
+TRAINER = """
+import json, sys, time, zipfile
+from pathlib import Path
+from trainer.contract.checkpoints import path_of, whole
+from trainer.contract.layout import write_json
+folder = Path(sys.argv[1])
+done = max(whole(folder / "checkpoints"), default=0)
+print("begins after", done, flush=True)
+(folder / "begun").write_text(str(done))
+(folder / "checkpoints").mkdir(exist_ok=True)
+last = int(sys.argv[2])
+if (folder / "broken").exists():
+    sys.exit("the trainer cannot start")
+while done < last:
+    time.sleep(0.3)
+    done += 1
+    with (folder / "events.jsonl").open("a") as file:
+        record = {"event": "epoch", "time_s": time.time(), "epoch": done, "steps": 1, "images": 1, "train_s": 0.3,
+                  "validation_s": 0, "epoch_s": 0.3, "loss": 1, "accuracy": 0, "val_loss": 1, "val_accuracy": 0,
+                  "learning_rate": 1, "communication_s": 0, "waiting_s": 0, "sent_bytes": 0, "received_bytes": 0,
+                  "payload_bytes": 0}
+        file.write(json.dumps(record) + "\\n")
+    with zipfile.ZipFile(path_of(folder / "checkpoints", done), "w") as file:
+        file.writestr("arr_0.npy", "a checkpoint")
+    (folder / "progress").touch()
+result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1, "ended_s": 2, "epochs_completed": done,
+          "facts": {}}
+write_json(folder / "result.json", result)
+"""
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+from trainer.supervise import supervisor
+folder = Path(sys.argv[1])
+limits = supervisor.Limits(start=60, stall=60, total=120, silence=1.5, alone=float(sys.argv[3]))
+sys.exit(supervisor.supervise([sys.executable, "-c", os.environ["TRAINER"], str(folder), sys.argv[2]], folder, limits))
+"""
+
+
+def free_ports(count):
+    """UDP ports, and the TCP ports before them."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for it in sockets:
+        it.bind(("127.0.0.1", 0))
+    ports = [it.getsockname()[1] - 1 for it in sockets]
+    for it in sockets:
+        it.close()
+    return ports
+
+
+class Boards:
+    """Supervisors of one run, a process each."""
+
+    def __init__(self, tmp_path, count, epochs=200, alone_s=30, **config):
+        self.folders = [tmp_path / f"board-{rank + 1}" for rank in range(count)]
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        key = os.urandom(32)
+        run = {
+            "task": "train",
+            "boards": [folder.name for folder in self.folders],
+            "config": {"on_board_loss": "continue", "min_workers": 1, **config},
+        }
+        self.processes = []
+        for rank, folder in enumerate(self.folders):
+            folder.mkdir()
+            tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+            (folder / "tf_config.json").write_text(json.dumps(tf_config))
+            (folder / "run.json").write_text(json.dumps(run))
+            (folder / PEERS_KEY).write_bytes(key)
+            command = [sys.executable, "-c", SUPERVISOR, str(folder), str(epochs), str(alone_s)]
+            with (folder / "trainer.log").open("ab") as log:
+                environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
+                self.processes.append(subprocess.Popen(command, env=environment, stderr=log))
+
+    def trainer(self, rank):
+        return json.loads((self.folders[rank] / "heartbeat.json").read_text())["trainer"]
+
+    def kill_board(self, rank):
+        """As if its power failed."""
+        trainer = self.trainer(rank)
+        self.processes[rank].kill()
+        os.killpg(trainer, signal.SIGKILL)
+
+    def generation(self, rank):
+        path = self.folders[rank] / "generation.json"
+        return json.loads(path.read_text()) if path.exists() else {"number": 1}
+
+    def epochs(self, rank):
+        return [it["epoch"] for it in self.records(rank) if it["event"] == "epoch"]
+
+    def records(self, rank):
+        path = self.folders[rank] / "events.jsonl"
+        return read_records(path)[0] if path.exists() else []
+
+    def result(self, rank):
+        return json.loads((self.folders[rank] / "result.json").read_text())
+
+    def stop(self):
+        for rank, process in enumerate(self.processes):
+            if process.poll() is None:
+                process.kill()
+            with contextlib.suppress(OSError, KeyError):
+                os.killpg(self.trainer(rank), signal.SIGKILL)
+            process.wait()
+
+
+def until(true, what, limit_s=30):
+    deadline = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def boards(tmp_path):
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Boards(tmp_path, *arguments, **options))
+        until(lambda: all(made[-1].epochs(rank) for rank in range(len(made[-1].folders))), "all boards train")
+        return made[-1]
+
+    yield make
+    for it in made:
+        it.stop()
+
+
+def test_a_killed_trainer_has_a_successor_on_all_boards_from_a_common_checkpoint(boards):
+    run = boards(3, epochs=12)
+    os.killpg(run.trainer(2), signal.SIGKILL)
+    assert [process.wait(timeout=60) for process in run.processes] == [0, 0, 0]
+    assert {json.dumps(run.generation(rank)) for rank in range(3)} == {json.dumps(run.generation(0))}
+    assert run.generation(0)["number"] == 2 and run.generation(0)["members"] == [0, 1, 2]
+    for rank in range(3):
+        assert run.epochs(rank) == list(range(1, 13)), "no epoch is missing or twice"
+        (record,) = [it for it in run.records(rank) if it["event"] == "generation"]
+        assert record["epoch"] == int((run.folders[rank] / "begun").read_text()) and record["lost"] == []
+    assert "SIGKILL" in next(it for it in run.records(2) if it["event"] == "generation")["cause"]
+
+
+def test_two_boards_go_on_without_the_chief_and_then_one_without_the_other(boards):
+    run = boards(3, epochs=40)
+    run.kill_board(0)
+    until(lambda: run.generation(1)["number"] == run.generation(2)["number"] == 2, "the second generation")
+    assert run.generation(1)["members"] == [1, 2]
+    until(lambda: len(run.epochs(1)) > run.generation(1)["epoch"], "it trains")
+    run.kill_board(2)
+    assert run.processes[1].wait(timeout=60) == 0
+    assert run.generation(1)["members"] == [1] and run.epochs(1) == list(range(1, 41))
+    lost = [(it["number"], it["lost"]) for it in run.records(1) if it["event"] == "generation"]
+    assert lost == [(2, ["board-1"]), (3, ["board-3"])]
+
+
+def test_of_two_boards_the_one_without_the_lowest_rank_waits_says_so_and_ends(boards):
+    run = boards(2, alone_s=11)
+    run.kill_board(0)
+    assert run.processes[1].wait(timeout=60) != 0
+    result = run.result(1)
+    assert (result["status"], result["cause_kind"]) == ("failed", "alone")
+    assert "waited 11 s for more than half of board-1, board-2, or half with board-1" in result["cause"]
+    assert "supervisor: waiting for more than half" in (run.folders[1] / "trainer.log").read_text()
+
+
+def test_a_board_whose_trainer_dies_again_and_again_leaves_and_the_others_go_on(boards):
+    run = boards(3, epochs=30)
+    (run.folders[2] / "broken").touch()
+    os.killpg(run.trainer(2), signal.SIGKILL)
+    assert run.processes[2].wait(timeout=60) != 0
+    assert "the trainer cannot start" in run.result(2)["cause"]
+    assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
+    assert (run.generation(0)["number"], run.generation(0)["members"]) == (3, [0, 1])
+
+
+def test_a_board_without_its_checkpoints_is_left_out_where_the_others_have_one(boards):
+    run = boards(3, epochs=15)
+    (run.folders[2] / "checkpoints").rename(run.folders[2] / "none")
+    os.killpg(run.trainer(2), signal.SIGKILL)
+    assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
+    assert run.generation(0)["members"] == [0, 1] and run.generation(0)["epoch"] > 0
+    assert run.processes[2].wait(timeout=60) != 0 and "SIGKILL" in run.result(2)["cause"]
+
+
+def test_a_stopped_trainer_is_replaced(boards):
+    run = boards(2, epochs=25)
+    os.killpg(run.trainer(1), signal.SIGSTOP)
+    assert [process.wait(timeout=60) for process in run.processes] == [0, 0]
+    kinds = {it["cause_kind"] for rank in (0, 1) for it in run.records(rank) if it["event"] == "generation"}
+    assert kinds == {"stopped", "peer"}
+
+
+def test_a_board_that_is_stopped_from_outside_stops_all(boards):
+    run = boards(2)
+    run.processes[0].terminate()
+    assert [process.wait(timeout=30) != 0 for process in run.processes] == [True, True]
+    assert [run.result(rank)["status"] for rank in (0, 1)] == ["interrupted", "interrupted"]
+
+
+def test_strangers_change_no_generation():
+    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
+    here = ElasticPeers(Cluster(addresses, 0), names, key, 60)
+    there = ElasticPeers(Cluster(addresses, 1), names, os.urandom(32), 60)
+    try:
+        there.say(0, decision(Generation(2, (1,), 0)))
+        time.sleep(0.1)
+        assert here.exchange() is None and here.taken() == [], "another key"
+        there._key = key
+        for odd in ("no JSON", "{}", '{"number": "two", "kind": "prepare"}', '{"number": 2}'):
+            there._send(CHANGING, odd, [0])
+        time.sleep(0.1)
+        assert here.exchange() is None and here.taken() == [], "no messages"
+        there.say(0, decision(Generation(2, (1,), 0)))
+        time.sleep(0.1)
+        assert here.exchange().kind == "peer" and len(here.taken()) == 1
+    finally:
+        here._socket.close()
+        there._socket.close()
+
+
+def test_what_boards_outside_the_generation_say_of_their_end_stops_nobody():
+    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
+    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
+    here.begin(Generation(2, (0,), 1))
+    there.farewell("interrupted", "stopped from outside")
+    try:
+        assert here.exchange() is None
+    finally:
+        here._socket.close()
+
+
+def test_a_board_that_missed_a_generation_is_told_of_it():
+    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
+    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
+    try:
+        here.begin(Generation(3, (0,), 7))
+        there.deciding = True
+        there.say(0, {"kind": "prepare", "number": 2, "ballot": [1, 1]})
+        time.sleep(0.1)
+        assert here.exchange() is None
+        time.sleep(0.1)
+        there.exchange()
+        ((sender, told),) = there.taken()
+        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7}
+    finally:
+        here._socket.close()
+        there._socket.close()

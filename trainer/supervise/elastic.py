@@ -1,0 +1,170 @@
+"""Has the boards that are left go on after one was lost, in a new generation. Standard library only.
+
+A board whose own trainer died takes part as well: its supervisor lives, and starts another one. It leaves only with a
+fault that stays (`_UNFIT`), or if its trainer fails twice without a checkpoint in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+from trainer.contract import causes, checkpoints, reading
+from trainer.contract.causes import Cause
+from trainer.contract.events import NewGeneration, Window
+from trainer.contract.generation import Generation, write_generation
+from trainer.contract.layout import CHECKPOINTS, EVENTS, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
+from trainer.contract.records import EventLog, read_records
+from trainer.supervise.elastic_peers import ElasticPeers
+from trainer.supervise.membership import Membership, Message, Outgoing, decision
+from trainer.supervise.peers import Peers
+
+# these would happen again, or end all boards at once
+_UNFIT = ("disk_full", "data", "port_taken", "nan", "not_learning", "timeout", "interrupted")
+_FRUITLESS = 4  # generations in a row that begin with the same checkpoint
+_POLL_S = 0.05
+_SAY_S = 10.0  # until a board that waits for others says so
+
+
+def elastic_of(folder: Path, peers: Optional[Peers], alone_s: float) -> Optional[Elastic]:
+    """What takes the board to the next generation when one is lost; None where the run then ends."""
+    if not isinstance(peers, ElasticPeers):
+        return None
+    return Elastic(folder, peers, reading.read(folder / RUN)["config"]["min_workers"], alone_s)
+
+
+class Elastic:
+    """Takes a board from one generation to the next."""
+
+    def __init__(self, folder: Path, peers: ElasticPeers, min_workers: int, alone_s: float) -> None:
+        """`alone_s`: seconds that a board waits for enough others."""
+        self._folder, self._peers, self._min_workers, self._alone_s = folder, peers, min_workers, alone_s
+        self._failed_at: Optional[int] = None  # the newest checkpoint when the own trainer failed last
+        self._begun: List[int] = []  # the epochs that the latest generations began with
+        self._kept: Optional[Message] = None
+
+    def go_on(self, cause: Cause) -> Optional[Cause]:
+        """Decide the next generation, after the trainer ended by `cause`; the cause to end with if there is none.
+
+        The trainer has to be dead: the checkpoints must not change any more.
+        """
+        own = causes.weight(cause.kind) == 0
+        epochs = checkpoints.whole(self._folder / CHECKPOINTS)
+        if cause.kind in _UNFIT or (own and self._failed_at == max(epochs, default=0)):
+            return cause
+        if own:
+            self._failed_at = max(epochs, default=0)
+        self._peers.deciding = True
+        try:
+            decided = self._decided(epochs, cause)
+            if isinstance(decided, Cause):
+                return cause if own else decided
+            self._begun = [*self._begun, decided.epoch][-_FRUITLESS:]
+            if len(self._begun) == _FRUITLESS and len(set(self._begun)) == 1:
+                return cause
+            self._begin(decided, cause)
+        except OSError as error:
+            return causes.of_exception(error)
+        return None
+
+    def _decided(self, epochs: List[int], cause: Cause) -> Union[Generation, Cause]:
+        """The next generation, or the cause to end if this board is not in it or there is none."""
+        peers, now = self._peers, self._peers.generation
+        part = Membership(
+            peers.rank,
+            now,
+            epochs,
+            min_workers=self._min_workers,
+            chance=random.Random(),
+            keep=self._keep,
+            kept=self._kept,
+        )
+        began_s, said = time.monotonic(), False
+        while part.decided is None:
+            told = peers.exchange()
+            if told and told.kind == "interrupted":
+                return told
+            now_s = time.monotonic()
+            for sender, message in peers.taken():
+                self._send(part, part.receive(sender, message, now_s))
+            self._send(part, part.tick(now_s))
+            if peers.others and peers.others <= peers.succeeded:
+                return cause  # nobody is left to go on with, and nothing to do
+            if now_s - began_s > self._alone_s:
+                waited = f"waited {self._alone_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
+                return Cause("alone", waited)
+            if not said and now_s - began_s > _SAY_S:
+                said = True
+                print(f"supervisor: waiting for {self._wanted(part)}", file=sys.stderr, flush=True)
+            time.sleep(_POLL_S)
+        for rank in peers.others:  # those that have not heard it ask again, and are answered then
+            peers.say(rank, decision(part.decided))
+        if peers.rank not in part.decided.members:
+            return Cause(
+                "outside",
+                f"{self._names(part.decided)} went on without this board, as generation {part.decided.number}; "
+                f"before, {cause.sentence}",
+            )
+        return part.decided
+
+    def _wanted(self, part: Membership) -> str:
+        """Which boards this one waits for."""
+        now, heard = self._peers.generation, [self._peers.names[rank] for rank in part.answered()]
+        enough = f"more than half of {self._names(now)}, or half with {self._peers.names[min(now.members)]}"
+        least = f", and at least {self._min_workers}" if self._min_workers > 1 else ""
+        return f"{enough}{least} (so far only {', '.join(heard) or 'none'})"
+
+    def _names(self, generation: Generation) -> str:
+        return ", ".join(self._peers.names[rank] for rank in generation.members)
+
+    def _send(self, part: Membership, messages: Outgoing) -> None:
+        for rank, message in messages:
+            if rank == self._peers.rank:
+                self._send(part, part.receive(rank, message, time.monotonic()))
+            else:
+                self._peers.say(rank, message)
+
+    def _keep(self, state: Message) -> None:
+        self._kept = state
+        write_json(self._folder / MEMBERSHIP, state)
+
+    def _begin(self, generation: Generation, cause: Cause) -> None:
+        """Leave this board's folder as the next trainer is to find it. Raises OSError."""
+        folder = self._folder / CHECKPOINTS
+        for epoch in checkpoints.named(folder):
+            if epoch > generation.epoch:  # of steps that other boards have not made
+                checkpoints.path_of(folder, epoch).unlink()
+        self._record(generation, cause)
+        write_generation(self._folder, generation)
+        for name in (RESULT, PROGRESS):
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / name).unlink()
+        self._peers.begin(generation)
+
+    def _record(self, generation: Generation, cause: Cause) -> None:
+        path = self._folder / EVENTS
+        records: List[Dict[str, Any]] = read_records(path)[0] if path.exists() else []
+        again = [it for it in records if it["event"] == Window.KIND and it["epoch"] > generation.epoch]
+        moved_s = [place.stat().st_mtime for place in (path, self._folder / PROGRESS) if place.exists()]
+        lost = set(self._peers.generation.members) - set(generation.members)
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            with path.open("ab") as file:  # the trainer died within a line
+                file.write(b"\n")
+        log = EventLog(path)
+        log.write(
+            NewGeneration(
+                number=generation.number,
+                boards=[self._peers.names[rank] for rank in generation.members],
+                epoch=generation.epoch,
+                lost=[self._peers.names[rank] for rank in sorted(lost)],
+                cause_kind=cause.kind,
+                cause=cause.sentence,
+                stopped_s=max(0.0, time.time() - max(moved_s, default=time.time())),
+                discarded_s=sum(it["elapsed_s"] or 0.0 for it in again),
+            )
+        )
+        log.close()
