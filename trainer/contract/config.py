@@ -361,8 +361,8 @@ class Config(Section):
         if self.min_workers > workers:
             yield f"min_workers is {self.min_workers}, but the run has {workers} boards: lower it, or raise workers"
         if self.engine == strategies.PYTORCH:
-            yield "on_board_loss is continue, but the engine is pytorch: set on_board_loss to stop, or engine to tensorflow"
-        elif strategies.found(self.engine, self.strategy_on(workers)).servers:
+            yield "on_board_loss is continue, but engine pytorch ends with a lost board: set on_board_loss to stop"
+        elif self.strategy == strategies.PARAMETER_SERVER:
             yield (
                 f"on_board_loss is continue, but with strategy {self.strategy} a server that is lost ends the run: set "
                 "on_board_loss to stop"
