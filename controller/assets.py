@@ -12,8 +12,9 @@ from pathlib import Path
 
 from controller import local_files, synthetic
 from controller.download import download
-from trainer.contract.config import ConfigError, Data, Model
+from trainer.contract.config import ConfigError
 from trainer.contract.layout import write_text
+from trainer.contract.sections import Data, Model
 from trainer.formats import archives, weights
 
 # by data.source: the archive's URL, and its checksum from Keras' loader

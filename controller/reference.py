@@ -18,9 +18,10 @@ from typing import Any, get_type_hints
 import yaml
 from jinja2 import Environment
 
-from trainer.contract.config import Config, Sync
+from trainer.contract.config import Config
 from trainer.contract.fields import Section
 from trainer.contract.methods import OPTIONS, those_with
+from trainer.contract.sections import Sync
 
 PROJECT = Path(__file__).parent.parent
 _WIDTH = 110  # characters of a line of comments

@@ -39,6 +39,7 @@ LIMIT_S = 600  # of one mutant's tests, on a busy machine: those that never end 
 NOT_COPIED = {".git", ".venv", ".board-venv", ".cache", ".lab", "runs"}
 TESTS = {
     "trainer/contract/config.py": ["trainer/contract/test_config.py"],
+    "trainer/contract/sections.py": ["trainer/contract/test_config.py"],
     "trainer/contract/choice.py": ["trainer/contract/test_choice.py"],
     "controller/gates/answers.py": ["controller/gates"],
     "controller/gates/board.py": ["controller/gates"],

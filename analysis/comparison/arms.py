@@ -12,7 +12,7 @@ from analysis.comparison.metrics import METRICS
 from analysis.comparison.statistics import Estimate
 from analysis.runs.columns import shown
 from trainer.contract import strategies
-from trainer.contract.config import Sync
+from trainer.contract.sections import Sync
 
 MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less counts as equally good
 # ratios of an arm's measures to one board's; of times and energies, less than 1 is better

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from analysis.prediction.allreduce import AllReduce, Network, Point, fit, hops, tells_latency
 from analysis.prediction.measured import Measured, Timed
 from trainer.contract.choice import FLOAT32, TIMED, choose
-from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import Choice
 from trainer.contract.methods import BACKWARD_PASS, METHODS, NEXT_STEPS, NOTHING, Exchange, exchange_of
+from trainer.contract.sections import Sync, sync_of
 
 # fraction of computing: a layer's forward pass is one matrix product, its backward pass two
 BACKWARD = 2 / 3

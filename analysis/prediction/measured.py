@@ -24,12 +24,12 @@ from analysis.prediction.windows import spread, steady_epochs, steady_windows, s
 from analysis.runs.errors import AnalysisError
 from analysis.runs.manifest import read_manifest, read_result
 from trainer.contract import strategies
-from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD, Average, Collective, Probe, Start, Trial, Validation
 from trainer.contract.layout import BOARDS, EVENTS, RESULT, RUN
 from trainer.contract.methods import METHODS, NOTHING, Sizes, exchange_of
 from trainer.contract.records import is_complete, read_records
 from trainer.contract.run import Run, load_run
+from trainer.contract.sections import Sync, sync_of
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]  # of events.jsonl, by board
 

@@ -29,10 +29,11 @@ from analysis.prediction.measured import Measured, combine
 from analysis.prediction.uncertainty import ANOTHER_RUN, intervals, standard_errors
 from analysis.runs.columns import Column, records, text_table
 from analysis.runs.errors import AnalysisError
-from trainer.contract.config import ConfigError, Sync, sync_of
+from trainer.contract.config import ConfigError
 from trainer.contract.layout import RUN, run_folders
 from trainer.contract.methods import METHODS, VARIANTS
 from trainer.contract.run import load_run
+from trainer.contract.sections import Sync, sync_of
 
 # methods by their names in tables
 PREDICTED: Mapping[str, Sync] = {

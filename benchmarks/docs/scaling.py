@@ -26,9 +26,9 @@ from analysis.prediction.predict import PREDICTED
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg
 from analysis.runs.columns import records
 from benchmarks.docs import labels
-from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.methods import KERAS_METRICS
+from trainer.contract.sections import sync_of
 
 BOARDS = [2**power for power in range(1, 11)]
 LINKS = (1e9, 2.5e9, 10e9)  # bit/s

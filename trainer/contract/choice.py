@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Iterator, Mapping, Optional, Tuple
 
-from trainer.contract.config import sync_of
 from trainer.contract.events import Choice
+from trainer.contract.sections import sync_of
 
-# what auto times, in the order of loss: see config.sync_of
+# what auto times, in the order of loss: see sections.sync_of
 FLOAT32, FLOAT16 = "allreduce, float32", "allreduce, float16"
 TIMED = (FLOAT32, FLOAT16, "allreduce, float16, bucket_bytes 2000000", "powersgd, rank 4")
 RARER = "local_sgd"  # its fallback

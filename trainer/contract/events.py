@@ -140,7 +140,7 @@ class Choice:
     float16_all_reduce_s: float
     reason: str  # a sentence
     # null in records of older versions
-    chosen: Optional[str] = None  # the method with its options, such as "powersgd, rank 4"; see config.sync_of
+    chosen: Optional[str] = None  # the method with its options, such as "powersgd, rank 4"; see sections.sync_of
     extra_s: Optional[Dict[str, float]] = None  # seconds that synchronising adds to a step, by each timed method
 
 
@@ -207,7 +207,7 @@ class Trial:
     """Some steps with one method of synchronising, timed without training."""
 
     KIND: ClassVar[str] = "trial"
-    sync: str  # such as "allreduce, float16"; see config.sync_of
+    sync: str  # such as "allreduce, float16"; see sections.sync_of
     cycle: int  # from 1
     steps: int
     images: int  # on this board

@@ -1,6 +1,6 @@
 """Sections of a configuration as dataclasses, read from mappings; all problems are reported at once.
 
-Standard library only, Python 3.8 syntax. The sections are in trainer/contract/config.py.
+Standard library only, Python 3.8 syntax. The sections are in trainer/contract/sections.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tupl
 from trainer.contract.lowrank import low_rank_elements
 
 if TYPE_CHECKING:
-    from trainer.contract.config import Sync
+    from trainer.contract.sections import Sync
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of an element
 
@@ -51,7 +51,7 @@ class Exchange:
 class Variant:
     """A method with some of its options, as it is timed and predicted."""
 
-    name: str  # such as "local_sgd, period 16": see config.sync_of
+    name: str  # such as "local_sgd, period 16": see sections.sync_of
     # steps per turn of a trial, and of the task predict; 0: left out. With local steps, an exchange must begin in the
     # middle of a turn, so that the turn contains its whole cost
     trial_steps: int = 0

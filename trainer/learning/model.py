@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import tensorflow as tf
 
-from trainer.contract.config import Model
+from trainer.contract.sections import Model
 from trainer.formats.weights import check as check_weights
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import tensorflow as tf
 
-from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD, Trial
 from trainer.contract.interface import counters
 from trainer.contract.methods import METHODS, VARIANTS
+from trainer.contract.sections import sync_of
 from trainer.learning import data
 from trainer.learning.step_timer import StepTimer
 from trainer.sync import keras, made_for

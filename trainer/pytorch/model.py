@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainer.contract.config import Model as Config
+from trainer.contract.sections import Model as Config
 
 _EPSILON = 1e-3  # of Keras' batch normalisation in MobileNetV2
 # expansion, channels, blocks, stride of the first (Sandler et al., "MobileNetV2", CVPR 2018, table 2)

@@ -13,10 +13,10 @@ import random
 import time
 from typing import Callable, Dict, Iterator, Tuple
 
-from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD, Trial
 from trainer.contract.interface import counters
 from trainer.contract.methods import METHODS
+from trainer.contract.sections import sync_of
 from trainer.pytorch.context import TrainingContext
 from trainer.pytorch.data import Batch
 from trainer.pytorch.step_timer import StepTimer
@@ -25,7 +25,7 @@ from trainer.pytorch.worker import Method, Worker
 
 _CYCLES = 5  # fewer where the experiment has fewer epochs
 _ALONE_STEPS = 16
-# strategy and method, see config.sync_of -> steps per turn; with local steps an average begins within a turn
+# strategy and method, see sections.sync_of -> steps per turn; with local steps an average begins within a turn
 _TURNS = {
     "ddp allreduce, float32": 8,
     "ddp allreduce, float16": 8,

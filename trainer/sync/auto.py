@@ -13,8 +13,8 @@ from typing import ContextManager, Dict, Iterator, List, Optional
 import tensorflow as tf
 
 from trainer.contract.choice import FLOAT16, FLOAT32, TIMED, choose
-from trainer.contract.config import sync_of
 from trainer.contract.events import Choice, Resume
+from trainer.contract.sections import sync_of
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
 from trainer.sync.method import Logs, Method

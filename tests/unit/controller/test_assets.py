@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from controller import assets, synthetic
-from trainer.contract.config import ConfigError, Data, parse
+from trainer.contract.config import ConfigError, parse
+from trainer.contract.sections import Data
 from trainer.formats import archives
 from trainer.formats.archives import ArchiveError
 

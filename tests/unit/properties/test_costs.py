@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from analysis.prediction.allreduce import AllReduce, Network
 from analysis.prediction.costmodel import Constants, step
 from analysis.prediction.measured import Measured
-from trainer.contract.config import Sync
+from trainer.contract.sections import Sync
 
 SLACK = 1 + 1e-9
 SECONDS = st.floats(1e-3, 10)

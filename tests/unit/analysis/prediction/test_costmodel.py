@@ -19,9 +19,9 @@ from analysis.prediction.measured import Measured, Timed
 from analysis.prediction.mobilenet import backbone, elements, head
 from benchmarks.docs.figures import DOCS
 from benchmarks.docs.scaling import bench, load, validation
-from trainer.contract.config import Sync
 from trainer.contract.lowrank import low_rank_elements
 from trainer.contract.methods import KERAS_METRICS
+from trainer.contract.sections import Sync
 
 LINK = 1e9
 NETWORK = Network(LINK)

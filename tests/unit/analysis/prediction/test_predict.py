@@ -13,9 +13,9 @@ from analysis.prediction.predict import PREDICTED, Plan, measured_in, predict
 from analysis.runs.errors import AnalysisError
 from tests import PROJECT
 from tests.data.build_runs import BATCH, PARAMETERS, STEPS, build_run
-from trainer.contract.config import Sync, sync_of
 from trainer.contract.events import Probe, Resume, Trial
 from trainer.contract.records import EventLog
+from trainer.contract.sections import Sync, sync_of
 
 REHEARSAL = PROJECT / "tests/data/rehearsal"
 ONE, TWO, FAST = (next(REHEARSAL.glob(name)) for name in ("*-w1-s1", "*rehearsal-w2-s1", "*rehearsal_fast-w2-s1"))

@@ -13,9 +13,9 @@ from analysis.prediction.measured import Measured, of_turns
 from analysis.prediction.repeats import Error, error_of, error_of_turns
 from analysis.prediction.uncertainty import ANOTHER_RUN, intervals, standard_errors
 from benchmarks.docs.figures import DOCS
-from trainer.contract.config import sync_of
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.methods import Sizes
+from trainer.contract.sections import sync_of
 
 NETWORK = Network(1e8)
 NOISE = 0.03  # of a turn, relative

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from trainer.contract.choice import FLOAT16, FLOAT32, LONGEST_PERIOD, TIMED, choose
-from trainer.contract.config import sync_of
+from trainer.contract.sections import sync_of
 
 BUCKETS, LOW_RANK = TIMED[2:]
 

@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from trainer.contract.config import Sync, sync_of
 from trainer.contract.methods import (
     BACKWARD_PASS,
     METHODS,
@@ -17,6 +16,7 @@ from trainer.contract.methods import (
     Sizes,
     exchange_of,
 )
+from trainer.contract.sections import Sync, sync_of
 
 SIZES = Sizes(gradient=1000, changing=1100, shapes=[(30, 30), (100,)])
 # of all methods alike: how collectives run, which rate, what one board alone does
