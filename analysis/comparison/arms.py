@@ -66,7 +66,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     named = ~strategy.isin(["", *_UNNAMED])
     runs.loc[named, "label"] += ", " + strategy[named]
     dedicated = runs["config.servers"] > 0
-    runs.loc[dedicated, "label"] += ", servers=" + runs["config.servers"][dedicated].map(shown)
+    runs.loc[dedicated, "label"] += ", servers=" + runs["config.servers"].map(shown, na_action=None)[dedicated]
     shared = (runs["workers"] > 1) & (runs["sharding"] != "whole")
     runs.loc[shared, "label"] += ", " + runs["sharding"]
     for field, default in _DEFAULTS.items():

@@ -131,7 +131,8 @@ def _measured(folder: Path) -> dict[str, Any]:
     run, loaded = load_run(folder / RUN), load([folder])
     made = measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)
     sent: list[float] = []  # bytes of each board
-    steps, held = 0, None
+    steps = 0
+    held: list[int] | None = None
     for board in run.boards:
         events = read_records(folder / BOARDS / board / EVENTS)[0]
         held = held or next((it["server_bytes"] for it in events if it["event"] == Start.KIND), None)

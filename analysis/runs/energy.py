@@ -28,6 +28,7 @@ LARGEST_GAP = 0.1  # of the interval: between two samples, or before the first a
 COVERAGE = 0.9  # of the interval that must lie between samples as close as most of them
 _CLOSE = 5.0  # times the median distance of samples
 _COLDER_C, _COOLED_C = 5.0, 1.0  # below the hottest of training, and the most that it may still cool while idle
+_EPOCHS = ("epoch", "served")  # the records of an epoch: of a board that computes, and of a parameter server
 _SUMS = ("energy_j", "energy_above_idle_j", "mean_power_mw", "idle_power_mw")
 
 
@@ -53,7 +54,7 @@ def of_board(samples: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str
     # without sensors there is nothing to integrate
     sampled = Sampled.of(times, start, end) if powered and end > start else None
     joules = integral(times, watts, start, end) if sampled and not sampled.refused else None
-    epochs = [record for record in records if record["event"] == "epoch"]
+    epochs = [record for record in records if record["event"] in _EPOCHS]
     whole = all(record.get("epoch", number) == number for number, record in enumerate(epochs, 1))
     began = next((_began(record) for record in records if record["event"] == "start"), math.nan)
     return {
@@ -172,7 +173,7 @@ def training(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None
 def _recorded(records: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     """The interval from the first step to the end of the last epoch, including time between attempts."""
     starts = [record["time_s"] for record in records if record["event"] == "start"]
-    ends = [record["time_s"] for record in records if record["event"] == "epoch"]
+    ends = [record["time_s"] for record in records if record["event"] in _EPOCHS]
     return (starts[0], ends[-1]) if starts and ends else None
 
 

@@ -211,7 +211,8 @@ def test_usage_tells_which_playbooks_become_root_on_boards():
 # What playbooks give to roles, and nobody else does.
 GIVEN = {
     *("apt_packages", "apt_recommends", "apt_state", "apt_update", "apt_valid_s", "check_boards"),
-    *("check_communication", "check_strict_communication", "collect_interrupted", "firewall_peers", "lab_inventory"),
+    *("check_communication", "check_strategy", "check_strict_communication", "collect_interrupted"),
+    *("firewall_peers", "lab_inventory"),
     *("run_config_boards", "run_config_gates", "run_config_given", "run_config_stages", "run_config_study"),
     "run_config_design",
     "study_boards",
