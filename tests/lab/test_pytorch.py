@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from test_run import SHORT, WHOLE, Experiment
 from analysis import compare, load
 from analysis.prediction.allreduce import wire_bytes
 from tests import PROJECT
+from trainer.formats.archives import sha256
 
 TORCH = PROJECT / ".torch-venv"
 ON_BOARD = "/opt/cluster-kit/torch-venv"
@@ -113,3 +115,34 @@ def test_a_board_without_pytorch_is_refused(experiment: Experiment) -> None:
     override = {**SHORT, "engine": "pytorch", "sync": {"method": "allreduce"}}
     refused = experiment.run(1, override, kit_torch_venv="/opt/nothing")
     assert not refused.ok and "board.pytorch" in refused.output and "make setup-torch" in refused.output
+
+
+def test_a_given_build_is_installed_once_and_one_with_another_checksum_is_refused(lab: Lab, tmp_path: Path) -> None:
+    """A stand-in for the wheel, with what the role then imports."""
+    wheel = tmp_path / "torch-9.9-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("torch/__init__.py", "__version__ = '9.9'\n")
+        archive.writestr("numpy.py", "")
+        archive.writestr("h5py.py", "")
+        archive.writestr("torch-9.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
+        archive.writestr("torch-9.9.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("torch-9.9.dist-info/RECORD", "")
+    given = {
+        "ansible_user": "root",
+        "torch_env_torch": str(wheel),
+        "torch_env_torch_sha256": sha256(wheel),
+        "torch_env_packages": [],
+        "torch_env_python": "/usr/bin/python3",
+        "torch_env_options": "--no-index",
+        "kit_torch_venv": "/opt/made/torch-venv",
+    }
+    made = lab.play("provision", "--tags", "torch_env", **given)
+    assert made.ok and made.changed > 0, made.output
+    again = lab.play("provision", "--tags", "torch_env", **given)
+    assert again.ok and again.changed == 0, again.output
+    shown = lab.root(2, "/opt/made/torch-venv/bin/python -c 'import torch; print(torch.__version__)'")
+    assert shown == "9.9"
+    other = lab.play("provision", "--tags", "torch_env", **{**given, "torch_env_torch_sha256": "0" * 64})
+    assert not other.ok and "(torch_env_torch_sha256): it is torn or another file" in " ".join(other.output.split())
+    lacks = lab.play("provision", "--tags", "torch_env", **{**given, "torch_env_torch_sha256": ""})
+    assert not lacks.ok and "64 hexadecimal digits" in " ".join(lacks.output.split())
