@@ -8,8 +8,8 @@ description:
     to nothing, and copies new records to the controller as they come, for the live view as well.
   - The chief's follower prints a line for each epoch.
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
-    determined later, from all boards' files. The failure of a board that the others go on without is a warning: of a
-    worker alone beside dedicated parameter servers, and with on_board_loss continue of any but the last.
+    determined later, from all boards' files. The failure of a board that the others go on without is a warning. Such
+    is a worker alone beside dedicated parameter servers, and with on_board_loss continue any but the last.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
