@@ -128,8 +128,11 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
 
 
 def _kept(records: List[Dict[str, Any]], epoch: int) -> List[Dict[str, Any]]:
-    """The records that count where training begins again after an epoch: up to its own, and what is of the run."""
-    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] == epoch]
+    """The records that count where training begins again after an epoch: those up to it, and what is of the run.
+
+    A board that comes back may lack that epoch, and some before it.
+    """
+    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] <= epoch]
     end = ends[-1] + 1 if ends else 0
     of_the_run = (Start.KIND, NewGeneration.KIND)
     return records[:end] + [record for record in records[end:] if record["event"] in of_the_run]

@@ -180,9 +180,10 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     run = read_object(folder / RUN)
     names = run.get("boards") or cluster.addresses
     goes_on = run.get("task") == "train" and run["config"].get("on_board_loss") == "continue"
-    kind = ElasticPeers if goes_on else Peers
     try:
-        return kind(cluster, names, key, limits.silence)
+        if goes_on:
+            return ElasticPeers(cluster, names, key, limits.silence, folder)
+        return Peers(cluster, names, key, limits.silence)
     except (OSError, ValueError) as error:
         print(f"supervisor: no heartbeats of its own, relying on TensorFlow's: {error}", file=sys.stderr)
         return None

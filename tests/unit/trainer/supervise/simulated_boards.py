@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import random
 
-from trainer.contract.generation import Generation
+from trainer.contract.generation import Generation, as_generation
 from trainer.supervise import membership
 from trainer.supervise.membership import Membership, decision, is_quorum
 
@@ -25,6 +25,7 @@ class Board:
         self.disk: str | None = None
         self.part: Membership | None = None  # None: the trainer runs
         self.up, self.outside = True, False
+        self.newcomers: set[int] = set()
         self.clock_s = world.chance.uniform(0, 100)
 
     @property
@@ -64,7 +65,12 @@ class Board:
             if message["kind"] != membership.DECIDED:
                 self.world.send(self.rank, [(sender, decision(self.generation))])
             return
+        if message["kind"] == membership.JOIN:
+            self.newcomers.add(sender)
+            return
         if self.outside:
+            if message["kind"] == membership.DECIDED:
+                self._begin(as_generation(message["value"]))
             return
         self.stop_training()
         assert self.part
@@ -72,18 +78,26 @@ class Board:
         self._learn()
 
     def tick(self) -> None:
+        if self.up and self.outside:
+            number = self.generation.number + 1
+            self.world.send(self.rank, [(to, {"kind": "join", "number": number}) for to in self.generation.members])
         if self.up and self.part:
+            self.part.newcomers = self.newcomers
             self.world.send(self.rank, self.part.tick(self.clock_s))
             self._learn()
 
     def _learn(self) -> None:
         decided = self.part.decided if self.part else None
-        if decided is None:
-            return
+        if decided is not None:
+            self._begin(decided)
+
+    def _begin(self, decided: Generation) -> None:
         self.world.check(decided)
-        self.part = None
+        self.part, self.newcomers = None, set()
         self.generation = decided
         self.outside = self.rank not in decided.members
+        if self.rank in decided.joined and decided.epoch:
+            self.epochs = sorted({*self.epochs, decided.epoch})  # from another board
         if not self.outside:
             if decided.epoch and decided.epoch not in self.epochs:
                 raise Broken(f"board {self.rank} lacks the checkpoint of {decided}")

@@ -218,10 +218,29 @@ def test_a_board_that_is_stopped_from_outside_stops_all(boards):
     assert [run.result(rank)["status"] for rank in (0, 1)] == ["interrupted", "interrupted"]
 
 
-def test_strangers_change_no_generation():
+def test_a_board_that_is_back_is_taken_in_with_the_others_checkpoint(boards):
+    run = boards(3, epochs=40)
+    stopped = [run.processes[2].pid, run.trainer(2)]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
+    until(lambda: run.generation(0)["number"] == 2, "the second generation")
+    assert run.generation(0)["members"] == [0, 1]
+    until(lambda: len(run.epochs(0)) > run.generation(0)["epoch"], "it trains")
+    for process in stopped:
+        os.kill(process, signal.SIGCONT)
+    assert [process.wait(timeout=60) for process in run.processes] == [0, 0, 0]
+    assert run.generation(2) == {"number": 3, "members": [0, 1, 2], "epoch": run.generation(0)["epoch"], "joined": [2]}
+    assert run.epochs(0) == list(range(1, 41))
+    began = run.generation(2)["epoch"]
+    epochs = run.epochs(2)
+    assert epochs[-1] == 40 and began not in epochs and began + 1 in epochs, "it lacks what it missed"
+    assert (run.folders[2] / "begun").read_text() == str(began)
+
+
+def test_strangers_change_no_generation(tmp_path):
     addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here = ElasticPeers(Cluster(addresses, 0), names, key, 60)
-    there = ElasticPeers(Cluster(addresses, 1), names, os.urandom(32), 60)
+    here = ElasticPeers(Cluster(addresses, 0), names, key, 60, tmp_path)
+    there = ElasticPeers(Cluster(addresses, 1), names, os.urandom(32), 60, tmp_path)
     try:
         there.say(0, decision(Generation(2, (1,), 0)))
         time.sleep(0.1)
@@ -239,9 +258,9 @@ def test_strangers_change_no_generation():
         there._socket.close()
 
 
-def test_what_boards_outside_the_generation_say_of_their_end_stops_nobody():
+def test_what_boards_outside_the_generation_say_of_their_end_stops_nobody(tmp_path):
     addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
+    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60, tmp_path) for rank in (0, 1))
     here.begin(Generation(2, (0,), 1))
     there.farewell("interrupted", "stopped from outside")
     try:
@@ -250,9 +269,9 @@ def test_what_boards_outside_the_generation_say_of_their_end_stops_nobody():
         here._socket.close()
 
 
-def test_a_board_that_missed_a_generation_is_told_of_it():
+def test_a_board_that_missed_a_generation_is_told_of_it(tmp_path):
     addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
+    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60, tmp_path) for rank in (0, 1))
     try:
         here.begin(Generation(3, (0,), 7))
         there.deciding = True
@@ -262,7 +281,7 @@ def test_a_board_that_missed_a_generation_is_told_of_it():
         time.sleep(0.1)
         there.exchange()
         ((sender, told),) = there.taken()
-        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7}
+        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7, "joined": []}
     finally:
         here._socket.close()
         there._socket.close()

@@ -63,6 +63,16 @@ def test_a_board_that_has_lost_its_checkpoints_does_not_cost_the_others_theirs()
     assert set(decided.values()) == {Generation(2, (0, 2), 4)}
 
 
+def test_boards_that_ask_are_taken_in_without_a_vote():
+    parts = {rank: part(rank, now=Generation(5, (0, 1), 3)) for rank in (0, 1)}
+    for it in parts.values():
+        it.newcomers = {2}
+    assert set(played(parts).values()) == {Generation(6, (0, 1, 2), 4, (2,))}
+    alone = part(1, now=Generation(5, (0, 1), 3))
+    alone.newcomers = {2}
+    assert played({1: alone}) == {1: None}, "they are no quorum"
+
+
 def test_a_promise_is_kept_also_after_a_restart():
     kept = []
     board = part(1, keep=kept.append)
@@ -93,10 +103,10 @@ def test_a_decision_is_learned_also_a_later_one():
     [
         {},
         {"kind": "prepare"},
-        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0}},
+        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0, "joined": []}},
         {"kind": "decided", "value": None},
         message("prepare", "ballot"),
-        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0}),
+        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0, "joined": []}),
     ],
 )
 def test_what_is_no_message_changes_nothing(odd):
