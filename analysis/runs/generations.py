@@ -19,9 +19,10 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
     """A run's generations in order, from its boards in rank order and their records; one without a loss.
 
     number: from 1; boards: in rank order, the first is chief; epoch: the last one that is kept, 0 for none; lost:
-    boards of the generation before; culprit, cause_kind, cause: why the generation before ended, as the board says that
-    knows best, null for the first; time_s: when it was decided; stopped_s: from the last step until training could
-    begin again, on the slowest board, null where unknown; discarded_s: of steps that were made again.
+    boards of the generation before, joined: boards that were not of it; culprit, cause_kind, cause: why the generation
+    before ended, as the board says that knows best, null for the first; time_s: when it was decided; stopped_s: from
+    the last step until training could begin again, on the slowest board, null where unknown; discarded_s: of steps that
+    were made again.
     """
     found = [_generation(1, boards)]
     by_number: dict[int, dict[str, Mapping[str, Any]]] = {}
@@ -41,6 +42,7 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
                 **_generation(number, of["boards"]),
                 "epoch": of["epoch"],
                 "lost": lost,
+                "joined": [board for board in of["boards"] if board not in found[-1]["boards"]],
                 "culprit": culprit if causes.weight(of["cause_kind"]) == 0 else None,
                 "cause_kind": of["cause_kind"],
                 "cause": of["cause"],
@@ -52,15 +54,22 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
     return found
 
 
+def made_by(found: Sequence[Mapping[str, Any]], epoch: int) -> Mapping[str, Any]:
+    """The generation that made an epoch, for good."""
+    return next((generation for generation in reversed(found) if generation["epoch"] < epoch), found[0])
+
+
 def sentences(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A sentence for each generation after the first."""
     for generation in found[1:]:
-        lost = f"without {', '.join(generation['lost'])}" if generation["lost"] else "with all boards"
+        lost = f"without {', '.join(generation['lost'])}" if generation["lost"] else ""
+        back = f"with {', '.join(generation['joined'])}, which came back" if generation["joined"] else ""
+        changes = ", ".join(filter(None, (lost, back))) or "with the same boards"
         why = f"the trainer of {generation['culprit']} failed: " if generation["culprit"] else ""
         after = f"epoch {generation['epoch']}" if generation["epoch"] else "the beginning"
         stopped = "" if generation["stopped_s"] is None else f", {generation['stopped_s']:.0f} s without training"
         yield (
-            f"Generation {generation['number']}: {', '.join(generation['boards'])} went on from {after}, {lost} "
+            f"Generation {generation['number']}: {', '.join(generation['boards'])} went on from {after}, {changes} "
             f"({why}{generation['cause']}){stopped}, {generation['discarded_s']:.0f} s of steps made again."
         )
 
@@ -71,6 +80,7 @@ def _generation(number: int, boards: Sequence[str]) -> dict[str, Any]:
         "boards": list(boards),
         "epoch": 0,
         "lost": [],
+        "joined": [],
         "culprit": None,
         "cause_kind": None,
         "cause": None,

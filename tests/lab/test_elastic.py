@@ -95,7 +95,10 @@ def succeeded(run: Run) -> dict:
     assert (run.folder / f"boards/{last[0]}/weights/final.h5").exists()
     loaded = load([run.folder])
     epochs = loaded.epochs.groupby("board")["epoch"].apply(list).to_dict()
-    assert epochs == {board: list(range(1, EPOCHS + 1)) for board in last}
+    made = {board: list(range(1, EPOCHS + 1)) for board in last if not manifest["generations"][-1]["joined"]}
+    assert {board: epochs[board] for board in made} == made
+    chief = loaded.epochs[loaded.epochs["rank"] == 0]
+    assert list(chief["epoch"]) == list(range(1, EPOCHS + 1)), "one chief made each epoch"
     return manifest
 
 
