@@ -35,19 +35,21 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
         culprit = min(by_board, key=lambda name: causes.weight(by_board[name]["cause_kind"]))
         of = by_board[culprit]
         lost = [board for board in found[-1]["boards"] if board not in of["boards"]]
-        stops = [_stopped_s(records[board], record) for board, record in by_board.items()]
+        joined = [board for board in of["boards"] if board not in found[-1]["boards"]]
+        stayed = [board for board in of["boards"] if board not in joined]
+        stops = [_stopped_s(records[board], by_board[board]) for board in stayed if board in by_board]
         known = [seconds for seconds in stops if seconds is not None]
         found.append(
             {
                 **_generation(number, of["boards"]),
                 "epoch": of["epoch"],
                 "lost": lost,
-                "joined": [board for board in of["boards"] if board not in found[-1]["boards"]],
+                "joined": joined,
                 "culprit": culprit if causes.weight(of["cause_kind"]) == 0 else None,
                 "cause_kind": of["cause_kind"],
                 "cause": of["cause"],
                 "time_s": min(record["time_s"] for record in by_board.values()),
-                "stopped_s": max(known) if len(known) == len(of["boards"]) else None,
+                "stopped_s": max(known) if len(known) == len(stayed) else None,
                 "discarded_s": max((record["discarded_s"] or 0.0 for record in by_board.values()), default=0.0),
             }
         )

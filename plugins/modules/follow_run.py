@@ -9,11 +9,14 @@ description:
   - The chief's follower prints a line for each epoch.
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
     determined later, from all boards' files.
-  - With on_board_loss continue, a board that failed is a warning, unless all have.
+  - With on_board_loss continue, a board that failed is a warning, unless all have; and a board whose supervisor is
+    gone, for example after a reboot, is started again.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
   started: {type: dict, default: {}, description: [The result of the command that started the supervisor.]}
+  restart: {type: list, elements: str, default: [], description: [The command that starts the supervisor.]}
+  trainer_dir: {type: path, default: "", description: [Folder of the trainer's source on the board.]}
   unreachable_limit_s: {type: float, required: true, description: [Seconds that the board may be unreachable.]}
   poll_s: {type: float, default: 2, description: [Seconds between looks.]}
 """

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Union
 from trainer.contract import causes, checkpoints, reading
 from trainer.contract.causes import Cause
 from trainer.contract.events import NewGeneration, Window
-from trainer.contract.generation import Generation, as_generation, write_generation
+from trainer.contract.generation import Generation, as_generation, load_generation, write_generation
 from trainer.contract.layout import CHECKPOINTS, EVENTS, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
 from trainer.contract.records import EventLog, read_records
 from trainer.supervise import transfer
@@ -79,6 +79,11 @@ class Elastic:
         except OSError as error:
             return causes.of_exception(error)
         return None
+
+    def come_back(self, cause: Cause) -> Optional[Cause]:
+        """As `go_on`, for a supervisor that begins after one that died: with what that one promised."""
+        self._peers.begin(load_generation(self._folder, self._peers.cluster.workers))
+        return self.go_on(cause)
 
     def _decided(self, epochs: List[int], cause: Cause) -> Union[Generation, Cause]:
         """The next generation, or the cause to end if this board is not in it or there is none."""

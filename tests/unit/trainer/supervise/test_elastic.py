@@ -19,6 +19,7 @@ from trainer.contract.records import read_records
 from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.membership import decision
 from trainer.supervise.peers import CHANGING
+from trainer.supervise.watchdog import process_state
 
 # makes an epoch every 0.3 s and a checkpoint of each, and ends after so many
 TRAINER = """
@@ -56,7 +57,8 @@ from pathlib import Path
 from trainer.supervise import supervisor
 folder = Path(sys.argv[1])
 limits = supervisor.Limits(start=60, stall=60, total=120, silence=1.5, alone=float(sys.argv[3]))
-sys.exit(supervisor.supervise([sys.executable, "-c", os.environ["TRAINER"], str(folder), sys.argv[2]], folder, limits))
+command = [sys.executable, "-c", os.environ["TRAINER"], str(folder), sys.argv[2]]
+sys.exit(supervisor.supervise(command, folder, limits, rejoin=len(sys.argv) > 4))
 """
 
 
@@ -77,7 +79,7 @@ class Boards:
     def __init__(self, tmp_path, count, epochs=200, alone_s=30, **config):
         self.folders = [tmp_path / f"board-{rank + 1}" for rank in range(count)]
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
-        key = os.urandom(32)
+        self._key, self._arguments = os.urandom(32), [str(epochs), str(alone_s)]
         run = {
             "task": "train",
             "boards": [folder.name for folder in self.folders],
@@ -89,18 +91,30 @@ class Boards:
             tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
             (folder / "tf_config.json").write_text(json.dumps(tf_config))
             (folder / "run.json").write_text(json.dumps(run))
-            (folder / PEERS_KEY).write_bytes(key)
-            command = [sys.executable, "-c", SUPERVISOR, str(folder), str(epochs), str(alone_s)]
-            with (folder / "trainer.log").open("ab") as log:
-                environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
-                self.processes.append(subprocess.Popen(command, env=environment, stderr=log))
+            self.processes.append(self._start(folder))
+
+    def _start(self, folder, *more):
+        (folder / PEERS_KEY).write_bytes(self._key)
+        command = [sys.executable, "-c", SUPERVISOR, str(folder), *self._arguments, *more]
+        with (folder / "trainer.log").open("ab") as log:
+            environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
+            return subprocess.Popen(command, env=environment, stderr=log)
+
+    def start_again(self, rank):
+        """As the controller does with a board that was rebooted."""
+        self.processes[rank].wait()
+        self.processes[rank] = self._start(self.folders[rank], "rejoin")
 
     def trainer(self, rank):
         return json.loads((self.folders[rank] / "heartbeat.json").read_text())["trainer"]
 
+    def living_trainer(self, rank):
+        until(lambda: process_state(self.trainer(rank)) != "Z", "the heartbeat has the trainer that runs now")
+        return self.trainer(rank)
+
     def kill_board(self, rank):
         """As if its power failed."""
-        trainer = self.trainer(rank)
+        trainer = self.living_trainer(rank)
         self.processes[rank].kill()
         os.killpg(trainer, signal.SIGKILL)
 
@@ -150,7 +164,7 @@ def boards(tmp_path):
 
 def test_a_killed_trainer_has_a_successor_on_all_boards_from_a_common_checkpoint(boards):
     run = boards(3, epochs=12)
-    os.killpg(run.trainer(2), signal.SIGKILL)
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
     assert [process.wait(timeout=60) for process in run.processes] == [0, 0, 0]
     assert {json.dumps(run.generation(rank)) for rank in range(3)} == {json.dumps(run.generation(0))}
     assert run.generation(0)["number"] == 2 and run.generation(0)["members"] == [0, 1, 2]
@@ -187,7 +201,7 @@ def test_of_two_boards_the_one_without_the_lowest_rank_waits_says_so_and_ends(bo
 def test_a_board_whose_trainer_dies_again_and_again_leaves_and_the_others_go_on(boards):
     run = boards(3, epochs=30)
     (run.folders[2] / "broken").touch()
-    os.killpg(run.trainer(2), signal.SIGKILL)
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
     assert run.processes[2].wait(timeout=60) != 0
     assert "the trainer cannot start" in run.result(2)["cause"]
     assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
@@ -197,7 +211,7 @@ def test_a_board_whose_trainer_dies_again_and_again_leaves_and_the_others_go_on(
 def test_a_board_without_its_checkpoints_is_left_out_where_the_others_have_one(boards):
     run = boards(3, epochs=15)
     (run.folders[2] / "checkpoints").rename(run.folders[2] / "none")
-    os.killpg(run.trainer(2), signal.SIGKILL)
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
     assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
     assert run.generation(0)["members"] == [0, 1] and run.generation(0)["epoch"] > 0
     assert run.processes[2].wait(timeout=60) != 0 and "SIGKILL" in run.result(2)["cause"]
@@ -205,7 +219,7 @@ def test_a_board_without_its_checkpoints_is_left_out_where_the_others_have_one(b
 
 def test_a_stopped_trainer_is_replaced(boards):
     run = boards(2, epochs=25)
-    os.killpg(run.trainer(1), signal.SIGSTOP)
+    os.killpg(run.living_trainer(1), signal.SIGSTOP)
     assert [process.wait(timeout=60) for process in run.processes] == [0, 0]
     kinds = {it["cause_kind"] for rank in (0, 1) for it in run.records(rank) if it["event"] == "generation"}
     assert kinds == {"stopped", "peer"}
@@ -220,7 +234,7 @@ def test_a_board_that_is_stopped_from_outside_stops_all(boards):
 
 def test_a_board_that_is_back_is_taken_in_with_the_others_checkpoint(boards):
     run = boards(3, epochs=40)
-    stopped = [run.processes[2].pid, run.trainer(2)]
+    stopped = [run.processes[2].pid, run.living_trainer(2)]
     for process in stopped:
         os.kill(process, signal.SIGSTOP)
     until(lambda: run.generation(0)["number"] == 2, "the second generation")
@@ -235,6 +249,23 @@ def test_a_board_that_is_back_is_taken_in_with_the_others_checkpoint(boards):
     epochs = run.epochs(2)
     assert epochs[-1] == 40 and began not in epochs and began + 1 in epochs, "it lacks what it missed"
     assert (run.folders[2] / "begun").read_text() == str(began)
+
+
+def test_a_board_that_was_rebooted_is_taken_in_also_the_chief(boards):
+    run = boards(2, epochs=60)
+    run.kill_board(0)
+    time.sleep(0.5)
+    run.start_again(0)
+    until(lambda: run.generation(1)["number"] == 2, "the second generation")
+    assert run.generation(1)["members"] == [0, 1], "it kept its vote, without which the other could not go on"
+    until(lambda: len(run.epochs(0)) > run.generation(0)["epoch"], "it trains")
+    run.kill_board(1)
+    until(lambda: run.generation(0)["number"] == 3, "the third generation")
+    until(lambda: len(run.epochs(0)) > run.generation(0)["epoch"], "it trains")
+    run.start_again(1)
+    assert [process.wait(timeout=60) for process in run.processes] == [0, 0]
+    assert (run.generation(1)["number"], run.generation(1)["joined"]) == (4, [1])
+    assert run.epochs(0) == list(range(1, 61))
 
 
 def test_strangers_change_no_generation(tmp_path):
