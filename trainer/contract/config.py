@@ -324,6 +324,16 @@ class Config(Section):
                 "on_board_loss is continue, but data.sharding measured shares the images among all boards of the run: "
                 "set data.sharding to sharded, or on_board_loss to stop"
             )
+        if self.sync.method == "auto":
+            yield (
+                "on_board_loss is continue, but sync.method auto chooses in its first steps, which a board that comes "
+                "back has not made: set sync.method to another one, or on_board_loss to stop"
+            )
+        if self.sync.warm_up_steps or self.sync.warm_up_epochs % 1:
+            yield (
+                "on_board_loss is continue, and boards that are fewer make more steps in an epoch: give whole "
+                "sync.warm_up_epochs instead of other warm-ups, or set on_board_loss to stop"
+            )
         fewer = range(self.min_workers, workers)
         odd = [count for count in fewer if self.batch_per == "global" and self.batch_size % count]
         if odd:
