@@ -14,10 +14,11 @@ from typing import Dict, List, Optional, Set, Tuple
 from trainer.contract import reading
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
-from trainer.contract.generation import Generation
+from trainer.contract.generation import Generation, as_generation
 from trainer.contract.layout import CHECKPOINTS
-from trainer.supervise.membership import DECIDED, JOIN, Message, decision
-from trainer.supervise.peers import CHANGING, FAILED, INTERRUPTED, RUNNING, SUCCEEDED, Heard, Peers
+from trainer.supervise import membership
+from trainer.supervise.membership import DECIDED, JOIN, decision
+from trainer.supervise.peers import CHANGING, FAILED, INTERRUPTED, RUNNING, SUCCEEDED, Message, Peers
 
 _FRESH_S = 3.0  # since a board asked to be taken in
 
@@ -32,7 +33,7 @@ class ElasticPeers(Peers):
         self.generation = Generation(1, tuple(range(cluster.workers)), 0)
         self.deciding = False  # whether the trainer is stopped, so that nothing more needs to stop it
         self.succeeded: Set[int] = set()
-        self._inbox: List[Tuple[int, Message]] = []
+        self._inbox: List[Tuple[int, membership.Message]] = []
         self._asked_s: Dict[int, Tuple[float, float]] = {}  # boards that ask to be taken in: since when, and latest
         self.checkpoints = folder / CHECKPOINTS
         self._looked_s = 0.0
@@ -57,11 +58,11 @@ class ElasticPeers(Peers):
         """The other boards of this generation."""
         return set(self.generation.members) - {self.rank}
 
-    def say(self, rank: int, message: Message) -> None:
+    def say(self, rank: int, message: membership.Message) -> None:
         """Send a board a message about the next generation."""
         self._send(CHANGING, json.dumps(message, separators=(",", ":")), [rank])
 
-    def taken(self) -> List[Tuple[int, Message]]:
+    def taken(self) -> List[Tuple[int, membership.Message]]:
         """The messages about the next generation since the last call, with their senders."""
         taken, self._inbox = self._inbox, []
         return taken
@@ -73,7 +74,7 @@ class ElasticPeers(Peers):
         now = time.monotonic()
         self._heard_s = {rank: now for rank in self.others - self.succeeded}
 
-    def _take(self, heard: Heard, now: float) -> Optional[Cause]:
+    def _take(self, heard: Message, now: float) -> Optional[Cause]:
         rank, name = heard.rank, self.names[heard.rank]
         if heard.state == SUCCEEDED:
             self.succeeded.add(rank)
@@ -89,9 +90,11 @@ class ElasticPeers(Peers):
     def _asked(self, rank: int, text: str, now: float) -> Optional[Cause]:
         """Keep a message about the next generation; one about an earlier one is answered."""
         try:
-            message: Message = reading.parse(text)
-            number, kind = int(message["number"]), message["kind"]
-        except (ValueError, TypeError, KeyError):
+            message: membership.Message = reading.parse(text)
+            number, kind, value = int(message["number"]), message["kind"], message.get("value")
+            if value and as_generation(value).members[-1] >= self.cluster.workers:
+                return None
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
         if kind == JOIN:
             return self._asked_in(rank, number, now)

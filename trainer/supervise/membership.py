@@ -116,7 +116,7 @@ class Membership:
                     self.decided = value
                 return []
             return self._take(sender, message, now_s) if message["number"] == self.number else []
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return []
 
     def _take(self, sender: int, message: Message, now_s: float) -> Outgoing:
