@@ -23,7 +23,7 @@ from trainer.contract.layout import CHECKPOINTS, EVENTS, MEMBERSHIP, PROGRESS, R
 from trainer.contract.records import EventLog, read_records
 from trainer.supervise import transfer
 from trainer.supervise.elastic_peers import ElasticPeers
-from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision
+from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision, is_quorum
 from trainer.supervise.peers import Peers
 
 # these would happen again, or end all boards at once
@@ -109,8 +109,9 @@ class Elastic:
             self._send(part, part.tick(now_s))
             if peers.others and peers.others <= peers.succeeded:
                 return cause  # nobody is left to go on with, and nothing to do
-            if now_s - began_s > self._alone_s:
-                waited = f"waited {self._alone_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
+            possible = set(now.members) - peers.left - peers.succeeded
+            if not is_quorum(possible, now.members) or now_s - began_s > self._alone_s:
+                waited = f"waited {now_s - began_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
                 return Cause("alone", waited)
             if not said and now_s - began_s > _SAY_S:
                 said = True

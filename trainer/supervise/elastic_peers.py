@@ -33,6 +33,7 @@ class ElasticPeers(Peers):
         self.generation = Generation(1, tuple(range(cluster.workers)), 0)
         self.deciding = False  # whether the trainer is stopped, so that nothing more needs to stop it
         self.succeeded: Set[int] = set()
+        self.left: Set[int] = set()  # boards that said that they failed, and do not come back
         self._inbox: List[Tuple[int, membership.Message]] = []
         self._asked_s: Dict[int, Tuple[float, float]] = {}  # boards that ask to be taken in: since when, and latest
         self.checkpoints = folder / CHECKPOINTS
@@ -76,11 +77,12 @@ class ElasticPeers(Peers):
 
     def _take(self, heard: Message, now: float) -> Optional[Cause]:
         rank, name = heard.rank, self.names[heard.rank]
-        if heard.state == SUCCEEDED:
-            self.succeeded.add(rank)
-        elif heard.state == CHANGING:
+        self.left.discard(rank)
+        if heard.state == CHANGING:
             return self._asked(rank, heard.cause, now)
-        elif heard.state in (FAILED, INTERRUPTED) and rank not in self.generation.members:
+        if heard.state in (SUCCEEDED, FAILED):
+            (self.succeeded if heard.state == SUCCEEDED else self.left).add(rank)
+        if heard.state in (FAILED, INTERRUPTED) and rank not in self.generation.members:
             return None
         cause = super()._take(heard, now)
         if heard.state == RUNNING and heard.generation > self.generation.number and not self.deciding:

@@ -261,3 +261,12 @@ def test_a_board_that_was_rebooted_is_taken_in_also_the_chief(boards):
     assert [process.wait(timeout=60) for process in run.processes] == [0, 0]
     assert (run.generation(1)["number"], run.generation(1)["joined"]) == (4, [1])
     assert run.epochs(0) == list(range(1, 61))
+
+
+def test_where_all_boards_fail_the_last_one_does_not_wait_for_those_that_have_ended(boards):
+    run = boards(3, alone_s=100)
+    for folder in run.folders:
+        (folder / "broken").touch()
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
+    assert [process.wait(timeout=40) != 0 for process in run.processes] == [True] * 3
+    assert any("the trainer cannot start" in run.result(rank)["cause"] for rank in range(3))
