@@ -195,7 +195,8 @@ class Membership:
 
     def _with_a_checkpoint(self) -> Optional[Tuple[Set[int], int]]:
         """A quorum of those who promised that has a checkpoint in common, and its epoch; the newest such."""
-        for epoch in sorted(set().union(*(promise.epochs for promise in self._promises.values())), reverse=True):
+        epochs = {epoch for promise in self._promises.values() for epoch in promise.epochs}
+        for epoch in sorted(epochs, reverse=True):
             having = {rank for rank, promise in self._promises.items() if epoch in promise.epochs}
             if is_quorum(having, self._now.members) and len(having) >= self._min_workers:
                 return having, epoch
