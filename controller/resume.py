@@ -24,6 +24,7 @@ from trainer.contract.layout import (
     BOARDS,
     CHECKPOINTS,
     EVENTS,
+    GRANTED,
     LEFT,
     LOST,
     MANIFEST,
@@ -206,6 +207,8 @@ def finish(folder: Path) -> Path | None:
         if (folder / name).exists():
             # a second one is of collecting what had not begun
             (folder / name).unlink() if (attempt / name).exists() else (folder / name).rename(attempt / name)
+    for note in folder.glob(f"{GRANTED}*"):
+        note.unlink()  # generations are counted anew
     for folder_of in (attempt / BOARDS).glob(f"*/{CHECKPOINTS}"):
         shutil.rmtree(folder_of)  # large, and no longer needed
     return ready

@@ -38,7 +38,7 @@ class ActionModule(Action):
         run = read(run_dir / RUN)
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
-        self._restarts = 0
+        self._restarts, self._named_for = 0, 0
         chief, goes_on = run["boards"][0], run["config"].get("on_board_loss") == "continue"
         # of a run that goes on without lost boards, another one may become chief
         speaks = shared.watched().exists() and (goes_on or self.board == chief)
@@ -76,6 +76,8 @@ class ActionModule(Action):
             now = time.monotonic()
             if look is not None:
                 seen_s = now
+                if look.asks is not None:
+                    self._name(options, run_dir, look.asks)
                 if progress:
                     _tell(run_dir, progress, look.lines, self.board)
                 # the supervisor may find a better cause once it has heard the other boards
@@ -100,6 +102,17 @@ class ActionModule(Action):
                         return _lost(local, "unreachable", f"the board has been unreachable for {now - seen_s:.0f} s")
                     return {"status": "lost", "cause": f"stopped, because {_first(run_dir / LOST)} failed"}
             time.sleep(options["poll_s"])
+
+    def _name(self, options: dict[str, Any], run_dir: Path, number: int) -> None:
+        """Name this board for a generation, between two halves of the boards, unless another one was named for it."""
+        note = run_dir / f"{layout.GRANTED}{number}"
+        if self._named_for != number and _named(note, self.board) == self.board:
+            grant = shlex.quote(f"{options['board_dir']}/{layout.GRANT}")
+            content = json.dumps({"number": number}).encode()
+            with suppress(AnsibleConnectionFailure):  # it asks again
+                done = ask(self, f"cat > {grant}.part && mv {grant}.part {grant}", in_data=content)
+                if done["rc"] == 0:
+                    self._named_for = number
 
     def _restart(self, options: dict[str, Any]) -> bool:
         """Start the supervisor of a board again that has none any more; whether that was possible."""
@@ -140,6 +153,19 @@ class ActionModule(Action):
             mirror.lose(str(error))
             return None
         return mirror.take(done["stdout"])
+
+
+def _named(note: Path, board: str) -> str | None:
+    """The board that was named, this one if none was; None if that cannot be written."""
+    try:
+        draft = note.with_name(f"{note.name}-{board}")
+        draft.write_text(board, encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(draft, note)  # whole or not at all, and once only
+        draft.unlink()
+        return note.read_text(encoding="utf-8")
+    except OSError:
+        return None
 
 
 def _is_last(run_dir: Path, board: str, workers: int) -> bool:

@@ -10,7 +10,8 @@ description:
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
     determined later, from all boards' files.
   - With on_board_loss continue, a board that failed is a warning, unless all have; and a board whose supervisor is
-    gone, for example after a reboot, is started again.
+    gone, for example after a reboot, is started again. With tie_break controller, a board is named for each generation
+    for which one asks.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}

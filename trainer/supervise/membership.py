@@ -6,8 +6,9 @@ the proposer then proposes the boards that promised, and the newest epoch that a
 common but a quorum has, it proposes that quorum. Boards outside that ask are proposed beside them, without a vote; one
 of the others gives them the checkpoint.
 
-A quorum is more than half of generation g, or exactly half with its lowest rank. Any two quorums of a generation have a
-board in common, so that these hold whatever is lost, late, doubled or reordered, and whatever clocks do:
+A quorum is more than half of generation g, or exactly half with one board: its lowest rank or, by configuration, the
+one that a witness names; it names one board for each number. Any two quorums of a generation have a board in common, so
+that these hold whatever is lost, late, doubled or reordered, and whatever clocks do:
 
 1. No number has two generations.
 2. Never two generations at once: some board of g + 1 is of g, and has stopped training in it for good.
@@ -60,6 +61,8 @@ class Membership:
     ) -> None:
         """`epochs`: of which this board has a checkpoint; `keep` writes to disk what `kept` is after a restart."""
         self.decided: Optional[Generation] = None
+        # which board decides between two halves: the lowest rank, or the one that the witness names, None until it has
+        self.tie: Optional[int] = min(now.members)
         self.newcomers: Set[int] = set()  # boards that ask to be taken in; they do not vote
         self._rank, self._now, self._epochs, self._min_workers = rank, now, list(epochs), min_workers
         self._chance, self._keep = chance, keep
@@ -140,7 +143,7 @@ class Membership:
             self._give_up(now_s)
         elif kind == ACCEPTED and self._value is not None:
             self._yes.add(sender)
-            if is_quorum(self._yes, self._now.members):
+            if is_quorum(self._yes, self._now.members, self.tie):
                 self.decided = self._value
                 everybody = {*self._now.members, *self.decided.members} - {self._rank}
                 return [(rank, decision(self.decided)) for rank in sorted(everybody)]
@@ -175,7 +178,7 @@ class Membership:
 
     def _gathered(self, now_s: float) -> bool:
         """Whether enough boards promised, and all others had the time to."""
-        if not is_quorum(self._promises, self._now.members):
+        if not is_quorum(self._promises, self._now.members, self.tie):
             return False
         return len(self._promises) == len(self._now.members) or self._is_due("gather", now_s)
 
@@ -198,7 +201,7 @@ class Membership:
         epochs = {epoch for promise in self._promises.values() for epoch in promise.epochs}
         for epoch in sorted(epochs, reverse=True):
             having = {rank for rank, promise in self._promises.items() if epoch in promise.epochs}
-            if is_quorum(having, self._now.members) and len(having) >= self._min_workers:
+            if is_quorum(having, self._now.members, self.tie) and len(having) >= self._min_workers:
                 return having, epoch
         return None
 
@@ -220,10 +223,10 @@ class Membership:
         return now_s >= until_s or now_s < since_s
 
 
-def is_quorum(ranks: Any, members: Sequence[int]) -> bool:
-    """Whether these boards of a generation decide the next: more than half, or half with the lowest rank."""
+def is_quorum(ranks: Any, members: Sequence[int], tie: Optional[int]) -> bool:
+    """Whether these boards of a generation decide the next: more than half, or half with the board `tie`."""
     count = len(set(ranks) & set(members))
-    return 2 * count > len(members) or (2 * count == len(members) and min(members) in ranks)
+    return 2 * count > len(members) or (2 * count == len(members) and tie in ranks)
 
 
 def decision(generation: Generation) -> Message:

@@ -118,7 +118,7 @@ def supervise(
     started_s = time.time()
     result = folder / RESULT
     watchdog = Watchdog(folder, limits)
-    elastic = elastic_of(folder, watchdog.peers, limits.alone)
+    elastic = elastic_of(folder, watchdog.peers, limits.alone, watchdog.beat)
     code: Optional[int] = None
     cause: Optional[Cause] = None
     interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)

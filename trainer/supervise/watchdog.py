@@ -69,7 +69,7 @@ class Watchdog:
         seen = [_modified(self.folder / name) for name in ("events.jsonl", PROGRESS)]
         if seen != self._seen:
             self._seen, self._moved_s = seen, now
-        self._beat(now)
+        self.beat(now)
         told = self.peers.exchange() if self.peers else None
         if told:  # a stopped trainer is itself what the others noticed
             return self._stopped(now) or told
@@ -109,11 +109,18 @@ class Watchdog:
             return None
         return Cause("stalled", f"no step and no record for {now - self._moved_s:.0f} s; {_log_end(self.folder)}")
 
-    def _beat(self, now: float) -> None:
+    def beat(self, now: float, asks: Optional[int] = None) -> None:
+        """Write the heartbeat if it is due; `asks`: the generation for which the board asks to be named."""
         if now - self._beat_s < _BEAT_S:
             return
         self._beat_s = now
-        beat = {"time_s": time.time(), "still_s": now - self._moved_s, "trainer": self.trainer, "boot": boot()}
+        beat = {
+            "time_s": time.time(),
+            "still_s": now - self._moved_s,
+            "trainer": self.trainer,
+            "boot": boot(),
+            "asks": asks,
+        }
         with contextlib.suppress(OSError):  # the trainer reports a full disk
             write_json(self.folder / HEARTBEAT, beat)
 

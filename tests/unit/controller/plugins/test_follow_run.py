@@ -344,3 +344,16 @@ def test_a_board_that_cannot_be_started_again_or_does_not_stay_is_lost(going_on)
     count = going_on / "count"
     answer = follow(going_on, restart=["sh", "-c", f"echo >>{count}"], trainer_dir=str(going_on))
     assert answer["status"] == "failed" and len(count.read_text()) == 3
+
+
+def test_one_board_is_named_for_a_generation_of_which_half_asks(going_on, supervisor):
+    (going_on / "board/r/heartbeat.json").write_text('{"asks": 2}')
+    grant = going_on / "board/r/grant.json"
+    looks = (lambda: None, lambda: None, lambda: end(going_on, status="succeeded", cause=None))
+    assert follow(going_on, Looked(*looks), host="orin-1")["status"] == "succeeded"
+    assert json.loads(grant.read_text()) == {"number": 2}
+    grant.unlink()
+    (going_on / "board/r/result.json").unlink()
+    assert follow(going_on, Looked(*looks), host="orin-2")["status"] == "succeeded"
+    assert not grant.exists(), "orin-1 was named for it"
+    assert [path.name for path in (going_on / "runs/r").glob(".grant-*")] == [".grant-2"]

@@ -78,7 +78,7 @@ class Boards:
         run = {
             "task": "train",
             "boards": [folder.name for folder in self.folders],
-            "config": {"on_board_loss": "continue", "min_workers": 1, **config},
+            "config": {"on_board_loss": "continue", "tie_break": "lowest_rank", "min_workers": 1, **config},
         }
         self.processes = []
         for rank, folder in enumerate(self.folders):
@@ -271,3 +271,18 @@ def test_where_all_boards_fail_the_last_one_does_not_wait_for_those_that_have_en
     os.killpg(run.living_trainer(2), signal.SIGKILL)
     assert [process.wait(timeout=40) != 0 for process in run.processes] == [True] * 3
     assert any("the trainer cannot start" in run.result(rank)["cause"] for rank in range(3))
+
+
+def test_with_the_controller_as_witness_the_last_board_goes_on_once_it_is_named(boards):
+    run = boards(2, epochs=30, tie_break="controller")
+    run.kill_board(0)
+    beat = run.folders[1] / "heartbeat.json"
+    until(lambda: json.loads(beat.read_text()).get("asks") == 2, "it asks to be named")
+    time.sleep(1)
+    assert run.generation(1)["number"] == 1, "half of the boards are not enough"
+    (run.folders[1] / "grant.json").write_text('{"number": 3}')
+    time.sleep(1)
+    assert run.generation(1)["number"] == 1, "that is for another generation"
+    (run.folders[1] / "grant.json").write_text('{"number": 2}')
+    assert run.processes[1].wait(timeout=60) == 0
+    assert run.generation(1)["members"] == [1]

@@ -50,6 +50,14 @@ def test_of_two_boards_the_one_with_the_lowest_rank_goes_on_alone(alone, goes_on
     assert (decided[alone] is not None) == goes_on
 
 
+def test_with_a_witness_the_board_that_it_names_goes_on_alone():
+    last = part(1, now=Generation(1, (0, 1), 0))
+    last.tie = None
+    assert played({1: last}) == {1: None}, "not before it was named"
+    last.tie = 1
+    assert played({1: last}) == {1: Generation(2, (1,), 4)}
+
+
 def test_fewer_boards_than_wanted_do_not_go_on():
     assert played({0: part(0, min_workers=3), 1: part(1, min_workers=3)}) == {0: None, 1: None}
 
@@ -123,11 +131,11 @@ def test_nothing_is_broken_in_10000_random_schedules():
     assert simulated_boards.run(range(10_000)) > 10_000
 
 
-def _half(ranks, members):
+def _half(ranks, members, tie):
     return 2 * len(set(ranks) & set(members)) >= len(members)
 
 
-def _one(ranks, members):
+def _one(ranks, members, tie):
     return bool(set(ranks) & set(members))
 
 
