@@ -27,7 +27,7 @@ RESUME_READY = ".resume-"  # and the number of the attempt that is put aside
 # notes of the follow stage: in the run's folder, which board failed first; in a board's folder, how it ended
 LOST = "lost.json"
 GRANTED = ".grant-"  # in the run's folder, and the number of a generation: the board that was named for it
-LEFT = ".left"  # in a board's folder: it failed, and the others go on; hidden, since it is no file of the run
+LEFT = ".left"  # in a board's folder: it failed, and the others go on; hidden, since it does not belong to the run
 
 # In a board's folder of a run, and in the run's folder on the board.
 TF_CONFIG = "tf_config.json"
