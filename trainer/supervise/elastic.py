@@ -87,8 +87,12 @@ class Elastic:
             self._begun = [*self._begun, decided.epoch][-_FRUITLESS:]
             if len(self._begun) == _FRUITLESS and len(set(self._begun)) == 1:
                 return cause
-            if decided.joined:
+            try:
                 self._share(decided)
+            except OSError as error:  # the board that was to give it is lost, too
+                self._peers.begin(decided)
+                missed = f"the checkpoint of epoch {decided.epoch} could not be fetched: {error}"
+                return self.go_on(Cause("peer", missed))
             self._begin(decided, cause)
         except OSError as error:
             return causes.of_exception(error)
@@ -184,7 +188,7 @@ class Elastic:
         peers, joined = self._peers, set(generation.joined)
         path = checkpoints.path_of(self._folder / CHECKPOINTS, generation.epoch)
         address = peers.cluster.addresses[generation.donor]
-        if not generation.epoch or peers.rank not in joined | {generation.donor}:
+        if not joined or not generation.epoch or peers.rank not in joined | {generation.donor}:
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
             if peers.rank == generation.donor:

@@ -6,6 +6,7 @@ datagrams. Only what the boards of this generation say stops a trainer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -132,10 +133,18 @@ class ElasticPeers(Peers):
         if not newcomers:
             return None
         since = time.time() - now + min(self._asked_s[rank][0] for rank in newcomers)
-        if all(path.stat().st_mtime < since for path in self.checkpoints.glob("epoch-*.npz")):
+        if self._newest() < since:
             return None
         names = ", ".join(self.names[rank] for rank in sorted(newcomers))
         return Cause("joining", f"stopped, to take in {names}")
+
+    def _newest(self) -> float:
+        """When the newest checkpoint was written, as Unix time."""
+        latest = 0.0
+        for path in self.checkpoints.glob("epoch-*.npz"):
+            with contextlib.suppress(FileNotFoundError):  # the trainer has just deleted an old one
+                latest = max(latest, path.stat().st_mtime)
+        return latest
 
     def _silent(self, now: float) -> Optional[Cause]:
         self._heard_s: Dict[int, float] = {rank: at for rank, at in self._heard_s.items() if rank in self.others}
