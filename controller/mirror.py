@@ -31,6 +31,7 @@ class Look:
     result: dict[str, Any] | None
     lines: list[bytes]  # new complete lines of events.jsonl
     whole: bool  # all records were read
+    asks: int | None = None  # the generation for which the board asks to be named
 
 
 class Mirror:
@@ -83,7 +84,9 @@ class Mirror:
         }
         self._note(None)
         # what cannot be written is left to the collect stage
-        return Look("running" in said, result, lines, not kept or max(len(events), len(samples)) < _PIECE)
+        asks = (heartbeat or {}).get("asks")
+        whole = not kept or max(len(events), len(samples)) < _PIECE
+        return Look("running" in said, result, lines, whole, asks if isinstance(asks, int) else None)
 
     def lose(self, why: str) -> None:
         """Note that the board does not answer."""

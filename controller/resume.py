@@ -17,13 +17,14 @@ from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import checkpoints, layout, schema1, strategies
 from trainer.contract.config import ConfigError
-from trainer.contract.events import Epoch, Served
+from trainer.contract.events import Epoch, NewGeneration, Served
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
     ATTEMPTS,
     BOARDS,
     CHECKPOINTS,
     EVENTS,
+    GRANTED,
     LEFT,
     LOST,
     MANIFEST,
@@ -32,7 +33,7 @@ from trainer.contract.layout import (
     RUN,
 )
 from trainer.contract.reading import opened, parse, read
-from trainer.contract.records import lines_of
+from trainer.contract.records import counted, lines_of
 from trainer.contract.run import Run, load_run
 
 
@@ -207,6 +208,8 @@ def finish(folder: Path) -> Path | None:
         if (folder / name).exists():
             # a second one is of collecting what had not begun
             (folder / name).unlink() if (attempt / name).exists() else (folder / name).rename(attempt / name)
+    for note in folder.glob(f"{GRANTED}*"):
+        note.unlink()  # generations are counted anew
     for folder_of in (attempt / BOARDS).glob(f"*/{CHECKPOINTS}"):
         shutil.rmtree(folder_of)  # large, and no longer needed
     return ready
@@ -230,20 +233,29 @@ def _recorded(events: Path) -> set[int]:
 
 
 def _records_until(epoch: int, path: Path) -> str:
-    """The records up to the epoch's, a line each."""
-    kept = []
+    """The records up to the epoch's, a line each, as they count: those of generations of boards among them do not."""
+    kept: list[dict[str, Any]] = []
     with opened(path) as file:
         for line in lines_of(file):
-            kept.append(line.decode("utf-8", "replace").rstrip("\n") + "\n")
-            if _epoch_of(line) == epoch:
-                break
-    return "".join(kept)
+            place = {"event": None, "epoch": 0, **_place(line), "line": line.decode("utf-8", "replace").rstrip("\n")}
+            if place["event"] == NewGeneration.KIND:
+                kept = counted(kept, place["epoch"])
+            else:
+                kept.append(place)
+    ends = [at for at, place in enumerate(kept, 1) if place["event"] == Epoch.KIND and place["epoch"] == epoch]
+    return "".join(f"{place['line']}\n" for place in kept[: ends[-1] if ends else None])
 
 
 def _epoch_of(line: bytes) -> int:
     """The epoch whose record this line is, of a board that computes or of a parameter server's; 0 for other lines."""
+    place = _place(line)
+    return place["epoch"] if place.get("event") in (Epoch.KIND, Served.KIND) else 0
+
+
+def _place(line: bytes) -> dict[str, Any]:
+    """The kind and the epoch of the record in a line; nothing for other lines."""
     try:
         record = parse(line)
-        return int(record["epoch"]) if record["event"] in (Epoch.KIND, Served.KIND) else 0
+        return {"event": str(record["event"]), "epoch": int(record["epoch"])}
     except (ValueError, KeyError, TypeError):
-        return 0
+        return {}

@@ -165,7 +165,7 @@ def compare(loaded: Runs, *, target_accuracy: float | None = None, drop_extremes
     used = with_arms(used).merge(measure(used, boards, loaded.epochs, windows), on="run_id")
     accuracy, target_arm = (target_accuracy, None) if target_accuracy is not None else _target(used)
     used["collective"] = used["run_id"].map(_collectives(boards))
-    found = reached(loaded.epochs, accuracy, used.set_index("run_id")["finishers"])
+    found = reached(loaded.epochs, accuracy)
     used["reached"] = used["run_id"].isin(found.index)
     used["time_to_accuracy_s"] = used["run_id"].map(found["elapsed_s"])
     used["energy_to_accuracy_j"] = used["run_id"].map(energy_until(boards, found["epoch"]))
@@ -293,11 +293,10 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
 def _begun_anew(runs: pd.DataFrame) -> Iterator[str]:
     """What runs can be compared in whose boards began anew after a loss."""
     for row in runs[runs["generations"].map(len) > 0].itertuples():
-        fewer = row.finishers < row.workers
         can = (
-            f"{row.finishers} of {row.workers} boards trained to the end, so that it is compared in its accuracy, its "
-            "whole time and its time to accuracy, and not in what a step or a pass took"
-            if fewer
+            f"{row.steadfast} of {row.workers} boards trained all the time, so that it is compared in its accuracy, "
+            "its whole time and its time to accuracy, and not in what a step or a pass took"
+            if row.steadfast < row.workers
             else "its whole time and its time to accuracy include the time without training; what a step took does not"
         )
         yield f"{row.run_id}: {can}. {' '.join(row.generations)}"

@@ -12,7 +12,6 @@ instead. Nothing is estimated: unknown values are null.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -107,14 +106,12 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
             "sent_bytes_per_step": by_board["sent_bytes"] / by_board["steps"],
         }
     ).groupby("run_id")
-    measured = runs[["run_id", "computing", "finishers", "config.epochs"]].set_index("run_id")
-    means, undisturbed = (
-        per_board.mean(skipna=False).reindex(measured.index),
-        measured["finishers"] == measured["computing"],
-    )
+    measured = runs[["run_id", "computing", "steadfast", "config.epochs"]].set_index("run_id")
+    means = per_board.mean(skipna=False).reindex(measured.index)
+    undisturbed = measured["steadfast"] == measured["computing"]
     measured[means.columns] = means.where(undisturbed)  # else they are not of one set of boards
     measured["compute_share"] = 1 - measured["stall_share"]
-    complete = per_board.size().reindex(measured.index) == measured["computing"]
+    complete = (per_board.size().reindex(measured.index) == measured["computing"]) & undisturbed
     together = per_board["images_per_s"].sum(skipna=False).reindex(measured.index)
     measured["images_per_s"] = together.where(complete)
     own = boards.groupby("run_id")
@@ -126,7 +123,7 @@ def measure(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame, wind
     measured["val_accuracy_first"] = first["val_accuracy"]
     measured["val_accuracy_final"] = final["val_accuracy"]
     measured["loss_final"] = final["loss"]
-    at = _ends(epochs, measured["finishers"])
+    at = _ends(epochs)
     last = at[at["epoch"] == measured["config.epochs"].reindex(at["run_id"]).to_numpy()].set_index("run_id")
     measured["total_s"] = last["elapsed_s"]
     measured = measured.join(_costs(boards, epochs))
@@ -142,18 +139,18 @@ def target_of(finals: pd.Series[float]) -> float:
     return target if 0 < target < math.inf else math.nan
 
 
-def reached(epochs: pd.DataFrame, target: float, finishers: pd.Series[Any]) -> pd.DataFrame:
+def reached(epochs: pd.DataFrame, target: float) -> pd.DataFrame:
     """The first epoch by run_id after which the chief's validation accuracy was `target` or more: epoch, elapsed_s.
 
     elapsed_s: from the start of the boards' processes to that epoch's end, on the slowest board, with start-up, tracing
     and validation: the same for every method; null where a board lacks it. Accuracy is known at the ends of epochs
     only, so nothing is read off between them. A run that never reached the target is left out; its `total_s` says how
-    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s; `finishers`: boards that trained to the end,
-    by run_id.
+    long it tried. `epochs`: run_id, rank, epoch, val_accuracy, elapsed_s, together (see
+    `analysis.runs.loading.Runs`).
     """
     chief = epochs[(epochs["rank"] == 0) & (epochs["val_accuracy"] >= target)]
     first = chief.groupby("run_id")["epoch"].min().rename("epoch").reset_index()
-    return first.merge(_ends(epochs, finishers), on=["run_id", "epoch"]).set_index("run_id")
+    return first.merge(_ends(epochs), on=["run_id", "epoch"]).set_index("run_id")
 
 
 def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float]:
@@ -169,11 +166,12 @@ def energy_until(boards: pd.DataFrame, epoch: pd.Series[int]) -> pd.Series[float
     return pd.Series(joules, index=boards.index, dtype=float).groupby(boards["run_id"]).sum(min_count=1, skipna=False)
 
 
-def _ends(epochs: pd.DataFrame, finishers: pd.Series[Any]) -> pd.DataFrame:
+def _ends(epochs: pd.DataFrame) -> pd.DataFrame:
     """run_id, epoch, elapsed_s of the slowest board; null where a board lacks it."""
     of_boards = epochs.groupby(["run_id", "epoch"])["elapsed_s"]
-    table = pd.DataFrame({"elapsed_s": of_boards.max(), "known": of_boards.count()}).reset_index()
-    whole = table["known"] == finishers.reindex(table["run_id"]).to_numpy()
+    together = epochs.groupby(["run_id", "epoch"])["together"].max()
+    table = pd.DataFrame({"elapsed_s": of_boards.max(), "whole": of_boards.count() == together}).reset_index()
+    whole = table["whole"]
     return table.assign(elapsed_s=table["elapsed_s"].where(whole))[["run_id", "epoch", "elapsed_s"]]
 
 

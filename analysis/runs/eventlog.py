@@ -74,9 +74,10 @@ def _seconds(value: Any) -> float:
 class Columns:
     """Collects records of one kind column by column: a DataFrame per file would be slow."""
 
-    def __init__(self, kind: type[Epoch | Window]) -> None:
+    def __init__(self, kind: type[Epoch | Window], more: Sequence[str] = ()) -> None:
+        """`more`: names of columns beside the keys and the record's fields."""
         self.kind = kind.KIND
-        self._values: dict[str, list[Any]] = {name: [] for name in [*KEYS, "time_s", *fields_of(kind)]}
+        self._values: dict[str, list[Any]] = {name: [] for name in [*KEYS, *more, "time_s", *fields_of(kind)]}
 
     def extend(self, keys: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         for name, values in self._values.items():

@@ -19,9 +19,10 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
     """A run's generations in order, from its boards in rank order and their records; one without a loss.
 
     number: from 1; boards: in rank order, the first is chief; epoch: the last one that is kept, 0 for none; lost:
-    boards of the generation before; culprit, cause_kind, cause: why the generation before ended, as the board says that
-    knows best, null for the first; time_s: when it was decided; stopped_s: from the last step until training could
-    begin again, on the slowest board, null where unknown; discarded_s: of steps that were made again.
+    boards of the generation before, joined: boards that were not of it; culprit, cause_kind, cause: why the generation
+    before ended, as the board says that knows best, null for the first; time_s: when it was decided; stopped_s: from
+    the last step until training could begin again, on the slowest board, null where unknown; discarded_s: of steps that
+    were made again.
     """
     found = [_generation(1, boards)]
     by_number: dict[int, dict[str, Mapping[str, Any]]] = {}
@@ -34,33 +35,43 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
         culprit = min(by_board, key=lambda name: causes.weight(by_board[name]["cause_kind"]))
         of = by_board[culprit]
         lost = [board for board in found[-1]["boards"] if board not in of["boards"]]
-        stops = [_stopped_s(records[board], record) for board, record in by_board.items()]
+        joined = [board for board in of["boards"] if board not in found[-1]["boards"]]
+        stayed = [board for board in of["boards"] if board not in joined]
+        stops = [_stopped_s(records[board], by_board[board]) for board in stayed if board in by_board]
         known = [seconds for seconds in stops if seconds is not None]
         found.append(
             {
                 **_generation(number, of["boards"]),
                 "epoch": of["epoch"],
                 "lost": lost,
+                "joined": joined,
                 "culprit": culprit if causes.weight(of["cause_kind"]) == 0 else None,
                 "cause_kind": of["cause_kind"],
                 "cause": of["cause"],
                 "time_s": min(record["time_s"] for record in by_board.values()),
-                "stopped_s": max(known) if len(known) == len(of["boards"]) else None,
+                "stopped_s": max(known) if len(known) == len(stayed) else None,
                 "discarded_s": max((record["discarded_s"] or 0.0 for record in by_board.values()), default=0.0),
             }
         )
     return found
 
 
+def made_by(found: Sequence[Mapping[str, Any]], epoch: int) -> Mapping[str, Any]:
+    """The generation that made an epoch, for good."""
+    return next((generation for generation in reversed(found) if generation["epoch"] < epoch), found[0])
+
+
 def sentences(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A sentence for each generation after the first."""
     for generation in found[1:]:
-        lost = f"without {', '.join(generation['lost'])}" if generation["lost"] else "with all boards"
+        lost = f"without {', '.join(generation['lost'])}" if generation["lost"] else ""
+        back = f"with {', '.join(generation['joined'])}, which came back" if generation["joined"] else ""
+        changes = ", ".join(filter(None, (lost, back))) or "with the same boards"
         why = f"the trainer of {generation['culprit']} failed: " if generation["culprit"] else ""
         after = f"epoch {generation['epoch']}" if generation["epoch"] else "the beginning"
         stopped = "" if generation["stopped_s"] is None else f", {generation['stopped_s']:.0f} s without training"
         yield (
-            f"Generation {generation['number']}: {', '.join(generation['boards'])} went on from {after}, {lost} "
+            f"Generation {generation['number']}: {', '.join(generation['boards'])} went on from {after}, {changes} "
             f"({why}{generation['cause']}){stopped}, {generation['discarded_s']:.0f} s of steps made again."
         )
 
@@ -71,6 +82,7 @@ def _generation(number: int, boards: Sequence[str]) -> dict[str, Any]:
         "boards": list(boards),
         "epoch": 0,
         "lost": [],
+        "joined": [],
         "culprit": None,
         "cause_kind": None,
         "cause": None,

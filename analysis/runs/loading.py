@@ -6,7 +6,7 @@ Not named load.py: such a module would replace the function `analysis.load` once
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis.runs.errors import AnalysisError
 from analysis.runs.eventlog import Columns, elapsed_s, first_epochs, read_but_windows
-from analysis.runs.generations import generations, sentences
+from analysis.runs.generations import generations, made_by, sentences
 from analysis.runs.manifest import COSTS, describe, read_manifest, read_result
 from trainer.contract import layout
 from trainer.contract.config import ConfigError, to_dict
@@ -39,17 +39,16 @@ class Runs:
     runs: a row per run: run_id, folder, experiment, repeat (of the study it belongs to: "study/3"; null without one),
         factors (a list, what its study declares that its arms differ in), primary (whether its study named its arm
         beforehand), workers, computing (boards that are not dedicated parameter servers), speeds (a list, of the boards
-        in rank order), seed, status, cause, rehearsal, synthetic, started_s, ended_s, finishers (how many boards
-        trained to the end: fewer than `computing` where some were lost), generations (a list of sentences, one for each
-        time that the boards began anew), git_commit, git_dirty,
-        trainer_sha256, the configuration flattened as config.batch_size, config.sync.method, ..., and
-        assets.dataset.sha256, ...
+        in rank order), seed, status, cause, rehearsal, synthetic, started_s, ended_s, steadfast (how many of those that
+        compute were never lost), generations (a list of sentences, one for each time that the boards began anew),
+        git_commit, git_dirty, trainer_sha256, the configuration flattened as config.batch_size, config.sync.method,
+        ..., and assets.dataset.sha256, ...
     boards: a row per run and board: status, cause, facts.tensorflow, facts.module, ..., cost.energy_j, ... (see
-        `analysis.runs.energy`), and the fields of the start record; null where the board left nothing. `rank` counts
-        the boards that trained to the end first: rank 0 is the chief that did.
-    epochs: a row per record of a board that trained to the end, with run_id, board and rank; `begins`: whether it is
-        the first of an attempt (a resumed run has several); `elapsed_s`: from the process's start to its end, see
-        `analysis.runs.eventlog.elapsed_s`.
+        `analysis.runs.energy`), and the fields of the start record; null where the board left nothing. `rank` is that
+        of the run's last generation; boards outside come last.
+    epochs: a row per record, with run_id, board, the rank of the board in the generation that made the epoch, and
+        together: how many boards that had; `begins`: whether it is the first of an attempt (a resumed run has
+        several); `elapsed_s`: from the process's start to its end, see `analysis.runs.eventlog.elapsed_s`.
     problems: a sentence for everything skipped or inconsistent; problems in windows are added when they are read.
     """
 
@@ -103,7 +102,7 @@ def load(paths: Iterable[Path | str]) -> Runs:
     epochs["begins"] = places.isin(first)
     epochs["elapsed_s"] = np.array([tables.elapsed_s.get(place, np.nan) for place in places], dtype=float)
     if not runs.empty:
-        tables.problems += _oddities(runs, boards, epochs)
+        tables.problems += _oddities(epochs)
     return Runs(runs, boards, epochs, tables.problems)
 
 
@@ -113,7 +112,7 @@ class _Tables:
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     boards: list[dict[str, Any]] = field(default_factory=list)
-    epochs: Columns = field(default_factory=lambda: Columns(Epoch))
+    epochs: Columns = field(default_factory=lambda: Columns(Epoch, ["together"]))
     # the first epochs of all attempts: run_id, rank, epoch
     first: list[tuple[str, int, int]] = field(default_factory=list)
     elapsed_s: dict[tuple[str, int, int], float] = field(default_factory=dict)  # by run_id, rank, epoch
@@ -157,15 +156,16 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     starts: dict[str, dict[str, Any]] = {}
     problems = [f"nothing was collected from {board}" for board in absent]
     events = {board: _read(folder / BOARDS / board / EVENTS) for board in run.boards}
-    since = generations(run.boards, {board: records for board, (records, _) in events.items()})
-    finishers = since[-1]["boards"]
-    order = sorted(run.boards, key=lambda board: board not in finishers)  # else as it was
+    computing = run.boards[: run.config.computing(run.workers)]  # without dedicated parameter servers
+    since = generations(computing, {board: records for board, (records, _) in events.items()})
+    last = since[-1]["boards"]
+    order = sorted(run.boards, key=lambda board: board not in last)  # else as it was
     speeds = run.speeds and [run.speeds[run.boards.index(board)] for board in order]
     run = dataclasses.replace(run, boards=order, speeds=speeds)
     for rank, board in enumerate(run.boards):
         home = folder / BOARDS / board
         results[board], problem = read_result(home / RESULT)
-        start, found = _add_events(tables, run, rank, *events[board], lost=board not in finishers)
+        start, found = _add_events(tables, run, rank, *events[board], since)
         if problem:
             found.append(f"result.json of {board} {problem}")
         if start:
@@ -181,7 +181,8 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     for rank, board in enumerate(run.boards):
         row = _board_row(run, rank, results[board], starts.get(board), costs.get(board, {}))
         tables.boards.append(row)
-    went = {"finishers": min(len(finishers), run.config.computing(run.workers)), "generations": list(sentences(since))}
+    steadfast = set.intersection(*(set(generation["boards"]) for generation in since))
+    went = {"steadfast": len(steadfast), "generations": list(sentences(since))}
     tables.runs.append({**_run_row(run, folder, manifest), **went})
     tables.problems += [f"{run.run_id}: {sentence}" for sentence in problems]
 
@@ -195,31 +196,40 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _add_events(
-    tables: _Tables, run: Run, rank: int, records: list[dict[str, Any]], problems: list[str], lost: bool
+    tables: _Tables,
+    run: Run,
+    rank: int,
+    records: list[dict[str, Any]],
+    problems: list[str],
+    since: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Add a board's records to the tables; returns its start record and the problems."""
+    """Add a board's records to the tables; returns its start record and the problems. `since`: the generations."""
     board, problems = run.boards[rank], list(problems)
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for record in records:
         kinds[record["event"]].append(record)
-    if not lost:  # what it made at last, others have made again
-        tables.epochs.extend({"run_id": run.run_id, "board": board, "rank": rank}, kinds["epoch"])
-    tables.first += [(run.run_id, rank, epoch) for epoch in first_epochs(records)]
-    tables.elapsed_s |= {(run.run_id, rank, epoch): seconds for epoch, seconds in elapsed_s(records).items()}
+    ranks: dict[int, int] = {}  # by epoch; what a board made at last before it was lost, others have made again
+    for record in kinds["epoch"]:
+        boards = made_by(since, record["epoch"])["boards"]
+        if board in boards:
+            ranks[record["epoch"]] = boards.index(board)
+            placed = {**record, "rank": ranks[record["epoch"]], "together": len(boards)}
+            tables.epochs.extend({"run_id": run.run_id, "board": board}, [placed])
+    tables.first += [(run.run_id, ranks[epoch], epoch) for epoch in first_epochs(records) if epoch in ranks]
+    tables.elapsed_s |= {
+        (run.run_id, ranks[epoch], epoch): seconds for epoch, seconds in elapsed_s(records).items() if epoch in ranks
+    }
     problems += [f"epoch {lost['epoch']}: {lost['cause']}, and the others went on" for lost in kinds["lost"]]
+    made = sum(board in made_by(since, epoch)["boards"] for epoch in range(1, run.config.epochs + 1))
+    if len(ranks) < made:
+        problems.append(f"{board} recorded {len(ranks)} of {made} epochs")
     if len(kinds["start"]) > 1:
         problems.append(f"{board} has {len(kinds['start'])} start records in one events.jsonl")
     return kinds["start"][-1] if kinds["start"] else None, problems
 
 
-def _oddities(runs: pd.DataFrame, boards: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[str]:
-    """Problems: incomplete runs, and losses that are not finite."""
-    recorded = epochs.groupby(["run_id", "rank"])["epoch"].nunique()
-    wanted, finishers = (runs.set_index("run_id")[name] for name in ("config.epochs", "finishers"))
-    for run_id, board, rank in boards[["run_id", "board", "rank"]].itertuples(index=False):
-        count = recorded.get((run_id, rank), 0)
-        if rank < finishers[run_id] and count < wanted[run_id]:
-            yield f"{run_id}: {board} recorded {count} of {wanted[run_id]} epochs"
+def _oddities(epochs: pd.DataFrame) -> Iterator[str]:
+    """Problems: losses that are not finite."""
     lost = epochs[~np.isfinite(epochs["loss"])].drop_duplicates(["run_id", "rank"])
     for run_id, board, epoch in lost[["run_id", "board", "epoch"]].itertuples(index=False):
         yield f"{run_id}: the loss of {board} is not a finite number from epoch {epoch} on"

@@ -42,7 +42,7 @@ class Progress:
             )
         if kind == "resume":  # earlier records are another attempt's
             self._done, self._epoch_s, self._first_windows, self._inside_s = record["epoch"], [], [], 0.0
-        if kind == "generation":
+        if kind == "generation" and record["boards"]:
             self._workers, self.chief = len(record["boards"]), record["boards"][0]
             lost = f", without {', '.join(record['lost'])}" if record["lost"] else ""
             who = f"generation {record['number']}: {', '.join(record['boards'])}"

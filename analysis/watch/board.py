@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.runs.progress import ODD, Progress
-from trainer.contract.events import Epoch, Resume, Sample, Served, Start, Window
+from trainer.contract.events import Epoch, NewGeneration, Resume, Sample, Served, Start, Window
 from trainer.contract.reading import is_number
 from trainer.contract.records import is_complete, is_moment, parse_record
 from trainer.contract.tegrastats import hottest_c, summed_rails
@@ -49,6 +49,7 @@ class Board:
     epochs: int  # of the configuration
     began_at_s: float  # when watching began
     start: Mapping[str, Any] | None = None  # the start record
+    generation: Mapping[str, Any] | None = None  # the latest record of one, where boards were lost
     epoch: int = 0  # the last completed one
     steps: Steps | None = None  # this attempt's
     compute_s: list[float] = field(default_factory=list)  # per step, by window, without an attempt's first
@@ -125,6 +126,9 @@ class Board:
             self.epoch = int(record["epoch"])
         elif kind == Resume.KIND:
             self.epoch, self.steps, self.compute_s = int(record["epoch"]), None, []
+        elif kind == NewGeneration.KIND:
+            # the trainer that ended has a successor
+            self.generation, self.result, self.steps, self.compute_s = record, None, None, []
         elif kind == Window.KIND:
             self._take_window(record)
         elif kind == Epoch.KIND:
@@ -176,7 +180,7 @@ class Board:
 
     def restart(self) -> None:
         """Reset the state, because the records were replaced."""
-        self.start, self.epoch, self.steps, self.result = None, 0, None, None
+        self.start, self.generation, self.epoch, self.steps, self.result = None, None, 0, None, None
         self.compute_s, self.accuracies, self.progress = [], {}, Progress(self.epochs)
 
     def take_live(self, live: Mapping[str, Any], now_s: float, time_s: float) -> None:
@@ -193,7 +197,9 @@ class Board:
             self.reach(now_s)
         beat, result = live.get("heartbeat"), live.get("result")
         self.take_heartbeat(beat if isinstance(beat, dict) else None, now_s)
-        self.result = result if isinstance(result, dict) else self.result
+        # while the board is followed, a result that is gone was of a trainer that has a successor
+        kept = None if live.get("following") else self.result
+        self.result = result if isinstance(result, dict) else kept
 
     def reach(self, now_s: float) -> None:
         if self.lost_at_s is not None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.runs.columns import Column
+from analysis.runs.generations import sentences
 from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
 from analysis.watch.board import Board
@@ -55,6 +56,10 @@ def _title(moment: Moment) -> Text:
     title = _said(run.run_id, "bold")
     strategy = f"{run.config.strategy}, " if run.config.strategy else ""
     title.append(f"\n{printable(run.experiment)}, {boards}, {strategy}{run.config.sync.method}", style="not bold")
+    latest = max((it.generation for it in moment.boards if it.generation), key=lambda it: it["number"], default=None)
+    if latest:
+        now = f"; generation {latest['number']}: {', '.join(latest['boards'])}, from epoch {latest['epoch']}"
+        title.append(printable(now), style="not bold yellow")
     if marks := _marks(moment):
         title.append(f"; {', '.join(marks)}", style="not bold magenta")
     return title
@@ -149,6 +154,7 @@ def _outcome(moment: Moment) -> list[Text]:
             sentence += f" after {duration(told['ended_s'] - told['started_s'])}"
         said = [f"{sentence}: {told['cause']}." if told["cause"] else f"{sentence}."]
         said += [f"Remedy: {told['remedy']}."] if told.get("remedy") else []
+        said += sentences(told.get("generations", []))
         return [_said(each, "green" if good else "bold red") for each in said]
     failed = [board for board in moment.boards if board.state in ("failed", "interrupted")]
     said = [f"{board.name} {board.state}: {(board.result or {}).get('cause')}" for board in failed]

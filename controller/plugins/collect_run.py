@@ -38,7 +38,7 @@ rm -f /dev/shm/{run_id}.*.tar.gz # of an attempt to fetch it that was cut
 archive=$(umask 077; mktemp /dev/shm/{run_id}.XXXXXX.tar.gz) || exit 1
 if tar --use-compress-program="gzip -1" --exclude=./run.json --exclude=./supervisor.pid --exclude=./heartbeat.json \
   --exclude=./progress --exclude=./reserve --exclude=./peers.key --exclude=./generation.json \
-  --exclude=./membership.json --exclude='*.part' -cf "$archive" -C "$board" .
+  --exclude=./membership.json --exclude=./grant.json --exclude='*.part' -cf "$archive" -C "$board" .
 then echo {packed} "$(stat -c %s "$archive")" "$archive"; else rm -f "$archive"; exit 1; fi
 """
 _PACKED = "the run is packed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -27,6 +28,7 @@ from trainer.contract.layout import BOARDS, LEFT, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
 
 _GONE = 2  # consecutive looks without a supervisor or result
+_RESTARTS = 3  # of a board's supervisor
 _VERDICT_S = 20.0  # time for the other boards to report how they ended
 _display = Display()
 
@@ -37,11 +39,13 @@ class ActionModule(Action):
         run = read(run_dir / RUN)
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
+        self._restarts, self._named_for = 0, 0
         chief, goes_on = run["boards"][0], run["config"].get("on_board_loss") == "continue"
         # of a run that goes on without lost boards, another one may become chief
         speaks = shared.watched().exists() and (goes_on or self.board == chief)
         servers = run["config"].get("servers", 0)
         progress = Progress(run["config"]["epochs"], run["workers"] - servers, chief) if speaks else None
+        options = {**options, "restart": options["restart"] if goes_on else []}
         started = options["started"]
         if started.get("rc", 0) != 0:
             said = " ".join((started.get("stderr") or started.get("msg") or "no reason given").split())
@@ -75,6 +79,8 @@ class ActionModule(Action):
             now = time.monotonic()
             if look is not None:
                 seen_s = now
+                if look.asks is not None:
+                    self._name(options, run_dir, look.asks)
                 if progress:
                     _tell(run_dir, progress, look.lines, self.board)
                 # the supervisor may find a better cause once it has heard the other boards
@@ -82,6 +88,8 @@ class ActionModule(Action):
                 if result is not None and look.whole and (result["status"] == "succeeded" or not look.running):
                     return result
                 gone = 0 if look.running or result is not None else gone + 1
+                if gone >= _GONE and self._restart(options):
+                    gone = 0
                 if gone >= _GONE:  # the collect stage finds out what happened
                     return {"status": "failed", "cause": "no process and no result of the run is left"}
             elif now - seen_s > options["unreachable_limit_s"]:
@@ -97,6 +105,35 @@ class ActionModule(Action):
                         return _lost(local, "unreachable", f"the board has been unreachable for {now - seen_s:.0f} s")
                     return {"status": "lost", "cause": f"stopped, because {_first(run_dir / LOST)} failed"}
             time.sleep(options["poll_s"])
+
+    def _name(self, options: dict[str, Any], run_dir: Path, number: int) -> None:
+        """Name this board for a generation, between two halves of the boards, unless another one was named for it."""
+        note = run_dir / f"{layout.GRANTED}{number}"
+        if self._named_for != number and _named(note, self.board) == self.board:
+            grant = shlex.quote(f"{options['board_dir']}/{layout.GRANT}")
+            content = json.dumps({"number": number}).encode()
+            with suppress(AnsibleConnectionFailure):  # it asks again
+                done = ask(self, f"cat > {grant}.part && mv {grant}.part {grant}", in_data=content)
+                if done["rc"] == 0:
+                    self._named_for = number
+
+    def _restart(self, options: dict[str, Any]) -> bool:
+        """Start the supervisor of a board again that has none any more; whether that was possible."""
+        key, argv = shared.peers_key(), options["restart"]
+        if not argv or self._restarts >= _RESTARTS or not key.exists():  # another controller's key
+            return False
+        self._restarts += 1
+        environment = self._compute_environment_string({})
+        command = f"cd {shlex.quote(options['trainer_dir'])} && {environment} {shlex.join([*argv, '--rejoin'])}"
+        placed = shlex.quote(f"{options['board_dir']}/{layout.PEERS_KEY}")
+        try:
+            ask(self, f"umask 077; cat > {placed}", in_data=key.read_bytes())
+            done = ask(self, command)
+        except AnsibleConnectionFailure:
+            return True  # it counts as unreachable now
+        said = "" if done["rc"] == 0 else f", in vain: {' '.join((done['stderr'] or done['stdout']).split())}"
+        _display.warning(printable(f"{self.board} had lost its supervisor, and was started again{said}"))
+        return bool(done["rc"] == 0)
 
     def _note_clock(self, path: Path, moment: str) -> None:
         """Record the board's clock offset at the start or end of the run, unless the board is gone."""
@@ -119,6 +156,19 @@ class ActionModule(Action):
             mirror.lose(str(error))
             return None
         return mirror.take(done["stdout"])
+
+
+def _named(note: Path, board: str) -> str | None:
+    """The board that was named, this one if none was; None if that cannot be written."""
+    try:
+        draft = note.with_name(f"{note.name}-{board}")
+        draft.write_text(board, encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(draft, note)  # whole or not at all, and once only
+        draft.unlink()
+        return note.read_text(encoding="utf-8")
+    except OSError:
+        return None
 
 
 def _is_last(run_dir: Path, board: str, workers: int) -> bool:

@@ -10,10 +10,14 @@ description:
   - Fails as soon as the trainer of this board has failed, or that of another board of the same run. The cause is
     determined later, from all boards' files. The failure of a board that the others go on without is a warning. Such
     is a worker alone beside dedicated parameter servers, and with on_board_loss continue any but the last.
+  - With on_board_loss continue, a board whose supervisor is gone, for example after a reboot, is started again. With
+    tie_break controller, a board is named for each generation for which one asks.
 options:
   board_dir: {type: path, required: true, description: [The run's folder on the board.]}
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
   started: {type: dict, default: {}, description: [The result of the command that started the supervisor.]}
+  restart: {type: list, elements: str, default: [], description: [The command that starts the supervisor.]}
+  trainer_dir: {type: path, default: "", description: [Folder of the trainer's source on the board.]}
   unreachable_limit_s: {type: float, required: true, description: [Seconds that the board may be unreachable.]}
   poll_s: {type: float, default: 2, description: [Seconds between looks.]}
 """

@@ -14,8 +14,10 @@ import importlib.util
 import io
 import json
 import pickle
+import random
 import shutil
 import socket
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -50,6 +52,8 @@ from trainer.contract.run import load_run
 from trainer.formats import archives, checkpoint, npz, unpickle, weights
 from trainer.formats.archives import ArchiveError
 from trainer.supervise import collective_log, facts
+from trainer.supervise.elastic_peers import ElasticPeers
+from trainer.supervise.membership import Membership
 from trainer.supervise.peers import Peers
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -279,6 +283,24 @@ def heartbeat(content: bytes) -> None:
         assert peers.exchange() is None, "a stranger's datagram was believed"
         sender.sendto((hmac.digest(key, content, "sha256") + content)[:60_000], ("127.0.0.1", _port()))
         peers.exchange()
+
+
+@_target(examples=1000)
+def generation(content: bytes) -> None:
+    """What a board of the run says about the next generation."""
+    key = b"k" * PEERS_KEY_BYTES
+    cluster = Cluster([f"127.0.0.1:{_port() - 1}", "127.0.0.2:9"], 0)
+    peers = ElasticPeers(cluster, ["board-1", "board-2"], key, 1e9, Path("/nowhere"))
+    part = Membership(0, peers.generation, [1], min_workers=1, chance=random.Random(1), keep=json.dumps)
+    part.tick(0.0)
+    said = struct.pack("!HQQBI", 1, 1, 1, 4, 1) + content[:1000]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, peers._socket:
+        sender.sendto(hmac.digest(key, said, "sha256") + said, ("127.0.0.1", _port()))
+        peers.exchange()
+    for rank, message in peers.taken():
+        part.receive(rank, message, 1.0)
+    part.tick(2.0)
+    assert part.decided is None or part.decided.members[-1] < 2
 
 
 # ---- data sets and weights

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,42 +92,46 @@ def succeeded(run: Run) -> dict:
         assert {path.name for path in home.iterdir()} >= {"trainer.log", "result.json", "events.jsonl"}, home
     last = manifest["generations"][-1]["boards"]
     assert (run.folder / f"boards/{last[0]}/weights/final.h5").exists()
-    loaded = load([run.folder])
-    epochs = loaded.epochs.groupby("board")["epoch"].apply(list).to_dict()
-    assert epochs == {board: list(range(1, EPOCHS + 1)) for board in last}
+    epochs = load([run.folder]).epochs
+    steadfast = set.intersection(*(set(it["boards"]) for it in manifest["generations"]))
+    for made in (*(epochs[epochs["board"] == board] for board in steadfast), epochs[epochs["rank"] == 0]):
+        assert list(made["epoch"]) == list(range(1, EPOCHS + 1))
     return manifest
 
 
+def stops(manifest: dict) -> str:
+    """How long training stopped, each time."""
+    return ", ".join(f"{it['stopped_s']:.0f} s" for it in manifest["generations"][1:])
+
+
 @pytest.mark.timeout(900)
-def test_a_killed_trainer_and_then_a_lost_chief(start, row) -> None:
+def test_a_killed_trainer_and_then_a_killed_board_that_is_the_chief(start, row) -> None:
     run = start(GOING_ON)
     run.wait_for_epochs(2)
     run.lab.ssh(3, f"kill -9 {run.trainer(3)}")
     wait_for_generation(run, 3, 2)
     kill_board(run, 1)
-    wait_for_generation(run, 2, 3)
+    run.wait_until(lambda: generation(run, 1) > 2, "the chief is back")
+    wait_for_generation(run, 1, generation(run, 1))
     manifest = succeeded(run)
-    _, second, third = manifest["generations"]
+    second = manifest["generations"][1]
     assert second["boards"] == ["board-1", "board-2", "board-3"] and second["culprit"] == "board-3"
-    assert "SIGKILL" in second["cause"]
-    assert third["boards"] == ["board-2", "board-3"] and third["lost"] == ["board-1"]
-    assert second["stopped_s"] > 0 and third["stopped_s"] > 6
-    assert "board-1 is lost, and the others go on" in run.output
-    assert "Generation 3: board-2, board-3 went on" in run.output
+    assert "SIGKILL" in second["cause"] and second["stopped_s"] > 0
+    assert manifest["generations"][-1]["boards"] == ["board-1", "board-2", "board-3"]
+    assert "board-1 had lost its supervisor, and was started again" in run.output
+    assert "Generation 3: " in run.output
     comparison = compare(load([run.folder]))
-    assert any("compared in its accuracy" in problem for problem in comparison.problems)
-    assert comparison.runs["total_s"].notna().all() and comparison.runs["step_s"].isna().all()
-    stops = " and ".join(f"{it['stopped_s']:.0f} s" for it in (second, third))
-    row("trainer killed -9, then the chief lost, of 3 boards", f"succeeded; {stops} without training")
+    assert any("time without training" in problem for problem in comparison.problems)
+    assert comparison.runs["total_s"].notna().all()
+    row("trainer killed -9, then the chief's board, of 3", f"succeeded; without training: {stops(manifest)}")
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("what", ["supervisor", "stopped", "link", "board"])
+@pytest.mark.parametrize("what", ["supervisor", "stopped", "link", "gone"])
 def test_a_board_is_lost(lab: Lab, start, row, what: str) -> None:
     run = start(GOING_ON)
     run.wait_for_epochs(2)
-    began = time.monotonic()
     if what == "supervisor":
         lab.ssh(2, f"kill -9 $(cat {RUNS}/*/supervisor.pid)")
     elif what == "stopped":
@@ -137,14 +140,20 @@ def test_a_board_is_lost(lab: Lab, start, row, what: str) -> None:
         chains = "chain i { type filter hook input priority 0; udp dport 12346 drop; tcp dport 12345 drop; }"
         assert lab.root(2, f"printf 'table inet cut {{ {chains} }}' | nft -f -") == ""
     else:
+        lab.ssh(2, f"mv {RUNS}/*/run.json /tmp/")  # nobody can start it again
         kill_board(run, 2)
     wait_for_generation(run, 1, 2)
-    seconds = time.monotonic() - began
     if what == "link":
         lab.root(2, "nft delete table inet cut")
+    if what != "gone":
+        run.wait_until(lambda: generation(run, 2) >= 2, "the board is back")
+        wait_for_generation(run, 2, generation(run, 2))
     manifest = succeeded(run)
-    second = manifest["generations"][1]
-    all_stay = what == "stopped"
-    assert second["boards"] == (["board-1", "board-2", "board-3"] if all_stay else ["board-1", "board-3"])
-    row(f"{what} of one of 3 boards", f"succeeded; {second['stopped_s']:.0f} s without training")
-    assert seconds < 120
+    everybody = ["board-1", "board-2", "board-3"]
+    assert manifest["generations"][-1]["boards"] == (everybody if what != "gone" else ["board-1", "board-3"])
+    if what == "gone":
+        assert "board-2 is lost, and the others go on" in run.output
+        comparison = compare(load([run.folder]))
+        assert any("compared in its accuracy" in problem for problem in comparison.problems)
+        assert comparison.runs["total_s"].notna().all() and comparison.runs["step_s"].isna().all()
+    row(f"{what}: one of 3 boards", f"succeeded; without training: {stops(manifest)}")

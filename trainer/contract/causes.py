@@ -30,11 +30,12 @@ REMEDIES = {
     "network": "check the cables and the switch between them; playbooks/check.yml measures each pair",
     "alone": "check the cables and the switch; with -e resume=RUN_ID the run resumes on all boards",
     "outside": "the others finish the run without it; check its power, cable and log",
+    "joining": "",
     "peer": "",
     "interrupted": "",
 }
 # causes that a board reports of other boards rank after its own
-_SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "alone", "outside", "peer", "interrupted")
+_SECOND_HAND = ("unreachable", "stalled", "network", "slow_start", "alone", "outside", "joining", "peer", "interrupted")
 _OF_PEERS = (
     "Connection reset by peer",
     "Connection closed by peer",

@@ -43,8 +43,11 @@ class Config(Section):
     # epochs between checkpoints, from which an interrupted run can resume; 0: none
     checkpoint_epochs: int = bounded(1, minimum=0)
     # what a run does when a board is lost: stop; or continue on the boards that are left, from the newest checkpoint
-    # that all of them have, where they are more than half of the boards before, or half with the lowest rank
+    # that all of them have, where they are more than half of the boards before, or half with the tie-break
     on_board_loss: str = bounded("stop", choices=("stop", "continue"))
+    # which half goes on where boards fall apart into halves: that with the lowest rank, or that of the board which the
+    # controller that follows the run names; it names one for each generation
+    tie_break: str = bounded("lowest_rank", choices=("lowest_rank", "controller"))
     min_workers: int = bounded(1, minimum=1)  # boards without which on_board_loss: continue does not
     # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
     # just before the next one begins
@@ -182,6 +185,16 @@ class Config(Section):
             yield (
                 "on_board_loss is continue, but data.sharding measured shares the images among all boards of the run: "
                 "set data.sharding to sharded, or on_board_loss to stop"
+            )
+        if self.sync.method == "auto":
+            yield (
+                "on_board_loss is continue, but sync.method auto chooses in its first steps, which a board that comes "
+                "back has not made: set sync.method to another one, or on_board_loss to stop"
+            )
+        if self.sync.warm_up_steps or self.sync.warm_up_epochs % 1:
+            yield (
+                "on_board_loss is continue, and boards that are fewer make more steps in an epoch: give whole "
+                "sync.warm_up_epochs instead of other warm-ups, or set on_board_loss to stop"
             )
         fewer = range(self.min_workers, workers)
         odd = [count for count in fewer if self.batch_per == "global" and self.batch_size % count]

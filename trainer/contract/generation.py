@@ -24,6 +24,12 @@ class Generation:
     number: int  # from 1
     members: Tuple[int, ...]  # the boards' ranks in the run, ascending; the first one is chief
     epoch: int  # whose checkpoint it begins with, from 1; 0: the beginning
+    joined: Tuple[int, ...] = ()  # members that were not of the one before; they get the checkpoint from another one
+
+    @property
+    def donor(self) -> int:
+        """The board that gives the checkpoint to those that joined."""
+        return min(set(self.members) - set(self.joined))
 
     def narrow(self, run: Run, cluster: Cluster) -> Tuple[Run, Cluster]:
         """The run and the cluster with this generation's boards alone. Raises ValueError on a board outside."""
@@ -41,15 +47,17 @@ class Generation:
 def as_generation(value: Any) -> Generation:
     """The generation that a JSON object describes. Raises ValueError for anything else."""
     try:
-        number, members, epoch = value["number"], value["members"], value["epoch"]
-        numbers = [number, epoch, *members]
+        number, members, epoch, joined = (value[name] for name in ("number", "members", "epoch", "joined"))
+        numbers = [number, epoch, *members, *joined]
     except (KeyError, TypeError) as error:
         raise ValueError(f"this is no generation: {error!r}") from error
     if not all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 31 for item in numbers):
         raise ValueError("this is no generation: it needs whole numbers")
     if not members or sorted(set(members)) != list(members):
         raise ValueError("this is no generation: its members are not ranks in ascending order")
-    return Generation(number, tuple(members), epoch)
+    if not set(joined) < set(members):
+        raise ValueError("this is no generation: all of its members joined it, or others did")
+    return Generation(number, tuple(members), epoch, tuple(joined))
 
 
 def load_generation(folder: Path, boards: int) -> Generation:

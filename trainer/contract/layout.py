@@ -26,7 +26,8 @@ RESUME_DRAFT = "resume.part"
 RESUME_READY = ".resume-"  # and the number of the attempt that is put aside
 # notes of the follow stage: in the run's folder, which board failed first; in a board's folder, how it ended
 LOST = "lost.json"
-LEFT = ".left"  # in a board's folder: it failed, and the others go on; hidden, since it is no file of the run
+GRANTED = ".grant-"  # in the run's folder, and the number of a generation: the board that was named for it
+LEFT = ".left"  # in a board's folder: it failed, and the others go on; hidden, since it does not belong to the run
 
 # In a board's folder of a run, and in the run's folder on the board.
 TF_CONFIG = "tf_config.json"
@@ -48,6 +49,7 @@ RESERVE = "reserve"  # freed for the result when the disk is full
 PEERS_KEY = "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
 PEERS_KEY_BYTES = 32
 GENERATION = "generation.json"  # the boards that train together since one was lost; see generation.py
+GRANT = "grant.json"  # the generation for which the controller named this board, as its tie-break
 MEMBERSHIP = "membership.json"  # what the board promised and accepted about the next generation
 
 EMULATED = Path("/etc/cluster-kit/emulated.json")  # of a board; written by the lab on its boards

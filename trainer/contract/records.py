@@ -116,7 +116,7 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
                 bad.append(f"{where}, line {number}: {error}")
             continue
         if records[-1]["event"] == NewGeneration.KIND:
-            records[:-1] = _kept(records[:-1], records[-1]["epoch"])
+            records[:-1] = counted(records[:-1], records[-1]["epoch"])
         for name in names if len(odd) < _TOLD else ():
             odd.setdefault(f"{name[:_TOLD]} of {records[-1]['event']}", []).append(number)
     if wrong > _TOLD:
@@ -127,9 +127,12 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
     return records, bad
 
 
-def _kept(records: List[Dict[str, Any]], epoch: int) -> List[Dict[str, Any]]:
-    """The records that count where training begins again after an epoch: up to its own, and what is of the run."""
-    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] == epoch]
+def counted(records: List[Dict[str, Any]], epoch: int) -> List[Dict[str, Any]]:
+    """The records that count where training begins again after an epoch: those up to it, and what is of the run.
+
+    A board that comes back may lack that epoch, and some before it.
+    """
+    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] <= epoch]
     end = ends[-1] + 1 if ends else 0
     of_the_run = (Start.KIND, NewGeneration.KIND)
     return records[:end] + [record for record in records[end:] if record["event"] in of_the_run]

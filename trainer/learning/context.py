@@ -218,7 +218,7 @@ class TrainingContext:
             self.recorder.applied.finish()
         # reading a variable kept per board is a collective: every worker saves, the chief's file counts
         weights = self._folder / WEIGHTS / "final.h5"
-        weights.parent.mkdir()
+        weights.parent.mkdir(exist_ok=True)  # a generation of boards may have come as far as this
         whole = trained if self._cached is None else self._cached.whole_with(trained)
         whole.save_weights(str(weights), save_format="h5")
         if not self.cluster.is_chief:

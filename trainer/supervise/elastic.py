@@ -1,7 +1,8 @@
 """Has the boards that are left go on after one was lost, in a new generation. Standard library only.
 
 A board whose own trainer died takes part as well: its supervisor lives, and starts another one. It leaves only with a
-fault that stays (`_UNFIT`), or if its trainer fails twice without a checkpoint in between.
+fault that stays (`_UNFIT`), or if its trainer fails twice without a checkpoint in between. A board that the others went
+on without asks to be taken in, and is at their next checkpoint.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import contextlib
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 from trainer.contract import causes, checkpoints, reading
 from trainer.contract.causes import Cause
 from trainer.contract.events import NewGeneration, Window
-from trainer.contract.generation import Generation, write_generation
-from trainer.contract.layout import CHECKPOINTS, EVENTS, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
+from trainer.contract.generation import Generation, as_generation, load_generation, write_generation
+from trainer.contract.layout import CHECKPOINTS, EVENTS, GRANT, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
 from trainer.contract.records import EventLog, read_records
+from trainer.supervise import transfer
 from trainer.supervise.elastic_peers import ElasticPeers
-from trainer.supervise.membership import Membership, Message, Outgoing, decision
+from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision, is_quorum
 from trainer.supervise.peers import Peers
 
 # these would happen again, or end all boards at once
@@ -28,24 +31,42 @@ _UNFIT = ("disk_full", "data", "port_taken", "nan", "not_learning", "timeout", "
 _FRUITLESS = 4  # generations in a row that begin with the same checkpoint
 _POLL_S = 0.05
 _SAY_S = 10.0  # until a board that waits for others says so
+_ASK_S = 1.0  # between two times that a board asks to be taken in
+_SHARE_S = 20.0  # for the transfer of a checkpoint
 
 
-def elastic_of(folder: Path, peers: Optional[Peers], alone_s: float) -> Optional[Elastic]:
+def elastic_of(
+    folder: Path, peers: Optional[Peers], alone_s: float, beat: Callable[[float, Optional[int]], None]
+) -> Optional[Elastic]:
     """What takes the board to the next generation when one is lost; None where the run then ends."""
     if not isinstance(peers, ElasticPeers):
         return None
-    return Elastic(folder, peers, reading.read(folder / RUN)["config"]["min_workers"], alone_s)
+    config = reading.read(folder / RUN)["config"]
+    return Elastic(folder, peers, config["min_workers"], alone_s, beat if config["tie_break"] == "controller" else None)
 
 
 class Elastic:
     """Takes a board from one generation to the next."""
 
-    def __init__(self, folder: Path, peers: ElasticPeers, min_workers: int, alone_s: float) -> None:
-        """`alone_s`: seconds that a board waits for enough others."""
+    def __init__(
+        self,
+        folder: Path,
+        peers: ElasticPeers,
+        min_workers: int,
+        alone_s: float,
+        ask: Optional[Callable[[float, Optional[int]], None]],
+    ) -> None:
+        """`alone_s`: seconds that a board waits for enough others; `ask`: asks the controller, where it is the witness.
+
+        It writes the heartbeat, with the generation for which this board asks to be named.
+        """
+        self._ask = ask
         self._folder, self._peers, self._min_workers, self._alone_s = folder, peers, min_workers, alone_s
         self._failed_at: Optional[int] = None  # the newest checkpoint when the own trainer failed last
         self._begun: List[int] = []  # the epochs that the latest generations began with
         self._kept: Optional[Message] = None
+        with contextlib.suppress(OSError, ValueError):  # of a supervisor before this one
+            self._kept = reading.read(folder / MEMBERSHIP)
 
     def go_on(self, cause: Cause) -> Optional[Cause]:
         """Decide the next generation, after the trainer ended by `cause`; the cause to end with if there is none.
@@ -66,10 +87,21 @@ class Elastic:
             self._begun = [*self._begun, decided.epoch][-_FRUITLESS:]
             if len(self._begun) == _FRUITLESS and len(set(self._begun)) == 1:
                 return cause
+            try:
+                self._share(decided)
+            except OSError as error:  # the board that was to give it is lost, too
+                self._peers.begin(decided)
+                missed = f"the checkpoint of epoch {decided.epoch} could not be fetched: {error}"
+                return self.go_on(Cause("peer", missed))
             self._begin(decided, cause)
         except OSError as error:
             return causes.of_exception(error)
         return None
+
+    def come_back(self, cause: Cause) -> Optional[Cause]:
+        """As `go_on`, for a supervisor that begins after one that died: with what that one promised."""
+        self._peers.begin(load_generation(self._folder, self._peers.cluster.workers))
+        return self.go_on(cause)
 
     def _decided(self, epochs: List[int], cause: Cause) -> Union[Generation, Cause]:
         """The next generation, or the cause to end if this board is not in it or there is none."""
@@ -89,13 +121,18 @@ class Elastic:
             if told and told.kind == "interrupted":
                 return told
             now_s = time.monotonic()
+            part.newcomers = peers.newcomers()
+            if self._ask:
+                part.tie = self._tie(part, self._ask, now_s)
             for sender, message in peers.taken():
                 self._send(part, part.receive(sender, message, now_s))
             self._send(part, part.tick(now_s))
             if peers.others and peers.others <= peers.succeeded:
                 return cause  # nobody is left to go on with, and nothing to do
-            if now_s - began_s > self._alone_s:
-                waited = f"waited {self._alone_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
+            possible = set(now.members) - peers.left - peers.succeeded
+            tie = peers.rank if self._ask else part.tie
+            if not is_quorum(possible, now.members, tie) or now_s - began_s > self._alone_s:
+                waited = f"waited {now_s - began_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
                 return Cause("alone", waited)
             if not said and now_s - began_s > _SAY_S:
                 said = True
@@ -103,18 +140,72 @@ class Elastic:
             time.sleep(_POLL_S)
         for rank in peers.others:  # those that have not heard it ask again, and are answered then
             peers.say(rank, decision(part.decided))
-        if peers.rank not in part.decided.members:
-            return Cause(
-                "outside",
-                f"{self._names(part.decided)} went on without this board, as generation {part.decided.number}; "
-                f"before, {cause.sentence}",
-            )
-        return part.decided
+        return part.decided if peers.rank in part.decided.members else self._taken_in(part.decided, cause)
+
+    def _tie(self, part: Membership, ask: Callable[[float, Optional[int]], None], now_s: float) -> Optional[int]:
+        """This board, if the controller has named it for this generation; if half of the boards wait for that, ask."""
+        half = 2 * len(part.answered()) == len(self._peers.generation.members)
+        ask(now_s, part.number if half else None)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if reading.read(self._folder / GRANT)["number"] == part.number:
+                return self._peers.rank
+        return None
+
+    def _taken_in(self, latest: Generation, cause: Cause) -> Union[Generation, Cause]:
+        """Ask the boards that went on until a later generation has this one too; the cause to end if none does."""
+        peers, asked_s = self._peers, 0.0
+        print(f"supervisor: {self._names(latest)} went on; asking to be taken in", file=sys.stderr, flush=True)
+        peers.begin(latest)
+        peers.deciding = True
+        while True:
+            told = peers.exchange()
+            if told and told.kind == "interrupted":
+                return told
+            for _, message in peers.taken():
+                with contextlib.suppress(KeyError, TypeError, ValueError):
+                    value = as_generation(message["value"]) if message["kind"] == DECIDED else latest
+                    if value.number > latest.number:
+                        latest = value
+                        if peers.rank in latest.members:
+                            return latest
+                        peers.begin(latest)
+                        peers.deciding = True
+            now_s = time.monotonic()
+            if peers.others <= peers.succeeded or now_s - peers.heard_s > self._alone_s:
+                return Cause(
+                    "outside",
+                    f"{self._names(latest)} went on without this board, as generation {latest.number}; "
+                    f"before, {cause.sentence}",
+                )
+            if now_s - asked_s > _ASK_S:
+                asked_s = now_s
+                for rank in latest.members:
+                    peers.say(rank, {"kind": JOIN, "number": latest.number + 1})
+            time.sleep(_POLL_S)
+
+    def _share(self, generation: Generation) -> None:
+        """Give the checkpoint to the boards that joined, or fetch it. Raises OSError where it cannot be fetched."""
+        peers, joined = self._peers, set(generation.joined)
+        path = checkpoints.path_of(self._folder / CHECKPOINTS, generation.epoch)
+        address = peers.cluster.addresses[generation.donor]
+        if not joined or not generation.epoch or peers.rank not in joined | {generation.donor}:
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            if peers.rank == generation.donor:
+                work = pool.submit(transfer.serve, address, path, generation.epoch, peers.key, joined, _SHARE_S)
+            else:
+                work = pool.submit(transfer.fetch, address, path, peers.rank, generation.epoch, peers.key, _SHARE_S)
+            while not work.done():
+                peers.exchange()  # the others must not take this board for lost
+                time.sleep(_POLL_S)
+        if peers.rank in joined:
+            work.result()
 
     def _wanted(self, part: Membership) -> str:
         """Which boards this one waits for."""
         now, heard = self._peers.generation, [self._peers.names[rank] for rank in part.answered()]
-        enough = f"more than half of {self._names(now)}, or half with {self._peers.names[min(now.members)]}"
+        tie = "and the controller" if self._ask else f"with {self._peers.names[min(now.members)]}"
+        enough = f"more than half of {self._names(now)}, or half {tie}"
         least = f", and at least {self._min_workers}" if self._min_workers > 1 else ""
         return f"{enough}{least} (so far only {', '.join(heard) or 'none'})"
 

@@ -3,14 +3,16 @@
 The boards of generation g decide generation g + 1 by single-decree Paxos (Lamport, "Paxos made simple", 2001), once for
 each number. A board stops its trainer before it takes part. It promises, with the epochs of which it has a checkpoint;
 the proposer then proposes the boards that promised, and the newest epoch that all of them have. If they have none in
-common but a quorum has, it proposes that quorum.
+common but a quorum has, it proposes that quorum. Boards outside that ask are proposed beside them, without a vote; one
+of the others gives them the checkpoint.
 
-A quorum is more than half of generation g, or exactly half with its lowest rank. Any two quorums of a generation have a
-board in common, so that these hold whatever is lost, late, doubled or reordered, and whatever clocks do:
+A quorum is more than half of generation g, or exactly half with one board: its lowest rank or, by configuration, the
+one that a witness names; it names one board for each number. Any two quorums of a generation have a board in common, so
+that these hold whatever is lost, late, doubled or reordered, and whatever clocks do:
 
 1. No number has two generations.
 2. Never two generations at once: some board of g + 1 is of g, and has stopped training in it for good.
-3. A generation begins with the newest checkpoint that all its boards have.
+3. A generation begins with the newest checkpoint that all its boards have, but for those that join.
 
 What a board promised and accepted is kept on disk before it is said. Time only decides when something is tried again.
 """
@@ -27,6 +29,7 @@ Outgoing = List[Tuple[int, Message]]  # to which rank
 _Ballot = Tuple[int, int]  # round, rank of the proposer
 
 PREPARE, PROMISE, REFUSE, ACCEPT, ACCEPTED, DECIDED = "prepare", "promise", "refuse", "accept", "accepted", "decided"
+JOIN = "join"  # a board outside asks to be taken in
 GATHER_S = 2.0  # time for boards to stop their trainers, after a quorum has promised
 _AGAIN_S = 0.5  # until a message without an answer is sent again
 _TRY_S = 6.0  # until a ballot without a quorum is given up
@@ -58,6 +61,9 @@ class Membership:
     ) -> None:
         """`epochs`: of which this board has a checkpoint; `keep` writes to disk what `kept` is after a restart."""
         self.decided: Optional[Generation] = None
+        # which board decides between two halves: the lowest rank, or the one that the witness names, None until it has
+        self.tie: Optional[int] = min(now.members)
+        self.newcomers: Set[int] = set()  # boards that ask to be taken in; they do not vote
         self._rank, self._now, self._epochs, self._min_workers = rank, now, list(epochs), min_workers
         self._chance, self._keep = chance, keep
         self._promised: _Ballot = _NONE
@@ -113,7 +119,7 @@ class Membership:
                     self.decided = value
                 return []
             return self._take(sender, message, now_s) if message["number"] == self.number else []
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return []
 
     def _take(self, sender: int, message: Message, now_s: float) -> Outgoing:
@@ -137,7 +143,7 @@ class Membership:
             self._give_up(now_s)
         elif kind == ACCEPTED and self._value is not None:
             self._yes.add(sender)
-            if is_quorum(self._yes, self._now.members):
+            if is_quorum(self._yes, self._now.members, self.tie):
                 self.decided = self._value
                 everybody = {*self._now.members, *self.decided.members} - {self._rank}
                 return [(rank, decision(self.decided)) for rank in sorted(everybody)]
@@ -172,7 +178,7 @@ class Membership:
 
     def _gathered(self, now_s: float) -> bool:
         """Whether enough boards promised, and all others had the time to."""
-        if not is_quorum(self._promises, self._now.members):
+        if not is_quorum(self._promises, self._now.members, self.tie):
             return False
         return len(self._promises) == len(self._now.members) or self._is_due("gather", now_s)
 
@@ -185,15 +191,17 @@ class Membership:
         members, epoch = set(self._promises), max(common, default=0)
         if not epoch:  # a board that has lost its checkpoints must not cost the others theirs
             members, epoch = self._with_a_checkpoint() or (members, epoch)
-        if len(members) < self._min_workers:
+        joined = self.newcomers - set(self._promises)
+        if len(members | joined) < self._min_workers:
             return None
-        return Generation(self.number, tuple(sorted(members)), epoch)
+        return Generation(self.number, tuple(sorted(members | joined)), epoch, tuple(sorted(joined)))
 
     def _with_a_checkpoint(self) -> Optional[Tuple[Set[int], int]]:
         """A quorum of those who promised that has a checkpoint in common, and its epoch; the newest such."""
-        for epoch in sorted(set().union(*(promise.epochs for promise in self._promises.values())), reverse=True):
+        epochs = {epoch for promise in self._promises.values() for epoch in promise.epochs}
+        for epoch in sorted(epochs, reverse=True):
             having = {rank for rank, promise in self._promises.items() if epoch in promise.epochs}
-            if is_quorum(having, self._now.members):
+            if is_quorum(having, self._now.members, self.tie) and len(having) >= self._min_workers:
                 return having, epoch
         return None
 
@@ -215,10 +223,10 @@ class Membership:
         return now_s >= until_s or now_s < since_s
 
 
-def is_quorum(ranks: Any, members: Sequence[int]) -> bool:
-    """Whether these boards of a generation decide the next: more than half, or half with the lowest rank."""
+def is_quorum(ranks: Any, members: Sequence[int], tie: Optional[int]) -> bool:
+    """Whether these boards of a generation decide the next: more than half, or half with the board `tie`."""
     count = len(set(ranks) & set(members))
-    return 2 * count > len(members) or (2 * count == len(members) and min(members) in ranks)
+    return 2 * count > len(members) or (2 * count == len(members) and tie in ranks)
 
 
 def decision(generation: Generation) -> Message:
@@ -228,7 +236,12 @@ def decision(generation: Generation) -> Message:
 
 def told(generation: Generation) -> Message:
     """A generation as in messages and on disk."""
-    return {"number": generation.number, "members": list(generation.members), "epoch": generation.epoch}
+    return {
+        "number": generation.number,
+        "members": list(generation.members),
+        "epoch": generation.epoch,
+        "joined": list(generation.joined),
+    }
 
 
 def _ballot(value: Any) -> _Ballot:

@@ -36,7 +36,7 @@ _FAREWELLS = 5  # repeated, since datagrams get lost
 _FAREWELL_S = 0.1
 
 
-class Heard(NamedTuple):
+class Message(NamedTuple):
     """What another board said."""
 
     rank: int
@@ -155,7 +155,7 @@ class Peers:
                 return cause
         return None
 
-    def _take(self, message: Heard, now: float) -> Optional[Cause]:
+    def _take(self, message: Message, now: float) -> Optional[Cause]:
         """Note what another board said; return the cause to stop if it failed."""
         rank = message.rank
         if message.state == FAILED and rank in self._spare:
@@ -173,7 +173,7 @@ class Peers:
             self._heard_s[rank] = now
         return None
 
-    def _opened(self, datagram: bytes) -> Optional[Heard]:
+    def _opened(self, datagram: bytes) -> Optional[Message]:
         """A new message of another board; None for anything else. Only what is authentic is parsed."""
         content = datagram[_MAC_BYTES:]
         if not _HEADER.size <= len(content) <= _HEADER.size + _CAUSE_BYTES:
@@ -186,4 +186,4 @@ class Peers:
             return None
         self._latest[rank] = start, count
         said = content[_HEADER.size :].decode(errors="replace")
-        return Heard(rank, _STATES[code], said or "no cause given", generation)
+        return Message(rank, _STATES[code], said or "no cause given", generation)

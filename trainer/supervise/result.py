@@ -26,6 +26,14 @@ def reserve(folder: Path) -> None:
         (folder / RESERVE).write_bytes(bytes(_RESERVED))
 
 
+def is_written(path: Path) -> bool:
+    """Whether a file has content: an empty one, of a disk that was full, counts as none."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def write_result(
     folder: Path,
     *,

@@ -24,30 +24,27 @@ from typing import IO, Dict, List, Optional, Tuple
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import HEARTBEAT, LOG, RESULT, RUN, TF_CONFIG
+from trainer.contract.layout import HEARTBEAT, LOG, RESULT, TF_CONFIG
 from trainer.supervise import environment
 from trainer.supervise.collective_log import Excerpt
 from trainer.supervise.elastic import elastic_of
-from trainer.supervise.lock import Lock, Locked, read
+from trainer.supervise.lock import Lock, Locked
 from trainer.supervise.peers import FAILED, INTERRUPTED, SUCCEEDED
-from trainer.supervise.result import reserve, write_result
+from trainer.supervise.remains import PID, end_group, end_remains, stop, why_dead
+from trainer.supervise.result import is_written, reserve, write_result
 from trainer.supervise.telemetry import Telemetry
 from trainer.supervise.watchdog import (
     POLL_S,
     Limits,
     Watchdog,
-    boot,
     cause_left,
     cause_of_exit,
-    process_state,
     read_object,
 )
 
 # TensorFlow's workers wait for each other at exit; one that lost its peer may wait for ever
 _EXIT_GRACE_S = 20.0
-_STOP_LIMIT_S = 30.0
 _LOG_END_S = 1.0  # for the last output; a process left by the trainer may hold the pipe open
-_PID = "supervisor.pid"
 
 
 class _Stopped(Exception):
@@ -57,6 +54,7 @@ class _Stopped(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.supervise.supervisor", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="path of the run's run.json")
+    parser.add_argument("--rejoin", action="store_true", help="go on with a run whose supervisor on this board is dead")
     parser.add_argument("--stop", action="store_true", help="stop this run if it is running, and write its result")
     parser.add_argument("--owner", default="unknown", help="owner of the run: user@controller")
     parser.add_argument(
@@ -70,6 +68,8 @@ def main() -> int:
     if arguments.stop:
         print("stopped" if stop(folder) else "not running")
         return 0
+    if arguments.rejoin:
+        end_remains(folder)
     try:
         lock = Lock(folder.parent, folder.name, arguments.owner)
     except Locked as error:
@@ -81,7 +81,7 @@ def main() -> int:
     pid = os.fork()  # the run outlives the connection that started it
     if pid:
         try:
-            (folder / _PID).write_text(f"{pid}\n", encoding="ascii")
+            (folder / PID).write_text(f"{pid}\n", encoding="ascii")
         except OSError as error:  # nobody could find this supervisor
             os.kill(pid, signal.SIGKILL)
             lock.release()
@@ -92,7 +92,8 @@ def main() -> int:
     _leave_terminal(folder)
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
-        supervise([sys.executable, "-m", "trainer", "--config", str(config)], folder, limits, lock, arguments.idle)
+        command = [sys.executable, "-m", "trainer", "--config", str(config)]
+        supervise(command, folder, limits, lock, arguments.idle, arguments.rejoin)
     except Exception:  # the log is the only place left to report it
         with contextlib.suppress(OSError):
             traceback.print_exc()  # into the run's log
@@ -108,15 +109,16 @@ def supervise(
     limits: Limits,
     lock: Optional[Lock] = None,
     idle_s: float = 0.0,
+    rejoin: bool = False,
 ) -> int:
     """Run the command as this folder's trainer until it ends; return its exit code.
 
-    A board with power sensors idles for `idle_s` before.
+    A board with power sensors idles for `idle_s` before. With `rejoin` the run goes on, after a dead supervisor.
     """
     started_s = time.time()
     result = folder / RESULT
     watchdog = Watchdog(folder, limits)
-    elastic = elastic_of(folder, watchdog.peers, limits.alone)
+    elastic = elastic_of(folder, watchdog.peers, limits.alone, watchdog.beat)
     code: Optional[int] = None
     cause: Optional[Cause] = None
     interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)
@@ -124,10 +126,14 @@ def supervise(
     signal.signal(signal.SIGTERM, _stop)
     try:
         reserve(folder)
-        cause = watchdog.meet_peers()  # no board computes or is measured idle while another starts
+        if rejoin:
+            cause = why_dead(read_object(folder / HEARTBEAT))
+            cause = elastic.come_back(cause) if elastic else cause
+        else:
+            cause = watchdog.meet_peers()  # no board computes or is measured idle while another starts
         if cause:
             raise _Stopped
-        telemetry.rest(idle_s)
+        telemetry.rest(0.0 if rejoin else idle_s)
         while True:
             code, cause = _run_trainer(command, watchdog, environment.of_trainer(os.environ, interface), lock)
             if elastic is None or read_object(result).get("status") == SUCCEEDED:
@@ -138,13 +144,13 @@ def supervise(
             reserve(folder)
     except _Stopped:
         # between two generations, the result is of a trainer that is to have a successor
-        if not _is_written(result) or (elastic and read_object(result).get("status") != SUCCEEDED):
+        if not is_written(result) or (elastic and read_object(result).get("status") != SUCCEEDED):
             cause = cause or Cause(INTERRUPTED, "stopped from outside")
     finally:
         signal.signal(signal.SIGTERM, _too_late)
         telemetry.stop()
     with contextlib.suppress(OSError):
-        if cause or not _is_written(result):
+        if cause or not is_written(result):
             cause = cause or cause_of_exit(code or 0, folder)
             status = INTERRUPTED if cause.kind == INTERRUPTED else FAILED
             write_result(folder, status=status, cause=cause, exit_code=code, started_s=started_s)
@@ -177,45 +183,11 @@ def _run_trainer(
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it takes effect when all has ended
         if trainer:
-            _end_group(trainer.pid)
+            end_group(trainer.pid)
             trainer.wait()
         if keeper:
             keeper.join(_LOG_END_S)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def stop(folder: Path) -> bool:
-    """Stop this folder's run, also a trainer without its supervisor; False if none runs.
-
-    A run that started and left no result gets one.
-    """
-    supervisor = _number(folder / _PID)
-    running = supervisor is not None and _is_of(folder, supervisor, b"trainer.supervise.supervisor")
-    if supervisor is not None and running:
-        _signal(supervisor, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_LIMIT_S
-        while _is_of(folder, supervisor, b"trainer.supervise.supervisor"):
-            if time.monotonic() > deadline:
-                _signal(supervisor, signal.SIGKILL)
-            time.sleep(POLL_S)
-    beat = read_object(folder / HEARTBEAT)
-    if beat and _is_of(folder, beat["trainer"], b"trainer"):
-        running = True
-        _end_group(beat["trainer"])
-    if beat and not _is_written(folder / RESULT):
-        rebooted = beat["boot"] != boot()
-        cause = (
-            Cause("reboot", "the board was restarted during the run")
-            if rebooted
-            else Cause("killed", "the trainer's supervisor was killed")
-        )
-        write_result(
-            folder, status=FAILED, cause=cause, exit_code=None, started_s=beat["time_s"], ended_s=beat["time_s"]
-        )
-    if (read(folder.parent) or {}).get("run_id") == folder.name:  # a reboot leaves the file in place
-        with contextlib.suppress(Locked):
-            Lock(folder.parent, folder.name, "").release()
-    return running
 
 
 def _follow(
@@ -228,7 +200,7 @@ def _follow(
     while trainer.poll() is None:
         # heartbeats continue while the trainer exits
         cause = watchdog.cause_to_end() or cause
-        if _is_written(result):
+        if is_written(result):
             deadline = deadline or time.monotonic() + _EXIT_GRACE_S
             if time.monotonic() > deadline or read_object(result).get("status") == FAILED:
                 break
@@ -237,7 +209,7 @@ def _follow(
         time.sleep(POLL_S)
     code = trainer.poll()
     keeper.join(_LOG_END_S)  # the log's end tells the cause
-    if _is_written(result):
+    if is_written(result):
         kind = read_object(result).get("cause_kind")
         code = int(kind is not None) if code is None else code
     else:
@@ -263,41 +235,6 @@ def _leave_terminal(folder: Path) -> None:
         os.dup2(new, old)
     os.close(nothing)
     os.close(log)
-
-
-def _is_of(folder: Path, pid: int, module: bytes) -> bool:
-    """Whether this process is the one started for this run; process ids are reused."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    config = str(folder / RUN).encode()
-    return module in words and any(word.endswith(config) for word in words) and process_state(pid) != "Z"
-
-
-def _is_written(path: Path) -> bool:
-    """Whether a file has content: an empty one, of a disk that was full, counts as none."""
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
-
-
-def _number(path: Path) -> Optional[int]:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
-        os.kill(process, number)
-
-
-def _end_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def _too_late(number: int, frame: Optional[FrameType]) -> None:

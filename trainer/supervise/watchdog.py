@@ -68,7 +68,7 @@ class Watchdog:
         seen = [_modified(self.folder / name) for name in ("events.jsonl", PROGRESS)]
         if seen != self._seen:
             self._seen, self._moved_s = seen, now
-        self._beat(now)
+        self.beat(now)
         told = self.peers.exchange() if self.peers else None
         if told:  # a stopped trainer is itself what the others noticed
             return self._stopped(now) or told
@@ -108,11 +108,18 @@ class Watchdog:
             return None
         return Cause("stalled", f"no step and no record for {now - self._moved_s:.0f} s; {_log_end(self.folder)}")
 
-    def _beat(self, now: float) -> None:
+    def beat(self, now: float, asks: Optional[int] = None) -> None:
+        """Write the heartbeat if it is due; `asks`: the generation for which the board asks to be named."""
         if now - self._beat_s < _BEAT_S:
             return
         self._beat_s = now
-        beat = {"time_s": time.time(), "still_s": now - self._moved_s, "trainer": self.trainer, "boot": boot()}
+        beat = {
+            "time_s": time.time(),
+            "still_s": now - self._moved_s,
+            "trainer": self.trainer,
+            "boot": boot(),
+            "asks": asks,
+        }
         with contextlib.suppress(OSError):  # the trainer reports a full disk
             write_json(self.folder / HEARTBEAT, beat)
 
@@ -180,7 +187,7 @@ def _peers(folder: Path, limits: Limits) -> Optional[Peers]:
     names = run.get("boards") or cluster.addresses
     try:
         if run.get("task") == "train" and run["config"].get("on_board_loss") == "continue":
-            return ElasticPeers(cluster, names, key, limits.silence)
+            return ElasticPeers(cluster, names, key, limits.silence, folder)
         spare = dispensable(cluster.workers, run.get("config", {}).get("servers", 0))
         return Peers(cluster, names, key, limits.silence, spare)
     except (OSError, ValueError) as error:

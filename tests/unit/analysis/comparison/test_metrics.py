@@ -185,8 +185,7 @@ def test_a_clock_that_was_set_meanwhile_tells_no_time(tmp_path, step_s):
 
 
 def until(parent, target):
-    loaded = load(parent.iterdir())
-    return reached(loaded.epochs, target, loaded.runs.set_index("run_id")["workers"])
+    return reached(load(parent.iterdir()).epochs, target)
 
 
 def test_time_to_accuracy_is_from_the_start_until_it_is_first_reached(tmp_path):

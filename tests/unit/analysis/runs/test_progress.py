@@ -101,3 +101,22 @@ def test_waiting_that_was_not_measured_is_part_of_communication():
 )
 def test_durations_are_rounded_as_people_do(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_new_generation_is_one_line_and_may_have_another_chief():
+    progress = Progress(10, 3, "board-1")
+    record = {
+        "event": "generation",
+        "number": 2,
+        "boards": ["board-2", "board-3"],
+        "epoch": 4,
+        "lost": ["board-1"],
+        "cause_kind": "network",
+        "cause": "no word from board-1",
+        "stopped_s": 10.0,
+        "discarded_s": 1.0,
+    }
+    line = progress.take(record)
+    assert line == ("generation 2: board-2, board-3 go on after epoch 4, without board-1 (no word from board-1)")
+    assert progress.chief == "board-2"
+    assert "128 images/s" in progress.take(epoch(5, 4.0)), "of two boards"

@@ -23,6 +23,7 @@ from controller.watch import newest
 from tests import PROJECT
 from tests.data.build_runs import build_run
 from tests.unit.analysis.watch.test_board import SAMPLE, line_of, lines_of_a_run
+from trainer.contract.events import NewGeneration
 from trainer.contract.run import load_run
 
 GOLDEN = PROJECT / "tests/data/rehearsal"
@@ -165,3 +166,13 @@ def test_ctrl_c_leaves_quietly(tmp_path: Path) -> None:
 def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:
     assert sparkline([0.1, 0.4, 0.8]) == "▁▄█"
     assert sparkline([0.5, 0.5]) == "▁▁"
+
+
+def test_a_run_that_lost_a_board_says_who_goes_on_and_since_when(moment: Moment) -> None:
+    record = NewGeneration(2, ["board-2"], 1, ["board-1"], "network", "no word from board-1", 10.0, 1.0)
+    moment.boards[1].result = {"status": "failed", "cause": "of the trainer before"}
+    moment.boards[1].take_event(line_of(record), 101.0)
+    assert moment.boards[1].state == "starting", "the trainer that failed has a successor"
+    assert "generation 2: board-2, from epoch 1" in text(moment)
+    moment.boards[1].take_event(line_of(record, boards=[]), 101.0)  # of a board that tells nonsense
+    text(moment)

@@ -324,3 +324,36 @@ def test_the_last_board_that_fails_fails_the_run(going_on):
     assert not follow(going_on, host="orin-1").get("failed")
     answer = follow(going_on, host="orin-2")
     assert answer["failed"] and lost(going_on) == {"board": "orin-2"}
+
+
+def test_a_board_without_a_supervisor_is_started_again_with_the_key_of_this_start(going_on):
+    shared.peers_key().write_bytes(b"k" * 32)
+    end(going_on, status="succeeded", cause=None)
+    there, kept = going_on / "board/r", going_on / "kept.json"
+    (there / "result.json").rename(kept)
+    script = f'echo "$1" >{going_on}/argument; cp {there}/peers.key {going_on}/key; cp {kept} {there}/result.json'
+    answer = follow(going_on, restart=["sh", "-c", script, "sh"], trainer_dir=str(going_on))
+    assert answer["status"] == "succeeded"
+    assert (going_on / "argument").read_text() == "--rejoin\n"
+    assert (going_on / "key").read_bytes() == b"k" * 32
+
+
+def test_a_board_that_cannot_be_started_again_or_does_not_stay_is_lost(going_on):
+    assert follow(going_on, restart=["true"], trainer_dir=str(going_on))["status"] == "failed", "no key"
+    shared.peers_key().write_bytes(b"k" * 32)
+    count = going_on / "count"
+    answer = follow(going_on, restart=["sh", "-c", f"echo >>{count}"], trainer_dir=str(going_on))
+    assert answer["status"] == "failed" and len(count.read_text()) == 3
+
+
+def test_one_board_is_named_for_a_generation_of_which_half_asks(going_on, supervisor):
+    (going_on / "board/r/heartbeat.json").write_text('{"asks": 2}')
+    grant = going_on / "board/r/grant.json"
+    looks = (lambda: None, lambda: None, lambda: end(going_on, status="succeeded", cause=None))
+    assert follow(going_on, Looked(*looks), host="orin-1")["status"] == "succeeded"
+    assert json.loads(grant.read_text()) == {"number": 2}
+    grant.unlink()
+    (going_on / "board/r/result.json").unlink()
+    assert follow(going_on, Looked(*looks), host="orin-2")["status"] == "succeeded"
+    assert not grant.exists(), "orin-1 was named for it"
+    assert [path.name for path in (going_on / "runs/r").glob(".grant-*")] == [".grant-2"]

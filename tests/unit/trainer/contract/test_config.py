@@ -35,6 +35,7 @@ LIMITS = {
     "window_steps": (10, 1, None),
     "steps_per_call": (None, 1, None),
     "checkpoint_epochs": (1, 0, None),
+    "min_workers": (1, 1, None),
     "deterministic": (False, None, None),
     "data.train_images": (None, 1, None),
     "data.validation_images": (None, 1, None),
@@ -409,3 +410,24 @@ def test_of_a_part_of_a_configuration_only_what_a_field_has_by_itself_is_told():
     with pytest.raises(ConfigError) as caught:
         parse(part, partly=True)
     assert [problem.split()[0] for problem in caught.value.problems] == ["unknown", "model.dropout", "epochs"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "workers", "told"),
+    [
+        ({"min_workers": 3}, 2, "min_workers is 3, but the run has 2 boards"),
+        ({"data": {"sharding": "measured"}, "sync": {"method": "local_sgd"}}, 2, "data.sharding measured shares"),
+        ({"sync": {"method": "auto"}}, 2, "sync.method auto chooses in its first steps"),
+        ({"sync": {"method": "local_sgd", "warm_up_steps": 5}}, 2, "give whole sync.warm_up_epochs"),
+        ({"sync": {"method": "local_sgd", "warm_up_epochs": 0.5}}, 2, "give whole sync.warm_up_epochs"),
+        ({"batch_per": "global"}, 4, "3 boards cannot share a batch_size of 64 equally"),
+    ],
+)
+def test_what_cannot_go_on_without_a_board_is_said_beforehand(raw, workers, told):
+    assert not [problem for problem in parse(raw).problems_with(workers) if told in problem]
+    (found,) = parse({**raw, "on_board_loss": "continue"}).problems_with(workers)
+    assert told in found
+
+
+def test_a_run_that_goes_on_needs_checkpoints():
+    assert problems({"on_board_loss": "continue", "checkpoint_epochs": 0})[0].startswith("on_board_loss is continue")

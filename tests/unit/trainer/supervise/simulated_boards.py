@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 
-from trainer.contract.generation import Generation
+from trainer.contract.generation import Generation, as_generation
 from trainer.supervise import membership
-from trainer.supervise.membership import Membership, decision, is_quorum
+from trainer.supervise.membership import Membership, decision
 
 
 class Broken(AssertionError):
@@ -25,6 +26,7 @@ class Board:
         self.disk: str | None = None
         self.part: Membership | None = None  # None: the trainer runs
         self.up, self.outside = True, False
+        self.newcomers: set[int] = set()
         self.clock_s = world.chance.uniform(0, 100)
 
     @property
@@ -64,7 +66,12 @@ class Board:
             if message["kind"] != membership.DECIDED:
                 self.world.send(self.rank, [(sender, decision(self.generation))])
             return
+        if message["kind"] == membership.JOIN:
+            self.newcomers.add(sender)
+            return
         if self.outside:
+            if message["kind"] == membership.DECIDED:
+                self._begin(as_generation(message["value"]))
             return
         self.stop_training()
         assert self.part
@@ -72,18 +79,27 @@ class Board:
         self._learn()
 
     def tick(self) -> None:
+        if self.up and self.outside:
+            number = self.generation.number + 1
+            self.world.send(self.rank, [(to, {"kind": "join", "number": number}) for to in self.generation.members])
         if self.up and self.part:
+            self.part.tie = self.world.tie(self.part.number, self.rank)
+            self.part.newcomers = self.newcomers
             self.world.send(self.rank, self.part.tick(self.clock_s))
             self._learn()
 
     def _learn(self) -> None:
         decided = self.part.decided if self.part else None
-        if decided is None:
-            return
+        if decided is not None:
+            self._begin(decided)
+
+    def _begin(self, decided: Generation) -> None:
         self.world.check(decided)
-        self.part = None
+        self.part, self.newcomers = None, set()
         self.generation = decided
         self.outside = self.rank not in decided.members
+        if self.rank in decided.joined and decided.epoch:
+            self.epochs = sorted({*self.epochs, decided.epoch})  # from another board
         if not self.outside:
             if decided.epoch and decided.epoch not in self.epochs:
                 raise Broken(f"board {self.rank} lacks the checkpoint of {decided}")
@@ -96,6 +112,7 @@ class World:
         count = self.chance.randint(2, 5)
         self.first = Generation(1, tuple(range(count)), 0)
         self.min_workers = self.chance.randint(1, 2)
+        self.witness, self.named = self.chance.random() < 0.3, {}
         self.flying: list[tuple[int, int, str]] = []
         self.decided: dict[int, Generation] = {1: self.first}
         self.loss, self.doubling = self.chance.choice([0, 0.1, 0.4]), self.chance.choice([0, 0.2])
@@ -121,13 +138,22 @@ class World:
                 self.flying += [(sender, to, json.dumps(message))] * copies
         del self.flying[:-200]
 
+    def tie(self, number: int, rank: int) -> int | None:
+        """The tie-break of a generation, as this board knows it."""
+        if not self.witness:
+            return min(self.decided[number - 1].members)
+        if self.chance.random() < 0.3:
+            self.named.setdefault(number, rank)  # it has asked
+        return rank if self.named.get(number) == rank else None
+
     def check(self, decided: Generation) -> None:
         """Of what a board takes for decided."""
         known = self.decided.setdefault(decided.number, decided)
         if known != decided:
             raise Broken(f"two generations of one number: {known} and {decided}")
         before = self.decided.get(decided.number - 1)
-        if before is None or not is_quorum_by_definition(decided.members, before.members):
+        tie = self.named.get(decided.number) if self.witness else before and min(before.members)
+        if before is None or not is_quorum_by_definition(decided.members, before.members, tie):
             raise Broken(f"{decided} has no quorum of {before}")
 
     def check_at_once(self) -> None:
@@ -184,7 +210,8 @@ class World:
         self.loss = self.doubling = 0
         latest = self.decided[max(self.decided)]
         alive = [rank for rank in latest.members if self.boards[rank].up]
-        if not is_quorum(alive, latest.members) or len(alive) < self.min_workers:
+        tie = self.named.get(latest.number + 1, alive[0] if alive else None) if self.witness else min(latest.members)
+        if not is_quorum_by_definition(alive, latest.members, tie) or len(alive) < self.min_workers:
             return
         for rank in alive:
             self.boards[rank].stop_training()
@@ -203,10 +230,10 @@ class World:
         raise Broken(f"no generation after {latest}, whose ranks {alive} are up")
 
 
-def is_quorum_by_definition(ranks: tuple[int, ...], members: tuple[int, ...]) -> bool:
+def is_quorum_by_definition(ranks: Sequence[int], members: Sequence[int], tie: int | None) -> bool:
     """Apart from the module's own, which the tests break."""
     count = len(set(ranks) & set(members))
-    return count > len(members) / 2 or (count == len(members) / 2 and min(members) in ranks)
+    return count > len(members) / 2 or (count == len(members) / 2 and tie in ranks)
 
 
 def run(seeds: range, steps: int = 150) -> int:

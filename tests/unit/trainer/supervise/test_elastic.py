@@ -12,15 +12,11 @@ import time
 import pytest
 
 from tests import PROJECT
-from trainer.contract.cluster import Cluster
-from trainer.contract.generation import Generation
 from trainer.contract.layout import PEERS_KEY
 from trainer.contract.records import read_records
-from trainer.supervise.elastic_peers import ElasticPeers
-from trainer.supervise.membership import decision
-from trainer.supervise.peers import CHANGING
+from trainer.supervise.watchdog import process_state
 
-# makes an epoch every 0.3 s and a checkpoint of each, and ends after so many
+# makes an epoch every 0.15 s and a checkpoint of each, until all are to finish
 TRAINER = """
 import json, sys, time, zipfile
 from pathlib import Path
@@ -31,11 +27,10 @@ done = max(whole(folder / "checkpoints"), default=0)
 print("begins after", done, flush=True)
 (folder / "begun").write_text(str(done))
 (folder / "checkpoints").mkdir(exist_ok=True)
-last = int(sys.argv[2])
 if (folder / "broken").exists():
     sys.exit("the trainer cannot start")
-while done < last:
-    time.sleep(0.3)
+while not (folder.parent / "finish").exists():
+    time.sleep(0.15)
     done += 1
     with (folder / "events.jsonl").open("a") as file:
         record = {"event": "epoch", "time_s": time.time(), "epoch": done, "steps": 1, "images": 1, "train_s": 0.3,
@@ -55,8 +50,9 @@ import os, sys
 from pathlib import Path
 from trainer.supervise import supervisor
 folder = Path(sys.argv[1])
-limits = supervisor.Limits(start=60, stall=60, total=120, silence=1.5, alone=float(sys.argv[3]))
-sys.exit(supervisor.supervise([sys.executable, "-c", os.environ["TRAINER"], str(folder), sys.argv[2]], folder, limits))
+limits = supervisor.Limits(start=60, stall=60, total=120, silence=1.5, alone=float(sys.argv[2]))
+command = [sys.executable, "-c", os.environ["TRAINER"], str(folder)]
+sys.exit(supervisor.supervise(command, folder, limits, rejoin=len(sys.argv) > 3))
 """
 
 
@@ -74,14 +70,14 @@ def free_ports(count):
 class Boards:
     """Supervisors of one run, a process each."""
 
-    def __init__(self, tmp_path, count, epochs=200, alone_s=30, **config):
+    def __init__(self, tmp_path, count, alone_s=30, **config):
         self.folders = [tmp_path / f"board-{rank + 1}" for rank in range(count)]
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
-        key = os.urandom(32)
+        self._key, self._alone_s = os.urandom(32), str(alone_s)
         run = {
             "task": "train",
             "boards": [folder.name for folder in self.folders],
-            "config": {"on_board_loss": "continue", "min_workers": 1, **config},
+            "config": {"on_board_loss": "continue", "tie_break": "lowest_rank", "min_workers": 1, **config},
         }
         self.processes = []
         for rank, folder in enumerate(self.folders):
@@ -89,18 +85,30 @@ class Boards:
             tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
             (folder / "tf_config.json").write_text(json.dumps(tf_config))
             (folder / "run.json").write_text(json.dumps(run))
-            (folder / PEERS_KEY).write_bytes(key)
-            command = [sys.executable, "-c", SUPERVISOR, str(folder), str(epochs), str(alone_s)]
-            with (folder / "trainer.log").open("ab") as log:
-                environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
-                self.processes.append(subprocess.Popen(command, env=environment, stderr=log))
+            self.processes.append(self._start(folder))
+
+    def _start(self, folder, *more):
+        (folder / PEERS_KEY).write_bytes(self._key)
+        command = [sys.executable, "-c", SUPERVISOR, str(folder), self._alone_s, *more]
+        with (folder / "trainer.log").open("ab") as log:
+            environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
+            return subprocess.Popen(command, env=environment, stderr=log)
+
+    def start_again(self, rank):
+        """As the controller does with a board that was rebooted."""
+        self.processes[rank].wait()
+        self.processes[rank] = self._start(self.folders[rank], "rejoin")
 
     def trainer(self, rank):
         return json.loads((self.folders[rank] / "heartbeat.json").read_text())["trainer"]
 
+    def living_trainer(self, rank):
+        until(lambda: process_state(self.trainer(rank)) != "Z", "the heartbeat has the trainer that runs now")
+        return self.trainer(rank)
+
     def kill_board(self, rank):
         """As if its power failed."""
-        trainer = self.trainer(rank)
+        trainer = self.living_trainer(rank)
         self.processes[rank].kill()
         os.killpg(trainer, signal.SIGKILL)
 
@@ -118,6 +126,17 @@ class Boards:
     def result(self, rank):
         return json.loads((self.folders[rank] / "result.json").read_text())
 
+    def train(self, *ranks):
+        """Wait until these boards have made an epoch in their generation."""
+        for rank in ranks:
+            latest = self.generation(rank).get("epoch", 0)
+            until(lambda rank=rank, latest=latest: max(self.epochs(rank), default=0) > latest, "it trains")
+
+    def finish(self, *ranks):
+        """Let the trainers end; these boards' supervisors have to succeed. Each epoch is there once."""
+        (self.folders[0].parent / "finish").touch()
+        assert [self.processes[rank].wait(timeout=60) for rank in ranks] == [0] * len(ranks)
+
     def stop(self):
         for rank, process in enumerate(self.processes):
             if process.poll() is None:
@@ -134,6 +153,9 @@ def until(true, what, limit_s=30):
         time.sleep(0.05)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def boards(tmp_path):
     made = []
@@ -148,28 +170,36 @@ def boards(tmp_path):
         it.stop()
 
 
+def whole(epochs):
+    return epochs == list(range(1, len(epochs) + 1))
+
+
 def test_a_killed_trainer_has_a_successor_on_all_boards_from_a_common_checkpoint(boards):
-    run = boards(3, epochs=12)
-    os.killpg(run.trainer(2), signal.SIGKILL)
-    assert [process.wait(timeout=60) for process in run.processes] == [0, 0, 0]
+    run = boards(3)
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
+    until(lambda: all(run.generation(rank)["number"] == 2 for rank in range(3)), "the second generation")
+    run.train(0, 1, 2)
+    run.finish(0, 1, 2)
     assert {json.dumps(run.generation(rank)) for rank in range(3)} == {json.dumps(run.generation(0))}
-    assert run.generation(0)["number"] == 2 and run.generation(0)["members"] == [0, 1, 2]
+    assert run.generation(0)["members"] == [0, 1, 2]
     for rank in range(3):
-        assert run.epochs(rank) == list(range(1, 13)), "no epoch is missing or twice"
+        assert whole(run.epochs(rank)), "no epoch is missing or twice"
         (record,) = [it for it in run.records(rank) if it["event"] == "generation"]
         assert record["epoch"] == int((run.folders[rank] / "begun").read_text()) and record["lost"] == []
     assert "SIGKILL" in next(it for it in run.records(2) if it["event"] == "generation")["cause"]
 
 
 def test_two_boards_go_on_without_the_chief_and_then_one_without_the_other(boards):
-    run = boards(3, epochs=40)
+    run = boards(3)
     run.kill_board(0)
     until(lambda: run.generation(1)["number"] == run.generation(2)["number"] == 2, "the second generation")
     assert run.generation(1)["members"] == [1, 2]
-    until(lambda: len(run.epochs(1)) > run.generation(1)["epoch"], "it trains")
+    run.train(1, 2)
     run.kill_board(2)
-    assert run.processes[1].wait(timeout=60) == 0
-    assert run.generation(1)["members"] == [1] and run.epochs(1) == list(range(1, 41))
+    until(lambda: run.generation(1)["number"] == 3, "the third generation")
+    run.train(1)
+    run.finish(1)
+    assert run.generation(1)["members"] == [1] and whole(run.epochs(1))
     lost = [(it["number"], it["lost"]) for it in run.records(1) if it["event"] == "generation"]
     assert lost == [(2, ["board-1"]), (3, ["board-3"])]
 
@@ -184,29 +214,60 @@ def test_of_two_boards_the_one_without_the_lowest_rank_waits_says_so_and_ends(bo
     assert "supervisor: waiting for more than half" in (run.folders[1] / "trainer.log").read_text()
 
 
+def test_with_the_controller_as_witness_the_last_board_goes_on_once_it_is_named(boards):
+    run = boards(2, tie_break="controller")
+    run.kill_board(0)
+    beat = run.folders[1] / "heartbeat.json"
+    until(lambda: json.loads(beat.read_text()).get("asks") == 2, "it asks to be named")
+    (run.folders[1] / "grant.json").write_text('{"number": 3}')
+    time.sleep(1)
+    assert run.generation(1)["number"] == 1, "that is for another generation"
+    (run.folders[1] / "grant.json").write_text('{"number": 2}')
+    until(lambda: run.generation(1)["number"] == 2, "the second generation")
+    run.train(1)
+    run.finish(1)
+    assert run.generation(1)["members"] == [1]
+
+
 def test_a_board_whose_trainer_dies_again_and_again_leaves_and_the_others_go_on(boards):
-    run = boards(3, epochs=30)
+    run = boards(3)
     (run.folders[2] / "broken").touch()
-    os.killpg(run.trainer(2), signal.SIGKILL)
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
     assert run.processes[2].wait(timeout=60) != 0
     assert "the trainer cannot start" in run.result(2)["cause"]
-    assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
-    assert (run.generation(0)["number"], run.generation(0)["members"]) == (3, [0, 1])
+    until(lambda: run.generation(0)["number"] == run.generation(1)["number"] == 3, "the third generation")
+    run.train(0, 1)
+    run.finish(0, 1)
+    assert run.generation(0)["members"] == [0, 1]
 
 
-def test_a_board_without_its_checkpoints_is_left_out_where_the_others_have_one(boards):
-    run = boards(3, epochs=15)
+def test_where_all_boards_fail_the_last_one_does_not_wait_for_those_that_have_ended(boards):
+    run = boards(3, alone_s=100)
+    for folder in run.folders:
+        (folder / "broken").touch()
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
+    assert [process.wait(timeout=40) != 0 for process in run.processes] == [True] * 3
+    assert any("the trainer cannot start" in run.result(rank)["cause"] for rank in range(3))
+
+
+def test_a_board_without_its_checkpoints_costs_the_others_none_and_gets_theirs(boards):
+    run = boards(3)
     (run.folders[2] / "checkpoints").rename(run.folders[2] / "none")
-    os.killpg(run.trainer(2), signal.SIGKILL)
-    assert [run.processes[rank].wait(timeout=60) for rank in (0, 1)] == [0, 0]
-    assert run.generation(0)["members"] == [0, 1] and run.generation(0)["epoch"] > 0
-    assert run.processes[2].wait(timeout=60) != 0 and "SIGKILL" in run.result(2)["cause"]
+    os.killpg(run.living_trainer(2), signal.SIGKILL)
+    until(lambda: all(run.generation(rank)["number"] == 3 for rank in range(3)), "the third generation")
+    run.train(0, 1, 2)
+    run.finish(0, 1, 2)
+    second, third = (it for it in run.records(0) if it["event"] == "generation")
+    assert second["epoch"] > 0 and second["lost"] == ["board-3"]
+    assert third["boards"] == ["board-1", "board-2", "board-3"] and third["epoch"] > second["epoch"]
 
 
 def test_a_stopped_trainer_is_replaced(boards):
-    run = boards(2, epochs=25)
-    os.killpg(run.trainer(1), signal.SIGSTOP)
-    assert [process.wait(timeout=60) for process in run.processes] == [0, 0]
+    run = boards(2)
+    os.killpg(run.living_trainer(1), signal.SIGSTOP)
+    until(lambda: all(run.generation(rank)["number"] == 2 for rank in range(2)), "the second generation")
+    run.train(0, 1)
+    run.finish(0, 1)
     kinds = {it["cause_kind"] for rank in (0, 1) for it in run.records(rank) if it["event"] == "generation"}
     assert kinds == {"stopped", "peer"}
 
@@ -218,51 +279,40 @@ def test_a_board_that_is_stopped_from_outside_stops_all(boards):
     assert [run.result(rank)["status"] for rank in (0, 1)] == ["interrupted", "interrupted"]
 
 
-def test_strangers_change_no_generation():
-    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here = ElasticPeers(Cluster(addresses, 0), names, key, 60)
-    there = ElasticPeers(Cluster(addresses, 1), names, os.urandom(32), 60)
-    try:
-        there.say(0, decision(Generation(2, (1,), 0)))
-        time.sleep(0.1)
-        assert here.exchange() is None and here.taken() == [], "another key"
-        there._key = key
-        for odd in ("no JSON", "{}", '{"number": "two", "kind": "prepare"}', '{"number": 2}'):
-            there._send(CHANGING, odd, [0])
-        time.sleep(0.1)
-        assert here.exchange() is None and here.taken() == [], "no messages"
-        there.say(0, decision(Generation(2, (1,), 0)))
-        time.sleep(0.1)
-        assert here.exchange().kind == "peer" and len(here.taken()) == 1
-    finally:
-        here._socket.close()
-        there._socket.close()
+def test_a_board_that_is_back_is_taken_in_with_the_others_checkpoint(boards):
+    run = boards(3)
+    stopped = [run.processes[2].pid, run.living_trainer(2)]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
+    until(lambda: run.generation(0)["number"] == 2, "the second generation")
+    assert run.generation(0)["members"] == [0, 1]
+    run.train(0, 1)
+    for process in stopped:
+        os.kill(process, signal.SIGCONT)
+    until(lambda: all(run.generation(rank)["number"] == 3 for rank in range(3)), "the third generation")
+    run.train(0, 1, 2)
+    run.finish(0, 1, 2)
+    began = run.generation(0)["epoch"]
+    assert run.generation(2) == {"number": 3, "members": [0, 1, 2], "epoch": began, "joined": [2]}
+    assert whole(run.epochs(0))
+    epochs = run.epochs(2)
+    assert began not in epochs and began + 1 in epochs, "it lacks what it missed"
+    assert (run.folders[2] / "begun").read_text() == str(began)
 
 
-def test_what_boards_outside_the_generation_say_of_their_end_stops_nobody():
-    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
-    here.begin(Generation(2, (0,), 1))
-    there.farewell("interrupted", "stopped from outside")
-    try:
-        assert here.exchange() is None
-    finally:
-        here._socket.close()
-
-
-def test_a_board_that_missed_a_generation_is_told_of_it():
-    addresses, names, key = [f"127.0.0.1:{port}" for port in free_ports(2)], ["a", "b"], os.urandom(32)
-    here, there = (ElasticPeers(Cluster(addresses, rank), names, key, 60) for rank in (0, 1))
-    try:
-        here.begin(Generation(3, (0,), 7))
-        there.deciding = True
-        there.say(0, {"kind": "prepare", "number": 2, "ballot": [1, 1]})
-        time.sleep(0.1)
-        assert here.exchange() is None
-        time.sleep(0.1)
-        there.exchange()
-        ((sender, told),) = there.taken()
-        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7}
-    finally:
-        here._socket.close()
-        there._socket.close()
+def test_a_board_that_was_rebooted_is_taken_in_also_the_chief(boards):
+    run = boards(2)
+    run.kill_board(0)
+    time.sleep(0.5)
+    run.start_again(0)
+    until(lambda: run.generation(0)["number"] == run.generation(1)["number"] == 2, "the second generation")
+    assert run.generation(1)["members"] == [0, 1], "it kept its vote, without which the other could not go on"
+    run.train(0, 1)
+    run.kill_board(1)
+    until(lambda: run.generation(0)["number"] == 3, "the third generation")
+    run.train(0)
+    run.start_again(1)
+    until(lambda: run.generation(0)["number"] == run.generation(1)["number"] == 4, "the fourth generation")
+    run.train(0, 1)
+    run.finish(0, 1)
+    assert run.generation(1)["joined"] == [1] and whole(run.epochs(0))

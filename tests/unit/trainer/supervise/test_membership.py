@@ -50,6 +50,14 @@ def test_of_two_boards_the_one_with_the_lowest_rank_goes_on_alone(alone, goes_on
     assert (decided[alone] is not None) == goes_on
 
 
+def test_with_a_witness_the_board_that_it_names_goes_on_alone():
+    last = part(1, now=Generation(1, (0, 1), 0))
+    last.tie = None
+    assert played({1: last}) == {1: None}, "not before it was named"
+    last.tie = 1
+    assert played({1: last}) == {1: Generation(2, (1,), 4)}
+
+
 def test_fewer_boards_than_wanted_do_not_go_on():
     assert played({0: part(0, min_workers=3), 1: part(1, min_workers=3)}) == {0: None, 1: None}
 
@@ -61,6 +69,16 @@ def test_without_a_common_checkpoint_training_begins_anew():
 def test_a_board_that_has_lost_its_checkpoints_does_not_cost_the_others_theirs():
     decided = played({0: part(0, epochs=[3, 4]), 1: part(1, epochs=[]), 2: part(2, epochs=[4, 5])})
     assert set(decided.values()) == {Generation(2, (0, 2), 4)}
+
+
+def test_boards_that_ask_are_taken_in_without_a_vote():
+    parts = {rank: part(rank, now=Generation(5, (0, 1), 3)) for rank in (0, 1)}
+    for it in parts.values():
+        it.newcomers = {2}
+    assert set(played(parts).values()) == {Generation(6, (0, 1, 2), 4, (2,))}
+    alone = part(1, now=Generation(5, (0, 1), 3))
+    alone.newcomers = {2}
+    assert played({1: alone}) == {1: None}, "they are no quorum"
 
 
 def test_a_promise_is_kept_also_after_a_restart():
@@ -93,10 +111,10 @@ def test_a_decision_is_learned_also_a_later_one():
     [
         {},
         {"kind": "prepare"},
-        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0}},
+        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0, "joined": []}},
         {"kind": "decided", "value": None},
         message("prepare", "ballot"),
-        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0}),
+        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0, "joined": []}),
     ],
 )
 def test_what_is_no_message_changes_nothing(odd):
@@ -113,11 +131,11 @@ def test_nothing_is_broken_in_10000_random_schedules():
     assert simulated_boards.run(range(10_000)) > 10_000
 
 
-def _half(ranks, members):
+def _half(ranks, members, tie):
     return 2 * len(set(ranks) & set(members)) >= len(members)
 
 
-def _one(ranks, members):
+def _one(ranks, members, tie):
     return bool(set(ranks) & set(members))
 
 
