@@ -55,9 +55,10 @@ def _predict(options: argparse.Namespace) -> int:
     chosen = [wrapped(f"{count} boards: {reason}.") for count, reason in recommendations(measured, plan).items()]
     parts = [as_text(predict(measured, plan)), wrapped(" ".join(notes(measured))), "\n".join(chosen)]
     if not found.empty:
-        parts.append(
-            "Parameter servers: bounds between which their speed lies; busiest: bytes one way through the busiest "
-            f"link while every worker makes a step.\n{servers.as_text(found)}"
+        said = (
+            "Parameter servers: bounds between which their speed lies. Busiest: bytes one way through the busiest link "
+            "while every worker makes a step."
         )
+        parts.append(f"{wrapped(said)}\n{servers.as_text(found)}")
     say("\n\n".join(parts))
     return 0

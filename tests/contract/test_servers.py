@@ -220,3 +220,14 @@ def test_a_resumed_run_goes_on_with_the_chiefs_checkpoint(started):
     after = [record["epoch"] for record in boards.records(0, "epoch")]
     assert after[-1] == 3 and resumed["epoch"] >= 1
     assert boards.records(1, "served")[-1]["epoch"] == 3
+
+
+@pytest.mark.thorough
+def test_the_run_goes_on_without_a_board_that_is_a_worker_alone(started):
+    boards = started(3, servers=1, epochs=4)
+    boards.wait_for(1, "window")
+    os.kill(boards.process(1, "worker"), signal.SIGKILL)
+    chief, worker, server = boards.results()
+    assert worker["status"] == "failed" and worker["cause"] == "the worker of board-2 was ended by SIGKILL"
+    assert chief["status"] == server["status"] == "succeeded", [log(folder) for folder in boards.folders]
+    assert boards.records(0, "epoch")[-1]["epoch"] == 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -97,16 +96,6 @@ def dispensable(workers: int, dedicated: int) -> range:
 def _moved(address: str, ports: int) -> str:
     host, _, port = address.rpartition(":")
     return f"{host}:{int(port) + ports}"
-
-
-def listens(address: str) -> bool:
-    """Whether a server listens at ip:port."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def load_cluster(path: Path) -> Cluster:

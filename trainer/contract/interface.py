@@ -1,4 +1,4 @@
-"""The board's network interface: which one carries the training traffic, and its byte counters."""
+"""The board's network interface: which one carries the training traffic, and its byte counters; who listens."""
 
 from __future__ import annotations
 
@@ -63,3 +63,13 @@ def counters(interface: Optional[str]) -> Optional[Bytes]:
             fields = numbers.split()
             return Bytes(sent=int(fields[8]), received=int(fields[0]))
     return None
+
+
+def listens(address: str) -> bool:
+    """Whether a server listens at ip:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -7,8 +7,9 @@ import time
 import tensorflow as tf
 
 from trainer.contract import strategies
-from trainer.contract.cluster import CHIEF, SERVER, WORKER, Cluster, listens
+from trainer.contract.cluster import CHIEF, SERVER, WORKER, Cluster
 from trainer.contract.config import Config
+from trainer.contract.interface import listens
 
 _IMPLEMENTATIONS = {
     "auto": tf.distribute.experimental.CommunicationImplementation.AUTO,

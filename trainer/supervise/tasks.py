@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Dict, Optional
 
 from trainer.contract.causes import Cause, log_end
-from trainer.contract.cluster import CHIEF, SERVER, WORKER, Cluster, listens
+from trainer.contract.cluster import CHIEF, SERVER, WORKER, Cluster
+from trainer.contract.interface import listens
 from trainer.contract.layout import LOG
 from trainer.contract.run import Run
 from trainer.supervise.relay import Relay

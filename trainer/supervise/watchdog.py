@@ -17,7 +17,8 @@ from typing import Any, Dict, Optional
 
 from trainer.contract import causes
 from trainer.contract.causes import Cause
-from trainer.contract.cluster import dispensable, listens, load_cluster
+from trainer.contract.cluster import dispensable, load_cluster
+from trainer.contract.interface import listens
 from trainer.contract.layout import HEARTBEAT, LOG, PEERS_KEY, PROGRESS, RUN, TF_CONFIG, write_json
 from trainer.supervise.peers import Peers
 
