@@ -11,7 +11,7 @@ from typing import Any
 
 from tests import PROJECT
 from trainer.contract.config import parse, to_dict
-from trainer.contract.layout import TF_CONFIG
+from trainer.contract.layout import LOG, TF_CONFIG
 from trainer.formats.archives import sha256
 
 PYTHONS = {"tensorflow": PROJECT / ".board-venv/bin/python", "pytorch": PROJECT / ".torch-venv/bin/python"}
@@ -35,7 +35,7 @@ class Run:
         self.boards = [folder / "boards" / f"board-{rank}" for rank in range(workers)]
         addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
         staged = {kind: {"path": str(path), "sha256": sha256(path)} for kind, path in assets.items()}
-        run = {
+        self._run = {
             "schema": 2,
             "run_id": "r",
             "task": "train",
@@ -50,29 +50,29 @@ class Run:
             "git_dirty": None,
         }
         folder.mkdir()
-        (folder / "run.json").write_text(json.dumps(run))
+        (folder / "run.json").write_text(json.dumps(self._run))
         (folder / "manifest.json").write_text("{}")
+        self._addresses = addresses
+        self.place()
+
+    def place(self) -> None:
+        """Give each worker its part of the run, as before each attempt."""
         for rank, board in enumerate(self.boards):
-            board.mkdir(parents=True)
-            (board / "run.json").write_text(json.dumps(run))
+            board.mkdir(parents=True, exist_ok=True)
+            (board / "run.json").write_text(json.dumps(self._run))
             task = {"type": "worker", "index": rank}
-            (board / TF_CONFIG).write_text(json.dumps({"cluster": {"worker": addresses}, "task": task}))
+            (board / TF_CONFIG).write_text(json.dumps({"cluster": {"worker": self._addresses}, "task": task}))
 
     def start(self, before: str = "pass") -> list[subprocess.Popen[str]]:
         """Start all workers' processes; each runs the code `before` first."""
         code = f"{before}\nimport sys\nfrom trainer.__main__ import main\nsys.exit(main())"
         quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        return [
-            subprocess.Popen(
-                [PYTHONS[self.config.engine], "-c", code, "--config", board / "run.json"],
-                cwd=PROJECT,
-                env=quiet,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for board in self.boards
-        ]
+        workers = []
+        for board in self.boards:
+            with (board / LOG).open("w") as log:
+                command = [PYTHONS[self.config.engine], "-c", code, "--config", board / "run.json"]
+                workers.append(subprocess.Popen(command, cwd=PROJECT, env=quiet, stdout=log, stderr=log, text=True))
+        return workers
 
     def train(self) -> Run:
         """Run to the end, which must be a success."""
@@ -82,9 +82,8 @@ class Run:
     def succeed(self, workers: list[subprocess.Popen[str]]) -> None:
         """Wait for the workers' end, which must be a success."""
         try:
-            for worker in workers:
-                printed, _ = worker.communicate(timeout=200)
-                assert worker.returncode == 0, printed[-3000:]
+            for worker, board in zip(workers, self.boards, strict=True):
+                assert worker.wait(timeout=200) == 0, (board / LOG).read_text()[-3000:]
         finally:
             for worker in workers:
                 worker.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import test_faults
-from conftest import Lab, running
+from conftest import Lab, Outcome, running
 from test_run import SHORT, WHOLE, Experiment
 
 from analysis import compare, load
@@ -50,7 +51,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     subprocess.run([interpreter, "-m", "venv", "--without-pip", crippled], check=True)
     (site,) = crippled.glob("lib/python*/site-packages")
     (site / "torch.pth").write_text(f"{ON_BOARD}/{site.relative_to(crippled)}\n")
-    (site / "sitecustomize.py").write_text("import torch.distributed\ntorch.distributed.is_available = lambda: False\n")
+    # after that one, in the order of their names
+    (site / "without.pth").write_text("import torch.distributed; torch.distributed.is_available = lambda: False\n")
     lab = Lab(tmp_path_factory.mktemp("lab"), 20, 2, PROJECT / ".board-venv")
     with running(lab, lab_more_envs={ON_BOARD: str(TORCH), CRIPPLED: str(crippled)}) as lab:
         yield lab
@@ -136,13 +138,18 @@ def test_a_given_build_is_installed_once_and_one_with_another_checksum_is_refuse
         "torch_env_options": "--no-index",
         "kit_torch_venv": "/opt/made/torch-venv",
     }
-    made = lab.play("provision", "--tags", "torch_env", **given)
+    (tmp_path / "play.yml").write_text("- {hosts: boards, gather_facts: false, roles: [torch_env]}\n")
+
+    def play(**changes: object) -> Outcome:
+        return lab.ansible("ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps({**given, **changes}))
+
+    made = play()
     assert made.ok and made.changed > 0, made.output
-    again = lab.play("provision", "--tags", "torch_env", **given)
+    again = play()
     assert again.ok and again.changed == 0, again.output
     shown = lab.root(2, "/opt/made/torch-venv/bin/python -c 'import torch; print(torch.__version__)'")
     assert shown == "9.9"
-    other = lab.play("provision", "--tags", "torch_env", **{**given, "torch_env_torch_sha256": "0" * 64})
+    other = play(torch_env_torch_sha256="0" * 64)
     assert not other.ok and "(torch_env_torch_sha256): it is torn or another file" in " ".join(other.output.split())
-    lacks = lab.play("provision", "--tags", "torch_env", **{**given, "torch_env_torch_sha256": ""})
+    lacks = play(torch_env_torch_sha256="")
     assert not lacks.ok and "64 hexadecimal digits" in " ".join(lacks.output.split())
