@@ -14,7 +14,6 @@ from trainer.contract.methods import KERAS_METRICS
 from trainer.learning import data
 from trainer.learning.model import parameter_counts
 from trainer.learning.step_timer import StepTimer, ready
-from trainer.sync.collective import Flat, mean_over_boards
 
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext
@@ -39,27 +38,7 @@ def train(context: TrainingContext) -> tf.keras.Model:
         callbacks=[context.recorder, _Epochs(context)],
         verbose=0,
     )
-    return _with_variables_of_its_own(context, model) if context.distributed else model
-
-
-def _with_variables_of_its_own(context: TrainingContext, model: tf.keras.Model) -> tf.keras.Model:
-    """The trained model outside the strategy: what boards keep apart has the mean over them, as reading it would give.
-
-    Keras would read each such variable, two of each batch normalisation, by a collective of its own when it saves
-    weights: a hundred collectives, each traced, took longer than many epochs.
-    """
-    own = [context.strategy.experimental_local_results(variable)[0].read_value() for variable in model.variables]
-    on_read = tf.VariableSynchronization.ON_READ
-    apart = [place for place, variable in enumerate(model.variables) if variable.synchronization == on_read]
-    if apart:
-        flat = Flat([own[place].shape for place in apart])
-        mean = tf.function(lambda vector: mean_over_boards(context.strategy, vector))
-        for place, value in zip(apart, flat.unpack(mean(flat.pack([own[place] for place in apart])))):
-            own[place] = value
-    outside = context.build_model()
-    for variable, value in zip(outside.variables, own):
-        variable.assign(value)
-    return outside
+    return model
 
 
 class _Epochs(tf.keras.callbacks.Callback):
