@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Lab, training_lab
-from test_faults import RUNS, Run, left_on, playbook
+from test_faults import RUNS, Run, left_on, playbook, slowly
 from test_run import SHORT
 
 from analysis import compare, load
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 lab = training_lab(21, boards=3)
 
 BOARDS = (1, 2, 3)
-EPOCHS = 120
+EPOCHS = 60
 GOING_ON = {
     **SHORT,
     "epochs": EPOCHS,
@@ -39,7 +39,8 @@ def start(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     def begin(override: dict, **variables: object) -> Run:
         runs = tmp_path / f"{len(begun)}/runs"
         runs.mkdir(parents=True)
-        begun.append(Run(lab, runs, override, **{"workers": 3, "train_silence_limit_s": 6, **variables}))
+        given = {"workers": 3, "train_silence_limit_s": 6, "train_environment": slowly(lab, BOARDS), **variables}
+        begun.append(Run(lab, runs, override, **given))
         return begun[-1]
 
     try:

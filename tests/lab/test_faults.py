@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -122,11 +122,11 @@ def stand_in(lab: Lab) -> dict[str, str]:
     return {"PYTHONPATH": "/srv/standin"}
 
 
-def slowly(lab: Lab) -> dict[str, str]:
+def slowly(lab: Lab, boards: Sequence[int] = (1, 2)) -> dict[str, str]:
     """The environment of a trainer that sleeps after every step: a run lasts, and leaves the cores to others."""
     code = "import pathlib, time\ntouch = pathlib.Path.touch\n"
     code += "pathlib.Path.touch = lambda *path, **how: (time.sleep(0.25), touch(*path, **how))[1]\n"
-    for board in (1, 2):
+    for board in boards:
         lab.root(board, "mkdir -p /srv/slowly")
         lab.write(board, "/srv/slowly/sitecustomize.py", code.encode(), "644")
     return {"PYTHONPATH": "/srv/slowly"}
