@@ -33,7 +33,7 @@ bench-scale: setup setup-boards ## benchmark: measured and predicted efficiency 
 	.venv/bin/python -m benchmarks scale $(ARGS)
 bench-playbook: setup setup-boards ## benchmark: the controller's time per run with 2, 8 and 32 boards
 	.venv/bin/python -m benchmarks playbook $(ARGS)
-bench-prediction: setup setup-boards ## benchmark: predicted and actual times of runs (45 minutes)
+bench-prediction: setup setup-boards ## benchmark: predicted and actual times of runs (50 minutes)
 	.venv/bin/python -m benchmarks prediction $(ARGS)
 bench-straggler: setup setup-boards ## benchmark: the cost of a board at half speed, with equal and proportional parts of the images
 	.venv/bin/python -m benchmarks straggler $(ARGS)

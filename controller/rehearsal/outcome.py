@@ -41,7 +41,7 @@ def sentences(found: Mapping[str, Any]) -> str:
     if PAPERS in found:
         longer, paper = found[PAPERS]["epoch_s"] / base["epoch_s"], PAPER.arms()[1]["pass_ratio"]
         told.append(
-            f"Two boards the paper's way take {longer:.2f} times as long for an epoch as one board (in the paper "
+            f"Two boards as in the paper take {longer:.2f} times as long for an epoch as one board (in the paper "
             f"{paper:.2f} times)."
         )
     if SHARED in found:
