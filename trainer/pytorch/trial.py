@@ -120,7 +120,7 @@ def _timed(context: TrainingContext, name: str, cycle: int, turn: Turn, steps: i
         turn()
     context.compute.finish()
     elapsed_s = time.monotonic() - began
-    context.group.in_order.submit(lambda: None).result()  # bytes of an unfinished average belong to this turn
+    _settle(context)  # bytes of an unfinished average, and those that a server sends to others, belong to this turn
     split, after = timer.read().since(split), counters(context.interface)
     return Trial(
         sync=name,
