@@ -46,7 +46,7 @@ def make(python: str, lock: Path, folder: Path) -> bool:
 def download(python: str, lock: Path, files: Path, venv: Path) -> None:
     """Download the wheels that the lock has for this Python."""
     subprocess.run([python, "-m", "venv", venv], check=True, stdout=subprocess.DEVNULL)
-    pip = [venv / "bin/python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     exactly = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
     subprocess.run([*pip, *exactly, "--requirement", lock, "--dest", files], check=True)
 

@@ -81,8 +81,8 @@ def compose(name: str, files: Path, lab_dir: Path) -> Path:
     draft = target.with_name(f"{target.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(files / "orin", draft, symlinks=True)
-    for path in dress.without:
-        shutil.rmtree(draft / path) if (draft / path).is_dir() else (draft / path).unlink()
+    for absent in dress.without:
+        shutil.rmtree(draft / absent) if (draft / absent).is_dir() else (draft / absent).unlink()
     if dress.own:
         shutil.copytree(files / dress.own, draft, dirs_exist_ok=True)
     for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder before the folder
