@@ -123,8 +123,8 @@ class ActionModule(Action):
         if not argv or self._restarts >= _RESTARTS or not key.exists():  # another controller's key
             return False
         self._restarts += 1
-        environment = self._compute_environment_string({})
-        command = f"cd {shlex.quote(options['trainer_dir'])} && {environment} {shlex.join([*argv, '--rejoin'])}"
+        environment, source = self._compute_environment_string({}), options["trainer_dir"]
+        command = f"cd {shlex.quote(source)} && {environment} {shlex.join([*argv, '--rejoin'])}"
         placed = shlex.quote(f"{options['board_dir']}/{layout.PEERS_KEY}")
         try:
             ask(self, f"umask 077; cat > {placed}", in_data=key.read_bytes())
