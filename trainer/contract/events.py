@@ -244,7 +244,6 @@ class End:
 Record = Union[
     Start,
     Resume,
-    NewGeneration,
     Window,
     Average,
     Pace,
@@ -255,6 +254,7 @@ Record = Union[
     Collective,
     Validation,
     Sample,
+    NewGeneration,
     End,
 ]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
