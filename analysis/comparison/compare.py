@@ -292,14 +292,16 @@ def _warnings(runs: pd.DataFrame, boards: pd.DataFrame) -> Iterator[str]:
 
 def _begun_anew(runs: pd.DataFrame) -> Iterator[str]:
     """What runs can be compared in whose boards began anew after a loss."""
-    for row in runs[runs["generations"].map(len) > 0].itertuples():
-        can = (
-            f"{row.steadfast} of {row.workers} boards trained all the time, so that it is compared in its accuracy, "
-            "its whole time and its time to accuracy, and not in what a step or a pass took"
-            if row.steadfast < row.workers
-            else "its whole time and its time to accuracy include the time without training; what a step took does not"
-        )
-        yield f"{row.run_id}: {can}. {' '.join(row.generations)}"
+    for row in runs[["run_id", "workers", "steadfast", "generations"]].to_dict("records"):
+        if not row["generations"]:
+            continue
+        can = "its whole time and its time to accuracy include the time without training; what a step took does not"
+        if row["steadfast"] < row["workers"]:
+            can = (
+                f"{row['steadfast']} of {row['workers']} boards trained all the time, so that it is compared in its "
+                "accuracy, its whole time and its time to accuracy, and not in what a step or a pass took"
+            )
+        yield f"{row['run_id']}: {can}. {' '.join(row['generations'])}"
 
 
 def _some(run_ids: list[str]) -> str:

@@ -270,7 +270,6 @@ class End:
 Record = Union[
     Start,
     Resume,
-    NewGeneration,
     Window,
     Average,
     Pace,
@@ -281,6 +280,7 @@ Record = Union[
     Collective,
     Validation,
     Sample,
+    NewGeneration,
     End,
     Served,
     Lost,
