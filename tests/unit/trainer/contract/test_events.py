@@ -50,7 +50,7 @@ def test_unknown_records_and_missing_fields_are_told(tmp_path):
     path.write_text('{"event": "party", "time_s": 1}\n{"event": "end", "time_s": 1, "epochs": 1}\n[]\n')
     records, bad = read_records(path)
     assert records == [] and len(bad) == 3
-    assert "lacks total_s, train_s" in bad[1] and "not a record of start, resume, generation, window" in bad[0]
+    assert "lacks total_s, train_s" in bad[1] and "not a record of start, resume, window" in bad[0]
 
 
 def test_a_sample_from_before_a_field_came_is_a_sample(tmp_path):
