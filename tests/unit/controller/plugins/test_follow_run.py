@@ -120,6 +120,16 @@ def test_a_board_that_failed_first_says_so_to_the_others(here):
     assert outcome["failed"] and outcome["msg"] == "orin-2: out of memory" and lost(here) == {"board": "orin-2"}
 
 
+def test_the_end_of_a_board_that_is_a_worker_alone_stops_no_other(here):
+    boards = {"boards": ["orin-1", "orin-2", "orin-3"], "workers": 3}
+    (here / "runs/r/run.json").write_text(json.dumps({**boards, "config": {"epochs": 2, "servers": 1}}))
+    end(here, status="failed", cause="killed")
+    outcome = follow(here)
+    assert not outcome.get("failed") and lost(here) is None
+    assert outcome["warnings"] == ["orin-2 failed, and the others go on: killed"]
+    assert follow(here, host="orin-3")["failed"] and lost(here) == {"board": "orin-3"}, "a server takes all along"
+
+
 def test_a_failure_is_the_supervisors_to_tell_once_it_has_heard_the_other_boards(here, supervisor):
     end(here, status="failed", cause="connection reset")
 
