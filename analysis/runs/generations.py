@@ -67,7 +67,7 @@ def sentences(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         lost = f"without {', '.join(generation['lost'])}" if generation["lost"] else ""
         back = f"with {', '.join(generation['joined'])}, which came back" if generation["joined"] else ""
         changes = ", ".join(filter(None, (lost, back))) or "with the same boards"
-        why = f"the trainer of {generation['culprit']} failed: " if generation["culprit"] else ""
+        why = f"{generation['culprit']}: " if generation["culprit"] else ""
         after = f"epoch {generation['epoch']}" if generation["epoch"] else "the beginning"
         stopped = "" if generation["stopped_s"] is None else f", {generation['stopped_s']:.0f} s without training"
         yield (

@@ -132,7 +132,7 @@ class ActionModule(Action):
         except AnsibleConnectionFailure:
             return True  # it counts as unreachable now
         said = "" if done["rc"] == 0 else f", in vain: {' '.join((done['stderr'] or done['stdout']).split())}"
-        _display.warning(printable(f"{self.board} had lost its supervisor, and was started again{said}"))
+        _display.display(printable(f"  {self.board} had lost its supervisor, and was started again{said}"))
         return bool(done["rc"] == 0)
 
     def _note_clock(self, path: Path, moment: str) -> None:
