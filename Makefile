@@ -59,6 +59,10 @@ test-trainer: setup-dev setup-boards ## train with every method between real pro
 test-torch: setup-dev setup-boards setup-torch ## train with PyTorch: between real processes, and on emulated boards (needs root)
 	@tests/run.sh torch $(ARGS)
 
+.PHONY: test-thorough
+test-thorough: setup-dev setup-boards setup-torch ## run the tests that are too long for continuous integration (an hour; needs root)
+	.venv/bin/pytest -m thorough $(ARGS)
+
 .PHONY: faults
 faults: setup-dev setup-boards ## inject faults into runs on emulated boards, and print the outcomes
 	.venv/bin/pytest tests/lab/test_faults.py tests/lab/test_elastic.py tests/lab/test_recovery.py -m lab --no-header $(ARGS)

@@ -18,7 +18,7 @@ from test_faults import LASTING, RUNS, Run, playbook, slowly
 from plugins.module_utils import lab_link
 from tests import PROJECT
 
-pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.thorough]
 
 lab = training_lab(17)
 

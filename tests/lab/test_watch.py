@@ -18,7 +18,7 @@ import pytest
 from conftest import PROJECT, Lab, training_lab
 from test_faults import LASTING, RUNS, Run, playbook, stand_in
 
-pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.thorough]
 
 lab = training_lab(13)
 
