@@ -37,7 +37,8 @@ def governors(folder: Path = CPUFREQ) -> dict[str, str]:
     return {
         policy.name: (policy / "scaling_governor").read_text().strip()
         for policy in sorted(folder.glob("policy*"))
-        if WANTED in (policy / "scaling_available_governors").read_text().split()
+        if (policy / "scaling_available_governors").exists()  # a driver may know none
+        and WANTED in (policy / "scaling_available_governors").read_text().split()
     }
 
 

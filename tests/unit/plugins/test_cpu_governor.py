@@ -17,6 +17,7 @@ def cpufreq(tmp_path):
     (tmp_path / "sys/policy2").mkdir()  # that knows no other one
     (tmp_path / "sys/policy2/scaling_governor").write_text("userspace\n")
     (tmp_path / "sys/policy2/scaling_available_governors").write_text("userspace\n")
+    (tmp_path / "sys/policy3").mkdir()  # whose driver has no governors
     return tmp_path / "sys"
 
 
