@@ -126,7 +126,6 @@ def test_a_board_of_which_nothing_was_collected_is_reported_once(tmp_path):
     assert loaded.problems == [
         "run: nothing was collected from board-2",
         "run: manifest.json is missing; the boards' files are used instead",
-        "run: board-2 recorded 0 of 3 epochs",
     ]
     assert loaded.runs["status"].item() == "failed"
     assert loaded.runs["cause"].item() == "board-2 left no result"
