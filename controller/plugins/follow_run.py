@@ -62,7 +62,8 @@ class ActionModule(Action):
         spare = run["boards"].index(self.board) in dispensable(run["workers"], servers)
         if result["status"] == "failed" and (spare or (goes_on and not _is_last(run_dir, self.board, run["workers"]))):
             lost = f"{self.board} is lost, and the others go on without it: {result['cause']}"
-            return {"changed": True, "status": "failed", "warnings": [lost]}
+            _display.display(printable(f"  {lost}"))
+            return {"changed": True, "status": "failed", "msg": lost}
         if result["status"] == "failed":
             _claim(run_dir / LOST, self.board)
         return {"failed": True, "status": result["status"], "msg": f"{self.board}: {result['cause']}"}

@@ -324,8 +324,7 @@ def test_a_lost_board_of_a_run_that_goes_on_is_a_warning_and_stops_no_other(goin
     end(going_on, status="failed", cause="no power")
     answer = follow(going_on)
     assert not answer.get("failed") and answer["status"] == "failed"
-    (warning,) = answer["warnings"]
-    assert warning == "orin-2 is lost, and the others go on without it: no power"
+    assert answer["msg"] == "orin-2 is lost, and the others go on without it: no power"
     assert lost(going_on) is None
 
 
