@@ -25,6 +25,8 @@ _LAB_UP = "playbooks/lab_up.yml"
 _USED = 0.9  # of the core on which boards take turns; the rest is the kernel's, which moves their bytes
 # found on boards that take turns: an exchange takes as much longer as computing, but not exactly
 _CALIBRATION = PROJECT / ".cache/lab_calibration_turns.json"
+_PLAIN_CALIBRATION = PROJECT / ".cache/lab_calibration.json"  # of boards with cores of their own
+EXPERIMENT = "benchmark"  # the preset
 
 
 class BenchmarkError(Exception):
@@ -48,7 +50,8 @@ class BenchmarkRun:
         unless `hosts` has them), and all else runs on the other cores: boards on two cores slow each other down at the
         memory, which real ones do not share.
         """
-        self.name, self._boards, self._lab, self._hosts = name, boards, lab, hosts
+        self.name, self._boards, self._hosts = name, boards, hosts
+        self._lab = {"lab_calibration_file": str(_PLAIN_CALIBRATION), **lab}
         self._cores = self._others = os.sched_getaffinity(0)
         if turns:
             self._cores = {max(self._cores)}
@@ -94,7 +97,7 @@ class BenchmarkRun:
 
     def calibration(self) -> dict[str, Any]:
         """What the lab's calibration found for these boards: link_rate_bit_per_s, core_share, ratio, step_s, ..."""
-        path = Path(self._lab.get("lab_calibration_file", PROJECT / ".cache/lab_calibration.json"))
+        path = Path(self._lab["lab_calibration_file"])
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
@@ -141,7 +144,7 @@ class BenchmarkRun:
                 "--limit",
                 f"{limit},localhost",
                 "-e",
-                json.dumps(variables),
+                json.dumps({"experiment": EXPERIMENT, **variables}),
             ],
             cwd=PROJECT,
             env={
