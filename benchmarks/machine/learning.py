@@ -87,7 +87,8 @@ def generated(weights: Path, train_images: int, validation_images: int) -> Task:
         arrays: dict[str, Any] = {}
         for split, count in (("train", train_images), ("test", validation_images)):
             labels = rng.permutation(np.arange(count) % synthetic.CLASSES)
-            arrays[f"x_{split}"], arrays[f"y_{split}"] = synthetic.images(labels, rng, _NOISE), labels.astype(np.int32)
+            arrays[f"x_{split}"] = synthetic.patterns(labels, rng, _NOISE)
+            arrays[f"y_{split}"] = labels.astype(np.int32)
         draft = path.with_suffix(".part.npz")
         np.savez(draft, **arrays)
         draft.replace(path)
