@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# `make rehearse`: starts emulated boards, runs the study studies/rehearsal.yml once (one board, two boards with plain
-# Keras, two with local SGD), writes its report and stops the boards. The next call repeats the runs.
+# `make rehearse`: controller/rehearsal starts emulated boards, makes the runs of studies/rehearsal.yml, writes their
+# report and stops the boards; here sudo's password is asked for.
 . playbooks/lab_session.sh
 
-play playbooks/lab_up.yml
-play playbooks/run_study.yml -e study=rehearsal -e '{"study_repeats": 1, "study_again": true, "study_measure": false}'
-finish
+finish() { [ -z "$secret" ] || rm -f "$secret"; } # the boards are the program's
+.venv/bin/python -m controller.rehearsal
