@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from analysis.comparison.arms import arm_name
 from analysis.comparison.compare import Comparison
+from analysis.report.plots.words import in_words
 from analysis.runs.columns import records
 
 # those of Okabe and Ito's colour-blind safe colours that are visible on white and black; after the last one they
@@ -51,7 +51,7 @@ def arms(comparison: Comparison) -> Iterator[tuple[dict[str, Any], str, str]]:
 
 
 def name(arm: dict[str, Any]) -> str:
-    return arm_name(arm["workers"], arm["label"])
+    return in_words(arm["workers"], arm["label"])
 
 
 def wrapped(text: str, width: int) -> str:

@@ -1,0 +1,48 @@
+"""An arm's name in words, for legends: what differs from one board, as one would say it."""
+
+from __future__ import annotations
+
+_METHODS = {
+    "none": "",
+    "keras": "plain Keras",
+    "allreduce": "all-reduce",
+    "powersgd": "PowerSGD",
+    "local_sgd": "local SGD",
+    "auto": "chosen by itself",
+}
+_PARTS = {
+    "sharded": "images shared out",
+    "proportional": "images shared by speed",
+    "measured": "images shared by speed",
+    "gradient_dtype=float32": "float32",
+    "metrics=epoch": "metrics once an epoch",
+    "overlap=false": "without overlap",
+    "scale_rate=linear": "learning rate times boards",
+    "scale_rate=sqrt": "learning rate times root of boards",
+    "step_times=false": "",
+}
+_VALUES = {
+    "period": "averaged every {} steps",
+    "rank": "rank {}",
+    "accumulate_steps": "{} batches a step",
+    "bucket_bytes": "buckets of {} bytes",
+    "warm_up_steps": "{} steps together first",
+    "warm_up_epochs": "epochs together first: {}",
+    "scale_warm_up_epochs": "",
+}
+
+
+def in_words(workers: int, label: str) -> str:
+    """Such as "2 boards, local SGD, images shared out, averaged every 4 steps". `label`: see `arms.with_arms`."""
+    sync, *parts = label.split(", ")
+    boards = f"{workers} board{'s' if workers > 1 else ''}"
+    told = [boards, _METHODS.get(sync, sync), *map(_part, parts)]
+    if workers > 1 and not {"sharded", "proportional", "measured"} & set(parts):
+        told.append("all images on each")
+    return ", ".join(filter(None, told))
+
+
+def _part(part: str) -> str:
+    """A part in words, or as it is where there are none for it."""
+    name, _, value = part.partition("=")
+    return _PARTS.get(part, _VALUES.get(name, part).format(value))
