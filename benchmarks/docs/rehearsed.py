@@ -1,4 +1,4 @@
-"""The three committed runs of `make rehearse` beside the paper: time per pass, images/s, and accuracy.
+"""The committed runs of `make rehearse` beside the paper: time per pass, images/s, and accuracy.
 
 With plain Keras as in the paper, every board trains on the whole data set. The copies are one pass together, as
 `analysis.comparison.metrics` has it; images/s count each of them, and are shown beside.
@@ -17,7 +17,12 @@ from benchmarks.lab.benchmark_run import PROJECT
 from trainer.contract.layout import run_folders
 
 RUNS = PROJECT / "tests" / "data" / "rehearsal"
-_NAMES = {"none": "one board", "keras": "two boards, plain Keras", "local_sgd": "two boards, local SGD, period 8"}
+_NAMES = {
+    "none": "one board",
+    "keras": "two boards, plain Keras",
+    "keras, sharded": "two boards, plain Keras, images shared out",
+    "local_sgd, sharded": "two boards, local SGD, period 8",
+}
 
 
 def table() -> str:
@@ -57,12 +62,14 @@ def _of_rehearsal(folders: list[Path]) -> list[dict[str, Any]]:
     runs = load(folders)
     last = runs.epochs[runs.epochs["epoch"] == runs.epochs["epoch"].max()]
     images = last.groupby("run_id")["images"].sum()
-    arms = {arm["sync"]: arm for arm in records(compare(runs).arms)}
-    found = []
-    for run in records(runs.runs):
-        sync = "none" if run["workers"] == 1 else run["config.sync.method"]
-        found.append(_row(_NAMES[sync], int(images[run["run_id"]]), arms[sync]))
-    return found
+    return [
+        _row(_name(arm), int(images[run_id]), arm) for arm in records(compare(runs).arms) for run_id in arm["run_ids"]
+    ]
+
+
+def _name(arm: dict[str, Any]) -> str:
+    shared = arm["workers"] > 1 and arm["sharding"] != "whole"
+    return _NAMES[f"{arm['sync']}, {arm['sharding']}" if shared else arm["sync"]]
 
 
 def _of_paper() -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,9 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-_LOOK_S = 0.25
+_LOOK_S = 0.5  # boards take turns with whoever looks at them
 _PATIENCE_S = 60.0  # for a playbook that was asked to stop: boards stop, and their records are collected
+_MODULES_S = 20.0  # for modules that go on without it
 _SHOWN = 25  # lines of the log after a failure
+_PR_SET_CHILD_SUBREAPER = 36  # of Linux' prctl
 
 
 class Stopped(Exception):
@@ -40,6 +44,7 @@ class Playbooks:
 
     def __init__(self, project: Path, log: Path, wish: Wish) -> None:
         self._project, self._log, self._wish = project, log, wish
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # for `_wait_for_modules`
         log.write_text("", encoding="utf-8")
 
     @property
@@ -50,7 +55,7 @@ class Playbooks:
     def play(
         self, name: str, look: Callable[[], None], variables: Sequence[str] = (), *, to_its_end: bool = False
     ) -> None:
-        """Run playbooks/NAME.yml and call `look` meanwhile, several times a second.
+        """Run playbooks/NAME.yml and call `look` meanwhile, twice a second.
 
         `to_its_end`: whatever the user wishes. Raises PlaybookError if it fails, and Stopped if the user wants to stop.
         """
@@ -80,6 +85,7 @@ class Playbooks:
                     asked_s = _stop(child, asked_s)
                 time.sleep(_LOOK_S)
         if asked_s is not None:
+            _wait_for_modules()
             raise Stopped
         if child.returncode:
             raise PlaybookError(f"playbooks/{name}.yml failed:\n{self._end(before)}\nAll of its output: {self._log}")
@@ -100,3 +106,24 @@ def _stop(child: subprocess.Popen[bytes], asked_s: float | None) -> float:
     if now - asked_s > _PATIENCE_S:
         os.killpg(child.pid, signal.SIGKILL)
     return asked_s
+
+
+def _wait_for_modules() -> None:
+    """Wait for modules of a playbook that was stopped: what makes boards must end before they are removed."""
+    until = time.monotonic() + _MODULES_S
+    while time.monotonic() < until:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        left = children.read_text(encoding="ascii").split() if children.exists() else []
+        if all(_name(pid) in ("", "ssh") for pid in left):  # connections that are kept for later, and end with the lab
+            return
+        time.sleep(_LOOK_S)
+
+
+def _name(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""  # it has just ended
