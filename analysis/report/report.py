@@ -39,7 +39,7 @@ _FACTS = (
     ("link [Mbit/s]", "facts.link_rate_bit_per_s", 1e-6),
     ("emulated", "facts.emulated", 1),
 )
-_PAPERS = ("accuracy_by_epoch", "loss_by_epoch")
+_FIRST = ("time_per_pass", "time_to_accuracy")  # equal work
 
 
 def write_report(comparison: Comparison, out: Path) -> None:
@@ -70,7 +70,7 @@ def render(comparison: Comparison, folder: Path, *, drawn: bool = True) -> str:
         columns=columns(comparison),
         rows=rows(comparison),
         notes=notes(comparison),
-        papers=[drawings.pop(name) for name in _PAPERS if name in drawings],
+        first=[drawings.pop(name) for name in _FIRST if name in drawings],
         drawings=list(drawings.values()),
         runs=list(_runs(comparison, folder)),
         predicted=(provenance.PREDICTED, list(provenance.predictions(comparison.runs))),

@@ -44,10 +44,11 @@ def test_the_page_opens_with_the_verdict(page, two_arms):
     assert re.search("<strong>Two boards look not worth it: [^<]*</strong> In images/s", words)
 
 
-def test_the_papers_two_figures_come_first(page):
+def test_figures_of_equal_work_come_first_and_the_papers_after_the_table(page):
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
-    assert [caption[:20] for caption in captions[:2]] == ["The paper&#39;s figure"[:20]] * 2
+    assert captions[0].startswith("Equal work: ") and captions[1].startswith("From the start of the boards")
     assert page.index(captions[1]) < page.index("<h2>Beside the paper</h2>") < page.index(captions[2])
+    assert "figure 1" in captions[2] and "figure 2" in captions[3]
 
 
 def test_without_drawings_all_words_stay(two_arms):
