@@ -10,7 +10,7 @@ from rich.table import Table
 
 from analysis.comparison.paper import PAPER
 from analysis.runs.loading import Runs, load
-from controller.rehearsal.arms import FAST, ONE_BOARD, PAPERS, Arm
+from controller.rehearsal.arms import FAST, ONE_BOARD, PAPERS, SHARED, Arm
 
 _BOARD = ["run_id", "rank"]
 
@@ -35,7 +35,7 @@ def outcome(arms: Sequence[Arm]) -> tuple[Table, str]:
     return table, sentences({arm.slot.arm: run for arm, (_, run) in zip(arms, found.iterrows(), strict=True)})
 
 
-def sentences(found: Mapping[str, Mapping[Any, Any]]) -> str:
+def sentences(found: Mapping[str, Any]) -> str:
     """Whether two boards are worth it, from `measured` by arm."""
     base, told = found[ONE_BOARD], []
     if PAPERS in found:
@@ -44,6 +44,8 @@ def sentences(found: Mapping[str, Mapping[Any, Any]]) -> str:
             f"Two boards the paper's way take {longer:.2f} times as long for an epoch as one board (in the paper "
             f"{paper:.2f} times)."
         )
+    if SHARED in found:
+        told.append(f"Sharing the images out they take {found[SHARED]['epoch_s'] / base['epoch_s']:.2f} times as long.")
     if FAST in found:
         fast = found[FAST]
         points = 100 * (fast["accuracy"] - base["accuracy"])
