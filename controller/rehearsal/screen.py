@@ -17,6 +17,7 @@ from rich.text import Text
 from controller.rehearsal.arms import Arm, clock, since
 
 _BAR, _TITLE, _TIME = 15, 29, 5  # characters
+_EPOCH_S = 6.0  # of one board on one core of an ordinary machine, until it is measured
 _NARROW = 72  # columns, below which there is no room for bars
 _STOPPING = "Stopping, and removing the boards"
 
@@ -64,9 +65,6 @@ class Plan:
             if arm.slot.workers == 1 and len(arm.made) > 1:
                 return float(sum(record["epoch_s"] for record in arm.made[1:]) / (len(arm.made) - 1))
         return _EPOCH_S
-
-
-_EPOCH_S = 6.0  # of one board on one core of an ordinary machine, until it is measured
 
 
 class Screen(Protocol):
