@@ -132,14 +132,14 @@ class Lines:
 
 def render(plan: Plan, now_s: float, width: int) -> RenderableType:
     """The whole list, for a terminal with so many columns."""
-    rows = Table.grid(padding=(0, 1))
-    rows.add_column(min_width=1)
-    rows.add_column(min_width=_TITLE, no_wrap=True)
+    rows = Table.grid(padding=(0, 1), expand=True)
+    rows.add_column(width=1)
+    rows.add_column(width=_TITLE, no_wrap=True)
     bars = width >= _NARROW
     if bars:
-        rows.add_column(min_width=_BAR)
-    rows.add_column(no_wrap=True, overflow="ellipsis")
-    rows.add_column(min_width=_TIME, justify="right", no_wrap=True)
+        rows.add_column(width=_BAR)
+    rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    rows.add_column(width=_TIME, justify="right", no_wrap=True)
     parts: list[RenderableType] = []
     for part in _parts(plan):
         mark, style = ("✓", "green") if part.ended_s else ("▸", "bold") if part.running else (" ", "dim")
