@@ -92,7 +92,7 @@ def test_each_run_is_a_line_and_an_arm_of_several_has_its_interval(two_arms, tmp
     one_each = figures(compared(tmp_path))["accuracy_by_epoch"].svg
     build_run(tmp_path, "again", workers=2, seed=2, step_s=1.3, accuracy=(0.15, 0.2, 0.3), facts=LINK)
     svg = figures(compared(tmp_path))["accuracy_by_epoch"].svg
-    assert texts(svg).count("1 board") == texts(svg).count("2 boards, plain Keras, all images on") == 1
+    assert texts(svg).count("1 board") == texts(svg).count("2 boards, plain Keras, all images on each") == 1
     thin, thick, band = "stroke: #d55e00; stroke-opacity: 0.6; stroke-width: 0.7", "stroke-width: 1.8", "PolyCollection"
     assert (one_each.count(thin), one_each.count(thick), one_each.count(band)) == (0, 0, 0)
     # the mean, and its sample in the legend
