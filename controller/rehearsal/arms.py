@@ -23,7 +23,7 @@ from trainer.contract.records import is_complete, parse_record
 ONE_BOARD, PAPERS, SHARED, FAST = "one_board", "keras", "shared", "fast"
 WORDS = {
     ONE_BOARD: ("One board", 1.0),
-    PAPERS: ("Two boards, the paper's way", 3.0),
+    PAPERS: ("Two boards, as in the paper", 3.0),
     SHARED: ("Two boards, images shared out", 1.6),
     FAST: ("Two boards, the fast way", 0.55),
 }

@@ -41,8 +41,8 @@ def sentences(found: Mapping[str, Any]) -> str:
     if PAPERS in found:
         longer, paper = found[PAPERS]["epoch_s"] / base["epoch_s"], PAPER.arms()[1]["pass_ratio"]
         told.append(
-            f"Two boards the paper's way take {longer:.2f} times as long for an epoch as one board (in the paper "
-            f"{paper:.2f} times)."
+            f"Two boards as in the paper take {longer:.2f} times as long for an epoch as one board (the "
+            f"paper: {paper:.2f})."
         )
     if SHARED in found:
         told.append(f"Sharing the images out they take {found[SHARED]['epoch_s'] / base['epoch_s']:.2f} times as long.")

@@ -102,7 +102,7 @@ def test_the_list_fits_the_terminal(plan, run, width):
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     shown = "\n".join(lines)
-    assert "✓ Start" in shown and "▸ Two boards, the paper's way" in shown and "  Report" in shown
+    assert "✓ Start" in shown and "▸ Two boards, as in the paper" in shown and "  Report" in shown
     assert "epoch 2: accuracy 0.206" in shown and "1:40 gone" in shown
     assert ("epoch 3/5, accuracy 0.21" in shown) == (width > 40)
 
@@ -124,6 +124,6 @@ def test_without_a_terminal_each_thing_is_a_line_once(plan, run):
         lines.stopping()
     told = [line[7:] for line in capture.get().splitlines()]
     assert [line.split(",")[0] for line in told][:1] == ["Start"]
-    assert sum(line.startswith("Two boards, the paper's way, about") for line in told) == 1
+    assert sum(line.startswith("Two boards, as in the paper, about") for line in told) == 1
     assert sum("epoch 1 of 5: accuracy 0.066" in line for line in told) == 1
     assert told[-1] == "Stopping, and removing the boards"

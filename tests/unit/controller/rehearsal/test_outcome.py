@@ -38,7 +38,7 @@ def test_the_sentences_say_how_much_faster_and_what_it_costs():
         "fast": {"epoch_s": 3.0, "accuracy": 0.79},
     }
     told = sentences(found)
-    assert "take 3.00 times as long for an epoch as one board (in the paper 3.03 times)" in told
+    assert "take 3.00 times as long for an epoch as one board (the paper: 3.03)" in told
     assert "Sharing the images out they take 1.50 times as long." in told
     assert "0.50 times as long: it is 2.00 times as fast as one board" in told
     assert "0.790, one board's 0.800 (-1.0 points)" in told and "emulated boards" in told

@@ -87,7 +87,7 @@ def test_it_tells_what_happens_and_ends_with_a_table(project):
     assert child.returncode == 0, out
     assert played(project) == ["lab_up", "run_study", "one_board", "keras", "shared", "fast", "lab_down"]
     lines = out.splitlines()
-    titles = ["One board", "Two boards, the paper's way", "Two boards, images shared out", "Two boards, the fast way"]
+    titles = ["One board", "Two boards, as in the paper", "Two boards, images shared out", "Two boards, the fast way"]
     begins = [next(number for number, line in enumerate(lines) if f"  {title}, about" in line) for title in titles]
     assert begins == sorted(begins) and "output of" not in out, "Ansible's own words go to the log"
     assert sum("epoch 2 of" in line and "accuracy 0.700" in line for line in lines) == 4
