@@ -130,9 +130,9 @@ class Runs:
                 study = read(folder / RUN).get("study")
             except (OSError, ValueError):
                 continue  # no run, or not yet one
-            self._known.add(folder)
             for arm in self._arms:
                 if arm.slot.name == study:
+                    self._known.add(folder)
                     arm.begin(folder)
 
     def not_collected(self) -> list[Path]:

@@ -54,6 +54,8 @@ def rehearse(project: Path, *, keep_boards: bool = False, console: Console | Non
     else:
         from controller.rehearsal.outcome import outcome  # pandas takes a second
 
+        for arm, state in zip(plan.arms, states(planned, runs, project, skip), strict=True):
+            arm.run = state.succeeded
         for part in outcome(plan.arms):
             console.print(part, "", highlight=False)
         if keep_boards:
