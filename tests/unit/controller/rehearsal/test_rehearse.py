@@ -10,6 +10,8 @@ import pytest
 
 from tests import PROJECT
 
+pytestmark = pytest.mark.slow
+
 # plays as Ansible does, in no time; `hangs`: in a playbook or an arm, until Ctrl-C
 ANSIBLE = """#!{python}
 import json, os, sys, time
@@ -32,7 +34,7 @@ def at(place):
 at(play)
 if play == "lab_up":
     Path(".lab").mkdir(exist_ok=True)
-if play == "lab_down" and Path(".lab").exists():
+if play == "lab_down":
     Path(".lab").rmdir()
 if play == "run_study":
     from controller.presets import configuration
@@ -98,7 +100,7 @@ def test_it_tells_what_happens_and_ends_with_a_table(project):
     assert "output of run_study" in (project / "runs/rehearsal.log").read_text()
 
 
-@pytest.mark.parametrize("place", ["lab_up", "one_board", "keras", "fast", "lab_down"])
+@pytest.mark.parametrize("place", ["lab_up", "keras", "lab_down"])
 def test_after_ctrl_c_nothing_is_left(project, place):
     child = start(project, HANGING=place if place != "lab_down" else "fast")
     while place not in played(project) and (place != "lab_down" or "fast" not in played(project)):
@@ -128,9 +130,8 @@ def test_a_second_call_goes_on_and_a_third_begins_anew(project):
     assert played(project).count("one_board") == 2
 
 
-@pytest.mark.parametrize("place", ["lab_up", "keras"])
-def test_a_failure_is_shown_with_the_log_and_the_boards_go(project, place):
-    child = start(project, FAILING=place)
+def test_a_failure_is_shown_with_the_log_and_the_boards_go(project):
+    child = start(project, FAILING="keras")
     out, _ = child.communicate(timeout=60)
     assert child.returncode == 1 and "it cannot be done" in out and "rehearsal.log" in out
     assert played(project)[-1] == "lab_down" and not (project / ".lab").exists()
