@@ -34,7 +34,7 @@ def at(place):
 at(play)
 if play == "lab_up":
     Path(".lab").mkdir(exist_ok=True)
-if play == "lab_down":
+if play == "lab_down" and Path(".lab").exists():
     Path(".lab").rmdir()
 if play == "run_study":
     from controller.presets import configuration
