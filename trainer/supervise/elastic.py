@@ -11,7 +11,7 @@ import contextlib
 import random
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Union
 
@@ -191,6 +191,7 @@ class Elastic:
         if not joined or not generation.epoch or peers.rank not in joined | {generation.donor}:
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
+            work: Future[Any]
             if peers.rank == generation.donor:
                 work = pool.submit(transfer.serve, address, path, generation.epoch, peers.key, joined, _SHARE_S)
             else:
