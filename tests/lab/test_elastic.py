@@ -138,8 +138,8 @@ def test_a_board_is_lost(lab: Lab, start, row, what: str) -> None:
     elif what == "stopped":
         lab.ssh(2, f"kill -STOP {run.trainer(2)}")
     elif what == "link":
-        chains = "chain i { type filter hook input priority 0; udp dport 12346 drop; tcp dport 12345 drop; }"
-        assert lab.root(2, f"printf 'table inet cut {{ {chains} }}' | nft -f -") == ""
+        rules = "type filter hook input priority 0;\\n udp dport 12346 drop\\n tcp dport 12345 drop\\n"
+        assert lab.root(2, f"printf 'table inet cut {{\\nchain input {{\\n {rules}}}\\n}}\\n' | nft -f -") == ""
     else:
         lab.ssh(2, f"mv {RUNS}/*/run.json /tmp/")  # nobody can start it again
         kill_board(run, 2)
