@@ -170,7 +170,8 @@ def plan(task: Task, rows: list[dict[str, Any]]) -> Iterator[Job]:
     for seed in SEEDS:
         yield Job(task, BASE, 1, seed, parse(layered(common(task), rate_of(best))))
         for boards in NUMBERS:
-            told = layered(common(task), rate_of(best), preset(boards))
+            # workers that take turns are not lost, and leave no checkpoints
+            told = layered(common(task), rate_of(best), preset(boards), {"on_board_loss": "stop"})
             yield Job(task, ARMS[1], boards, seed, parse(told))
 
 

@@ -25,6 +25,7 @@ EPOCHS = 60
 GOING_ON = {
     **SHORT,
     "epochs": EPOCHS,
+    "checkpoint_epochs": 1,
     "on_board_loss": "continue",
     "data": {**SHORT["data"], "sharding": "sharded"},
     "sync": {"method": "local_sgd", "period": 4},

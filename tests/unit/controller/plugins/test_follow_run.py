@@ -126,7 +126,7 @@ def test_the_end_of_a_board_that_is_a_worker_alone_stops_no_other(here):
     end(here, status="failed", cause="killed")
     outcome = follow(here)
     assert not outcome.get("failed") and lost(here) is None
-    assert outcome["warnings"] == ["orin-2 failed, and the others go on: killed"]
+    assert outcome["msg"] == "orin-2 is lost, and the others go on without it: killed"
     assert follow(here, host="orin-3")["failed"] and lost(here) == {"board": "orin-3"}, "a server takes all along"
 
 
