@@ -206,12 +206,14 @@ class World:
                     it.epochs = [*it.epochs, new][-2:]
 
     def settle(self) -> None:
-        """Whatever happened: once messages arrive and a quorum is up, that decides."""
+        """Whatever happened: once messages arrive and a quorum is up, one of which knows the latest, it decides."""
         self.loss = self.doubling = 0
         latest = self.decided[max(self.decided)]
         alive = [rank for rank in latest.members if self.boards[rank].up]
         tie = self.named.get(latest.number + 1, alive[0] if alive else None) if self.witness else min(latest.members)
         if not is_quorum_by_definition(alive, latest.members, tie) or len(alive) < self.min_workers:
+            return
+        if not any(self.boards[rank].generation == latest for rank in alive):
             return
         for rank in alive:
             self.boards[rank].stop_training()
