@@ -66,5 +66,5 @@ def test_a_checkpoint_that_was_changed_on_its_way_is_not_taken(served, tmp_path,
 
     monkeypatch.setattr(transfer, "_exactly", changed)
     with pytest.raises(OSError, match="changed on its way"):
-        fetch(address, tmp_path / "got/epoch-00004.npz", 1, 4, KEY, 0.0)
+        fetch(address, tmp_path / "got/epoch-00004.npz", 1, 4, KEY, 2.0)  # again and again, also before it is served
     assert list(tmp_path.glob("got/*")) == []
