@@ -143,6 +143,7 @@ def by_rate(tmp_path_factory):
     return {rate: timed(tmp_path_factory, rate, "float32", names) for rate in RATES}
 
 
+@pytest.mark.thorough
 def test_a_step_of_fit_has_seven_collectives_and_one_where_metrics_wait_for_the_epoch(by_rate):
     for boards in by_rate.values():
         for _, collectives in boards:
@@ -153,6 +154,7 @@ def of(boards, name, field):
     return [record[field] / record["steps"] for records, _ in boards for record in records if record["sync"] == name]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["keras", "keras, metrics epoch"])
 @pytest.mark.parametrize("rate", RATES)
 def test_communication_is_what_a_step_takes_longer_than_without(by_rate, rate, name):
@@ -163,6 +165,7 @@ def test_communication_is_what_a_step_takes_longer_than_without(by_rate, rate, n
     assert stalls[least[name]] > 8 * GRADIENT_BYTES / rate * 0.9
 
 
+@pytest.mark.thorough
 def test_all_collectives_are_counted_in_bytes(by_rate):
     for boards in by_rate.values():
         assert set(of(boards, "keras", "payload_bytes")) == {GRADIENT_BYTES + 6 * 4}

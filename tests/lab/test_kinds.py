@@ -13,7 +13,7 @@ from conftest import PROJECT, Lab, running
 
 from plugins.module_utils import lab_snapshot
 
-pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.thorough]
 
 # the smallest run of two boards
 SHORT = {
@@ -88,7 +88,6 @@ def dressed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("dressed", "jetpack", "module", "mode"),
     [
@@ -117,7 +116,6 @@ def test_jetsons_of_other_releases_are_provisioned_checked_and_run(
     assert all(module in board["facts"]["module"] for board in boards)
 
 
-@pytest.mark.thorough
 def test_a_board_of_another_kind_is_one_line_of_the_inventory(tmp_path: Path) -> None:
     """A plain Linux board beside an Orin: each gets what fits it, and the check names what differs."""
     lab = Lab(tmp_path, 19, 2, PROJECT / ".board-venv")

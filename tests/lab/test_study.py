@@ -16,7 +16,7 @@ from test_run import SHORT
 
 from analysis import compare, load
 
-pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.thorough]
 
 lab = training_lab(12)
 
@@ -29,9 +29,7 @@ ARMS = {
 
 
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize(
-    "arms, repeats", [(2, 1), pytest.param(3, 3, marks=pytest.mark.thorough)], ids=["short", "3 arms x 3 repeats"]
-)
+@pytest.mark.parametrize("arms, repeats", [(2, 1), (3, 3)], ids=["short", "3 arms x 3 repeats"])
 def test_a_study_goes_on_where_it_was_killed(lab: Lab, tmp_path: Path, arms: int, repeats: int) -> None:
     study, runs = tmp_path / "small.yml", tmp_path / "runs"
     chosen = dict(list(ARMS.items())[:arms])

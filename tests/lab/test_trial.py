@@ -10,7 +10,7 @@ from test_run import WHOLE, Experiment
 
 from benchmarks.lab.sync import trial_rows
 
-pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.lab, pytest.mark.tensorflow, pytest.mark.thorough]
 
 lab = training_lab(18)
 
