@@ -25,6 +25,7 @@ _LAB_UP = "playbooks/lab_up.yml"
 _USED = 0.9  # of the core on which boards take turns; the rest is the kernel's, which moves their bytes
 # found on boards that take turns: an exchange takes as much longer as computing, but not exactly
 _CALIBRATION = PROJECT / ".cache/lab_calibration_turns.json"
+_PROBE_RATE = 120_000_000  # bit/s; near the paper's ratio with images of 64x64
 _PLAIN_CALIBRATION = PROJECT / ".cache/lab_calibration.json"  # of boards with cores of their own
 EXPERIMENT = "benchmark"  # the preset
 
@@ -51,13 +52,13 @@ class BenchmarkRun:
         memory, which real ones do not share.
         """
         self.name, self._boards, self._hosts = name, boards, hosts
-        self._lab = {"lab_calibration_file": str(_PLAIN_CALIBRATION), **lab}
+        self._lab = {"lab_calibration_file": str(_PLAIN_CALIBRATION), "lab_probe_rate": _PROBE_RATE, **lab}
         self._cores = self._others = os.sched_getaffinity(0)
         if turns:
             self._cores = {max(self._cores)}
             self._others = self._others - self._cores or self._cores
             shares = {} if hosts else {"lab_core_share": self.core_share}  # it would override those of single boards
-            self._lab = {**shares, "lab_calibration_file": str(_CALIBRATION), **lab}
+            self._lab = {**shares, "lab_calibration_file": str(_CALIBRATION), "lab_probe_rate": _PROBE_RATE, **lab}
         self.runs = RUNS / f"bench-{name}"
         self.rows: list[dict[str, Any]] = []
         self._began = datetime.datetime.now(datetime.UTC)

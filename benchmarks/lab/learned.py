@@ -18,6 +18,7 @@ from trainer.contract.config import to_dict
 
 NUMBERS = (1, 2, 4, 8)
 _SEED = 1
+_PROBE_RATE = 450_000_000  # bit/s; near the paper's ratio with images of 32x32
 _CALIBRATION = ".cache/lab_calibration_turns_32.json"  # the ratio depends on the image size
 
 
@@ -30,7 +31,12 @@ def measure(task: learning.Task, rows: list[dict[str, Any]], numbers: tuple[int,
         override["sync"]["step_times"] = True
         size = {"model": {"image_size": override["model"]["image_size"]}}
         with BenchmarkRun(
-            "learned", max(boards, 2), turns=True, lab_calibration_file=str(PROJECT / _CALIBRATION), override=size
+            "learned",
+            max(boards, 2),
+            turns=True,
+            lab_calibration_file=str(PROJECT / _CALIBRATION),
+            lab_probe_rate=_PROBE_RATE,
+            override=size,
         ) as bench:
             bench.rows = made
             folder = bench.run(boards, override, seed=_SEED, train_start_limit_s=3600)
