@@ -1,6 +1,7 @@
 """What is known of a run while it goes on, from the copies of its records."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -122,7 +123,7 @@ def test_without_a_terminal_each_thing_is_a_line_once(plan, run):
         lines.refresh()
         lines.refresh()
         lines.stopping()
-    told = [line[7:] for line in capture.get().splitlines()]
+    told = [re.sub("^ *[0-9:]+  ", "", line) for line in capture.get().splitlines()]  # without the time
     assert [line.split(",")[0] for line in told][:1] == ["Start"]
     assert sum(line.startswith("Two boards, as in the paper, about") for line in told) == 1
     assert sum("epoch 1 of 5: accuracy 0.066" in line for line in told) == 1
