@@ -12,6 +12,7 @@ trainer=(tests/contract/test_{keras_collectives,new_method,pace,sync,trainer,tur
 living=(tests/lab/test_{kinds,recovery,strangers,trial,watch}.py)
 gates=(tests/lab/test_{check,check_mode,journey}.py)
 analysis=(tests/unit/analysis tests/contract)
+board_code=(tests/unit/trainer tests/fuzz)
 
 set=$1
 shift
@@ -48,7 +49,8 @@ case $set in
     lane faults .venv/bin/pytest "${faults[@]}" "$@"
     # with what the lab leaves of the cores, and with both of them once it has ended
     lane analysis nice -n 10 .venv/bin/pytest "${analysis[@]}" "${trainer[@]/#/--ignore=}" "${torch[@]/#/--ignore=}" "$@"
-    lane units nice -n 10 .venv/bin/pytest tests/unit tests/fuzz "${analysis[@]/#/--ignore=}" "$@"
+    lane boards nice -n 10 .venv/bin/pytest "${board_code[@]}" "$@"
+    lane units nice -n 10 .venv/bin/pytest tests/unit "${analysis[@]/#/--ignore=}" "${board_code[@]/#/--ignore=}" "$@"
     others=("${faults[@]}" "${provisioned[@]}" "${gates[@]}" "${living[@]}" "${torch[@]}")
     .venv/bin/pytest tests/lab "${others[@]/#/--ignore=}" "$@"
     ;;
