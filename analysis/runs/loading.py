@@ -159,7 +159,7 @@ def _add_run(tables: _Tables, folder: Path) -> None:
     computing = run.boards[: run.config.computing(run.workers)]  # without dedicated parameter servers
     since = generations(computing, {board: records for board, (records, _) in events.items()})
     last = since[-1]["boards"]
-    order = sorted(run.boards, key=lambda board: board not in last)  # else as it was
+    order = sorted(run.boards, key=lambda board: board not in last)  # lost boards last, each part in rank order
     speeds = run.speeds and [run.speeds[run.boards.index(board)] for board in order]
     run = dataclasses.replace(run, boards=order, speeds=speeds)
     for rank, board in enumerate(run.boards):
@@ -188,7 +188,7 @@ def _add_run(tables: _Tables, folder: Path) -> None:
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """A board's records but for the windows, and the problems."""
+    """A board's records, without the windows, and the problems found in them."""
     try:
         return read_but_windows(path)
     except OSError as error:

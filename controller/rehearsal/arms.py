@@ -1,4 +1,4 @@
-"""The arms of the rehearsal: what is known of each from the records of its run, while it goes on."""
+"""The progress of each arm of the rehearsal, read from the records of its run."""
 
 from __future__ import annotations
 

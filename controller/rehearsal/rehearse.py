@@ -29,7 +29,7 @@ _UP_S, _CALIBRATE_S, _REPORT_S, _DOWN_S = 12.0, 45.0, 12.0, 5.0  # seconds, to e
 def rehearse(project: Path, *, keep_boards: bool = False, console: Console | None = None) -> int:
     """Make the study's runs on emulated boards and show them; returns 0, 1 after a failure, or 130 after Ctrl-C.
 
-    It goes on with a rehearsal that was stopped.
+    After an interrupted rehearsal it makes only the runs that are missing.
     """
     console = console or Console()
     runs = project / "runs"
@@ -50,7 +50,7 @@ def rehearse(project: Path, *, keep_boards: bool = False, console: Console | Non
     if failure:
         console.print(failure, markup=False, highlight=False, soft_wrap=True)
     elif code:
-        console.print("Stopped; nothing is left of the boards. The same command goes on with the missing runs.")
+        console.print("Stopped, and the boards are removed. Run the same command again to make the missing runs.")
     else:
         from controller.rehearsal.outcome import outcome  # pandas takes a second
 
@@ -103,6 +103,8 @@ class _Rehearsal:
                 self._playbooks.play("lab_up", self._look)
             variables = ["study=rehearsal", '{"study_repeats": 1, "study_again": true, "study_measure": false}']
             self._playbooks.play("run_study", self._look_at_runs, variables)
+            for _ in self._plan.arms:  # what has ended since the last look, an arm at a time
+                self._look_at_runs()
             self._plan.report.ended_s = time.monotonic()
         except Stopped:
             code = 130

@@ -12,7 +12,7 @@ that these hold whatever is lost, late, doubled or reordered, and whatever clock
 
 1. No number has two generations.
 2. Never two generations at once: some board of g + 1 is of g, and has stopped training in it for good.
-3. A generation begins with the newest checkpoint that all its boards have, but for those that join.
+3. A generation begins with the newest checkpoint that all its boards have, except those that join.
 
 What a board promised and accepted is kept on disk before it is said. Time only decides when something is tried again.
 """

@@ -113,7 +113,7 @@ def test_after_ctrl_c_nothing_is_left(project, place):
     out, _ = child.communicate(timeout=60)
     assert child.returncode == 130, out
     assert played(project)[-1] == "lab_down" and not (project / ".lab").exists()
-    assert "nothing is left of the boards" in " ".join(out.split())
+    assert "Stopped, and the boards are removed" in " ".join(out.split())
     left = [path.parent for path in (project / "runs").glob("*/run.json")]
     assert all((folder / "manifest.json").exists() for folder in left), "a run that was not collected is of no use"
 

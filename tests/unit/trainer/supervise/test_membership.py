@@ -78,7 +78,7 @@ def test_boards_that_ask_are_taken_in_without_a_vote():
     assert set(played(parts).values()) == {Generation(6, (0, 1, 2), 4, (2,))}
     alone = part(1, now=Generation(5, (0, 1), 3))
     alone.newcomers = {2}
-    assert played({1: alone}) == {1: None}, "they are no quorum"
+    assert played({1: alone}) == {1: None}, "half of the boards without the lowest rank is not a quorum"
 
 
 def test_a_promise_is_kept_also_after_a_restart():
