@@ -127,7 +127,7 @@ class Sync(Section):
     # train). TensorFlow keeps a thread for each collective for this long: with 600 s, tens of thousands
     timeout_s: float = bounded(0.0, minimum=0)
     # whether communication and waiting are timed within steps, which costs a mark or two and, with the kit's own
-    # methods, a four-byte all-reduce before each message; false: only whole steps are timed
+    # methods, a four-byte all-reduce before a message; false: only whole steps are timed
     step_times: bool = True
     # meanings, units and the methods that use them: OPTIONS and METHODS in contract/methods.py
     bytes_per_pack: int = bounded(0, minimum=0)
