@@ -101,9 +101,9 @@ def _changes(sync: Sync, sizes: Sizes) -> Exchange:
     return _in_line([sizes.changing], sync, sync.period, NEXT_STEPS if sync.overlap else NOTHING)
 
 
-def _in_line(messages: Sequence[float], sync: Sync, every: int, behind: str = NOTHING, meetings: int = 1) -> Exchange:
-    """Messages, one after the other; before so many a number goes round that separates waiting from communication."""
-    return Exchange(messages, _BYTES[sync.gradient_dtype], every, behind, meetings if sync.step_times else 0)
+def _in_line(messages: Sequence[float], sync: Sync, every: int, behind: str = NOTHING) -> Exchange:
+    """Messages, one after the other; a number that goes round before the first separates waiting from communication."""
+    return Exchange(messages, _BYTES[sync.gradient_dtype], every, behind, int(sync.step_times))
 
 
 # meaning and unit of the fields of `Sync` that not all methods use
