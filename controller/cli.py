@@ -39,12 +39,12 @@ def add(commands: Commands) -> None:
     live.add_argument("--once", action="store_true", help="print one frame and exit")
     live.set_defaults(execute=_watch)
     ended = commands.add_parser("manifest", help="write manifest.json of a collected run")
-    ended.add_argument("run", type=Path, metavar="RUN_DIR")
+    ended.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     ended.add_argument("--interrupted", action="store_true", help="the run was stopped by the controller")
     ended.set_defaults(execute=_manifest)
     ended.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch in watts")
     rate = commands.add_parser("calibrate", help="calculate the link rate of emulated boards from a probe")
-    rate.add_argument("run", type=Path, metavar="RUN_DIR", help="collected folder of the probe")
+    rate.add_argument("run", type=Path, metavar="RUN", help="collected folder of the probe")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="link rate during the probe")
     rate.add_argument(
         "--core-share", type=float, default=1.0, metavar="SHARE", help="fraction of a core per board, 0 to 1"

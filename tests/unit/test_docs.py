@@ -103,6 +103,11 @@ def test_the_packages_have_the_commands_and_their_options(code):
             assert piece.split()[0] in every, piece
 
 
+def test_help_says_what_every_argument_is():
+    for name, parser in commands_of(*COMMANDS, cli).items():
+        assert all(action.help for action in parser._actions), name
+
+
 def test_benchmarks_have_the_commands(code, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmarks", "--help"])
     with pytest.raises(SystemExit):
