@@ -225,8 +225,9 @@ GIVEN = {
 }
 
 
-def test_usage_has_every_variable_of_roles_with_its_default():
-    table = {row[0].strip("`"): row[1] for row in rows("docs/usage.md", "## Variables")}
+def test_docs_have_every_variable_of_roles_with_its_default():
+    tables = [*rows("docs/usage.md", "## Variables"), *rows("docs/variables.md", "## By role")]
+    table = {row[0].strip("`"): row[1] for row in tables}
     files = (PROJECT / "roles").glob("*/defaults/main.yml")
     defaults = {
         name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()
