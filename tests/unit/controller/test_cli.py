@@ -63,7 +63,9 @@ def test_the_table_fits_a_terminal_and_ends_with_the_verdict(runs, capsys):
     assert "±-" not in out
     assert re.search(r"\n2 boards, keras +failed: bad, not averaged: board-2 failed: out of memory\n", out)
     verdict = " ".join(out.split("\n\n")[-1].split())
-    assert verdict.startswith("Two boards (keras, implementation=ring, bytes_per_pack=1000000) look not worth it: ")
+    assert verdict.startswith(
+        "Two boards (plain Keras, implementation=ring, bytes_per_pack=1000000, all images on each) look not worth it: "
+    )
     assert re.search(r"\(n=1 each: no interval; the best of \d comparisons\)", verdict)
 
 
