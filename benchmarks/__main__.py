@@ -19,7 +19,7 @@ Options = argparse.Namespace
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     _add(parser.add_subparsers(required=True, metavar="COMMAND"))
-    options = parser.parse_args()
+    options = parser.parse_args(sys.argv[1:] or ["--help"])
     # also if started in the background, which ignores Ctrl-C, so that the emulated boards are stopped
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

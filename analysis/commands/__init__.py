@@ -33,7 +33,8 @@ def execute(program: str, description: str, groups: Iterable[Group], arguments: 
         group.add(commands)
     for listed in commands._choices_actions:  # what the list of commands says of each, its own help says too
         commands.choices[listed.dest].description = listed.help
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given or ["--help"])
     try:
         code = int(options.execute(options))
         sys.stdout.flush()

@@ -52,6 +52,12 @@ def runs(tmp_path):
     return [str(path) for path in parent.iterdir()]
 
 
+def test_without_a_command_all_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "a live view of a run" in capsys.readouterr().out
+
+
 def test_the_table_fits_a_terminal_and_ends_with_the_verdict(runs, capsys):
     assert main(["compare", *runs]) == 0
     out, err = capsys.readouterr()
