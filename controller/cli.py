@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from analysis.commands.run import amount, costs
 from analysis.runs import generations, throttling
 from analysis.runs.errors import AnalysisError
 from trainer.contract.layout import RUN
+from trainer.contract.run import load_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +89,17 @@ def _manifest(options: argparse.Namespace) -> int:
         say(f"The log of {manifest['culprit']} ends with:")
     for line in tail:
         say(f"  {line[:300]}")
+    if manifest["status"] == "succeeded" and (command := _next(options.run)):
+        say(f"Next: {command}")
     return 0
+
+
+def _next(folder: Path) -> str:
+    """The command that shows what a run has measured; empty where a playbook gives it."""
+    run, runs = load_run(folder / RUN), os.path.relpath(folder.parent)
+    if run.task == "trial":
+        return f"cluster-kit predict --from {runs}/{folder.name}"
+    return f"cluster-kit compare {runs}/*-{run.experiment}-w*" if run.task == "train" and run.study is None else ""
 
 
 def _calibrate(options: argparse.Namespace) -> int:

@@ -174,6 +174,14 @@ def test_manifest_prints_how_the_run_ended(tmp_path, capsys):
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
 
 
+def test_after_a_run_that_succeeded_manifest_says_how_to_see_its_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = build_run(tmp_path / "runs", "good", manifest=False)
+    experiment = json.loads((folder / "run.json").read_text())["experiment"]
+    assert main(["manifest", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith(f"\nNext: cluster-kit compare runs/*-{experiment}-w*\n")
+
+
 def test_manifest_of_what_is_no_run_is_an_error(tmp_path, capsys):
     assert main(["manifest", str(tmp_path)]) == 2
     assert "run.json" in capsys.readouterr().err
