@@ -120,6 +120,12 @@ def test_benchmarks_have_the_commands(code, monkeypatch, capsys):
         assert set(re.findall(r"\bpython -m benchmarks (\w+)", piece)) <= set(known), piece
 
 
+def test_tests_are_there(code):
+    for piece in code:
+        for path, name in re.findall(r"pytest (?:-m \w+ )?(tests/[\w/]+\.py)(?: -k (\w+))?", piece):
+            assert re.search(rf"def test_\w*{name}", (PROJECT / path).read_text(encoding="utf-8")), piece
+
+
 def test_presets_and_studies_are_there(code):
     for kind, folder in (("experiment", "experiments"), ("study", "studies")):
         for name in re.findall(rf"-e {kind}=([a-z]\w*)", "\n".join(code)):
