@@ -215,6 +215,12 @@ def test_usage_has_every_command():
     assert told == set(commands_of(*COMMANDS, cli))
 
 
+def test_the_guide_has_every_role_that_provisions():
+    (play,) = yaml.safe_load((PROJECT / "playbooks/provision.yml").read_text(encoding="utf-8"))
+    told = [row[0].strip("`") for row in rows("docs/boards.md", "## 5. Provision")]
+    assert told == [it["role"] for it in play["roles"]]
+
+
 def test_usage_tells_which_playbooks_become_root_on_boards():
     for row in rows("docs/usage.md", "### Playbooks"):
         for name in re.findall(r"`(\w+)`", row[0]):
