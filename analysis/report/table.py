@@ -130,15 +130,14 @@ def notes(comparison: Comparison) -> list[str]:
     notes = {
         f"{', '.join(comparison.marks).capitalize()}.": comparison.marks,
         "Pass: all images of the data set once, which is an epoch, with its validation; copies of an image on several "
-        "boards are one. [x one]: as a multiple of one board. In all: from the start of the boards' processes, tracing "
-        "included; start: until they are ready for the first step (Keras traces later). Speed: images of all boards, "
-        "their copies counted.": True,
+        "boards count once. [x one]: as a multiple of one board. In all: from the start of the boards' processes, "
+        "tracing included; start: until they are ready for the first step (Keras traces later). Speed: of all boards "
+        "together, copies counted.": True,
         "Sync: fraction of time in which boards waited for each other or for communication; sent: per step and board. "
         "Accuracy is that of the validation images, after the first and the last epoch.": True,
         f"To acc.: from the start of the processes to the end of the first epoch with an accuracy of "
-        f"{comparison.target_accuracy:.3f}{origin}; >: not reached by all runs, of which one ended after this time.": (
-            arms["time_to_accuracy_s"].notna().any()
-        ),
+        f"{comparison.target_accuracy:.3f}{origin}; with >, not all runs reached it, and one of those ended after this "
+        "time.": (arms["time_to_accuracy_s"].notna().any()),
         "Means are without the fastest and the slowest run of arms with five or more (MLPerf); intervals are not.": (
             comparison.drop_extremes
         ),
