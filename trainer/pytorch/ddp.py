@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import time
 import warnings
-from typing import Any, Callable, ContextManager, Iterator, List, Optional, Tuple
+from typing import Any, Callable, ContextManager, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_
 from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.pytorch.context import Restorable
+from trainer.pytorch.context import Restorable, State
 from trainer.pytorch.vectors import Flat
 from trainer.pytorch.worker import Statistics, Worker, assign
 
@@ -122,7 +122,16 @@ class Synchronous:
         return self._statistics.averaged()
 
     def state(self) -> Restorable:
-        return []
+        """The gradients of the batches since the last step of the optimizer."""
+        return [State(self._held, self._hold)] if self._every > 1 else []
+
+    def _held(self) -> List[torch.Tensor]:
+        parameters = self._worker.parameters
+        return [torch.zeros_like(part) if part.grad is None else part.grad for part in parameters]
+
+    def _hold(self, gradients: Sequence[torch.Tensor]) -> None:
+        for parameter, gradient in zip(self._worker.parameters, gradients):
+            parameter.grad = gradient.to(parameter.device)  # DDP copies it into its bucket
 
 
 class _Timed:
