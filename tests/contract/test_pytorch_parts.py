@@ -1,8 +1,15 @@
 """Parts of engine pytorch, each by itself."""
 
+import json
+import subprocess
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
-from engine_runs import PYTHONS, on_torch
+from engine_runs import PYTHONS, free_ports, on_torch
+
+from tests import PROJECT
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -119,3 +126,33 @@ assert first and (first == second) == bool(sys.argv[1]), (first, second)
 """,
         before,
     )
+
+
+def listeners(port):
+    """The addresses at which somebody listens at a port, as the kernel writes them."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    pairs = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    return [address for address, number in pairs if int(number, 16) == port]
+
+
+def test_the_gates_all_reduce_listens_at_the_boards_address_alone():
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    boards = []
+    try:
+        for rank in range(2):
+            request = json.dumps({"addresses": addresses, "rank": rank, "interface": "lo"})
+            with (PROJECT / "roles/check/files/torch_all_reduce.py").open() as program:
+                command = [PYTHONS["pytorch"], "-", request]
+                boards.append(subprocess.Popen(command, stdin=program, stderr=subprocess.PIPE, text=True))
+            deadline = time.monotonic() + 60
+            while rank == 0 and not listeners(int(addresses[0].split(":")[1])):
+                assert time.monotonic() < deadline and boards[0].poll() is None
+                time.sleep(0.05)
+        assert listeners(int(addresses[0].split(":")[1])) == ["0100007F"]
+        for board in boards:
+            assert board.wait(60) == 0, board.stderr.read()
+    finally:
+        for board in boards:
+            board.kill()
+            board.wait()
+            board.stderr.close()
