@@ -95,9 +95,9 @@ class Relay:
         elif event == "failed":  # a task of this board
             self.cause = self.cause or Cause(told["kind"], told["sentence"])
 
-    def _begin_run(self, resumed: Optional[int], **told: Any) -> None:
-        """The chief is ready for the first step."""
-        self._step_bytes = 8 * told["changing_parameters"]  # read and then updated, 4 bytes each
+    def _begin_run(self, resumed: Optional[int], step_bytes: int, **told: Any) -> None:
+        """The chief is ready for the first step; `step_bytes`: what a step of a worker reads and then updates."""
+        self._step_bytes = step_bytes
         told.update(board=self._run.boards[self._cluster.rank], rank=self._cluster.rank, interface=self._interface)
         if not self._computes:
             told.update(steps_per_epoch=0, board_batch=0)

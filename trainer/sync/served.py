@@ -14,14 +14,12 @@ import tensorflow as tf
 from trainer.contract.cluster import SERVER, WORKER, Cluster
 from trainer.contract.config import Config
 from trainer.contract.events import Record, Resume, Start
-from trainer.contract.layout import PROGRESS, RELAY
+from trainer.contract.layout import PROGRESS, RELAY, UNPACKED
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 from trainer.formats import archives
 
 RELAYED = f"file://{RELAY}"  # the relay's file, as TensorFlow's print names it
-IMAGES, LABELS = "train.images", "train.labels"  # files in the run's folder on a board, which its worker reads
-TEST_IMAGES, TEST_LABELS = "test.images", "test.labels"
 
 
 class Boards(EventLog):
@@ -78,10 +76,5 @@ def _write_images(run: Run) -> None:
     """Write the images as they are in memory: what the chief has a worker do can read files, but not archives."""
     config, staged = run.config.data, run.assets["dataset"]
     images = archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
-    for name, array in (
-        (IMAGES, images.x_train),
-        (LABELS, images.y_train),
-        (TEST_IMAGES, images.x_test),
-        (TEST_LABELS, images.y_test),
-    ):
+    for name, array in zip(UNPACKED, (images.x_train, images.y_train, images.x_test, images.y_test)):
         array.tofile(name)
