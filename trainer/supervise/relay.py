@@ -185,6 +185,10 @@ class Relay:
 
 def tell_failure(folder: Path, cause: Cause) -> None:
     """Tell the board's relay why a task of this board ends."""
-    told = {"event": "failed", **dataclasses.asdict(cause)}
+    append(folder, {"event": "failed", **dataclasses.asdict(cause)})
+
+
+def append(folder: Path, told: Dict[str, Any]) -> None:
+    """Tell the relay of the board that this process runs on."""
     with (folder / RELAY).open("a", encoding="utf-8") as file:
         file.write(json.dumps(told) + "\n")

@@ -11,13 +11,14 @@ from typing import Any, Dict
 
 import tensorflow as tf
 
-from trainer.contract.cluster import SERVER, WORKER, Cluster
+from trainer.contract.cluster import WORKER, Cluster
 from trainer.contract.config import Config
 from trainer.contract.events import Record, Resume, Start
 from trainer.contract.layout import PROGRESS, RELAY, UNPACKED
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 from trainer.formats import archives
+from trainer.supervise.relay import append
 
 RELAYED = f"file://{RELAY}"  # the relay's file, as TensorFlow's print names it
 
@@ -26,15 +27,10 @@ class Boards(EventLog):
     """Tells all boards what the chief would write: each board's relay makes its records of it."""
 
     def __init__(self, config: Config, cluster: Cluster, folder: Path) -> None:
-        self._progress = folder / PROGRESS
-        tasks = cluster.tasks(config.servers)
-        computing = len(tasks[WORKER])
-        # through its server, which lasts as long as the run, or else through its worker
-        servers = [(SERVER, index) for index in range(len(tasks[SERVER]))]
-        self._devices = [
-            f"/job:{task}/replica:0/task:{index}/device:CPU:0"
-            for task, index in ([(WORKER, rank) for rank in range(computing)] if config.servers else []) + servers
-        ]
+        self._folder, self._progress = folder, folder / PROGRESS
+        # another board: through its server, which lasts as long as the run, or else through its worker
+        others = [Cluster(cluster.addresses, rank).own_tasks(config.servers)[0] for rank in range(1, cluster.workers)]
+        self._devices = [f"/job:{task}/replica:0/task:{index}/device:CPU:0" for task, index in others]
         self.more: Dict[str, Any] = {}  # further fields of the start
 
     def write(self, record: Record) -> None:
@@ -47,7 +43,9 @@ class Boards(EventLog):
 
     def tell(self, event: str, **fields: Any) -> None:
         """Append a line to the relay's file on every board whose task is there."""
-        line = json.dumps({"event": event, **fields})
+        told = {"event": event, **fields}
+        append(self._folder, told)
+        line = json.dumps(told)
         for device in self._devices:
             # a worker may have ended; of a server, the next step tells
             with contextlib.suppress(tf.errors.OpError), tf.device(device):

@@ -52,6 +52,11 @@ def test_a_worker_beside_a_server_is_recorded_and_the_board_goes_on(cause, tmp_p
     assert lost["cause"] == "the worker of board-1 was ended by SIGKILL"
 
 
+def test_the_chief_goes_on_without_the_worker_of_its_board(cause, tmp_path):
+    assert cause(workers=3, servers=1, worker=DIES, chief=ENDS) is None
+    assert [it["event"] for it in read_records(tmp_path / "events.jsonl")[0]] == ["lost", "end"]
+
+
 def test_the_only_worker_of_a_run_takes_it_along(cause):
     told = cause(workers=1, ps=LIVES, worker=DIES, chief=LIVES)
     assert told == Cause("killed", "the worker of board-1 was ended by SIGKILL")
