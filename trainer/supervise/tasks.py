@@ -61,7 +61,8 @@ def _follow(
                 break
             del processes[task]
             cause = _cause(task, code, board, folder)
-            if task != WORKER or not processes or run.config.computing(cluster.workers) == 1:
+            alone = not processes or run.config.computing(cluster.workers) == 1
+            if task != WORKER or alone or not relay.started:  # the chief waits for all workers before it starts
                 return cause
             print(f"{cause.sentence}; the other workers go on", flush=True)
             relay.lose(cause.sentence)
