@@ -92,7 +92,8 @@ class LossScale:
         """
         if not self._on:  # gradients that are not finite give a loss that is not
             return True
-        if all(bool(torch.isfinite(part).all()) for part in gradient):
+        # looked at together: for each look the host waits for the GPU
+        if bool(torch.stack([torch.isfinite(part).all() for part in gradient]).all()):
             self._finite, self._skipped, self._applied = self._finite + 1, 0, self._applied + 1
             if self._finite == _GROWTH_STEPS:
                 self.scale, self._finite = self.scale * 2.0, 0
