@@ -64,6 +64,29 @@ np.save(sys.argv[1] + ".npy", parameter.detach().numpy())
     np.testing.assert_allclose(np.load(tmp_path / "steps.npz.npy"), weights, rtol=1e-4)
 
 
+def test_the_loss_scale_falls_with_overflows_and_grows_as_keras_does():
+    on_torch("""
+import torch
+from trainer.contract.causes import NotLearningError
+from trainer.pytorch.optimizers import SKIPPED_STEPS, LossScale
+fine, over = [torch.ones(2)], [torch.ones(2), torch.tensor([float("inf")])]
+scale = LossScale(True)
+assert not scale.applies(over) and scale.scale == 2**14
+assert all(scale.applies(fine) for _ in range(1999)) and scale.scale == 2**14
+resumed = LossScale(True)
+resumed.restore(scale.state())
+assert resumed.applies(fine) and resumed.scale == 2**15
+assert not any(resumed.applies(over) for _ in range(SKIPPED_STEPS - 1)) and resumed.scale == 1.0
+try:
+    resumed.applies(over)
+except NotLearningError as error:
+    assert "loss scale of 1" in str(error)
+else:
+    raise AssertionError("it goes on without learning")
+assert LossScale(False).applies(over) and LossScale(False).scale == 1.0
+""")
+
+
 def test_a_last_batch_of_one_image_normalises_as_in_keras():
     """Images of 32 pixels are one pixel at the end, so that a channel has a single value, of variance 0."""
     on_torch("""
