@@ -149,6 +149,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def append_json(path: Path, value: Any) -> None:
+    """Append a line to a file of JSON lines. Raises OSError."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees the old file or the new one, never half of it. Raises OSError."""
     draft = path.with_name(path.name + ".part")

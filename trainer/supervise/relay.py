@@ -17,7 +17,7 @@ from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Epoch, Lost, Resume, Served, Start, Window
 from trainer.contract.interface import Bytes, counters, interface_with
-from trainer.contract.layout import EVENTS, RELAY
+from trainer.contract.layout import EVENTS, RELAY, append_json
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 
@@ -185,10 +185,4 @@ class Relay:
 
 def tell_failure(folder: Path, cause: Cause) -> None:
     """Tell the board's relay why a task of this board ends."""
-    append(folder, {"event": "failed", **dataclasses.asdict(cause)})
-
-
-def append(folder: Path, told: Dict[str, Any]) -> None:
-    """Tell the relay of the board that this process runs on."""
-    with (folder / RELAY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(told) + "\n")
+    append_json(folder / RELAY, {"event": "failed", **dataclasses.asdict(cause)})

@@ -14,11 +14,10 @@ import tensorflow as tf
 from trainer.contract.cluster import WORKER, Cluster
 from trainer.contract.config import Config
 from trainer.contract.events import Record, Resume, Start
-from trainer.contract.layout import PROGRESS, RELAY, UNPACKED
+from trainer.contract.layout import PROGRESS, RELAY, UNPACKED, append_json
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 from trainer.formats import archives
-from trainer.supervise.relay import append
 
 RELAYED = f"file://{RELAY}"  # the relay's file, as TensorFlow's print names it
 
@@ -27,7 +26,7 @@ class Boards(EventLog):
     """Tells all boards what the chief would write: each board's relay makes its records of it."""
 
     def __init__(self, config: Config, cluster: Cluster, folder: Path) -> None:
-        self._folder, self._progress = folder, folder / PROGRESS
+        self._relay, self._progress = folder / RELAY, folder / PROGRESS
         # another board: through its server, which lasts as long as the run, or else through its worker
         others = [Cluster(cluster.addresses, rank).own_tasks(config.servers)[0] for rank in range(1, cluster.workers)]
         self._devices = [f"/job:{task}/replica:0/task:{index}/device:CPU:0" for task, index in others]
@@ -44,12 +43,12 @@ class Boards(EventLog):
     def tell(self, event: str, **fields: Any) -> None:
         """Append a line to the relay's file on every board whose task is there."""
         told = {"event": event, **fields}
-        append(self._folder, told)
         line = json.dumps(told)
         for device in self._devices:
             # a worker may have ended; of a server, the next step tells
             with contextlib.suppress(tf.errors.OpError), tf.device(device):
                 tf.print(tf.constant(line), output_stream=RELAYED)
+        append_json(self._relay, told)  # last: after the end, this board's tasks are stopped
 
     def close(self) -> None:
         pass
