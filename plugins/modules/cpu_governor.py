@@ -13,8 +13,8 @@ module: cpu_governor
 short_description: Set cpufreq's governor to performance, or restore the earlier ones
 description:
   - For boards that are not Jetsons. The earlier governors are kept in I(state_dir), once, for I(state=restored).
-  - Policies without the governor performance, those of an emulated board, which cannot write them, and kernels without
-    cpufreq are left as they are.
+  - Policies without the governor performance, or that cannot be written, as on an emulated board that is not dressed,
+    and kernels without cpufreq are left as they are.
 options:
   state: {type: str, choices: [set, restored], default: set, description: [C(restored) restores the earlier ones.]}
   state_dir: {type: path, required: true, description: [Where the earlier governors are kept on the board.]}
@@ -41,7 +41,7 @@ def governors(folder: Path = CPUFREQ) -> dict[str, str]:
         for policy in sorted(folder.glob("policy*"))
         if (policy / "scaling_available_governors").exists()  # a driver may know none
         and WANTED in (policy / "scaling_available_governors").read_text().split()
-        and os.access(policy / "scaling_governor", os.W_OK)  # an emulated board sees its machine's, mounted read-only
+        and os.access(policy / "scaling_governor", os.W_OK)  # an emulated board may see its machine's, read-only
     }
 
 
