@@ -24,7 +24,8 @@ def problems(config: Config, strategy: str, workers: int) -> Iterator[str]:
         if value != needed:
             yield f"{name} is {_yaml(value)}, but {reason}: set {name} to {_yaml(needed)}"
     if workers > 1 and config.data.sharding == "measured":
-        yield "data.sharding is measured, which engine pytorch does not have: set data.sharding to proportional"
+        taken = "sharded" if strategy == DDP else "proportional"
+        yield f"data.sharding is measured, which engine pytorch does not have: set data.sharding to {taken}"
     if config.model.xla == "autoclustering":
         yield (
             "model.xla is autoclustering, but with engine pytorch torch.compile compiles all of a step: set model.xla "
