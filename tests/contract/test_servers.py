@@ -18,6 +18,8 @@ from trainer.contract.config import parse, to_dict
 from trainer.contract.layout import PEERS_KEY, PEERS_KEY_BYTES, SCHEMA
 from trainer.contract.records import read_records
 from trainer.contract.run import Run
+from trainer.supervise.remains import PID
+from trainer.supervise.watchdog import process_state
 
 pytestmark = pytest.mark.tensorflow
 IMAGES, BATCH = 128, 16
@@ -81,8 +83,9 @@ class Boards:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def results(self, limit_s=200):
+        """Once the supervisors have ended, which know why other boards failed."""
         deadline = time.monotonic() + limit_s
-        while not all((folder / "result.json").exists() for folder in self.folders):
+        while any(process_state(int((folder / PID).read_text())) != "Z" for folder in self.folders):
             assert time.monotonic() < deadline, [log(folder) for folder in self.folders]
             time.sleep(0.2)
         return [json.loads((folder / "result.json").read_text()) for folder in self.folders]
