@@ -46,6 +46,8 @@ def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
         reason = "DistributedDataParallel averages the weights alone (strategy c10d has an outer optimizer)"
         yield "sync.outer_momentum", sync.outer_momentum, 0.0, reason
         yield "sync.outer_learning_rate", sync.outer_learning_rate, 1.0, reason
+        begins = "DistributedDataParallel's averages begin with synchronous steps (strategy c10d has others)"
+        yield "sync.warm_up_period", sync.warm_up_period, 1, begins
     if strategy == RPC:
         yield "deterministic", config.deterministic, False, "gradients are applied in the order in which they arrive"
         yield "sync.scale_rate", sync.scale_rate, "none", "the server applies every board's gradient as a step"
