@@ -80,6 +80,13 @@ def _add(commands: Any) -> None:
     stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32])
     cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("machine.telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
+    studied = command("study", "a study's runs on emulated boards", _study)
+    studied.add_argument("name", help="of a file in studies/, without .yml")
+    same = command("curves", "both engines' losses on real images", _curves)
+    same.add_argument("--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test")
+    same.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
+    same.add_argument("--train-images", type=int, default=8320)
+    same.add_argument("--size", type=int, default=64, help="pixels per side")
     many = command("loading", "time and memory of the analysis of many runs", _loading)
     many.add_argument("--runs", type=int, default=300)
     command("coverage", "how often intervals of few runs cover the true speed-up", _coverage)
@@ -126,6 +133,17 @@ def _learning(options: Options) -> object:
 
 def _single(options: Options) -> object:
     return _of("lab.single").measure(options.repeats, options.weights)
+
+
+def _study(options: Options) -> object:
+    study = _of("lab.study")
+    return study.printed(study.measure(options.name))
+
+
+def _curves(options: Options) -> object:
+    engines = _of("machine.engines")
+    images, weights = options.images.resolve(), options.weights.resolve()
+    return engines.printed(engines.measure(images, weights, options.train_images, options.size))
 
 
 def _loading(options: Options) -> object:

@@ -98,7 +98,7 @@ def table(measured: Measured, workers: Sequence[int], link_bit_per_s: float, run
     """
     several = [(count, dedicated) for count in workers if count > 1 for dedicated in (0, 1)]
     rows = [_row(measured, count, dedicated, link_bit_per_s, {}) for count, dedicated in several]
-    rows += [_row(measured, *_boards(folder), link_bit_per_s, _measured(folder)) for folder in runs]
+    rows += [_row(measured, *_boards(folder), link_bit_per_s, measured_run(folder)) for folder in runs]
     return pd.DataFrame(rows)
 
 
@@ -126,8 +126,12 @@ def _row(
     }
 
 
-def _measured(folder: Path) -> dict[str, Any]:
-    """What a run with parameter servers did, in all epochs but the first."""
+def measured_run(folder: Path) -> dict[str, Any]:
+    """What a run with parameter servers did in all epochs but the first.
+
+    run_id, images_per_s; while every worker makes a step, busiest_bytes, of the board that sent most, and placed_bytes,
+    what it had to send by what each server held.
+    """
     run, loaded = load_run(folder / RUN), load([folder])
     made = measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)
     busiest_bytes, held = exchanged(run, folder)

@@ -49,6 +49,8 @@ def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
         reason = "DistributedDataParallel averages the weights alone (strategy c10d has an outer optimizer)"
         yield "sync.outer_momentum", sync.outer_momentum, 0.0, reason
         yield "sync.outer_learning_rate", sync.outer_learning_rate, 1.0, reason
+        begins = "DistributedDataParallel's averages begin with synchronous steps (strategy c10d has others)"
+        yield "sync.warm_up_period", sync.warm_up_period, 1, begins
         if config.data.sharding == "proportional":
             reason = "DistributedDataParallel's averages count all boards alike (strategy c10d's do not)"
             yield "data.sharding", "proportional", "sharded", reason

@@ -103,15 +103,26 @@ class ScaledMean(tf.Module):
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
-    def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
-        """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`."""
+    def timed(self, vector: tf.Tensor, timer: StepTimer, met: bool = False) -> tf.Tensor:
+        """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`.
+
+        `met`: the boards have just exchanged something, so that all is taken as communication, without another number
+        that goes round.
+        """
         if not timer.on:
             with tf.control_dependencies([timer.add(payload_bytes=self.payload_bytes)]):
                 return self(vector)
         if self._boards == 1:  # the mark that several boards make, so that steps of both cost the same
             with tf.control_dependencies([ready([vector])]):
                 return self(tf.identity(vector))
-        small, here, everywhere = after_all(self._strategy, self.scaled(vector))
+        small = self.scaled(vector)
+        if met:
+            small = tf.identity(small)
+            here = everywhere = ready([small])
+            with tf.control_dependencies([everywhere]):
+                small = tf.identity(small)
+        else:
+            small, here, everywhere = after_all(self._strategy, small)
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
         noted = timer.add(arrived - everywhere, everywhere - here, payload_bytes=self.payload_bytes)

@@ -28,6 +28,7 @@ _VALUES = {
     "bucket_bytes": "buckets of {} bytes",
     "warm_up_steps": "{} steps together first",
     "warm_up_epochs": "epochs together first: {}",
+    "warm_up_period": "averaged every {} steps at first",
     "scale_warm_up_epochs": "",
 }
 

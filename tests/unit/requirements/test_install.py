@@ -368,6 +368,7 @@ def test_what_runs_on_boards_and_the_set_up_are_python_3_8(tmp_path):
         "roles/check/files",
         "benchmarks/lab/bare",
         "benchmarks/lab/standin",
+        "benchmarks/lab/slow",
     ]
     sources += ["tests/contract/two_boards.py"]
     subprocess.run([*compiler, *sources], cwd=PROJECT, check=True)
