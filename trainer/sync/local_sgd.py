@@ -278,12 +278,17 @@ class _Averaging(tf.Module):
     @tf.function
     def _correct(self, change: tf.Tensor, mean: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         learned, statistics = tf.split(mean, self._sizes)
-        distance = tf.norm(tf.split(change, self._sizes)[0] - learned)
-        moved = tf.norm(learned)
+        distance, moved = _length((mean - change)[: self._sizes[0]]), _length(learned)
         if self._momentum:
             learned = self._velocity.assign(self._momentum * self._velocity + learned)
-        step = tf.concat([self._outer_rate * learned, statistics], axis=0)
+        plain = not self._momentum and self._outer_rate == 1.0
+        step = mean if plain else tf.concat([self._outer_rate * learned, statistics], axis=0)
         self._anchor.assign_add(step)
         for variable, part in zip(self._variables, self._flat.unpack(step - change)):
             variable.assign_add(part)
         return distance, moved
+
+
+def _length(vector: tf.Tensor) -> tf.Tensor:
+    """vector: [n] -> its Euclidean norm, [], in one pass."""
+    return tf.sqrt(2.0 * tf.nn.l2_loss(vector))

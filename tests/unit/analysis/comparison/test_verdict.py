@@ -222,7 +222,7 @@ def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
     repeats(tmp_path, 3, 2, 0.2)
     build_run(tmp_path, workers=2, step_s=1.2, override={"sync": {"method": "allreduce"}})
     assert re.match(
-        r"Two boards \(plain Keras, all images on each\) are worth it: they take 0\.56 times the time of",
+        r"Two boards \(plain Keras, all images on each\) are worth it: they take 0\.56 times the time of one board",
         said(tmp_path),
     )
     assert "(n=3 each, in pairs; the best of 2 comparisons, intervals are wider for that)" in said(tmp_path)
