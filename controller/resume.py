@@ -1,7 +1,7 @@
 """Continues earlier runs: resumes one that failed or was interrupted, and collects one that was left running.
 
-A run resumes from the last epoch with a complete checkpoint on every board, or from the beginning without one. The
-earlier attempt's files are kept in attempts/N/; the new attempt starts with the records up to that epoch.
+A run resumes from the last place with a complete checkpoint on every board, or from the beginning without one. The
+earlier attempt's files are kept in attempts/N/; the new attempt starts with the records up to that place.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from analysis.runs.manifest import read_object, write_manifest
 from controller import addresses, assets
 from trainer.contract import checkpoints, layout, schema1, strategies
+from trainer.contract.checkpoints import START, Place, as_place
 from trainer.contract.config import ConfigError
-from trainer.contract.events import Epoch, NewGeneration, Served
+from trainer.contract.events import NewGeneration, Served
 from trainer.contract.fields import closest
 from trainer.contract.layout import (
     ATTEMPTS,
@@ -33,7 +34,7 @@ from trainer.contract.layout import (
     RUN,
 )
 from trainer.contract.reading import opened, parse, read
-from trainer.contract.records import counted, lines_of
+from trainer.contract.records import begins_at, counted, lines_of, place_of
 from trainer.contract.run import Run, load_run
 
 
@@ -153,10 +154,10 @@ def _status(folder: Path) -> str | None:
     return str(manifest["status"]) if manifest else None
 
 
-def begin(folder: Path) -> int:
-    """Put the previous attempt aside; returns the epoch (from 1) after which the run resumes, 0 for the beginning.
+def begin(folder: Path) -> Place:
+    """Put the previous attempt aside; returns the place at which the run resumes.
 
-    Each board's folder then has its records up to that epoch and the checkpoint. Wherever it is cut, a later call
+    Each board's folder then has its records up to that place and the checkpoint. Wherever it is cut, a later call
     comes to the same end. Raises ConfigError if the run turns out to have succeeded.
     """
     run = load_run(folder / RUN)
@@ -169,26 +170,26 @@ def begin(folder: Path) -> int:
     ready = finish(folder)
     if ready is not None:
         shutil.rmtree(ready)  # from here on the attempt counts as begun
-    return _common_epoch(folder, run)
+    return _common_place(folder, run)
 
 
 def _prepare(folder: Path, run: Run) -> None:
     """Copy what the next attempt begins with to a folder of its own, which has its final name once it is whole."""
-    epoch, draft = _common_epoch(folder, run), folder / RESUME_DRAFT
+    place, draft = _common_place(folder, run), folder / RESUME_DRAFT
     if draft.exists():
         shutil.rmtree(draft)  # of a resume that was cut
     for board in run.boards:
         old, new = folder / BOARDS / board, draft / BOARDS / board
         new.mkdir(parents=True)
-        if epoch and (old / CHECKPOINTS).is_dir():
-            kept = checkpoints.path_of(new / CHECKPOINTS, epoch)
+        if place != START and (old / CHECKPOINTS).is_dir():
+            kept = checkpoints.path_of(new / CHECKPOINTS, place)
             kept.parent.mkdir()
-            with checkpoints.path_of(old / CHECKPOINTS, epoch).open("rb") as content, kept.open("wb") as file:
+            with checkpoints.path_of(old / CHECKPOINTS, place).open("rb") as content, kept.open("wb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-        if epoch and (old / EVENTS).is_file():
-            layout.write_text(new / EVENTS, _records_until(epoch, old / EVENTS))
+        if place != START and (old / EVENTS).is_file():
+            layout.write_text(new / EVENTS, _records_until(place, old / EVENTS))
     before = [int(path.name) for path in layout.attempts(folder)]
     draft.rename(folder / f"{RESUME_READY}{1 + max(before, default=0)}")
 
@@ -215,47 +216,45 @@ def finish(folder: Path) -> Path | None:
     return ready
 
 
-def _common_epoch(folder: Path, run: Run) -> int:
-    """The last epoch with a record and a complete checkpoint on every board that has them, 0 without one."""
+def _common_place(folder: Path, run: Run) -> Place:
+    """The last place with a record and a complete checkpoint on every board that has them; START without one."""
     strategy = strategies.found(run.config.engine, run.config.strategy_on(run.workers))
     # with parameter servers, the chief has the whole model, and keeps the run's time
     homes = [folder / BOARDS / board for board in (run.boards[:1] if strategy.servers else run.boards)]
     known = [set(checkpoints.whole(home / CHECKPOINTS)) for home in homes]
     known += [_recorded(home / EVENTS) for home in homes]
-    return max(set.intersection(*known), default=0)
+    return max(set.intersection(*known), default=START)
 
 
-def _recorded(events: Path) -> set[int]:
-    """The epochs with a record."""
+def _recorded(events: Path) -> set[Place]:
+    """The places with a record: of a board that computes, or of a parameter server's epochs."""
     with suppress(OSError), opened(events) as file:
-        return {epoch for line in lines_of(file) if (epoch := _epoch_of(line))}
+        records = [_record(line) for line in lines_of(file)]
+        served = {Place(record["epoch"]) for record in records if record["event"] == Served.KIND}
+        return served | {place for record in records if (place := place_of(record))}
     return set()
 
 
-def _records_until(epoch: int, path: Path) -> str:
-    """The records up to the epoch's, a line each, as they count: those of generations of boards among them do not."""
+def _records_until(place: Place, path: Path) -> str:
+    """The records up to the place's, a line each, as they count: those of generations of boards among them do not."""
     kept: list[dict[str, Any]] = []
     with opened(path) as file:
         for line in lines_of(file):
-            place = {"event": None, "epoch": 0, **_place(line), "line": line.decode("utf-8", "replace").rstrip("\n")}
-            if place["event"] == NewGeneration.KIND:
-                kept = counted(kept, place["epoch"])
+            record = {**_record(line), "line": line.decode("utf-8", "replace").rstrip("\n")}
+            if record["event"] == NewGeneration.KIND:
+                kept = counted(kept, begins_at(record))
             else:
-                kept.append(place)
-    ends = [at for at, place in enumerate(kept, 1) if place["event"] == Epoch.KIND and place["epoch"] == epoch]
-    return "".join(f"{place['line']}\n" for place in kept[: ends[-1] if ends else None])
+                kept.append(record)
+    ends = [number for number, record in enumerate(kept, 1) if place_of(record) == place]
+    return "".join(f"{record['line']}\n" for record in kept[: ends[-1] if ends else None])
 
 
-def _epoch_of(line: bytes) -> int:
-    """The epoch whose record this line is, of a board that computes or of a parameter server's; 0 for other lines."""
-    place = _place(line)
-    return place["epoch"] if place.get("event") in (Epoch.KIND, Served.KIND) else 0
-
-
-def _place(line: bytes) -> dict[str, Any]:
-    """The kind and the epoch of the record in a line; nothing for other lines."""
+def _record(line: bytes) -> dict[str, Any]:
+    """The kind and the place of the record in a line; a kind of None for other lines."""
     try:
         record = parse(line)
-        return {"event": str(record["event"]), "epoch": int(record["epoch"])}
-    except (ValueError, KeyError, TypeError):
-        return {}
+        images = record.get("images", 0)
+        place = as_place([record.get("epoch", 0), images if isinstance(images, int) else 0])
+        return {"event": str(record["event"]), "epoch": place.epoch, "images": place.images}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"event": None, "epoch": 0, "images": 0}

@@ -4,7 +4,7 @@ DOCUMENTATION = """
 module: resume_run
 short_description: Move the previous attempt aside, so that a run can resume
 description:
-  - The run resumes after the last epoch with a complete checkpoint on every board.
+  - The run resumes from the last checkpoint that every board has completely.
   - Fails for a run that has succeeded.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
@@ -18,4 +18,5 @@ EXAMPLES = """
 
 RETURN = """
 epoch: {type: int, returned: success, description: [The epoch (from 1) after which it resumes; 0 for the beginning.]}
+images: {type: int, returned: success, description: [Images of the next epoch that are not trained on again.]}
 """

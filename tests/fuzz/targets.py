@@ -43,7 +43,7 @@ from controller.mirror import Mirror
 from tests import PROJECT
 from tests.unit.controller.gates.facts import GOOD, request
 from trainer.contract import config, releases, tegrastats
-from trainer.contract.checkpoints import whole
+from trainer.contract.checkpoints import Place, whole
 from trainer.contract.cluster import Cluster
 from trainer.contract.fields import ConfigError
 from trainer.contract.layout import PEERS_KEY_BYTES
@@ -334,11 +334,11 @@ def npy(content: bytes) -> None:
 @_target(examples=1000)
 def checkpoints(content: bytes) -> None:
     path = _file("checkpoints/epoch-00001.npz", content)
-    for epoch in whole(path.parent):
+    for place in whole(path.parent):
         try:
             checkpoint.Checkpoints(path.parent.parent).newest()
         except npz.NpzError as error:
-            assert str(error) and epoch == 1
+            assert str(error) and place == Place(1)
 
 
 @_target(ArchiveError, examples=200)

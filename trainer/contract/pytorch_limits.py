@@ -39,6 +39,7 @@ def _yaml(value: Any) -> str:
 
 def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
     sync = config.sync
+    yield "checkpoint_steps", config.checkpoint_steps, 0, "engine pytorch has checkpoints of whole epochs"
     yield "steps_per_call", config.steps_per_call, None, "engine pytorch makes a step in a call"
     if strategy in (C10D, NONE):
         yield "sync.bucket_bytes", sync.bucket_bytes, 0, f"strategy {strategy} has no buckets (strategy ddp has)"

@@ -17,10 +17,11 @@ from typing import Any, Callable, Dict, List, Optional, Union
 
 from trainer.contract import causes, checkpoints, reading
 from trainer.contract.causes import Cause
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.events import NewGeneration, Window
 from trainer.contract.generation import Generation, as_generation, load_generation, write_generation
 from trainer.contract.layout import CHECKPOINTS, EVENTS, GRANT, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
-from trainer.contract.records import EventLog, read_records
+from trainer.contract.records import EventLog, counted, read_records
 from trainer.supervise import transfer
 from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision, is_quorum
@@ -62,8 +63,8 @@ class Elastic:
         """
         self._ask = ask
         self._folder, self._peers, self._min_workers, self._alone_s = folder, peers, min_workers, alone_s
-        self._failed_at: Optional[int] = None  # the newest checkpoint when the own trainer failed last
-        self._begun: List[int] = []  # the epochs that the latest generations began with
+        self._failed_at: Optional[Place] = None  # of the newest checkpoint when the own trainer failed last
+        self._begun: List[Place] = []  # that the latest generations began with
         self._kept: Optional[Message] = None
         with contextlib.suppress(OSError, ValueError):  # of a supervisor before this one
             self._kept = reading.read(folder / MEMBERSHIP)
@@ -74,24 +75,24 @@ class Elastic:
         The trainer has to be dead: the checkpoints must not change any more.
         """
         own = causes.weight(cause.kind) == 0
-        epochs = checkpoints.whole(self._folder / CHECKPOINTS)
-        if cause.kind in _UNFIT or (own and self._failed_at == max(epochs, default=0)):
+        places = checkpoints.whole(self._folder / CHECKPOINTS)
+        if cause.kind in _UNFIT or (own and self._failed_at == max(places, default=START)):
             return cause
         if own:
-            self._failed_at = max(epochs, default=0)
+            self._failed_at = max(places, default=START)
         self._peers.deciding = True
         try:
-            decided = self._decided(epochs, cause)
+            decided = self._decided(places, cause)
             if isinstance(decided, Cause):
                 return cause if own else decided
-            self._begun = [*self._begun, decided.epoch][-_FRUITLESS:]
+            self._begun = [*self._begun, decided.place][-_FRUITLESS:]
             if len(self._begun) == _FRUITLESS and len(set(self._begun)) == 1:
                 return cause
             try:
                 self._share(decided)
             except OSError as error:  # the board that was to give it is lost, too
                 self._peers.begin(decided)
-                missed = f"the checkpoint of epoch {decided.epoch} could not be fetched: {error}"
+                missed = f"the checkpoint of {decided.place} could not be fetched: {error}"
                 return self.go_on(Cause("peer", missed))
             self._begin(decided, cause)
         except OSError as error:
@@ -103,13 +104,13 @@ class Elastic:
         self._peers.begin(load_generation(self._folder, self._peers.cluster.workers))
         return self.go_on(cause)
 
-    def _decided(self, epochs: List[int], cause: Cause) -> Union[Generation, Cause]:
+    def _decided(self, places: List[Place], cause: Cause) -> Union[Generation, Cause]:
         """The next generation, or the cause to end if this board is not in it or there is none."""
         peers, now = self._peers, self._peers.generation
         part = Membership(
             peers.rank,
             now,
-            epochs,
+            places,
             min_workers=self._min_workers,
             chance=random.Random(),
             keep=self._keep,
@@ -186,16 +187,17 @@ class Elastic:
     def _share(self, generation: Generation) -> None:
         """Give the checkpoint to the boards that joined, or fetch it. Raises OSError where it cannot be fetched."""
         peers, joined = self._peers, set(generation.joined)
-        path = checkpoints.path_of(self._folder / CHECKPOINTS, generation.epoch)
+        place = generation.place
+        path = checkpoints.path_of(self._folder / CHECKPOINTS, place)
         address = peers.cluster.addresses[generation.donor]
-        if not joined or not generation.epoch or peers.rank not in joined | {generation.donor}:
+        if not joined or place == START or peers.rank not in joined | {generation.donor}:
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
             work: Future[Any]
             if peers.rank == generation.donor:
-                work = pool.submit(transfer.serve, address, path, generation.epoch, peers.key, joined, _SHARE_S)
+                work = pool.submit(transfer.serve, address, path, place, peers.key, joined, _SHARE_S)
             else:
-                work = pool.submit(transfer.fetch, address, path, peers.rank, generation.epoch, peers.key, _SHARE_S)
+                work = pool.submit(transfer.fetch, address, path, peers.rank, place, peers.key, _SHARE_S)
             while not work.done():
                 peers.exchange()  # the others must not take this board for lost
                 time.sleep(_POLL_S)
@@ -227,9 +229,9 @@ class Elastic:
     def _begin(self, generation: Generation, cause: Cause) -> None:
         """Leave this board's folder as the next trainer is to find it. Raises OSError."""
         folder = self._folder / CHECKPOINTS
-        for epoch in checkpoints.named(folder):
-            if epoch > generation.epoch:  # of steps that other boards have not made
-                checkpoints.path_of(folder, epoch).unlink()
+        for place in checkpoints.named(folder):
+            if place > generation.place:  # of steps that other boards have not made
+                checkpoints.path_of(folder, place).unlink()
         self._record(generation, cause)
         write_generation(self._folder, generation)
         for name in (RESULT, PROGRESS):
@@ -240,7 +242,8 @@ class Elastic:
     def _record(self, generation: Generation, cause: Cause) -> None:
         path = self._folder / EVENTS
         records: List[Dict[str, Any]] = read_records(path)[0] if path.exists() else []
-        again = [it for it in records if it["event"] == Window.KIND and it["epoch"] > generation.epoch]
+        kept = {id(it) for it in counted(records, generation.place)}
+        again = [it for it in records if it["event"] == Window.KIND and id(it) not in kept]
         moved_s = [place.stat().st_mtime for place in (path, self._folder / PROGRESS) if place.exists()]
         lost = set(self._peers.generation.members) - set(generation.members)
         if path.exists() and not path.read_bytes().endswith(b"\n"):
@@ -257,6 +260,7 @@ class Elastic:
                 cause=cause.sentence,
                 stopped_s=max(0.0, time.time() - max(moved_s, default=time.time())),
                 discarded_s=sum(it["elapsed_s"] or 0.0 for it in again),
+                images=generation.images,
             )
         )
         log.close()

@@ -111,6 +111,10 @@ class LocalSgd(tf.Module):
             return (number - self._warm_up_steps) % self._period == 0
         return number - pace.before(self._worker.epoch) in pace.rounds(self._period)
 
+    def common(self, number: int) -> bool:
+        """See method.Method."""
+        return self._synchronous.common(number) if number <= self._warm_up_steps else self._due(number)
+
     def _weight(self, number: int) -> float:
         """This board's weight in the average that begins after this step."""
         pace = self._worker.pace

@@ -14,7 +14,7 @@ from controller import resume
 from controller.resolve import resolve
 from tests.data.litter import copy_beside, litter
 from tests.unit.controller.test_resolve import request as new_run
-from trainer.contract.checkpoints import path_of
+from trainer.contract.checkpoints import Place, path_of
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import CHECKPOINTS, attempts
 from trainer.formats import checkpoint
@@ -61,10 +61,10 @@ def left_by(project, board, *, recorded, kept, torn=()):
     (home / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"event": "win')
     (home / "trainer.log").write_text("what happened\n")
     for epoch in sorted([*kept, *torn]):
-        checkpoints.save(epoch, [np.full(100, epoch)])
+        checkpoints.save(Place(epoch), [np.full(100, epoch)])
     checkpoints.wait()
     for epoch in torn:
-        path = path_of(home / CHECKPOINTS, epoch)
+        path = path_of(home / CHECKPOINTS, Place(epoch))
         path.write_bytes(path.read_bytes()[:-50])
 
 
@@ -144,11 +144,11 @@ def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=3, kept=[2, 3])
     folder = project / "runs" / RUN
-    assert resume.begin(folder) == 3
+    assert resume.begin(folder) == Place(3)
     for board in ("a", "b"):
         home = folder / "boards" / board
         assert epochs_of(home) == [1, 1, 2, 2, 3, 3]
-        assert checkpoint.Checkpoints(home).newest()[0] == 3
+        assert checkpoint.Checkpoints(home).newest()[0] == Place(3)
         assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "events.jsonl"]
         before = folder / "attempts/1/boards" / board
         assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
@@ -227,12 +227,12 @@ def test_wherever_resuming_is_cut_it_comes_to_the_same_end(project, tmp_path, ep
             for board in ("a", "b"):
                 (folder / "boards" / board).mkdir(parents=True, exist_ok=True)
             write_manifest(folder)
-        assert not cut or resume.begin(folder) == epoch
+        assert not cut or resume.begin(folder) == Place(epoch)
         for board in ("a", "b"):
             home = folder / "boards" / board
             if epoch:
                 assert epochs_of(home) == [1, 1, 2, 2, 3, 3], steps
-                assert checkpoint.Checkpoints(home).newest()[0] == 3
+                assert checkpoint.Checkpoints(home).newest()[0] == Place(3)
             else:
                 assert list(home.iterdir()) == [], steps
             before = folder / "attempts/1/boards" / board
@@ -258,22 +258,45 @@ def test_a_failure_of_the_attempt_before_is_put_aside(project):
     assert not (folder / "lost.json").exists() and (folder / "attempts/1/lost.json").exists()
 
 
+def test_it_goes_on_within_an_epoch_from_a_checkpoint_that_all_boards_have(project):
+    for board, more in (("a", [40, 80]), ("b", [40])):
+        left_by(project, board, recorded=2, kept=[2])
+        home = project / "runs" / RUN / "boards" / board
+        kept = checkpoint.Checkpoints(home)
+        lines = [{"event": "generation", "epoch": 2, "number": 2}]  # older records of a place have no images
+        for images in more:
+            lines += [{"event": "window", "epoch": 3, "images": 9}]
+            lines += [{"event": "checkpoint", "epoch": 2, "images": images}]
+            kept.save(Place(2, images), [np.full(100, images)])
+        kept.wait()
+        lines += [{"event": "window", "epoch": 3, "images": 9}]
+        with (home / "events.jsonl").open("a") as file:
+            file.write("\n" + "".join(json.dumps(line) + "\n" for line in lines))
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == Place(2, 40)
+    for board in ("a", "b"):
+        home = folder / "boards" / board
+        kinds = [json.loads(line)["event"] for line in (home / "events.jsonl").read_text().splitlines()]
+        assert kinds == ["start", *["window", "epoch"] * 2, "window", "checkpoint"]
+        assert checkpoint.Checkpoints(home).newest()[0] == Place(2, 40)
+
+
 def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=4, kept=[3], torn=[4])
-    assert resume.begin(project / "runs" / RUN) == 3
+    assert resume.begin(project / "runs" / RUN) == Place(3)
 
 
 def test_a_checkpoint_whose_epoch_has_no_record_is_passed_over(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=3, kept=[3, 4])
-    assert resume.begin(project / "runs" / RUN) == 3
+    assert resume.begin(project / "runs" / RUN) == Place(3)
 
 
 def test_without_a_common_checkpoint_it_begins_again(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     folder = project / "runs" / RUN
-    assert resume.begin(folder) == 0  # nothing came from b
+    assert resume.begin(folder) == Place(0)  # nothing came from b
     assert all(list((folder / "boards" / board).iterdir()) == [] for board in ("a", "b"))
 
 
@@ -283,7 +306,7 @@ def test_the_second_time_it_goes_on_from_the_second_attempt(project):
     folder = project / "runs" / RUN
     resume.begin(folder)
     (folder / "manifest.json").write_text('{"status": "interrupted"}')
-    assert resume.begin(folder) == 2
+    assert resume.begin(folder) == Place(2)
     assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]
 
 
@@ -320,7 +343,7 @@ def test_what_systems_leave_changes_nothing(project):
     assert problems(project, resume=f"{RUN} copy") == [
         f"resume is '{RUN} copy', but that folder has the run {RUN}: give that name"
     ]
-    assert resume.begin(folder) == 3
+    assert resume.begin(folder) == Place(3)
     assert [path.name for path in attempts(folder)] == ["1", "2"]
     for board in ("a", "b"):
         assert sorted(path.name for path in (folder / "boards" / board).iterdir()) == ["checkpoints", "events.jsonl"]

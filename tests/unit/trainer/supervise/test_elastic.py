@@ -20,10 +20,10 @@ from trainer.supervise.watchdog import process_state
 TRAINER = """
 import json, sys, time, zipfile
 from pathlib import Path
-from trainer.contract.checkpoints import path_of, whole
+from trainer.contract.checkpoints import START, Place, path_of, whole
 from trainer.contract.layout import write_json
 folder = Path(sys.argv[1])
-done = max(whole(folder / "checkpoints"), default=0)
+done = max(whole(folder / "checkpoints"), default=START).epoch
 print("begins after", done, flush=True)
 (folder / "begun").write_text(str(done))
 (folder / "checkpoints").mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ while not (folder.parent / "finish").exists():
                   "learning_rate": 1, "communication_s": 0, "waiting_s": 0, "sent_bytes": 0, "received_bytes": 0,
                   "payload_bytes": 0}
         file.write(json.dumps(record) + "\\n")
-    with zipfile.ZipFile(path_of(folder / "checkpoints", done), "w") as file:
+    with zipfile.ZipFile(path_of(folder / "checkpoints", Place(done)), "w") as file:
         file.writestr("arr_0.npy", "a checkpoint")
     (folder / "progress").touch()
 result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1, "ended_s": 2, "epochs_completed": done,
