@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from analysis.runs.manifest import read_object, write_manifest
-from controller import addresses, assets
+from controller import addresses, assets, replacement
 from trainer.contract import checkpoints, layout, schema1, strategies
 from trainer.contract.checkpoints import START, Place, as_place
 from trainer.contract.config import ConfigError
@@ -49,8 +50,10 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     if not request.get("check"):
         finish(folder)  # a resume that was cut, before anything else is written there
     problems = [f"{name} is given, but {run_id} keeps its own: leave {name} out" for name in request.get("given", [])]
-    problems += _reasons_against(run, folder, [str(name) for name in request["boards"]])
-    problems += addresses.problems_in(request, run.boards)
+    replaced = replacement.read(request.get("replace") or {}, run.boards, problems)
+    boards = [replaced.get(board, board) for board in run.boards]
+    problems += _reasons_against(run, folder, boards, [str(name) for name in request["boards"]])
+    problems += addresses.problems_in(request, boards)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
     if schema1.made(read(folder / RUN)):
         problems.append(
@@ -76,7 +79,8 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if problems:
         raise ConfigError(problems)
-    return _answer(folder, run, home, [asset.staging(home) for asset in staged.values()], source)
+    answer = _answer(folder, run, home, [asset.staging(home) for asset in staged.values()], source)
+    return {**answer, "run": {**answer["run"], "boards": boards}}
 
 
 def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,15 +133,17 @@ def _version(run: Run) -> str:
     return f"commit {run.git_commit}" + (" with uncommitted changes" if run.git_dirty else "")
 
 
-def _reasons_against(run: Run, folder: Path, boards: Sequence[str]) -> list[str]:
+def _reasons_against(run: Run, folder: Path, wanted: Sequence[str], boards: Sequence[str]) -> list[str]:
+    """Why it cannot resume on the wanted boards, where these are those of the inventory."""
     problems = []
     if run.task != "train":
         problems.append(f"{run.run_id} is a {run.task}, which cannot be resumed: run it again")
-    missing = [board for board in run.boards if board not in boards]
+    missing = [board for board in wanted if board not in boards]
     if missing:
+        ran = f"{run.run_id} ran on {', '.join(run.boards)}" if wanted == run.boards else f"replace names {missing[0]}"
         problems.append(
-            f"{run.run_id} ran on {', '.join(run.boards)}, but {', '.join(missing)} is not among the "
-            "boards: add it to the inventory, or leave out --limit"
+            f"{ran}, but {', '.join(missing)} is not among the boards: add it to the inventory, leave out --limit, or "
+            f"""give another board in a lost one's place, such as -e '{{"replace": {{"{run.boards[-1]}": "NAME"}}}}'"""
         )
     return problems + _ended_well(run, folder)
 
@@ -154,9 +160,10 @@ def _status(folder: Path) -> str | None:
     return str(manifest["status"]) if manifest else None
 
 
-def begin(folder: Path) -> Place:
+def begin(folder: Path, replaced: Mapping[str, str] = MappingProxyType({})) -> Place:
     """Put the previous attempt aside; returns the place at which the run resumes.
 
+    `replaced`: boards in the places of lost ones, by these; the run is theirs from here on.
     Each board's folder then has its records up to that place and the checkpoint. Wherever it is cut, a later call
     comes to the same end. Raises ConfigError if the run turns out to have succeeded.
     """
@@ -166,30 +173,41 @@ def begin(folder: Path) -> Place:
         problems = _ended_well(run, folder)
         if problems:
             raise ConfigError(problems)
-        _prepare(folder, run)
+        _prepare(folder, run, replaced)
     ready = finish(folder)
     if ready is not None:
         shutil.rmtree(ready)  # from here on the attempt counts as begun
-    return _common_place(folder, run)
+    return _common_place(folder, load_run(folder / RUN))
 
 
-def _prepare(folder: Path, run: Run) -> None:
+def _prepare(folder: Path, run: Run, replaced: Mapping[str, str]) -> None:
     """Copy what the next attempt begins with to a folder of its own, which has its final name once it is whole."""
-    place, draft = _common_place(folder, run), folder / RESUME_DRAFT
+    place, draft = _common_place(folder, run, replaced), folder / RESUME_DRAFT
     if draft.exists():
         shutil.rmtree(draft)  # of a resume that was cut
-    for board in run.boards:
-        old, new = folder / BOARDS / board, draft / BOARDS / board
+    donor = next(folder / BOARDS / board for board in run.boards if board not in replaced)
+    for rank, board in enumerate(run.boards):
+        old, new = folder / BOARDS / board, draft / BOARDS / replaced.get(board, board)
         new.mkdir(parents=True)
-        if place != START and (old / CHECKPOINTS).is_dir():
+        if place == START:
+            continue
+        lacks = board in replaced and place not in checkpoints.whole(old / CHECKPOINTS)
+        source = (donor if lacks else old) / CHECKPOINTS
+        if source.is_dir():
             kept = checkpoints.path_of(new / CHECKPOINTS, place)
             kept.parent.mkdir()
-            with checkpoints.path_of(old / CHECKPOINTS, place).open("rb") as content, kept.open("wb") as file:
+            with checkpoints.path_of(source, place).open("rb") as content, kept.open("wb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-        if place != START and (old / EVENTS).is_file():
-            layout.write_text(new / EVENTS, _records_until(place, old / EVENTS))
+        text = _records_until(place, old / EVENTS) if (old / EVENTS).is_file() else ""
+        if board in replaced:
+            text = replacement.taken_over(text, new.name, rank, _records_until(place, donor / EVENTS), place)
+        if text:
+            layout.write_text(new / EVENTS, text)
+    if replaced:
+        boards = [replaced.get(board, board) for board in run.boards]
+        layout.write_json(draft / RUN, {**read(folder / RUN), "boards": boards})
     before = [int(path.name) for path in layout.attempts(folder)]
     draft.rename(folder / f"{RESUME_READY}{1 + max(before, default=0)}")
 
@@ -205,6 +223,10 @@ def finish(folder: Path) -> Path | None:
         if (folder / BOARDS).exists() and not (attempt / BOARDS).exists():
             (folder / BOARDS).rename(attempt / BOARDS)
         new.rename(folder / BOARDS)
+    if (ready / RUN).exists():  # of other boards than before
+        if not (attempt / RUN).exists():
+            layout.write_text(attempt / RUN, (folder / RUN).read_text(encoding="utf-8"))
+        (ready / RUN).rename(folder / RUN)
     for name in (MANIFEST, LOST):  # an old failure would stop the new attempt's boards
         if (folder / name).exists():
             # a second one is of collecting what had not begun
@@ -216,14 +238,18 @@ def finish(folder: Path) -> Path | None:
     return ready
 
 
-def _common_place(folder: Path, run: Run) -> Place:
-    """The last place with a record and a complete checkpoint on every board that has them; START without one."""
+def _common_place(folder: Path, run: Run, without: Collection[str] = ()) -> Place:
+    """The last place with a record and a complete checkpoint on every board that has them; START without one.
+
+    Boards `without` need have none.
+    """
     strategy = strategies.found(run.config.engine, run.config.strategy_on(run.workers))
     # with parameter servers, the chief has the whole model, and keeps the run's time
     homes = [folder / BOARDS / board for board in (run.boards[:1] if strategy.servers else run.boards)]
+    homes = [home for home in homes if home.name not in without]
     known = [set(checkpoints.whole(home / CHECKPOINTS)) for home in homes]
     known += [_recorded(home / EVENTS) for home in homes]
-    return max(set.intersection(*known), default=START)
+    return max(set.intersection(*known), default=START) if known else START
 
 
 def _recorded(events: Path) -> set[Place]:
@@ -245,7 +271,7 @@ def _records_until(place: Place, path: Path) -> str:
                 kept = counted(kept, begins_at(record))
             else:
                 kept.append(record)
-    ends = [number for number, record in enumerate(kept, 1) if place_of(record) == place]
+    ends = [number for number, record in enumerate(kept, 1) if (at := place_of(record)) and at <= place]
     return "".join(f"{record['line']}\n" for record in kept[: ends[-1] if ends else None])
 
 

@@ -21,7 +21,7 @@ class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         folder = Path(options["run_dir"])
         try:
-            place = resume.begin(folder)
+            place = resume.begin(folder, options["replace"])
         except ConfigError as error:
             return {"failed": True, "msg": "\n".join(error.problems)}
         after = (

@@ -281,6 +281,51 @@ def test_it_goes_on_within_an_epoch_from_a_checkpoint_that_all_boards_have(proje
         assert checkpoint.Checkpoints(home).newest()[0] == Place(2, 40)
 
 
+def start_of(home):
+    """Give a board's records a start as a trainer writes it."""
+    lines = (home / "events.jsonl").read_text().splitlines()
+    start = {"event": "start", "board": home.name, "rank": {"a": 0, "b": 1}[home.name]}
+    (home / "events.jsonl").write_text("\n".join([json.dumps(start), *lines[1:]]) + "\n")
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["its files are here", "nothing of it is here"])
+def test_another_board_takes_the_place_of_a_lost_one(project, collected):
+    folder = project / "runs" / RUN
+    left_by(project, "a", recorded=3, kept=[2, 3])
+    start_of(folder / "boards/a")
+    if collected:
+        left_by(project, "b", recorded=3, kept=[2])
+        start_of(folder / "boards/b")
+    answer = resolve(request(project, replace={"b": "c"}))
+    assert answer["run"]["boards"] == ["a", "c"]
+    assert json.loads((folder / "run.json").read_text())["boards"] == ["a", "b"], "nothing has begun"
+    assert resume.begin(folder, {"b": "c"}) == Place(3), "what the lost one has does not matter"
+    assert json.loads((folder / "run.json").read_text())["boards"] == ["a", "c"]
+    assert json.loads((folder / "attempts/1/run.json").read_text())["boards"] == ["a", "b"]
+    home = folder / "boards/c"
+    assert sorted(path.name for path in (folder / "boards").iterdir()) == ["a", "c"]
+    _, arrays = checkpoint.Checkpoints(home).newest()
+    assert checkpoint.Checkpoints(home).newest()[0] == Place(3) and arrays[0][0] == 3
+    first, *rest = [json.loads(line) for line in (home / "events.jsonl").read_text().splitlines()]
+    assert (first["event"], first["board"], first["rank"]) == ("start", "c", 1)
+    assert [line["epoch"] for line in rest] == [*([1, 1, 2, 2, 3, 3] if collected else []), 3]
+    assert rest[-1]["event"] == "checkpoint"
+    (folder / "manifest.json").write_text('{"status": "failed"}')
+    assert resume.begin(folder) == Place(3), "also before it has made an epoch"
+
+
+def test_a_board_that_cannot_take_a_place_is_refused(project):
+    left_by(project, "a", recorded=3, kept=[3])
+    assert problems(project, replace={"x": "c"}) == ["replace has x, but the run is on a, b: name one of these"]
+    (told,) = problems(project, replace={"b": "a"})
+    assert told.startswith("replace has a in the place of b: give another board of the inventory")
+    (told,) = problems(project, replace={"b": "d"})
+    assert told.startswith("replace names d, but d is not among the boards: add it to the inventory")
+    assert "replace has all boards of the run" in problems(project, replace={"a": "c", "b": "d"})[0]
+    assert problems(project, replace="c")[0].startswith("replace is 'c', but it names a board for each lost one")
+    assert problems(project, resume=None, replace={"b": "c"})[0].startswith("replace is given without resume")
+
+
 def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=4, kept=[3], torn=[4])
