@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.provenance import git_state
-from controller import addresses, assets, foretell, resume
+from controller import addresses, assets, foretell, resume, witness
 from controller.presets import brief, configuration
 from trainer.contract import layout, pytorch_limits
 from trainer.contract.config import Config, ConfigError, parse, to_dict
@@ -41,8 +41,9 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`,
     and the study's factors and primary arm as `design`. To resume a run, `resume` is its name, `given` the options
     that the user gave with it, and `replace` boards that take the places of lost ones; to follow and collect an earlier
-    run, `run_id` is its name. With `check`, nothing is written or fetched, and files that would be fetched are missing
-    from the answer. Raises ConfigError with every problem found.
+    run, `run_id` is its name. `witness` names a host that breaks ties, one of `hosts`. With `check`, nothing is written
+    or fetched, and files that would be fetched are missing from the answer. Raises ConfigError with every problem
+    found.
     """
     if request.get("run_id") is not None:
         return resume.adopt(request)
@@ -77,6 +78,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     config = _section(raw, "", problems, partly=not understood)
     if config is not None and understood and workers is not None and workers > 0:
         problems += config.problems_with(workers)
+        problems += witness.problems(config, boards[:workers], request)
         strategy = config.strategy_on(workers)
         if config.engine == PYTORCH:
             if task in TASKS and task not in pytorch_limits.TASKS:
@@ -123,6 +125,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
         "assets": [asset.staging(home) for asset in staged.values()],
+        "witness": witness.host(config, request),
         "prediction": _prediction(run, [Path(request["runs_dir"]), project / ".cache" / "probes"]),
     }
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from analysis.runs.manifest import read_object, write_manifest
-from controller import addresses, assets, replacement
+from controller import addresses, assets, replacement, witness
 from trainer.contract import checkpoints, layout, schema1, strategies
 from trainer.contract.checkpoints import START, Place, as_place
 from trainer.contract.config import ConfigError
@@ -54,6 +54,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     boards = [replaced.get(board, board) for board in run.boards]
     problems += _reasons_against(run, folder, boards, [str(name) for name in request["boards"]])
     problems += addresses.problems_in(request, boards)
+    problems += witness.problems(run.config, boards, request)
     source = project / ".cache" / f"trainer-{run.trainer_sha256[:16]}.tar.gz"
     if schema1.made(read(folder / RUN)):
         problems.append(
@@ -79,7 +80,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if problems:
         raise ConfigError(problems)
-    answer = _answer(folder, run, home, [asset.staging(home) for asset in staged.values()], source)
+    answer = _answer(request, folder, run, home, [asset.staging(home) for asset in staged.values()], source)
     return {**answer, "run": {**answer["run"], "boards": boards}}
 
 
@@ -94,7 +95,7 @@ def adopt(request: Mapping[str, Any]) -> dict[str, Any]:
         for home in (folder, *(folder / BOARDS / board for board in run.boards)):
             (home / LOST).unlink(missing_ok=True)
             (home / LEFT).unlink(missing_ok=True)
-    return _answer(folder, run, str(request["board_home"]), [], None)
+    return _answer(request, folder, run, str(request["board_home"]), [], None)
 
 
 def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
@@ -115,7 +116,9 @@ def _named(asked_by: str, run_id: str, runs_dir: Path) -> tuple[Path, Run]:
     return folder, run
 
 
-def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path | None) -> dict[str, Any]:
+def _answer(
+    request: Mapping[str, Any], folder: Path, run: Run, home: str, staged: list[Any], source: Path | None
+) -> dict[str, Any]:
     path = f"{home}/trainer/{run.trainer_sha256[:16]}"
     return {
         "run": read(folder / RUN),
@@ -123,6 +126,7 @@ def _answer(folder: Path, run: Run, home: str, staged: list[Any], source: Path |
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"path": path, **({"source": str(source)} if source else {})},
         "assets": staged,
+        "witness": witness.host(run.config, request),
         "prediction": None,  # the first prediction is kept
     }
 

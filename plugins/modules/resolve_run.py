@@ -26,6 +26,7 @@ options:
   replace: {type: raw, default: {}, description: ["With resume: boards in the places of lost ones, by these."]}
   given: {type: list, elements: str, default: [], description: [Those of the options above that the user gave.]}
   run_id: {type: raw, description: [Id of an earlier run to follow and collect.]}
+  witness: {type: str, default: "", description: ["Inventory name of a host that breaks ties, with tie_break witness."]}
   stages: {type: list, elements: str, default: [], description: [Roles whose inputs are checked, too.]}
 """
 
@@ -53,5 +54,6 @@ run_dir: {type: str, returned: success, description: [The run's folder on the co
 board_dir: {type: str, returned: success, description: [The run's folder on the boards.]}
 trainer: {type: dict, returned: success, description: [Path of the trainer's source on the boards; source here.]}
 assets: {type: list, returned: success, description: [Files that boards need, with source, path and sha256.]}
+witness: {type: str, returned: success, description: [The host that breaks ties; empty without.]}
 prediction: {type: dict, returned: success, description: [The predicted time; null if unknown.]}
 """

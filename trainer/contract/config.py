@@ -48,8 +48,8 @@ class Config(Section):
     # that all of them have, where they are more than half of the boards before, or half with the tie-break
     on_board_loss: str = bounded("stop", choices=("stop", "continue"))
     # which half goes on where boards fall apart into halves: that with the lowest rank, or that of the board which the
-    # controller that follows the run names; it names one for each generation
-    tie_break: str = bounded("lowest_rank", choices=("lowest_rank", "controller"))
+    # controller that follows the run names, or a host outside the run (elastic_witness): one for each generation
+    tie_break: str = bounded("lowest_rank", choices=("lowest_rank", "controller", "witness"))
     min_workers: int = bounded(1, minimum=1)  # boards without which on_board_loss: continue does not
     # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
     # just before the next one begins

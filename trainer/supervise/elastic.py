@@ -22,7 +22,7 @@ from trainer.contract.events import NewGeneration, Window
 from trainer.contract.generation import Generation, as_generation, load_generation, write_generation
 from trainer.contract.layout import CHECKPOINTS, EVENTS, GRANT, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
 from trainer.contract.records import EventLog, counted, read_records
-from trainer.supervise import transfer
+from trainer.supervise import transfer, witness
 from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision, is_quorum
 from trainer.supervise.peers import Peers
@@ -36,14 +36,25 @@ _ASK_S = 1.0  # between two times that a board asks to be taken in
 _SHARE_S = 20.0  # for the transfer of a checkpoint
 
 
+Witness = Union[witness.Controller, witness.Host]
+
+
 def elastic_of(
-    folder: Path, peers: Optional[Peers], alone_s: float, beat: Callable[[float, Optional[int]], None]
+    folder: Path, peers: Optional[Peers], alone_s: float, beat: Callable[[float, Optional[int]], None], host: str
 ) -> Optional[Elastic]:
-    """What takes the board to the next generation when one is lost; None where the run then ends."""
+    """What takes the board to the next generation when one is lost; None where the run then ends.
+
+    `beat`: see witness.Controller; `host`: address and port of the witness that is a host, where there is one.
+    """
     if not isinstance(peers, ElasticPeers):
         return None
     config = reading.read(folder / RUN)["config"]
-    return Elastic(folder, peers, config["min_workers"], alone_s, beat if config["tie_break"] == "controller" else None)
+    between: Optional[Witness] = None
+    if config["tie_break"] == "controller":
+        between = witness.Controller(peers.rank, beat, folder / GRANT)
+    elif config["tie_break"] == "witness":
+        between = witness.Host(peers.rank, host, peers.key)
+    return Elastic(folder, peers, config["min_workers"], alone_s, between)
 
 
 class Elastic:
@@ -55,13 +66,10 @@ class Elastic:
         peers: ElasticPeers,
         min_workers: int,
         alone_s: float,
-        ask: Optional[Callable[[float, Optional[int]], None]],
+        between: Optional[Witness],
     ) -> None:
-        """`alone_s`: seconds that a board waits for enough others; `ask`: asks the controller, where it is the witness.
-
-        It writes the heartbeat, with the generation for which this board asks to be named.
-        """
-        self._ask = ask
+        """`alone_s`: seconds that a board waits for enough others; `between`: the witness, if there is one."""
+        self._witness = between
         self._folder, self._peers, self._min_workers, self._alone_s = folder, peers, min_workers, alone_s
         self._failed_at: Optional[Place] = None  # of the newest checkpoint when the own trainer failed last
         self._begun: List[Place] = []  # that the latest generations began with
@@ -123,15 +131,16 @@ class Elastic:
                 return told
             now_s = time.monotonic()
             part.newcomers = peers.newcomers()
-            if self._ask:
-                part.tie = self._tie(part, self._ask, now_s)
+            if self._witness:
+                half = 2 * len(part.answered()) == len(now.members)
+                part.tie = self._witness.named(part.number, half, now_s)
             for sender, message in peers.taken():
                 self._send(part, part.receive(sender, message, now_s))
             self._send(part, part.tick(now_s))
             if peers.others and peers.others <= peers.succeeded:
                 return cause  # nobody is left to go on with, and nothing to do
             possible = set(now.members) - peers.left - peers.succeeded
-            tie = peers.rank if self._ask else part.tie
+            tie = peers.rank if self._witness else part.tie
             if not is_quorum(possible, now.members, tie) or now_s - began_s > self._alone_s:
                 waited = f"waited {now_s - began_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
                 return Cause("alone", waited)
@@ -142,15 +151,6 @@ class Elastic:
         for rank in peers.others:  # those that have not heard it ask again, and are answered then
             peers.say(rank, decision(part.decided))
         return part.decided if peers.rank in part.decided.members else self._taken_in(part.decided, cause)
-
-    def _tie(self, part: Membership, ask: Callable[[float, Optional[int]], None], now_s: float) -> Optional[int]:
-        """This board, if the controller has named it for this generation; if half of the boards wait for that, ask."""
-        half = 2 * len(part.answered()) == len(self._peers.generation.members)
-        ask(now_s, part.number if half else None)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if reading.read(self._folder / GRANT)["number"] == part.number:
-                return self._peers.rank
-        return None
 
     def _taken_in(self, latest: Generation, cause: Cause) -> Union[Generation, Cause]:
         """Ask the boards that went on until a later generation has this one too; the cause to end if none does."""
@@ -207,7 +207,7 @@ class Elastic:
     def _wanted(self, part: Membership) -> str:
         """Which boards this one waits for."""
         now, heard = self._peers.generation, [self._peers.names[rank] for rank in part.answered()]
-        tie = "and the controller" if self._ask else f"with {self._peers.names[min(now.members)]}"
+        tie = f"and {self._witness.name}" if self._witness else f"with {self._peers.names[min(now.members)]}"
         enough = f"more than half of {self._names(now)}, or half {tie}"
         least = f", and at least {self._min_workers}" if self._min_workers > 1 else ""
         return f"{enough}{least} (so far only {', '.join(heard) or 'none'})"
