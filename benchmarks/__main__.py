@@ -82,6 +82,7 @@ def _add(commands: Any) -> None:
     chaos.add_argument("--between", type=float, nargs="+", default=[5, 2], metavar="MINUTES", help="means, a run each")
     chaos.add_argument("--minutes", type=float, default=25, help="of each run")
     chaos.add_argument("--seed", type=int, default=1, help="of the faults")
+    chaos.add_argument("--resumes", type=int, default=2, help="runs that are stopped and resumed, 1 or more")
     cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("machine.telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
     many = command("loading", "time and memory of the analysis of many runs", _loading)
@@ -133,7 +134,7 @@ def _single(options: Options) -> object:
 
 
 def _chaos(options: Options) -> object:
-    return _of("lab.chaos").measure(options.between, options.minutes, options.seed)
+    return _of("lab.chaos").measure(options.between, options.minutes, options.seed, options.resumes)
 
 
 def _loading(options: Options) -> object:

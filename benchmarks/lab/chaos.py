@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.lab.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
 from benchmarks.lab.faults import BOARD_KILLED, LINK, LINK_S, REBOOT, STOPPED, TRAINER_KILLED, Board, Fault, schedule
 from benchmarks.lab.goodput import Interval, cost_s, modelled, outcome
-from trainer.contract.events import Epoch, Resume, Start, Window
+from trainer.contract.events import Checkpoint, Resume, Start, Window
 from trainer.contract.layout import ATTEMPTS, BOARDS, EVENTS, MANIFEST, run_folders
 from trainer.contract.records import begins_at, counted, read_records
 
@@ -42,15 +42,15 @@ _COMMON: dict[str, Any] = {
 _LONGER = (30 * 60.0, 2 * 3600.0, 8 * 3600.0)  # seconds between faults, for the model
 _PERSON_S = 15 * 60.0  # until a person resumes a run, in the model's last column
 _START_LIMIT_S = 600.0
-_RESUMES = 2
+_AFTER_S = 4.0  # from a checkpoint to the fault of a run that is resumed; there are about 7 s between two
 
 
-def measure(means: Sequence[float], minutes: float, seed: int) -> Path:
-    """A run for each mean number of minutes between faults; returns the file written."""
+def measure(means: Sequence[float], minutes: float, seed: int, count: int) -> Path:
+    """`count` runs that are resumed, and one for each mean number of minutes between faults; the file written."""
     share = round(min(1.0, _USED * len(os.sched_getaffinity(0)) / BOARDS_COUNT), 2)
     with BenchmarkRun("chaos", boards=BOARDS_COUNT, lab_core_share=share, lab_link_rate=_LINK) as bench:
         resumes: list[dict[str, float]] = []
-        for number in range(_RESUMES):
+        for number in range(count):
             resumes.append(_resume(bench, seed + number))
             print(f"stopped and resumed: {resumes[-1]['cost_s']:.0f} s", flush=True)
         for mean in means:
@@ -152,8 +152,8 @@ def _resume(bench: BenchmarkRun, seed: int) -> dict[str, float]:
     """What it costs that a run stops by a killed trainer and is resumed at once: seconds, and those of lost steps."""
     run = _started(bench, seed, on_board_loss="stop")
     run.ready_s(Start.KIND)
-    run.wait_for(Epoch.KIND, 1)
-    time.sleep(10)
+    run.wait_for(Checkpoint.KIND, 2)
+    time.sleep(_AFTER_S)
     fault_s = time.time()
     _boards()[1].signal_trainer("KILL")
     run.wait()
@@ -162,7 +162,6 @@ def _resume(bench: BenchmarkRun, seed: int) -> dict[str, float]:
         bench, lambda: bench.playbook("playbooks/run_experiment.yml", train_poll_s=3, **given), folder=run.folder
     )
     ready_s = again.ready_s(Resume.KIND)
-    again.wait_for(Epoch.KIND, 2)
     again.stop()
     lost = [_lost_s(run.folder, board, again.records()[board]) for board in _names()]
     stopped_s = ready_s - fault_s
@@ -287,9 +286,15 @@ def table(result: dict[str, Any]) -> str:
         + " ".join(f"Faults every {_time(row['mean_s'])}: {row['kinds'] or 'none'}." for row in rows)
         + ("" if fault_s is None else f" A fault cost {fault_s:.0f} s of the boards' time in the mean.")
         + f" Stopping and resuming at once cost {resume_s:.0f} s, of which boards stood still for {still_s:.0f} s "
-        f"(mean of {len(result['resumes'])} runs whose trainer was killed).",
+        f"(mean of {len(result['resumes'])} runs whose trainer was killed). Checkpoints every "
+        f"{result['configuration']['checkpoint_steps']} steps took {_share(rows):.2%} of the steps' time.",
     ]
     return "\n".join(lines)
+
+
+def _share(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The part of the boards' training in which they stood still for checkpoints."""
+    return float(sum(row["checkpoints_s"] for row in rows) / sum(row["trained_s"] for row in rows))
 
 
 def _time(seconds: float) -> str:

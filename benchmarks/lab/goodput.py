@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trainer.contract.events import Epoch, NewGeneration, Window
+from trainer.contract.events import Checkpoint, Epoch, NewGeneration, Window
 
 Interval = tuple[float, float]  # of Unix time
 
@@ -17,19 +17,21 @@ def outcome(
     end_s: float,
 ) -> dict[str, Any]:
     """lasts_s; living_s: of boards together, in which they could train; trained_s: in which they made what counts;
-    goodput; generations: how many began."""
+    goodput; checkpoints_s: of the latter, in which steps stood still for checkpoints; generations: how many began."""
     lasts_s = end_s - begin_s
     living_s = trained_s = 0.0
     for board, away in down.items():
         apart_s = covered(away, begin_s, end_s)
         living_s += lasts_s - apart_s
         trained_s += covered([*away, *training(records.get(board, ()))], begin_s, end_s) - apart_s
+    kept = [it["stall_s"] for own in records.values() for it in own if it["event"] == Checkpoint.KIND]
     numbers = [it["number"] for own in records.values() for it in own if it["event"] == NewGeneration.KIND]
     return {
         "lasts_s": lasts_s,
         "living_s": living_s,
         "trained_s": trained_s,
         "goodput": trained_s / living_s,
+        "checkpoints_s": sum(kept),
         "generations": max(numbers, default=1) - 1,
     }
 
