@@ -284,7 +284,7 @@ def _record(line: bytes) -> dict[str, Any]:
     try:
         record = parse(line)
         images = record.get("images", 0)
-        place = as_place([record.get("epoch", 0), images if isinstance(images, int) else 0])
+        place = as_place([record.get("epoch") or 0, images if isinstance(images, int) else 0])
         return {"event": str(record["event"]), "epoch": place.epoch, "images": place.images}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {"event": None, "epoch": 0, "images": 0}

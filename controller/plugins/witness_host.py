@@ -34,7 +34,7 @@ class ActionModule(Action):
         if done["rc"] or not re.fullmatch("[0-9]{1,5}", port):
             told = " ".join((done["stderr"] or done["stdout"]).split())
             return {"failed": True, "msg": f"the witness does not start: {told}; it needs Python 3.8 and tar"}
-        return {"changed": True, "address": f"{options['address']}:{port}"}
+        return {"changed": True, "address": options["address"] + f":{port}"}
 
 
 def _packed(trainer: Path) -> bytes:

@@ -408,7 +408,7 @@ def test_of_a_run_that_lost_boards_the_records_that_count_are_kept(tmp_path):
     events += [("generation", 2), ("resume", 2), ("window", 3), ("epoch", 3), ("epoch", 4)]
     lines = [json.dumps({"event": kind, "number": place, "epoch": epoch}) for place, (kind, epoch) in enumerate(events)]
     (tmp_path / "events.jsonl").write_text("".join(line + "\n" for line in lines))
-    kept = [json.loads(line) for line in resume._records_until(3, tmp_path / "events.jsonl").splitlines()]
+    kept = [json.loads(line) for line in resume._records_until(Place(3), tmp_path / "events.jsonl").splitlines()]
     assert [(it["event"], it["number"]) for it in kept] == [
         ("start", 0),
         ("epoch", 1),

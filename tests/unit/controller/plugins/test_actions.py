@@ -29,7 +29,16 @@ def options(name, folder):
     (folder / "run").mkdir(exist_ok=True)
     (folder / "run/run.json").write_text('{"boards": ["orin-1"], "config": {"epochs": 2}, "workers": 1}')
     (folder / "image").write_text("pixels")
-    given = {"type": "str", "path": str(folder / "new"), "int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}}
+    given = {
+        "type": "str",
+        "str": "a-name",
+        "path": str(folder / "new"),
+        "int": 1,
+        "float": 1.0,
+        "bool": True,
+        "list": [],
+        "dict": {},
+    }
     chosen = {
         "argv": ["touch", str(folder / "made")],
         "board_dir": str(folder / "run"),
