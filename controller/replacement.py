@@ -1,7 +1,6 @@
-"""Other boards in the places of boards that a run has lost: each takes over one's rank, and its records.
+"""Boards that replace lost ones when a run is resumed: each takes over a lost one's rank and records.
 
-A resumed run can have them. A board's own checkpoint goes to the one in its place where it was collected, else another
-board's does, as for a board that comes back into a run that goes on.
+It has the lost board's checkpoint if that was collected, else another board's, like a board that rejoins a run.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from trainer.contract.reading import is_name, parse
 
 
 def read(given: Any, run_boards: Sequence[str], problems: list[str]) -> dict[str, str]:
-    """The boards in the places of lost ones, by these; what is wrong with them is added to the problems."""
+    """The new board by the name of the lost one; what is wrong with them is added to the problems."""
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for pair in given.items() for name in pair):
         problems.append(
             f"replace is {given!r}, but it names a board for each lost one: give for example "
@@ -31,8 +30,8 @@ def read(given: Any, run_boards: Sequence[str], problems: list[str]) -> dict[str
             problems.append(f"replace has {lost}, but the run is on {', '.join(run_boards)}: name one of these")
         if not is_name(other) or other in run_boards or list(given.values()).count(other) > 1:
             problems.append(
-                f"replace has {other} in the place of {lost}: give another board of the inventory, once, that is not "
-                "in the run already"
+                f"replace has {other} instead of {lost}: give another board of the inventory, once, that is not in the "
+                "run already"
             )
     if given and set(given) >= set(run_boards):
         problems.append("replace has all boards of the run, so that no checkpoint is left: start a new run")
@@ -40,7 +39,7 @@ def read(given: Any, run_boards: Sequence[str], problems: list[str]) -> dict[str
 
 
 def taken_over(text: str, board: str, rank: int, others: str, begins: Place) -> str:
-    """A lost board's records, a line each, as those of the board in its place, which begins at a place.
+    """A lost board's records, a line each, as those of the board that replaces it and begins at a place.
 
     What they lack is added: another board's start, and that the board has a checkpoint of that place.
     """

@@ -40,7 +40,7 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     folder on the boards), boards (all names in rank order), and for each board its relative speed (speeds), its address
     in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`,
     and the study's factors and primary arm as `design`. To resume a run, `resume` is its name, `given` the options
-    that the user gave with it, and `replace` boards that take the places of lost ones; to follow and collect an earlier
+    that the user gave with it, and `replace` new boards by the names of lost ones; to follow and collect an earlier
     run, `run_id` is its name. `witness` names a host that breaks ties, one of `hosts`. With `check`, nothing is written
     or fetched, and files that would be fetched are missing from the answer. Raises ConfigError with every problem
     found.
@@ -64,7 +64,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
             "boards to the group 'boards' in the inventory's hosts.yml (--limit excludes some)"
         )
     if request.get("replace"):
-        problems.append("replace is given without resume: give the id of the run that is to go on on other boards, too")
+        problems.append("replace is given without resume: give resume, the id of the run to resume on other boards")
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         problems.append(f"seed is {seed}; give 0 to {LARGEST_SEED}, such as -e seed=1")
     task, experiment = str(request["task"]), str(request["experiment"])

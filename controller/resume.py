@@ -147,7 +147,7 @@ def _reasons_against(run: Run, folder: Path, wanted: Sequence[str], boards: Sequ
         ran = f"{run.run_id} ran on {', '.join(run.boards)}" if wanted == run.boards else f"replace names {missing[0]}"
         problems.append(
             f"{ran}, but {', '.join(missing)} is not among the boards: add it to the inventory, leave out --limit, or "
-            f"""give another board in a lost one's place, such as -e '{{"replace": {{"{run.boards[-1]}": "NAME"}}}}'"""
+            f"""replace it by another board, such as -e '{{"replace": {{"{run.boards[-1]}": "NAME"}}}}'"""
         )
     return problems + _ended_well(run, folder)
 
@@ -167,7 +167,7 @@ def _status(folder: Path) -> str | None:
 def begin(folder: Path, replaced: Mapping[str, str] = MappingProxyType({})) -> Place:
     """Put the previous attempt aside; returns the place at which the run resumes.
 
-    `replaced`: boards in the places of lost ones, by these; the run is theirs from here on.
+    `replaced`: new boards by the names of the lost ones; they are the run's from here on.
     Each board's folder then has its records up to that place and the checkpoint. Wherever it is cut, a later call
     comes to the same end. Raises ConfigError if the run turns out to have succeeded.
     """

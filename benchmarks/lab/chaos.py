@@ -285,7 +285,7 @@ def table(result: dict[str, Any]) -> str:
         f"Runs in the lab lasted {_time(statistics.mean(row['lasts_s'] for row in rows))} each. "
         + " ".join(f"Faults every {_time(row['mean_s'])}: {row['kinds'] or 'none'}." for row in rows)
         + ("" if fault_s is None else f" A fault cost {fault_s:.0f} s of the boards' time in the mean.")
-        + f" Stopping and resuming at once cost {resume_s:.0f} s, of which boards stood still for {still_s:.0f} s "
+        + f" Stopping and resuming at once cost {resume_s:.0f} s, of which no board trained for {still_s:.0f} s "
         f"(mean of {len(result['resumes'])} runs whose trainer was killed). Checkpoints every "
         f"{result['configuration']['checkpoint_steps']} steps took {_share(rows):.2%} of the steps' time.",
     ]
@@ -293,7 +293,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _share(rows: Sequence[Mapping[str, Any]]) -> float:
-    """The part of the boards' training in which they stood still for checkpoints."""
+    """The part of the boards' training for which checkpoints stalled it."""
     return float(sum(row["checkpoints_s"] for row in rows) / sum(row["trained_s"] for row in rows))
 
 

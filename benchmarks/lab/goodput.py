@@ -17,7 +17,7 @@ def outcome(
     end_s: float,
 ) -> dict[str, Any]:
     """lasts_s; living_s: of boards together, in which they could train; trained_s: in which they made what counts;
-    goodput; checkpoints_s: of the latter, in which steps stood still for checkpoints; generations: how many began."""
+    goodput; checkpoints_s: of trained_s, for which checkpoints stalled steps; generations: how many began."""
     lasts_s = end_s - begin_s
     living_s = trained_s = 0.0
     for board, away in down.items():

@@ -23,7 +23,7 @@ options:
   study: {type: str, default: "", description: [The run's place in a study.]}
   design: {type: dict, default: {}, description: ["That study's factors and primary arm, if it has any."]}
   resume: {type: raw, description: [Name of a run that did not end well, to go on with.]}
-  replace: {type: raw, default: {}, description: ["With resume: boards in the places of lost ones, by these."]}
+  replace: {type: raw, default: {}, description: ["With resume: new boards by the names of lost ones."]}
   given: {type: list, elements: str, default: [], description: [Those of the options above that the user gave.]}
   run_id: {type: raw, description: [Id of an earlier run to follow and collect.]}
   witness: {type: str, default: "", description: ["Inventory name of a host that breaks ties, with tie_break witness."]}

@@ -5,11 +5,11 @@ module: resume_run
 short_description: Move the previous attempt aside, so that a run can resume
 description:
   - The run resumes from the last checkpoint that every board has completely.
-  - A board in a lost one's place takes over its rank and records, and has its checkpoint or another board's.
+  - A board that replaces a lost one takes over its rank and records, and has its checkpoint or another board's.
   - Fails for a run that has succeeded.
 options:
   run_dir: {type: path, required: true, description: [The run's folder on the controller.]}
-  replace: {type: dict, default: {}, description: ["Boards that take the places of lost ones, by these."]}
+  replace: {type: dict, default: {}, description: ["New boards by the names of lost ones."]}
 """
 
 EXAMPLES = """

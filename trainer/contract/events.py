@@ -178,7 +178,7 @@ class Checkpoint:
     epoch: int  # the last completed one, from 1; 0: none
     images: int  # of the next one; see checkpoints.Place
     train_s: float  # of the steps of the epoch that it is in; 0 after an epoch
-    stall_s: float  # that training stood still for it: for an average, a copy of the state, the checkpoint before
+    stall_s: float  # for which it stalled training: an average, a copy of the state, writing the checkpoint before
     size_bytes: int
 
 

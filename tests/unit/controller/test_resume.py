@@ -318,7 +318,7 @@ def test_a_board_that_cannot_take_a_place_is_refused(project):
     left_by(project, "a", recorded=3, kept=[3])
     assert problems(project, replace={"x": "c"}) == ["replace has x, but the run is on a, b: name one of these"]
     (told,) = problems(project, replace={"b": "a"})
-    assert told.startswith("replace has a in the place of b: give another board of the inventory")
+    assert told.startswith("replace has a instead of b: give another board of the inventory")
     (told,) = problems(project, replace={"b": "d"})
     assert told.startswith("replace names d, but d is not among the boards: add it to the inventory")
     assert "replace has all boards of the run" in problems(project, replace={"a": "c", "b": "d"})[0]
