@@ -21,9 +21,9 @@ provision-rehearsal: setup setup-boards ## provision two emulated Orins, train t
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-chaos bench-telemetry bench-gpu
-bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (50 minutes; ARGS=--help)
+bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (41 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
-bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (30 minutes; ARGS="--images FILE.npz --weights FILE.h5")
+bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (31 minutes; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks accuracy $(ARGS)
 bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (a repeated call goes on; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks learning $(ARGS)
@@ -33,7 +33,7 @@ bench-scale: setup setup-boards ## benchmark: measured and predicted efficiency 
 	.venv/bin/python -m benchmarks scale $(ARGS)
 bench-playbook: setup setup-boards ## benchmark: the controller's time per run with 2, 8 and 32 boards
 	.venv/bin/python -m benchmarks playbook $(ARGS)
-bench-prediction: setup setup-boards ## benchmark: predicted and actual times of runs (50 minutes)
+bench-prediction: setup setup-boards ## benchmark: predicted and actual times of runs (49 minutes)
 	.venv/bin/python -m benchmarks prediction $(ARGS)
 bench-straggler: setup setup-boards ## benchmark: the cost of a board at half speed, with equal and proportional parts of the images
 	.venv/bin/python -m benchmarks straggler $(ARGS)

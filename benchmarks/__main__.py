@@ -19,7 +19,7 @@ Options = argparse.Namespace
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     _add(parser.add_subparsers(required=True, metavar="COMMAND"))
-    options = parser.parse_args()
+    options = parser.parse_args(sys.argv[1:] or ["--help"])
     # also if started in the background, which ignores Ctrl-C, so that the emulated boards are stopped
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -33,21 +33,25 @@ def main() -> int:
 
 def _add(commands: Any) -> None:
     def command(name: str, text: str, make: Callable[[Options], object]) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=text)
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        added: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=text, formatter_class=formatter
+        )
         added.set_defaults(make=make)
         return added
 
     speed = command("sync", "images/s of every method, with both engines", _speed)
-    speed.add_argument("--engines", nargs="+", choices=["tensorflow", "pytorch"], default=["tensorflow", "pytorch"])
+    engines = ["tensorflow", "pytorch"]
+    speed.add_argument("--engines", nargs="+", choices=engines, default=engines, help="engines to measure")
     speed.add_argument("--own-cores", action="store_true", help="give each board its own core, for docs/scaling.md")
     real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)
     real.add_argument(
         "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
     )
     real.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
-    real.add_argument("--seeds", type=int, default=3)
-    real.add_argument("--train-images", type=int, default=8192)
-    real.add_argument("--validation-images", type=int, default=5000)
+    real.add_argument("--seeds", type=int, default=3, help="runs of each arm")
+    real.add_argument("--train-images", type=int, default=8192, help="images to train on, of those in the file")
+    real.add_argument("--validation-images", type=int, default=5000, help="images to validate with")
     real.add_argument("--size", type=int, default=32, help="pixels per side")
     learn = command("learning", "accuracy of 1 to 16 boards, on real images and on generated ones", _learning)
     learn.add_argument("--images", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)")
@@ -60,11 +64,7 @@ def _add(commands: Any) -> None:
     learn.add_argument("--try", dest="tries", metavar="JSON", help="instead: an override, or a list of overrides")
     learn.add_argument("--boards", type=int, nargs="+", default=[8], help="with --try")
     learn.add_argument("--seeds", type=int, nargs="+", default=[11, 12], help="with --try")
-    one = command(
-        "single",
-        "one board: the kit's cost, cached features",
-        _single,
-    )
+    one = command("single", "one board: the kit's cost, cached features", _single)
     one.add_argument("--repeats", type=int, default=6, help="repeats of the pair; the two swap boards in each")
     one.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
     more = command(
@@ -74,10 +74,10 @@ def _add(commands: Any) -> None:
         "--boards", type=int, nargs="*", choices=[2, 4, 8], default=[2, 4, 8], help="none: only summarise"
     )
     slow = command("straggler", "the cost of a board at half speed", lambda o: _of("lab.straggler").measure(o.repeats))
-    slow.add_argument("--repeats", type=int, default=3)
+    slow.add_argument("--repeats", type=int, default=3, help="runs of each arm")
     command("prediction", "predicted and actual times of runs", lambda o: _of("lab.prediction").measure())
     stages = command("playbook", "the controller's time per run", lambda o: _of("lab.playbook").measure(o.boards))
-    stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32])
+    stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32], help="numbers of boards")
     chaos = command("chaos", "goodput of three boards to which faults happen at random times", _chaos)
     chaos.add_argument("--between", type=float, nargs="+", default=[5, 2], metavar="MINUTES", help="means, a run each")
     chaos.add_argument("--minutes", type=float, default=25, help="of each run")
@@ -85,8 +85,15 @@ def _add(commands: Any) -> None:
     chaos.add_argument("--resumes", type=int, default=2, help="runs that are stopped and resumed, 1 or more")
     cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("machine.telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
+    studied = command("study", "a study's runs on emulated boards", _study)
+    studied.add_argument("name", help="of a file in studies/, without .yml")
+    same = command("curves", "both engines' losses on real images", _curves)
+    same.add_argument("--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test")
+    same.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
+    same.add_argument("--train-images", type=int, default=8320)
+    same.add_argument("--size", type=int, default=64, help="pixels per side")
     many = command("loading", "time and memory of the analysis of many runs", _loading)
-    many.add_argument("--runs", type=int, default=300)
+    many.add_argument("--runs", type=int, default=300, help="runs to generate")
     command("coverage", "how often intervals of few runs cover the true speed-up", _coverage)
     command("publish", "copy results from runs/bench-*.json into docs/", lambda o: _listed(_of("docs.figures").publish))
     command("scaling", "the cost model's tables and figure in docs/", _scaling)
@@ -135,6 +142,17 @@ def _single(options: Options) -> object:
 
 def _chaos(options: Options) -> object:
     return _of("lab.chaos").measure(options.between, options.minutes, options.seed, options.resumes)
+
+
+def _study(options: Options) -> object:
+    study = _of("lab.study")
+    return study.printed(study.measure(options.name))
+
+
+def _curves(options: Options) -> object:
+    engines = _of("machine.engines")
+    images, weights = options.images.resolve(), options.weights.resolve()
+    return engines.printed(engines.measure(images, weights, options.train_images, options.size))
 
 
 def _loading(options: Options) -> object:

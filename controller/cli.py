@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from analysis.commands.run import amount, costs
 from analysis.runs import generations, throttling
 from analysis.runs.errors import AnalysisError
 from trainer.contract.layout import RUN
+from trainer.contract.run import load_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,12 +41,12 @@ def add(commands: Commands) -> None:
     live.add_argument("--once", action="store_true", help="print one frame and exit")
     live.set_defaults(execute=_watch)
     ended = commands.add_parser("manifest", help="write manifest.json of a collected run")
-    ended.add_argument("run", type=Path, metavar="RUN_DIR")
+    ended.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     ended.add_argument("--interrupted", action="store_true", help="the run was stopped by the controller")
     ended.set_defaults(execute=_manifest)
     ended.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch in watts")
     rate = commands.add_parser("calibrate", help="calculate the link rate of emulated boards from a probe")
-    rate.add_argument("run", type=Path, metavar="RUN_DIR", help="collected folder of the probe")
+    rate.add_argument("run", type=Path, metavar="RUN", help="collected folder of the probe")
     rate.add_argument("--rate", type=int, metavar="BIT_PER_S", required=True, help="link rate during the probe")
     rate.add_argument(
         "--core-share", type=float, default=1.0, metavar="SHARE", help="fraction of a core per board, 0 to 1"
@@ -87,7 +89,17 @@ def _manifest(options: argparse.Namespace) -> int:
         say(f"The log of {manifest['culprit']} ends with:")
     for line in tail:
         say(f"  {line[:300]}")
+    if manifest["status"] == "succeeded" and (command := _next(options.run)):
+        say(f"Next: {command}")
     return 0
+
+
+def _next(folder: Path) -> str:
+    """The command that shows what a run has measured; empty where a playbook gives it."""
+    run, runs = load_run(folder / RUN), os.path.relpath(folder.parent)
+    if run.task == "trial":
+        return f"cluster-kit predict --from {runs}/{folder.name}"
+    return f"cluster-kit compare {runs}/*-{run.experiment}-w*" if run.task == "train" and run.study is None else ""
 
 
 def _calibrate(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from trainer.contract.config import Config, ConfigError
 from trainer.contract.layout import RUN, entries, run_folders
 from trainer.contract.methods import METHODS
 from trainer.contract.run import Run, load_run
-from trainer.contract.strategies import C10D, DDP, MULTI_WORKER_MIRRORED, NONE
+from trainer.contract.strategies import MULTI_WORKER_MIRRORED, NONE
 
 if TYPE_CHECKING:
     from analysis.prediction.measured import Measured
@@ -96,7 +96,7 @@ def _fitting(pattern: str, task: str, config: Config, boards: Sequence[str], pla
 
 def _fits(run: Run, config: Config, boards: Sequence[str]) -> bool:
     strategies = [it.strategy_on(count) for it, count in ((run.config, run.workers), (config, len(boards)))]
-    if any(name not in (NONE, MULTI_WORKER_MIRRORED, DDP, C10D) for name in strategies):
+    if any(name not in (NONE, MULTI_WORKER_MIRRORED) for name in strategies):
         return False
     same = (run.config.engine, run.config.model) == (config.engine, config.model)
     same = same and run.config.board_batch(run.workers) == config.board_batch(len(boards))

@@ -15,6 +15,7 @@ from trainer.contract.reading import Unreadable, parse, printable
 
 NEWEST_PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # of requirements/board-newest.txt
 OLDER_PYTHONS = ("3.8", "3.9")  # of requirements/board.txt: TensorFlow 2.12
+MACHINES = ("x86_64", "aarch64")  # of both
 _COMMON: dict[str, Any] = {  # of a board of no release
     **dict.fromkeys(("l4t", "jetpack", "package", "cuda", "suite")),
     **dict.fromkeys(("tensorflow", "tensorflow_sha256", "pycuda"), ""),
@@ -50,6 +51,7 @@ def kind(survey: Mapping[str, Any], wanted: str = "") -> dict[str, Any]:
 
 def _jetson(survey: Mapping[str, Any], linux: str, wanted: str) -> dict[str, Any]:
     release = releases.RELEASES.get(linux)
+    known = release or releases.PAPER  # roles read its fields before the problem is reported
     problem = ""
     if release is None or (wanted and linux != wanted):
         which = releases.RELEASES.get(wanted) if wanted else None
@@ -59,7 +61,7 @@ def _jetson(survey: Mapping[str, Any], linux: str, wanted: str) -> dict[str, Any
             f"has Jetson Linux R{linux}; wanted is {told}: flash JetPack {flash} with SDK Manager "
             "(docs/boards.md, Flash), or take the board out of the inventory"
         )
-    found = asdict(release or releases.PAPER)
+    found = {**asdict(known), "suite": known.suite}
     del found["wheel"]
     module = releases.module_name(survey.get("module"))
     return {
@@ -69,10 +71,9 @@ def _jetson(survey: Mapping[str, Any], linux: str, wanted: str) -> dict[str, Any
         "label": f"{module or 'Jetson'}, JetPack {release.jetpack}" if release else f"Jetson, R{linux}",
         "l4t": linux,
         "problem": problem,
-        "suite": (release or releases.PAPER).suite,
-        "python_program": f"python{found['python']}",
-        "tensorflow": (release or releases.PAPER).wheel.address,
-        "tensorflow_sha256": (release or releases.PAPER).wheel.sha256 or "",
+        "python_program": f"python{known.python}",
+        "tensorflow": known.wheel.address,
+        "tensorflow_sha256": known.wheel.sha256 or "",
         "doubts": _doubts(release) if release else [],
         "machine": survey.get("machine") or "aarch64",
     }
@@ -91,18 +92,23 @@ def _doubts(release: releases.Release) -> list[str]:
 def _plain(survey: Mapping[str, Any], wanted: str) -> dict[str, Any]:
     version = str(survey.get("python") or survey.get("old_python") or "")
     python = ".".join(version.split(".")[:2])
+    machine = survey.get("machine") or MACHINES[0]
     problem = ""
     if wanted:
         problem = (
             f"is not a Jetson (no /etc/nv_tegra_release, no package nvidia-l4t-core); wanted is R{wanted}: leave "
             "kind_l4t empty, or take the board out of the inventory"
         )
+    elif machine not in MACHINES:
+        problem = (
+            f"is an {machine} machine, and the kit has TensorFlow for {' and '.join(MACHINES)}: install a 64-bit "
+            "system on it, or take the board out of the inventory"
+        )
     elif python not in (*OLDER_PYTHONS, *NEWEST_PYTHONS):
         problem = (
             f"has Python {python or 'of an unknown version'}, and the kit has TensorFlow for "
             f"{OLDER_PYTHONS[0]} to {NEWEST_PYTHONS[-1]}: upgrade its system, or take the board out of the inventory"
         )
-    machine = survey.get("machine") or "x86_64"
     return {
         **_COMMON,
         "name": "linux",

@@ -39,12 +39,14 @@ _README = """\
 
 It depends on {{ dependencies | join(', ') }}.
 {% endif %}
+{% if specs | length > 1 %}
 
 | entry point | purpose |
 |---|---|
 {% for name, entry in specs.items() %}
 | `{{ name }}` | {{ entry.short_description | markdown }} |
 {% endfor %}
+{% endif %}
 {% if rows %}
 
 | variable | type | default | meaning |

@@ -240,7 +240,7 @@ def controller_python() -> Tuple[Interpreter, str]:
 
 def board_python() -> Tuple[Interpreter, str]:
     """The interpreter for emulated boards, and the reason for it."""
-    require_no_lab()
+    require_no_lab(".board-venv")
     preferred, *others = BOARD_PYTHONS
     found = find_python(preferred) or fetch_python(preferred)
     if found:
@@ -253,15 +253,15 @@ def board_python() -> Tuple[Interpreter, str]:
 
 def newest_python() -> Tuple[Interpreter, str]:
     """The newest interpreter for emulated boards, and the reason for it."""
-    require_no_lab()
+    require_no_lab(".board-venv")
     found = find_python(*NEWEST_PYTHONS)
     found = found or apt_python("TensorFlow needs Python 3.8 to 3.13", [*NEWEST_PYTHONS, "3.9", "3.8"])
     return found, "the newest that TensorFlow runs on"
 
 
-def require_no_lab() -> None:
+def require_no_lab(environment: str) -> None:
     if (ROOT / ".lab").exists():
-        raise SetupError("Emulated boards are using .board-venv.\nRepeat after make lab-down.")
+        raise SetupError(f"Emulated boards are using {environment}.\nRepeat after make lab-down.")
 
 
 # ---- making environments
@@ -374,6 +374,8 @@ def torch() -> str:
     folder, pins = ROOT / ".torch-venv", LOCKS / "torch.in"
     stamp, sha256 = read_stamp(folder), hashlib.sha256(pins.read_bytes()).hexdigest()
     if stamp.get("sha256") != sha256:
+        if folder.exists():
+            require_no_lab(folder.name)
         (folder / STAMP).unlink(missing_ok=True)
         interpreter = find_python(*TORCH_PYTHONS) or apt_python("PyTorch needs Python 3.10 to 3.13", TORCH_PYTHONS)
         if not interpreter.ensurepip:

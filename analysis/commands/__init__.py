@@ -31,7 +31,10 @@ def execute(program: str, description: str, groups: Iterable[Group], arguments: 
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in groups:
         group.add(commands)
-    options = parser.parse_args(arguments)
+    for listed in commands._choices_actions:  # what the list of commands says of each, its own help says too
+        commands.choices[listed.dest].description = listed.help
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given or ["--help"])
     try:
         code = int(options.execute(options))
         sys.stdout.flush()
@@ -49,7 +52,9 @@ def execute(program: str, description: str, groups: Iterable[Group], arguments: 
 def runs_argument() -> argparse.ArgumentParser:
     """A parent parser for commands that take folders of runs."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs; others are skipped")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of runs, such as runs/*; others are skipped"
+    )
     return parser
 
 
@@ -59,5 +64,5 @@ def say(*parts: object, sep: str = " ", file: TextIO | None = None) -> None:
 
 
 def wrapped(sentences: str) -> str:
-    """Print text for a terminal."""
+    """The text in lines of at most 100 characters."""
     return textwrap.fill(sentences, 100, break_on_hyphens=False)

@@ -35,10 +35,10 @@ def add(commands: Commands) -> None:
     beside.add_argument("--report", type=Path, metavar="FILE", help="also write the HTML report")
     beside.set_defaults(execute=_compare)
     page = commands.add_parser("report", parents=[runs], help="write the HTML report")
-    page.add_argument("--out", type=Path, metavar="FILE", required=True)
+    page.add_argument("--out", type=Path, metavar="FILE", required=True, help="HTML file to write")
     page.set_defaults(execute=_report)
     single = commands.add_parser("figures", parents=[runs], help="write each figure as an SVG file")
-    single.add_argument("--out", type=Path, metavar="DIR", required=True)
+    single.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the files")
     single.set_defaults(execute=_figures)
 
 

@@ -12,16 +12,16 @@ from analysis.commands import Commands, runs_argument, say, wrapped
 def add(commands: Commands) -> None:
     runs = runs_argument()
     parser = commands.add_parser("bundle", parents=[runs], help="pack runs and their comparison as an evidence bundle")
-    parser.add_argument("--out", type=Path, metavar="FILE.tar.gz", required=True)
+    parser.add_argument("--out", type=Path, metavar="FILE.tar.gz", required=True, help="archive to write")
     parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
     parser.set_defaults(execute=_bundle)
     check = commands.add_parser("verify", help="verify a bundle's files, and recompute its figures from the records")
-    check.add_argument("bundle", type=Path, metavar="BUNDLE")
+    check.add_argument("bundle", type=Path, metavar="BUNDLE", help="archive that the command bundle wrote")
     check.add_argument("--sha256", metavar="HEX", help="published SHA-256 of the bundle")
     check.set_defaults(execute=_verify)
     tables = commands.add_parser("export", parents=[runs], help="export tidy tables for other programs")
-    tables.add_argument("--to", choices=["csv", "parquet", "mlflow"], required=True)
-    tables.add_argument("--out", type=Path, metavar="DIR", required=True)
+    tables.add_argument("--to", choices=["csv", "parquet", "mlflow"], required=True, help="format of the tables")
+    tables.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the tables")
     tables.set_defaults(execute=_export)
 
 

@@ -15,7 +15,15 @@ _MOST_WORKERS = 1_000_000
 
 def add(commands: Commands) -> None:
     paper = commands.add_parser("predict", help="predict training times from measured runs")
-    paper.add_argument("--from", dest="runs", nargs="+", type=Path, metavar="RUN", required=True)
+    paper.add_argument(
+        "--from",
+        dest="runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        required=True,
+        help="folders of measured runs: of playbooks/predict.yml, or of one and of several boards",
+    )
     paper.add_argument("--workers", type=_counts, metavar="N,N,...", help="numbers of boards (default: as measured)")
     paper.add_argument(
         "--link", type=float, metavar="MBIT_PER_S", help="link rate of each board (default: as measured)"

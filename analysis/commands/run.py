@@ -13,7 +13,7 @@ from analysis.commands import Commands, say
 
 def add(commands: Commands) -> None:
     cost = commands.add_parser("energy", help="show a run's energy, and add a switch or wall meter to its manifest")
-    cost.add_argument("run", type=Path, metavar="RUN_DIR")
+    cost.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     cost.add_argument("--wall-meter", type=Path, metavar="FILE", help="CSV: time (Unix or ISO 8601), power_w")
     cost.add_argument("--switch-watts", type=amount, metavar="W", help="power of the switch in watts")
     cost.set_defaults(execute=_energy)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.comparison.arms import MARGIN, one_board
 from analysis.comparison.paper import PAPER
+from analysis.comparison.words import method_in_words
 from trainer.contract.methods import METHODS
 
 _COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -255,8 +256,8 @@ def _name(arms: pd.DataFrame, arm: pd.Series[Any]) -> str:
     workers = arm["workers"]
     count = _COUNTS[workers] if workers < len(_COUNTS) else str(workers)
     alone = (arms["workers"] == workers).sum() == 1
-    label = "" if alone and arm["label"] in ("none", PAPER.method) else f" ({arm['label']})"
-    return f"{count.capitalize()} board{'s' if workers > 1 else ''}{label}"
+    method = "" if alone and arm["label"] == PAPER.method else method_in_words(workers, arm["label"])
+    return f"{count.capitalize()} board{'s' if workers > 1 else ''}{_brackets(method)}"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -73,6 +73,7 @@ class Measured:
     power_w: float | None = None  # mean power of a board while it trains
     points: tuple[Point, ...] = ()  # all-reduces timed alone
     timed: tuple[Timed, ...] = ()
+    engine: str = strategies.TENSORFLOW
 
     @property
     def sizes(self) -> Sizes:
@@ -97,8 +98,12 @@ class Measured:
         """A collected run's measurements. Raises ConfigError if it is not a run, AnalysisError if no board started."""
         run = load_run(folder / RUN)
         strategy = run.config.strategy_on(run.workers)
-        if strategy != strategies.default(strategies.TENSORFLOW, run.workers):
-            raise AnalysisError(f"{run.run_id}: trained with strategy {strategy}: give runs that name no strategy")
+        predicted = strategies.default(strategies.TENSORFLOW, run.workers)
+        if strategy != predicted:
+            raise AnalysisError(
+                f"{run.run_id}: trained with strategy {strategy}, which is not predicted: give runs with strategy "
+                f"{predicted}"
+            )
         homes = {board: folder / BOARDS / board for board in run.boards}
         records: Records = {
             board: list(filter(is_complete, read_records(home / EVENTS)[0]))
@@ -130,6 +135,7 @@ class Measured:
             train_images=starts[0]["train_images"],
             epochs=run.config.epochs,
             sharding=run.config.data.sharding,
+            engine=run.config.engine,
             startup_s=max(start["startup_s"] for start in starts),
             power_w=statistics.fmean(known) / 1000 if known else None,
             **found,
@@ -143,7 +149,7 @@ def combine(parts: Sequence[Measured]) -> Measured:
     """
     problems = [
         f"{name}: {', '.join(f'{getattr(part, name)} in {part.run_ids[0]}' for part in parts)}"
-        for name in ("gradient_bytes", "board_batch", "train_images", "emulated")
+        for name in ("engine", "gradient_bytes", "board_batch", "train_images", "emulated")
         if len({getattr(part, name) for part in parts}) > 1
     ]
     # what one board does with the images is the same whatever the sharding

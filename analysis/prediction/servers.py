@@ -28,8 +28,8 @@ from analysis.runs.loading import load
 from trainer.contract.config import ConfigError
 from trainer.contract.events import Epoch, Served, Start
 from trainer.contract.layout import BOARDS, EVENTS, RUN
-from trainer.contract.records import read_records
-from trainer.contract.run import load_run
+from trainer.contract.records import is_complete, read_records
+from trainer.contract.run import Run, load_run
 from trainer.contract.strategies import PARAMETER_SERVER
 
 GOODPUT = 0.941  # of an Ethernet link's rate, with frames of 1,500 bytes
@@ -98,7 +98,7 @@ def table(measured: Measured, workers: Sequence[int], link_bit_per_s: float, run
     """
     several = [(count, dedicated) for count in workers if count > 1 for dedicated in (0, 1)]
     rows = [_row(measured, count, dedicated, link_bit_per_s, {}) for count, dedicated in several]
-    rows += [_row(measured, *_boards(folder), link_bit_per_s, _measured(folder)) for folder in runs]
+    rows += [_row(measured, *_boards(folder), link_bit_per_s, measured_run(folder)) for folder in runs]
     return pd.DataFrame(rows)
 
 
@@ -126,27 +126,42 @@ def _row(
     }
 
 
-def _measured(folder: Path) -> dict[str, Any]:
-    """What a run with parameter servers did, in all epochs but the first."""
+def measured_run(folder: Path) -> dict[str, Any]:
+    """What a run with parameter servers did in all epochs but the first.
+
+    run_id, images_per_s; while every worker makes a step, busiest_bytes, of the board that sent most, and placed_bytes,
+    what it had to send by what each server held.
+    """
     run, loaded = load_run(folder / RUN), load([folder])
     made = measure(loaded.runs, loaded.boards, loaded.epochs, loaded.windows)
-    sent: list[float] = []  # bytes of each board
-    steps = 0
-    held: list[int] | None = None
-    for board in run.boards:
-        events = read_records(folder / BOARDS / board / EVENTS)[0]
-        held = held or next((it["server_bytes"] for it in events if it["event"] == Start.KIND), None)
-        later = [it for it in events if it["event"] in (Epoch.KIND, Served.KIND) and it["epoch"] > 1]
-        steps += sum(it.get("steps", 0) for it in later)
-        sent.append(sum(math.nan if it["sent_bytes"] is None else it["sent_bytes"] for it in later))
-    rounds = steps / run.config.computing(run.workers)
+    busiest_bytes, held = exchanged(run, folder)
     placed = {"placed_bytes": max(sent_bytes(held, run.workers, run.config.servers))} if held else {}
     return {
         **placed,
         "run_id": run.run_id,
         "images_per_s": float(made["images_per_s"].iloc[0]),
-        "busiest_bytes": max(sent) / rounds if rounds else math.nan,
+        "busiest_bytes": busiest_bytes,
     }
+
+
+def exchanged(run: Run, folder: Path) -> tuple[float, list[int] | None]:
+    """Bytes that the busiest board sent while every worker made a step, in all epochs but the first; what servers held.
+
+    NaN where a board did not count its bytes, or left no records; null where no board says what servers held.
+    """
+    sent: list[float] = []  # bytes of each board
+    steps = 0
+    held: list[int] | None = None
+    for board in run.boards:
+        path = folder / BOARDS / board / EVENTS
+        events = [it for it in read_records(path)[0] if is_complete(it)] if path.is_file() else []
+        held = held or next((it["server_bytes"] for it in events if it["event"] == Start.KIND), None)
+        later = [it for it in events if it["event"] in (Epoch.KIND, Served.KIND) and it["epoch"] > 1]
+        steps += sum(it.get("steps", 0) for it in later)
+        counted = [it["sent_bytes"] for it in later]
+        sent.append(math.nan if None in counted or not counted else sum(counted))
+    known = steps and not any(map(math.isnan, sent))
+    return (max(sent) * run.config.computing(run.workers) / steps if known else math.nan), held
 
 
 def as_text(found: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 
 from analysis.comparison.arms import arm_name
 from analysis.comparison.paper import PAPER
+from analysis.comparison.words import in_words
 from analysis.runs.columns import WIDTH, Column, records, text_table
 
 if TYPE_CHECKING:  # avoids an import cycle through provenance and prediction
@@ -44,16 +45,26 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The arms, the runs that are not in them, then the paper's arms: each with name, runs, cause, of_paper and
+    """The arms, the runs that are not in them, then the paper's arms: each with name, words, runs, cause, of_paper and
     COLUMNS' fields.
 
-    runs: how many; of a run that is not averaged its status. cause: of that, with the run's id; else null.
+    name: by the fields of the configuration; words: as one would say it, else empty. runs: how many; of a run that is
+    not averaged its status. cause: of that, with the run's id; else null.
     """
     common = {"cause": None, "of_paper": False}
-    measured = [{**common, **arm, "name": arm_name(arm["workers"], arm["label"])} for arm in records(comparison.arms)]
+    measured = [
+        {
+            **common,
+            **arm,
+            "name": arm_name(arm["workers"], arm["label"]),
+            "words": in_words(arm["workers"], arm["label"]),
+        }
+        for arm in records(comparison.arms)
+    ]
     left_out = [
         {
             "name": arm_name(run["workers"], run["sync"]),
+            "words": "",
             "runs": run["status"] if run["status"] != "succeeded" else "unread",
             "cause": f"{run['run_id']}, not averaged: {run['cause']}",
             "of_paper": False,
@@ -61,7 +72,14 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         for run in records(comparison.excluded)
     ]
     printed = [
-        {**common, **arm, "name": f"paper: {arm_name(arm['workers'], arm['sync'])}", "runs": "-", "of_paper": True}
+        {
+            **common,
+            **arm,
+            "name": f"paper: {arm_name(arm['workers'], arm['sync'])}",
+            "words": "",
+            "runs": "-",
+            "of_paper": True,
+        }
         for arm in PAPER.arms()
     ]
     return [*measured, *left_out, *printed]
@@ -112,15 +130,14 @@ def notes(comparison: Comparison) -> list[str]:
     notes = {
         f"{', '.join(comparison.marks).capitalize()}.": comparison.marks,
         "Pass: all images of the data set once, which is an epoch, with its validation; copies of an image on several "
-        "boards are one. [x one]: as a multiple of one board. In all: from the start of the boards' processes, tracing "
-        "included; start: until they are ready for the first step (Keras traces later). Speed: images of all boards, "
-        "their copies counted.": True,
+        "boards count once. [x one]: as a multiple of one board. In all: from the start of the boards' processes, "
+        "tracing included; start: until they are ready for the first step (Keras traces later). Speed: of all boards "
+        "together, copies counted.": True,
         "Sync: fraction of time in which boards waited for each other or for communication; sent: per step and board. "
         "Accuracy is that of the validation images, after the first and the last epoch.": True,
         f"To acc.: from the start of the processes to the end of the first epoch with an accuracy of "
-        f"{comparison.target_accuracy:.3f}{origin}; >: not reached by all runs, of which one ended after this time.": (
-            arms["time_to_accuracy_s"].notna().any()
-        ),
+        f"{comparison.target_accuracy:.3f}{origin}; with >, not all runs reached it, and one of those ended after this "
+        "time.": (arms["time_to_accuracy_s"].notna().any()),
         "Means are without the fastest and the slowest run of arms with five or more (MLPerf); intervals are not.": (
             comparison.drop_extremes
         ),

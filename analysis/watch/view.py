@@ -53,7 +53,7 @@ def render(moment: Moment) -> RenderableType:
 
 def _title(moment: Moment) -> Text:
     run = moment.run
-    boards = f"{run.workers} worker{'s' if run.workers > 1 else ''}"
+    boards = f"{run.workers} board{'s' if run.workers > 1 else ''}"
     title = _said(run.run_id, "bold")
     strategy = f"{run.config.strategy}, " if run.config.strategy else ""
     title.append(f"\n{printable(run.experiment)}, {boards}, {strategy}{run.config.sync.method}", style="not bold")

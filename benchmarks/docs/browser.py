@@ -38,7 +38,7 @@ def browse(page: Path, *options: str, width: int = 1100, height: int = 1400) -> 
     """
     browser = chromium()
     if browser is None:
-        raise BenchmarkError("Chromium is not installed: apt-get install chromium")
+        raise BenchmarkError("Chromium is not installed: make setup-browser")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         return subprocess.run(
             [

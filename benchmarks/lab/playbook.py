@@ -21,7 +21,6 @@ from benchmarks.lab.benchmark_run import PROJECT, BenchmarkRun
 from trainer.contract.records import read_records
 
 _WARM = 3  # runs
-_STANDIN = "benchmarks/lab/standin"
 _ON_BOARD = "/srv/standin"
 _NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 _STAGES = {"run_config": "resolve and configure", "check": "check", "dataset": "data", "train": "start"}

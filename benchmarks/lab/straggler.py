@@ -1,7 +1,8 @@
-"""The cost of a board at half speed, with equal parts of the images and with parts in proportion to speed.
+"""The cost of a board at half speed: equal parts of the images, parts in proportion to speed, and measured steps.
 
-Two boards that take turns on one core, the second with half as much of it: the faster one alone, both with equal parts
-of the images, and both with parts in proportion to their speed. Ideal is what the faster one takes alone, over 1.5.
+Two boards take turns on one core, with as much of it each. The second waits after every step for as long as one board
+takes to compute one: it is half as fast, and a smaller batch saves it only a part of that. Ideal is what the faster one
+takes alone, over 1.5.
 """
 
 from __future__ import annotations
@@ -12,27 +13,44 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.loading import load
-from benchmarks.lab.benchmark_run import BenchmarkRun
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkRun
 
-_HOSTS = {"board-1": {"lab_core_share": 0.6}, "board-2": {"lab_core_share": 0.3, "relative_speed": 0.5}}
+_ON_BOARD = "/srv/slow"
+_LAB: dict[str, Any] = {"lab_link_rate": "1gbit", "lab_core_share": 0.45}
+_SLOW = {
+    "relative_speed": 0.5,
+    "train_environment": {"PYTHONPATH": _ON_BOARD, "LAB_STEP_COST_S": "{{ step_cost_s | string }}"},
+}
+_STEPS = 48  # of one board in an epoch
 _COMMON: dict[str, Any] = {
     "epochs": 3,
-    "data": {"train_images": 64 * 24, "validation_images": 192},
+    "steps_per_call": 1,  # the slow board's cost is one of each step
+    "data": {"train_images": 64 * _STEPS, "validation_images": 192},
     "sync": {"method": "local_sgd", "period": 8},
 }
-_ARMS = {"one board": (1, "sharded"), "equal parts": (2, "sharded"), "in proportion": (2, "proportional")}
+_ARMS = {
+    "one board": (1, "sharded"),
+    "equal parts": (2, "sharded"),
+    "in proportion": (2, "proportional"),
+    "measured": (2, "measured"),
+}
 
 
 def measure(repeats: int) -> Path:
     """Interleaved runs; returns the file written."""
-    with BenchmarkRun("straggler", hosts=_HOSTS, turns=True, lab_link_rate="1gbit") as bench:
+    step_cost_s = 0.0  # the first run is the faster board's, which has none
+    with BenchmarkRun("straggler", hosts={"board-1": {}, "board-2": _SLOW}, turns=True, **_LAB) as bench:
+        bench.playbook("benchmarks/lab/standin/install.yml", source=str(PROJECT / "benchmarks/lab/slow"), to=_ON_BOARD)
         for repeat in range(1, repeats + 1):
             for arm, (workers, sharding) in _ARMS.items():
-                data = {**_COMMON["data"], "sharding": sharding}
-                epochs = load([bench.run(workers, {**_COMMON, "data": data}, seed=repeat)]).epochs
+                override = {**_COMMON, "data": {**_COMMON["data"], "sharding": sharding}}
+                epochs = load([bench.run(workers, override, seed=repeat, step_cost_s=step_cost_s)]).epochs
                 steady = epochs[~epochs["begins"]]
+                step_cost_s = step_cost_s or float(steady["train_s"].mean()) / _STEPS
                 seconds = steady.groupby("board")["epoch_s"].mean()
-                bench.rows.append({"arm": arm, "repeat": repeat, "epoch_s": float(seconds.max())})
+                bench.rows.append(
+                    {"arm": arm, "repeat": repeat, "epoch_s": float(seconds.max()), "step_cost_s": step_cost_s}
+                )
             path = bench.write()
             print(table(json.loads(path.read_text(encoding="utf-8"))), flush=True)
     return path

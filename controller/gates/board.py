@@ -94,30 +94,27 @@ def _tensorflow(facts: Facts, needs: Needs) -> Iterator[Violation]:
     keras = packages.missing_keras((facts["venv"] or {}).get("packages") or {})
     if found and keras:
         yield Violation(f"TensorFlow {found} with Keras 3 alone", f"{keras}, its Keras 2", remedy)
-    elif not found or not (_begins(found, needs.tensorflow) if needs.tensorflow else _trains(found)):
+    elif not _fits(found, needs.tensorflow, (2, 12)):
         yield Violation(_engine(facts, needs, found), f"TensorFlow {needs.tensorflow or '2.12 or newer'}", remedy)
 
 
-def _trains(tensorflow: str) -> bool:
-    """Whether the trainer runs on this version: 2.12 or newer."""
-    numbers = re.match(r"(\d+)\.(\d+)", tensorflow)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (2, 12)
+def _fits(found: str | None, wanted: str, oldest: tuple[int, int]) -> bool:
+    """Whether a version is the wanted one or begins so; with an empty one, whether the trainer runs on it."""
+    if found is None or wanted:
+        return found is not None and (wanted == found or found.startswith((f"{wanted}.", f"{wanted}+")))
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= oldest
 
 
 @_gate("board.pytorch")
 def _pytorch(facts: Facts, needs: Needs) -> Iterator[Violation]:
     found = (facts["venv"] or {}).get("pytorch")
-    if needs.engine == PYTORCH and not (found and _begins(found, needs.pytorch)):
+    if needs.engine == PYTORCH and not _fits(found, needs.pytorch, (2, 2)):
         remedy = (
             "on a board, give a build as torch_env_torch, then playbooks/provision.yml --tags torch_env; for emulated "
             "boards, make setup-torch lab-up"
         )
-        yield Violation(_engine(facts, needs, found), f"PyTorch {needs.pytorch}".strip(), remedy)
-
-
-def _begins(found: str, wanted: str) -> bool:
-    """Whether a version is the wanted one or begins so; every version does with an empty one."""
-    return wanted in ("", found) or found.startswith((f"{wanted}.", f"{wanted}+"))
+        yield Violation(_engine(facts, needs, found), f"PyTorch {needs.pytorch or '2.2 or newer'}", remedy)
 
 
 def _engine(facts: Facts, needs: Needs, found: str | None) -> str:

@@ -50,7 +50,8 @@ def rehearse(project: Path, *, keep_boards: bool = False, console: Console | Non
     if failure:
         console.print(failure, markup=False, highlight=False, soft_wrap=True)
     elif code:
-        console.print("Stopped, and the boards are removed. Run the same command again to make the missing runs.")
+        boards = "" if keep_boards else ", and the boards are removed"
+        console.print(f"Stopped{boards}. Run the same command again to make the missing runs.")
     else:
         from controller.rehearsal.outcome import outcome  # pandas takes a second
 
@@ -58,9 +59,9 @@ def rehearse(project: Path, *, keep_boards: bool = False, console: Console | Non
             arm.run = state.succeeded
         for part in outcome(plan.arms):
             console.print(part, "", highlight=False)
-        if keep_boards:
-            console.print("The boards are left up; 'make lab-down' removes them.", highlight=False)
         console.print(f"The report: runs/{STUDY}.html", highlight=False)
+    if keep_boards:
+        console.print("The boards are left up: 'make lab-down' removes them.", highlight=False)
     return code
 
 

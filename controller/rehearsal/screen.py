@@ -19,7 +19,7 @@ from controller.rehearsal.arms import Arm, clock, since
 _BAR, _TITLE, _TIME = 15, 29, 5  # characters
 _EPOCH_S = 6.0  # of one board on one core of an ordinary machine, until it is measured
 _NARROW = 72  # columns, below which there is no room for bars
-_STOPPING = "Stopping, and removing the boards"
+_STOPPING = "Stopping"
 
 
 @dataclass

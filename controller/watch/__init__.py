@@ -64,10 +64,12 @@ def watch(folder: Path, inventory: str | None = None, *, every_s: float = 10.0, 
 
 
 def newest(runs: Path) -> Path:
-    """The latest active run in the folder of all runs. Raises AnalysisError without any."""
+    """The latest run in the folder of all runs. Raises AnalysisError without any."""
     folders = run_folders(entries(runs))
     if not folders:
-        raise AnalysisError(f"there is no run in {runs}: give a run's folder")
+        raise AnalysisError(
+            f"there is no run in {runs}: start one with playbooks/run_experiment.yml, or give a run's folder"
+        )
     return max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))
 
 

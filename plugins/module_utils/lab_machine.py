@@ -88,8 +88,8 @@ def network_problems(settings: Settings) -> list[str]:
         if owner.lab != str(Path(settings.lab_dir).resolve()):
             return [
                 f"lab_interface={settings.interface} belongs to the lab in {owner.lab}: run "
-                "lab_down there, or give this lab another lab_interface and lab_address, and its "
-                "boards addresses to match"
+                "lab_down there, or give this lab another lab_interface and lab_address, and "
+                "addresses of the boards to match"
             ]
     if not same_name and Path("/sys/class/net", settings.interface).exists():
         return [
@@ -104,7 +104,7 @@ def network_problems(settings: Settings) -> list[str]:
         if device not in own and other.overlaps(settings.host.network):
             problems.append(
                 f"lab_address={settings.address} overlaps with {other} on {device}: give another "
-                "lab_address, and the boards addresses to match"
+                "lab_address, and addresses of the boards to match"
             )
     return problems
 

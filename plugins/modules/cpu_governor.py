@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -12,7 +13,8 @@ module: cpu_governor
 short_description: Set cpufreq's governor to performance, or restore the earlier ones
 description:
   - For boards that are not Jetsons. The earlier governors are kept in I(state_dir), once, for I(state=restored).
-  - Policies without the governor performance, and kernels without cpufreq, are left as they are.
+  - Policies without the governor performance, or that cannot be written, as on an emulated board that is not dressed,
+    and kernels without cpufreq are left as they are.
 options:
   state: {type: str, choices: [set, restored], default: set, description: [C(restored) restores the earlier ones.]}
   state_dir: {type: path, required: true, description: [Where the earlier governors are kept on the board.]}
@@ -33,12 +35,13 @@ WANTED = "performance"
 
 
 def governors(folder: Path = CPUFREQ) -> dict[str, str]:
-    """Returns the governor by policy, of those that have the wanted one."""
+    """Returns the governor by policy, of those that have the wanted one and can be written."""
     return {
         policy.name: (policy / "scaling_governor").read_text().strip()
         for policy in sorted(folder.glob("policy*"))
         if (policy / "scaling_available_governors").exists()  # a driver may know none
         and WANTED in (policy / "scaling_available_governors").read_text().split()
+        and os.access(policy / "scaling_governor", os.W_OK)  # an emulated board may see its machine's, read-only
     }
 
 

@@ -17,6 +17,14 @@ from trainer.formats.archives import sha256
 PYTHONS = {"tensorflow": PROJECT / ".board-venv/bin/python", "pytorch": PROJECT / ".torch-venv/bin/python"}
 
 
+def on_torch(snippet: str, *arguments: object) -> None:
+    """Run code with PyTorch, which must succeed."""
+    done = subprocess.run(
+        [PYTHONS["pytorch"], "-c", snippet, *map(str, arguments)], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]

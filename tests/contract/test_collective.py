@@ -15,6 +15,7 @@ def errors(boards, common, spikes=1.0, steps=4):
     '''Relative errors of the means of several steps, added up one board after the other as a ring does.'''
     generator, size = np.random.default_rng(boards), 1000
     mean_of = ScaledMean(types.SimpleNamespace(num_replicas_in_sync=boards), "float16", [size - 100, 100])
+    of_all = tf.function(lambda own: tf.map_fn(mean_of.scaled, own, fn_output_signature=tf.float16))
     found = []
     for step in range(steps):
         shared = generator.normal(size=size) * common
@@ -22,7 +23,7 @@ def errors(boards, common, spikes=1.0, steps=4):
         own[:, -100:] *= 1e-6  # the second part has a scale of its own
         own[step % boards, step] *= spikes
         summed = np.zeros(size, np.float16)
-        for message in mean_of.scaled(tf.constant(own, tf.float32)).numpy():  # each board's is scaled alike
+        for message in of_all(tf.constant(own, tf.float32)).numpy():
             summed += message
         mean = mean_of.unscaled(tf.constant(summed / np.float16(boards))).numpy()
         parts = [(mean[:-100], own.mean(0)[:-100]), (mean[-100:], own.mean(0)[-100:])]

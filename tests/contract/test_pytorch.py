@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import numpy as np
 import pytest
-from engine_runs import PYTHONS, Run
+from engine_runs import PYTHONS, Run, on_torch
 
 from controller import resume, synthetic
-from tests import PROJECT
 from trainer.contract.strategies import of_engine
 from trainer.formats.checkpoint import whole
 
@@ -39,13 +37,6 @@ PAIRS = {
     ("c10d", "local_sgd", "float16"): 2 * CHANGING / 4,
     ("rpc", "asynchronous", "float32"): 2 * 4 * TRAINABLE,
 }
-
-
-def on_torch(snippet, *arguments):
-    done = subprocess.run(
-        [PYTHONS["pytorch"], "-c", snippet, *map(str, arguments)], cwd=PROJECT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +235,11 @@ def begun(run):
 
 @pytest.mark.parametrize(
     ("strategy", "sync"),
-    [("none", {"method": "allreduce"}), ("c10d", {"method": "local_sgd", "period": 3, "outer_momentum": 0.3})],
+    [
+        ("none", {"method": "allreduce"}),
+        ("c10d", {"method": "local_sgd", "period": 3, "outer_momentum": 0.3}),
+        ("ddp", {"method": "allreduce", "accumulate_steps": 3}),  # an epoch has 8 steps: two gradients wait
+    ],
 )
 def test_a_resumed_run_learns_what_the_uninterrupted_one_does(images, tmp_path, strategy, sync):
     config = {**SMALL, "epochs": 3, "deterministic": True, "strategy": strategy, "sync": sync}
@@ -281,43 +276,3 @@ def test_a_worker_that_loses_another_one_ends_with_that_cause(images, tmp_path, 
         for worker in workers:
             worker.kill()
     assert run.result(1)["cause_kind"] == "peer"
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_the_optimizers_make_keras_steps(tmp_path, name):
-    """Also where the rate falls, and where a run goes on from a checkpoint. The formulas are those of Keras 2.12."""
-    generator = np.random.default_rng(1)
-    gradients = generator.normal(0, [1e-9, 1e-4, 1, 100], (6, 4)).astype(np.float32)
-    rates = [0.1, 0.1, 0.1, 0.05, 0.05, 0.02]
-    np.savez(tmp_path / "steps.npz", gradients=gradients, rates=rates)
-    on_torch(
-        """
-import sys, numpy as np, torch
-from trainer.contract.config import parse
-from trainer.pytorch.optimizers import Optimizer
-config = parse({"optimizer": {"name": sys.argv[2], "momentum": 0.9}})
-gradients, rates = np.load(sys.argv[1])["gradients"], np.load(sys.argv[1])["rates"]
-parameter = torch.nn.Parameter(torch.zeros(gradients.shape[1]))
-optimizer = Optimizer(config, [parameter])
-for step, (gradient, rate) in enumerate(zip(gradients, rates)):
-    if step == 3:
-        state = [tensor.clone() for tensor in optimizer.state()]
-        optimizer = Optimizer(config, [parameter])
-        optimizer.restore(state)
-    parameter.grad = torch.from_numpy(gradient)
-    optimizer.step(float(rate))
-np.save(sys.argv[1] + ".npy", parameter.detach().numpy())
-""",
-        tmp_path / "steps.npz",
-        name,
-    )
-    weights = first = second = np.zeros(4)
-    for step, (gradient, rate) in enumerate(zip(gradients.astype(float), rates, strict=True), 1):
-        if name == "sgd":
-            first = 0.9 * first - rate * gradient
-            weights = weights + first
-            continue
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        weights = weights - corrected * first / (np.sqrt(second) + 1e-7)
-    np.testing.assert_allclose(np.load(tmp_path / "steps.npz.npy"), weights, rtol=1e-4)

@@ -89,11 +89,14 @@ def test_the_verdict_and_the_readme_have_the_same_figures(folders):
     fast = steady_epoch_s(folders["fast"]) / steady_epoch_s(folders["one"])
     whole = since_start_s(folders["fast"]) / since_start_s(folders["one"])
     same = images_per_s(folders["two"]) / images_per_s(folders["one"])
-    assert verdict.startswith("Two boards (local_sgd, ") and ") look not worth it: they take " in verdict
+    assert verdict.startswith("Two boards (local SGD, ") and ") look not worth it: they take " in verdict
     assert (
         f"{fast:.2f} times the time of one board for a pass over the data set and {whole:.2f} times in all" in verdict
     )
-    assert f"Two boards (keras) took {ratio:.2f} times as long per epoch as one, with {same:.2f} times the" in verdict
+    assert (
+        f"Two boards (plain Keras, all images on each) took {ratio:.2f} times as long per epoch as one, with "
+        f"{same:.2f} times the" in verdict
+    )
     assert "on emulated boards with synthetic images" in verdict.split(". ")[0]
     readme = " ".join((PROJECT / "README.md").read_text().split())
     papers = PAPER.arms()[1]["images_ratio"]

@@ -18,6 +18,8 @@ from trainer.contract.config import parse, to_dict
 from trainer.contract.layout import PEERS_KEY, PEERS_KEY_BYTES, SCHEMA
 from trainer.contract.records import read_records
 from trainer.contract.run import Run
+from trainer.supervise.remains import PID
+from trainer.supervise.watchdog import process_state
 
 pytestmark = pytest.mark.tensorflow
 IMAGES, BATCH = 128, 16
@@ -81,8 +83,9 @@ class Boards:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def results(self, limit_s=200):
+        """Once the supervisors have ended, which know why other boards failed."""
         deadline = time.monotonic() + limit_s
-        while not all((folder / "result.json").exists() for folder in self.folders):
+        while any(process_state(int((folder / PID).read_text())) != "Z" for folder in self.folders):
             assert time.monotonic() < deadline, [log(folder) for folder in self.folders]
             time.sleep(0.2)
         return [json.loads((folder / "result.json").read_text()) for folder in self.folders]
@@ -168,7 +171,9 @@ def test_shared_servers_train_a_pass_and_every_board_has_its_records(started):
         assert sum(record["steps"] for record in of_boards) == IMAGES // BATCH
         assert len({(record["loss"], record["val_accuracy"]) for record in of_boards}) == 1
     for rank in range(2):
+        assert not list(boards.folders[rank].glob("*.images"))
         for window in boards.records(rank, "window"):
+            assert window["payload_bytes"] == 8 * start["changing_parameters"] * window["steps"]
             parts = window["compute_s"] + window["communication_s"] + window["waiting_s"]
             assert parts == pytest.approx(window["elapsed_s"]) and window["compute_s"] > 0 < window["communication_s"]
             assert 0 <= window["staleness"] <= IMAGES // BATCH
@@ -231,3 +236,14 @@ def test_the_run_goes_on_without_a_board_that_is_a_worker_alone(started):
     assert worker["status"] == "failed" and worker["cause"] == "the worker of board-2 was ended by SIGKILL"
     assert chief["status"] == server["status"] == "succeeded", [log(folder) for folder in boards.folders]
     assert boards.records(0, "epoch")[-1]["epoch"] == 4
+
+
+@pytest.mark.thorough
+def test_the_run_goes_on_without_the_worker_of_the_chiefs_board(started):
+    boards = started(3, servers=1, epochs=4)
+    boards.wait_for(0, "window")
+    os.kill(boards.process(0, "worker"), signal.SIGKILL)
+    results = boards.results()
+    assert [result["status"] for result in results] == ["succeeded"] * 3, [log(folder) for folder in boards.folders]
+    assert boards.records(0, "lost")[0]["cause"] == "the worker of board-1 was ended by SIGKILL"
+    assert boards.records(1, "epoch")[-1]["epoch"] == 4

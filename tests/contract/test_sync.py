@@ -197,6 +197,10 @@ def test_every_average_records_how_far_the_boards_were_apart(records):
     averages = records[0]["local_sgd, in line"]["records"]
     assert [record["step"] for record in averages] == [4, 8, 12, 16, 20]
     assert [record["step"] for record in records[0]["local_sgd, rest"]["records"]] == [7, 14, 20]
+    # the warm-up's averages end with its last step, from which the others are counted
+    often = records[0]["local_sgd, often at first"]
+    assert [record["step"] for record in often["records"]] == [1, 3, 5, 7, 13, 19, 20]
+    assert often["split"]["payload_bytes"] == 7 * records[0]["local_sgd"]["split"]["payload_bytes"] / 5
     assert all(record["distance"] > 0 and record["moved"] > 0 for record in averages)
     # two boards are equally far from their mean
     others = records[1]["local_sgd, in line"]["records"]

@@ -230,6 +230,13 @@ SCENARIOS = {
         "recorder": Uneven(),
     },
     "local_sgd, rest": {"method": "local_sgd", "gradient_dtype": "float32", "period": 7},
+    "local_sgd, often at first": {
+        "method": "local_sgd",
+        "period": 6,
+        "overlap": False,
+        "warm_up_steps": 7,
+        "warm_up_period": 2,
+    },
     "local_sgd, warm": {"method": "local_sgd", "gradient_dtype": "float32", "period": 4, "warm_up_steps": 20},
     "powersgd, full rank": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100},
     "powersgd": {"method": "powersgd", "gradient_dtype": "float32", "rank": 2},

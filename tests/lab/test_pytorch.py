@@ -135,19 +135,24 @@ def test_a_given_build_is_installed_once_and_one_with_another_checksum_is_refuse
         "torch_env_torch": str(wheel),
         "torch_env_torch_sha256": sha256(wheel),
         "torch_env_packages": [],
-        "torch_env_python": "/usr/bin/python3",
         "torch_env_options": "--no-index",
         "kit_torch_venv": "/opt/made/torch-venv",
     }
     (tmp_path / "play.yml").write_text("- {hosts: boards, gather_facts: false, roles: [torch_env]}\n")
 
-    def play(**changes: object) -> Outcome:
-        return lab.ansible("ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps({**given, **changes}))
+    def play(*arguments: str, **changes: object) -> Outcome:
+        variables = json.dumps({**given, **changes})
+        return lab.ansible("ansible-playbook", str(tmp_path / "play.yml"), *arguments, "-e", variables)
 
     made = play()
     assert made.ok and made.changed > 0, made.output
     again = play()
     assert again.ok and again.changed == 0, again.output
+    lab.root(2, "rm -r /opt/made/torch-venv")
+    checked = play("--check")
+    assert checked.ok and checked.changed == 1, checked.output
+    mended = play()
+    assert mended.ok and mended.changed > 0, mended.output
     shown = lab.root(2, "/opt/made/torch-venv/bin/python -c 'import torch; print(torch.__version__)'")
     assert shown == "1.9"
     other = play(torch_env_torch_sha256="0" * 64)

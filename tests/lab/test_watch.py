@@ -81,7 +81,7 @@ def test_a_run_is_shown_after_an_ssh_server_was_restarted_and_after_its_controll
     lab, view = run.lab, View(run, tmp_path / "view.txt")
     try:
         frame = view.wait_for(lambda frame: all(steps_of(frame, board) for board in (1, 2)), "both boards train")
-        assert "rehearsal, 2 workers, keras; emulated boards, synthetic images" in frame
+        assert "rehearsal, 2 boards, keras; emulated boards, synthetic images" in frame
         assert re.search(r"\d (s|min) left", frame) and re.search(
             r"validation accuracy \S+ 0\.\d{3} after epoch", frame
         )

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from analysis.__main__ import COMMANDS
 from benchmarks import __main__ as benchmarks
 from benchmarks.lab import accuracy
 from controller import cli
+from controller.gates.judge import judge
 from controller.gates.table import lines
 from tests import PROJECT
+from tests.unit.controller.gates.facts import GOOD, NEEDS
 from trainer.contract.config import Config, known_keys, parse
 from trainer.contract.methods import METHODS, OPTIONS, those_with
 from trainer.contract.strategies import of_engine
@@ -103,6 +106,11 @@ def test_the_packages_have_the_commands_and_their_options(code):
             assert piece.split()[0] in every, piece
 
 
+def test_help_says_what_every_argument_is():
+    for name, parser in commands_of(*COMMANDS, cli).items():
+        assert all(action.help for action in parser._actions), name
+
+
 def test_benchmarks_have_the_commands(code, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmarks", "--help"])
     with pytest.raises(SystemExit):
@@ -110,6 +118,12 @@ def test_benchmarks_have_the_commands(code, monkeypatch, capsys):
     known = re.findall(r"^    (\w+)", capsys.readouterr().out, re.MULTILINE)
     for piece in code:
         assert set(re.findall(r"\bpython -m benchmarks (\w+)", piece)) <= set(known), piece
+
+
+def test_tests_are_there(code):
+    for piece in code:
+        for path, name in re.findall(r"pytest (?:-m \w+ )?(tests/[\w/]+\.py)(?: -k (\w+))?", piece):
+            assert re.search(rf"def test_\w*{name}", (PROJECT / path).read_text(encoding="utf-8")), piece
 
 
 def test_presets_and_studies_are_there(code):
@@ -190,14 +204,21 @@ def test_usage_has_every_command():
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) - {"help"}
     told = {name for row in rows("docs/usage.md", "### make") for name in re.findall(r"`make ([a-z-]+)", row[0])}
+    told |= set(re.findall(r"`make ([a-z-]+)", (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     parts = {name for name in targets if name.startswith("lint-")}
-    assert told == targets - parts
+    assert told | parts == targets
     told = {name for row in rows("docs/usage.md", "### Playbooks") for name in re.findall(r"`(\w+)`", row[0])}
     assert told == {path.stem for path in (PROJECT / "playbooks").glob("*.yml")}
     told = {
         name for row in rows("docs/usage.md", "### cluster-kit") for name in re.findall(r"`cluster-kit (\w+)", row[0])
     }
     assert told == set(commands_of(*COMMANDS, cli))
+
+
+def test_the_guide_has_every_role_that_provisions():
+    (play,) = yaml.safe_load((PROJECT / "playbooks/provision.yml").read_text(encoding="utf-8"))
+    told = [row[0].strip("`") for row in rows("docs/boards.md", "## 5. Provision")]
+    assert told == [it["role"] for it in play["roles"]]
 
 
 def test_usage_tells_which_playbooks_become_root_on_boards():
@@ -219,8 +240,9 @@ GIVEN = {
 }
 
 
-def test_usage_has_every_variable_of_roles_with_its_default():
-    table = {row[0].strip("`"): row[1] for row in rows("docs/usage.md", "## Variables")}
+def test_docs_have_every_variable_of_roles_with_its_default():
+    tables = [*rows("docs/usage.md", "## Variables"), *rows("docs/variables.md", "## By role")]
+    table = {row[0].strip("`"): row[1] for row in tables}
     files = (PROJECT / "roles").glob("*/defaults/main.yml")
     defaults = {
         name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()
@@ -241,10 +263,36 @@ def test_usage_has_every_variable_of_roles_with_its_default():
             assert table[name].strip("`") == value, name
 
 
-def test_the_faq_shows_a_check_as_it_is():
-    measured_pair = {"from": "orin-1", "to": "orin-2", "bit_per_s": 941e6, "tool": "iperf3", "round_trip_s": 0.00098}
-    good = "\n".join(lines([], ["orin-1", "orin-2"], [measured_pair]))
-    assert f"```\n{good}\n```" in (PROJECT / "docs/faq.md").read_text(encoding="utf-8")
+OF_OTHERS = {"No space left on device", "THESE PACKAGES DO NOT MATCH THE HASHES", "Could not start gRPC server"}
+
+
+def test_messages_that_are_explained_are_those_of_the_code():
+    code = [path for path in FILES if path.suffix in (".py", ".sh", ".yml") and PROJECT / "tests" not in path.parents]
+    told = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    told = " ".join(re.sub(r"""["']\s*\n\s*f?["']""", "", told).split())
+    quoted = [row[0] for row in rows("docs/boards.md", "## When something is wrong")]
+    messages = {it for cell in quoted for it in re.findall(r"`([^`]+)`", cell) if " " in it} - OF_OTHERS
+    for message in messages:
+        for piece in message.split("..."):
+            assert piece.strip(" ,:();") in told, message
+    assert len(messages) > 15
+
+
+def test_the_guide_shows_checks_as_they_are():
+    guide, boards = (PROJECT / "docs/boards.md").read_text(encoding="utf-8"), ["orin-1", "orin-2"]
+    pairs = [{"from": one, "to": other, "tool": "iperf3"} for one, other in (boards[::-1], boards)]
+    good = [
+        {**pair, "bit_per_s": rate, "round_trip_s": seconds}
+        for pair, rate, seconds in zip(pairs, (938e6, 941e6), (0.00097, 0.00098), strict=True)
+    ]
+    # another program has orin-2's port, and its MTU was changed
+    held = {"free": False, "pid": None, "command": None}
+    boards_facts = {"orin-1": GOOD, "orin-2": {**GOOD, "port": held, "link": {**GOOD["link"], "mtu_bytes": 1400}}}
+    errors = ("the kit does not answer at the port", "port 12345: Address already in use")
+    bad = [{**pair, "error": error} for pair, error in zip(pairs, errors, strict=True)]
+    found = [asdict(finding) for finding in judge(boards_facts, NEEDS, measured=bad)]
+    for printed in (lines([], boards, good), lines(found, boards, bad)):
+        assert "```\n" + "".join(f"  {line}\n" for line in printed) + "```" in guide
 
 
 def test_usage_has_the_times_of_claims():

@@ -40,6 +40,9 @@ _OF_PEERS = (
     "Connection reset by peer",
     "Connection closed by peer",
     "originated at tensorpipe",
+    "Connection was likely closed",  # by the chief's store, as PyTorch's workers meet
+    "Timed out waiting",  # gloo, after sync.timeout_s
+    "remote process exited or there was a network error",  # NCCL
     "Socket closed",
     "failed to connect to all addresses",
     "Broken pipe",

@@ -45,6 +45,8 @@ OF_BOARD = (TF_CONFIG, EVENTS, TELEMETRY, LOG, RESULT, CHECKPOINTS, TENSORBOARD,
 HEARTBEAT = "heartbeat.json"  # shows that the supervisor runs, and of which run
 PROGRESS = "progress"  # its modification time is that of the latest step
 RELAY = "relay.txt"  # what the tasks of parameter servers tell of this board
+# the images and labels as they are in memory, which such a worker reads while the run lasts: of training, of validation
+UNPACKED = ("train.images", "train.labels", "test.images", "test.labels")
 RESERVE = "reserve"  # freed for the result when the disk is full
 PEERS_KEY = "peers.key"  # of the heartbeats of one start of the run; deleted as the supervisor reads it
 PEERS_KEY_BYTES = 32
@@ -145,6 +147,12 @@ def attempts(folder: Path) -> List[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file as `write_text` does."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Append a line to a file of JSON lines. Raises OSError."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -102,9 +102,8 @@ def _changes(sync: Sync, sizes: Sizes) -> Exchange:
 
 
 def _in_line(messages: Sequence[float], sync: Sync, every: int, behind: str = NOTHING) -> Exchange:
-    """Messages, before each of which a number goes round that separates waiting from communication."""
-    single = len(messages) if sync.step_times else 0
-    return Exchange(messages, _BYTES[sync.gradient_dtype], every, behind, single)
+    """Messages, one after the other; a number that goes round before the first separates waiting from communication."""
+    return Exchange(messages, _BYTES[sync.gradient_dtype], every, behind, int(sync.step_times))
 
 
 # meaning and unit of the fields of `Sync` that not all methods use
@@ -122,6 +121,7 @@ OPTIONS = {
     "outer_learning_rate": "learning rate of the outer optimizer; 1 without momentum is plain averaging",
     "warm_up_steps": "first steps of a run, made synchronously with the whole gradient",
     "warm_up_epochs": "instead of `warm_up_steps`: epochs, or part of one, from the run's begin",
+    "warm_up_period": "steps from one average to the next in the warm-up; 1: synchronous steps",
     "efficiency": "wanted share of a step's time that is computing",
 }
 _OF_AVERAGES = ("overlap", "outer_momentum", "outer_learning_rate")
@@ -171,7 +171,7 @@ METHODS: Dict[str, Method] = {
             name="local_sgd",
             sends="the change of all weights and moving statistics; it travels while the next steps compute",
             when="every `period` steps",
-            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP),
+            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP, "warm_up_period"),
             remedy="a longer sync.period",
             exchange=_changes,
             local_steps=True,

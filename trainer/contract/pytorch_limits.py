@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
-from trainer.contract.strategies import C10D, DDP, NONE, RPC
+from trainer.contract.strategies import C10D, DDP, RPC
 
 if TYPE_CHECKING:
     from trainer.contract.config import Config
@@ -24,7 +24,8 @@ def problems(config: Config, strategy: str, workers: int) -> Iterator[str]:
         if value != needed:
             yield f"{name} is {_yaml(value)}, but {reason}: set {name} to {_yaml(needed)}"
     if workers > 1 and config.data.sharding == "measured":
-        yield "data.sharding is measured, which engine pytorch does not have: set data.sharding to proportional"
+        taken = "sharded" if strategy == DDP else "proportional"
+        yield f"data.sharding is measured, which engine pytorch does not have: set data.sharding to {taken}"
     if config.model.xla == "autoclustering":
         yield (
             "model.xla is autoclustering, but with engine pytorch torch.compile compiles all of a step: set model.xla "
@@ -41,14 +42,25 @@ def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
     sync = config.sync
     yield "checkpoint_steps", config.checkpoint_steps, 0, "engine pytorch has checkpoints of whole epochs"
     yield "steps_per_call", config.steps_per_call, None, "engine pytorch makes a step in a call"
-    if strategy in (C10D, NONE):
-        yield "sync.bucket_bytes", sync.bucket_bytes, 0, f"strategy {strategy} has no buckets (strategy ddp has)"
+    reason = "which backend engine pytorch has is known once it runs, and is recorded"
+    yield "sync.strict_implementation", sync.strict_implementation, False, reason
+    if strategy == C10D:
+        yield "sync.bucket_bytes", sync.bucket_bytes, 0, "strategy c10d has no buckets (strategy ddp has)"
     if strategy == DDP and sync.method == "local_sgd":
         reason = "DistributedDataParallel averages the weights alone (strategy c10d has an outer optimizer)"
         yield "sync.outer_momentum", sync.outer_momentum, 0.0, reason
         yield "sync.outer_learning_rate", sync.outer_learning_rate, 1.0, reason
+        begins = "DistributedDataParallel's averages begin with synchronous steps (strategy c10d has others)"
+        yield "sync.warm_up_period", sync.warm_up_period, 1, begins
+        if config.data.sharding == "proportional":
+            reason = "DistributedDataParallel's averages count all boards alike (strategy c10d's do not)"
+            yield "data.sharding", "proportional", "sharded", reason
     if strategy == RPC:
         yield "deterministic", config.deterministic, False, "gradients are applied in the order in which they arrive"
         yield "sync.scale_rate", sync.scale_rate, "none", "the server applies every board's gradient as a step"
-        if config.model.precision == "mixed_float16":
-            yield "model.precision", "mixed_float16", "mixed_bfloat16", f"with strategy {RPC} no loss is scaled"
+    if config.model.precision == "mixed_float16":
+        if strategy == RPC:
+            yield "model.precision", "mixed_float16", "mixed_bfloat16", "with strategy rpc no loss is scaled"
+        elif strategy == DDP and sync.method == "powersgd":
+            reason = "PowerSGD's hook would keep a gradient that overflows in its error for ever"
+            yield "model.precision", "mixed_float16", "mixed_bfloat16", reason

@@ -127,7 +127,7 @@ class Sync(Section):
     # train). TensorFlow keeps a thread for each collective for this long: with 600 s, tens of thousands
     timeout_s: float = bounded(0.0, minimum=0)
     # whether communication and waiting are timed within steps, which costs a mark or two and, with the kit's own
-    # methods, a four-byte all-reduce before each message; false: only whole steps are timed
+    # methods, a four-byte all-reduce before a message; false: only whole steps are timed
     step_times: bool = True
     # meanings, units and the methods that use them: OPTIONS and METHODS in contract/methods.py
     bytes_per_pack: int = bounded(0, minimum=0)
@@ -142,6 +142,7 @@ class Sync(Section):
     outer_learning_rate: float = bounded(1.0, above=0)
     warm_up_steps: int = bounded(0, minimum=0)
     warm_up_epochs: float = bounded(0.0, minimum=0)
+    warm_up_period: int = bounded(1, minimum=1)
     efficiency: float = bounded(0.95, above=0, maximum=1)
     # boards that share the images make N times fewer steps per epoch: none keeps the learning rate, sqrt and linear
     # multiply it by sqrt(N) and N (Goyal et al., "Accurate, large minibatch SGD", 2017). Refused where they make no
@@ -151,7 +152,7 @@ class Sync(Section):
     scale_warm_up_epochs: float = bounded(0.0, minimum=0)
 
     def first_steps(self, steps_per_epoch: int) -> int:
-        """How many of a run's first steps are made synchronously, with the whole gradient."""
+        """How many of a run's first steps are its warm-up: made synchronously, or with averages more often."""
         return self.warm_up_steps or round(self.warm_up_epochs * steps_per_epoch)
 
     def learning_rate_scale(self, workers: int) -> float:

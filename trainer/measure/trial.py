@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import random
-import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import tensorflow as tf
 
-from trainer.contract.events import NO_SYNC, ONE_BOARD, Trial
-from trainer.contract.interface import counters
+from trainer.contract.events import NO_SYNC, ONE_BOARD
 from trainer.contract.methods import METHODS, VARIANTS
 from trainer.contract.sections import sync_of
 from trainer.learning import data
 from trainer.learning.step_timer import StepTimer
+from trainer.loop import turns
+from trainer.loop.turns import Turn
 from trainer.sync import keras, made_for
 from trainer.sync.collective import mean_over_boards
 from trainer.sync.stepping import Worker
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
 _CYCLES = 5  # fewer where the experiment has fewer epochs
 _ALONE_STEPS = 16
 
-Turn = Callable[[], None]  # one step
+Step = Callable[[], None]
 
 
 def measure(context: TrainingContext) -> None:
     """Time all methods and record each turn. All boards of the cluster take part."""
-    turns = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
-    take_turns(context, turns, min(_CYCLES, context.config.epochs), _ALONE_STEPS)
+    methods = {variant.name: variant.trial_steps for variant in VARIANTS if variant.trial_steps}
+    take_turns(context, methods, min(_CYCLES, context.config.epochs), _ALONE_STEPS)
     context.log.close()
 
 
@@ -46,58 +45,31 @@ def take_turns(context: TrainingContext, methods: Mapping[str, int], cycles: int
 
     With a cluster of one board, only the board alone is timed.
     """
-    model, plain = _plain_turn(context)
+    model, plain = _plain_step(context)
     plain()
-    turns = _ready(context, methods) if context.cluster.workers > 1 else {}
-    turns[ONE_BOARD] = (plain if context.cluster.is_chief else lambda: None, alone_steps, context)
+    taken = _ready(context, methods) if context.cluster.workers > 1 else {}
+    taken[ONE_BOARD] = Turn(plain if context.cluster.is_chief else lambda: None, alone_steps, context.timer)
     if context.cluster.workers > 1:
-        turns[NO_SYNC] = (plain, alone_steps, context)
+        taken[NO_SYNC] = Turn(plain, alone_steps, context.timer)
     together = tf.function(lambda: mean_over_boards(context.strategy, tf.zeros([1])))
-    order = random.Random(context.seed)  # the same on all boards
-    for cycle in range(1, cycles + 1):
-        for name in order.sample(sorted(turns), len(turns)):
-            turn, steps, own = turns[name]
-            context.in_order.submit(together).result()
-            context.log.write(_timed(name, cycle, turn, steps, own))
-            context.log.progress()
+    turns.take(context, taken, cycles, lambda: context.in_order.submit(together).result())
     return model
 
 
-def _ready(context: TrainingContext, methods: Mapping[str, int]) -> Dict[str, Tuple[Turn, int, TrainingContext]]:
-    """For each method its step, the steps per turn and its context; traced and warmed up."""
-    turns = {}
+def _ready(context: TrainingContext, methods: Mapping[str, int]) -> Dict[str, Turn]:
+    """Each method's turn; traced and warmed up."""
+    made = {}
     worker = Worker(context)  # all of the kit's methods train this one model, whose weights are discarded
     worker.last_step = 10**9
     for name, steps in methods.items():
         own = _with(context, name)
         own_loop = METHODS[own.config.sync.method].own_loop
-        turn, warm_up = _own_turn(worker.under(own)) if own_loop else _keras_turn(own)
+        step, warm_up = _own_step(worker.under(own)) if own_loop else _keras_step(own)
         for _ in range(warm_up):
-            turn()
+            step()
             context.log.progress()
-        turns[name] = (turn, steps, own)
-    return turns
-
-
-def _timed(name: str, cycle: int, turn: Turn, steps: int, own: TrainingContext) -> Trial:
-    began, split, counted = time.monotonic(), own.timer.read(), counters(own.interface)
-    for _ in range(steps):
-        turn()
-    elapsed_s = time.monotonic() - began
-    own.in_order.submit(lambda: None).result()  # bytes of an unfinished average belong to this turn
-    split, after = own.timer.read().since(split), counters(own.interface)
-    return Trial(
-        sync=name,
-        cycle=cycle,
-        steps=steps,
-        images=0 if name == ONE_BOARD and not own.cluster.is_chief else steps * own.shard.batch,
-        elapsed_s=elapsed_s,
-        communication_s=split.communication_s,
-        waiting_s=split.waiting_s,
-        overlapped_s=split.overlapped_s,
-        sent_bytes=None if counted is None or after is None else after.sent - counted.sent,
-        payload_bytes=split.payload_bytes,
-    )
+        made[name] = Turn(step, steps, own.timer)
+    return made
 
 
 def _with(context: TrainingContext, name: str) -> TrainingContext:
@@ -112,7 +84,7 @@ def _batches(context: TrainingContext) -> tf.data.Dataset:
     return data.training_batches(context.images, context.shard, context.seed, range(1000))
 
 
-def _plain_turn(context: TrainingContext) -> Tuple[tf.keras.Model, Turn]:
+def _plain_step(context: TrainingContext) -> Tuple[tf.keras.Model, Step]:
     """A step of fit on one board, without a strategy."""
     model = context.build_model()
     keras.compile_model(context, model)
@@ -121,7 +93,7 @@ def _plain_turn(context: TrainingContext) -> Tuple[tf.keras.Model, Turn]:
     return model, _fit_step(model, iter(_batches(context)))
 
 
-def _keras_turn(context: TrainingContext) -> Tuple[Turn, int]:
+def _keras_step(context: TrainingContext) -> Tuple[Step, int]:
     """A step of fit under the strategy, and how many to make before timing."""
     with context.strategy.scope():
         model = context.build_model()
@@ -130,25 +102,25 @@ def _keras_turn(context: TrainingContext) -> Tuple[Turn, int]:
     return _fit_step(model, iter(keras.on_this_board(context, _batches(context)))), 2
 
 
-def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Turn:
-    step = model.make_train_function()
+def _fit_step(model: tf.keras.Model, batches: Iterator[Any]) -> Step:
+    function = model.make_train_function()
 
-    def turn() -> None:
-        float(step(batches)["loss"])
+    def step() -> None:
+        float(function(batches)["loss"])
 
-    return turn
+    return step
 
 
-def _own_turn(worker: Worker) -> Tuple[Turn, int]:
+def _own_step(worker: Worker) -> Tuple[Step, int]:
     """A step of the kit's own methods, and how many to make before timing."""
     context = worker.context
     batches, made = iter(_batches(context)), 0
     method = made_for(worker)
 
-    def turn() -> None:
+    def step() -> None:
         nonlocal made
         made += 1
         float(method.step(made, *next(batches))["loss"])
 
     # an exchange then begins in the middle of a turn, so that all of its cost lies within it
-    return turn, context.config.sync.period * 3 // 2 if METHODS[context.config.sync.method].local_steps else 2
+    return step, context.config.sync.period * 3 // 2 if METHODS[context.config.sync.method].local_steps else 2

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import time
 import warnings
-from typing import Any, Callable, ContextManager, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.distributed as dist
@@ -19,9 +19,10 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_
 from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.pytorch.context import Restorable
+from trainer.pytorch.context import Restorable, State
+from trainer.pytorch.synchronous import Steps
 from trainer.pytorch.vectors import Flat
-from trainer.pytorch.worker import Statistics, Worker, assign
+from trainer.pytorch.worker import Worker, assign
 
 _Hook = Callable[[Any, dist.GradBucket], "torch.futures.Future[torch.Tensor]"]
 _HOOKS = {
@@ -42,12 +43,12 @@ def method(worker: Worker) -> Synchronous:
     return PostLocalSgd(worker) if name == "local_sgd" else Synchronous(worker)
 
 
-class Synchronous:
-    """Every step, or every `accumulate_steps`, applies the mean of all workers' gradients."""
+class Synchronous(Steps):
+    """Every step of the optimizer applies the mean of all workers' gradients."""
 
     def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
         config = worker.context.config.sync
-        self._worker, self._every = worker, config.accumulate_steps
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer versions have another name for broadcast_buffers
             self._ddp = DistributedDataParallel(
@@ -57,17 +58,13 @@ class Synchronous:
                 bucket_cap_mb=config.bucket_bytes / 2**20 if config.bucket_bytes else _DEFAULT_BUCKET_MB,
             )
         self._low_rank: Optional[powerSGD_hook.PowerSGDState] = None
-        self._sent: Optional[_Timed] = None
-        hook = self._hook()
-        if hook is not None:
-            state, function, element_bytes = hook
-            self._sent = _Timed(function, element_bytes)
-            self._ddp.register_comm_hook(state, self._sent)
+        state, hook, element_bytes = self._hook()
+        self._sent: Optional[_Timed] = _Timed(hook, element_bytes)  # null: a step is not to synchronise
+        self._ddp.register_comm_hook(state, self._sent)
         worker.forward = self._ddp
-        self._statistics = Statistics(worker)
 
-    def _hook(self) -> Optional[Tuple[Any, _Hook, int]]:
-        """The hook's state, the hook, and bytes of an element on the wire; null: DDP does not synchronise."""
+    def _hook(self) -> Tuple[Any, _Hook, int]:
+        """The hook's state, the hook, and bytes of an element on the wire."""
         worker = self._worker
         config = worker.context.config.sync
         if config.method != "powersgd":
@@ -75,25 +72,17 @@ class Synchronous:
         self._low_rank = powerSGD_hook.PowerSGDState(
             None,
             matrix_approximation_rank=config.rank,
-            # the errors are not in checkpoints: a resumed run begins with whole gradients again
-            start_powerSGD_iter=max(_FIRST_LOW_RANK, worker.warm_up_steps - worker.made_steps),
+            # counts exchanges; the errors are not in checkpoints: a resumed run begins with whole gradients again
+            start_powerSGD_iter=max(_FIRST_LOW_RANK, -(-(worker.warm_up_steps - worker.made_steps) // self._every)),
             random_seed=worker.context.seed,
         )
         return self._low_rank, powerSGD_hook.powerSGD_hook, _ELEMENT_BYTES["float32"]
 
-    def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """images: [b, ...], labels: [b] int64; synchronises after `accumulate_steps` batches."""
-        worker = self._worker
-        held = (number - 1) % self._every + 1
-        holds = held < self._every and number < worker.last_step
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, holds: bool) -> None:
         with self._ddp.no_sync() if holds or self._sent is None else contextlib.nullcontext():
-            worker.backward(images, labels, worker.context.shard.weight)
-        if holds:
-            return
-        if self._sent is not None:
+            super()._backward(images, labels, holds)
+        if self._sent is not None and not holds:
             self._account(self._sent)
-        worker.unscale(1.0 / held)
-        worker.apply()
 
     def _account(self, sent: _Timed) -> None:
         """Add the times and bytes of the backward pass that has just ended."""
@@ -111,18 +100,17 @@ class Synchronous:
             timer.add(payload_bytes=payload_bytes)
         sent.clear()
 
-    def finalize(self) -> None:
-        """Nothing to do: all workers have the same weights."""
-
-    def flush(self) -> None:
-        """Nothing to do: no communication is in flight between steps."""
-
-    def consensus(self) -> ContextManager[None]:
-        """Give all workers the mean of their moving statistics; their weights are always the same."""
-        return self._statistics.averaged()
-
     def state(self) -> Restorable:
-        return []
+        """The gradients of the batches since the last step of the optimizer."""
+        return [State(self._held, self._hold)] if self._every > 1 else []
+
+    def _held(self) -> List[torch.Tensor]:
+        parameters = self._worker.parameters
+        return [torch.zeros_like(part) if part.grad is None else part.grad for part in parameters]
+
+    def _hold(self, gradients: Sequence[torch.Tensor]) -> None:
+        for parameter, gradient in zip(self._worker.parameters, gradients):
+            parameter.grad = gradient.to(parameter.device)  # DDP copies it into its bucket
 
 
 class _Timed:
@@ -174,9 +162,9 @@ class PostLocalSgd(Synchronous):
         """images: [b, ...], labels: [b] int64."""
         self._sent = self._synchronises if number <= self._warm_up_steps else None
         super().step(number, images, labels)
-        self._average(number)
+        self._average()
 
-    def _average(self, number: int) -> None:
+    def _average(self) -> None:
         worker, timer = self._worker, self._worker.timer
         due = self._averager.step >= self._averager.warmup_steps
         due = due and (self._averager.step - self._averager.warmup_steps) % self._averager.period == 0

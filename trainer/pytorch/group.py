@@ -6,6 +6,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
 import torch
@@ -43,7 +44,8 @@ class Group:
         interface = interface_with(host)
         if interface:
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["TP_SOCKET_IFNAME"] = interface
-        limit = timedelta(seconds=timeout_s or _NO_LIMIT_S)
+        self.limit_s = timeout_s or _NO_LIMIT_S
+        limit = timedelta(seconds=self.limit_s)
         chief, _, chief_port = cluster.addresses[0].rpartition(":")
         # the store's own server would listen on all interfaces: it gets this one's socket
         own = self._listening.detach() if cluster.is_chief else None
@@ -58,8 +60,7 @@ class Group:
     def _choose(self, asked: str) -> str:
         """nccl where every board can run it and has a GPU of its own, unless gloo's ring is asked for; else gloo."""
         able = asked in ("auto", "nccl") and self._compute.device.type == "cuda" and dist.is_nccl_available()
-        gpu = str(torch.cuda.get_device_properties(self._compute.device).uuid) if able else ""
-        self.store.set(f"gpu {self.rank}", gpu)
+        self.store.set(f"gpu {self.rank}", _gpu(self._compute.device) if able else "")
         gpus = [self.store.get(f"gpu {rank}").decode() for rank in range(self.workers)]
         return "nccl" if all(gpus) and len(set(gpus)) == self.workers else "gloo"
 
@@ -109,3 +110,9 @@ class Group:
             for close in self.closing:
                 close()
             dist.destroy_process_group()
+
+
+def _gpu(device: torch.device) -> str:
+    """A name of a GPU that no other one has. PyTorch before 2.5 cannot tell apart those of one machine."""
+    machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{machine} {getattr(torch.cuda.get_device_properties(device), 'uuid', '')}"

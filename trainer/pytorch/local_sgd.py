@@ -22,7 +22,7 @@ from trainer.pytorch.worker import Worker, assign
 
 
 class LocalSgd:
-    """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
+    """Local steps after a warm-up, and an average every `period` steps."""
 
     def __init__(self, worker: Worker) -> None:
         config = worker.context.config
@@ -30,14 +30,16 @@ class LocalSgd:
         # the step at which an average arrives is random
         self._as_they_come = not config.deterministic
         self._synchronous, self._warm_up_steps = Synchronous(worker), worker.warm_up_steps
+        self._warm_up_period = config.sync.warm_up_period
+        self._synchronous_steps = self._warm_up_steps if self._warm_up_period == 1 else 0  # synchronous steps
         self._averaging = _Averaging(worker)
-        self._local = worker.made_steps > self._warm_up_steps  # whether local steps have begun
+        self._local = worker.made_steps > self._synchronous_steps  # whether local steps have begun
         self._number = worker.made_steps
 
     def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
         """images: [b, ...], labels: [b] int64; begins or applies averages when due."""
         self._number = number
-        if number <= self._warm_up_steps:
+        if number <= self._synchronous_steps:
             return self._synchronous.step(number, images, labels)
         if not self._local:
             with self._synchronous.consensus():  # changes are relative to weights that all workers share
@@ -56,7 +58,8 @@ class LocalSgd:
 
     def _due(self, number: int) -> bool:
         """Whether an average begins after this step."""
-        return (number - self._warm_up_steps) % self._period == 0
+        since = number - self._warm_up_steps
+        return since % (self._period if since > 0 else self._warm_up_period) == 0
 
     def finalize(self) -> None:
         """Average the changes since the last average, and wait for it."""

@@ -159,8 +159,23 @@ class Model(nn.Module):
         return trainable, sum(weight.numel() for weight in self.parameters()) + sum(2 * n.num_features for n in norms)
 
 
+class _Normalisation(nn.BatchNorm2d):
+    """Keras' batch normalisation: also of a single value a channel, whose variance is 0, where PyTorch raises."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [b, channels, h, w] -> the same shape."""
+        if not self.training or x.numel() > self.num_features:
+            return super().forward(x)
+        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
+        with torch.no_grad():
+            self.running_mean.lerp_(x.flatten().float(), self.momentum)
+            self.running_var.mul_(1.0 - self.momentum)
+        scale, shift = (parameter.view(1, -1, 1, 1) for parameter in (self.weight, self.bias))
+        return ((x - x) * scale + shift).to(x.dtype)
+
+
 def _normalisation(channels: int, momentum: float) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=_EPSILON, momentum=momentum)
+    return _Normalisation(channels, eps=_EPSILON, momentum=momentum)
 
 
 def _frozen(layers: List[Named], fine_tune: str) -> List[nn.Module]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Dict, List, Sequence
 
 import torch
@@ -25,9 +24,11 @@ class Optimizer:
         self._adam = config.optimizer.name == "adam"
         self._rate, self._steps = config.optimizer.learning_rate, 0
         if self._adam:
-            # one operation for all tensors where this PyTorch has it
-            fused = {"fused": True} if "fused" in inspect.signature(torch.optim.Adam).parameters else {}
-            self.inner: torch.optim.Optimizer = torch.optim.Adam(self._parameters, self._rate, _BETAS, **fused)
+            self.inner: torch.optim.Optimizer
+            try:  # one operation for all tensors
+                self.inner = torch.optim.Adam(self._parameters, self._rate, _BETAS, fused=True)
+            except RuntimeError:  # PyTorch before 2.4 has it on GPUs alone
+                self.inner = torch.optim.Adam(self._parameters, self._rate, _BETAS)
         else:
             self.inner = torch.optim.SGD(self._parameters, self._rate, momentum=config.optimizer.momentum)
 
@@ -91,7 +92,8 @@ class LossScale:
         """
         if not self._on:  # gradients that are not finite give a loss that is not
             return True
-        if all(bool(torch.isfinite(part).all()) for part in gradient):
+        # looked at together: for each look the host waits for the GPU
+        if bool(torch.stack([torch.isfinite(part).all() for part in gradient]).all()):
             self._finite, self._skipped, self._applied = self._finite + 1, 0, self._applied + 1
             if self._finite == _GROWTH_STEPS:
                 self.scale, self._finite = self.scale * 2.0, 0

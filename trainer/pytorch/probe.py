@@ -23,12 +23,12 @@ _ALL_REDUCES = 5
 def measure(context: TrainingContext) -> None:
     """Time steps and all-reduces on this board, and write the record. All boards of the cluster take part."""
     context.ready()
-    alone = _step_times(context, trial.plain_turn(context))
+    alone = _step_times(context, trial.plain_step(context))
     together: List[float] = []
     all_reduces: List[float] = []
     trainable = context.model.parameter_counts()[0]
     if context.group.workers > 1:
-        together = _step_times(context, trial.turn_of(context, "ddp allreduce, float32")[0])
+        together = _step_times(context, trial.step_of(context, "ddp allreduce, float32")[0])
         vector = torch.zeros(trainable, device=context.compute.device)
         for _ in range(_WARM_UP + _ALL_REDUCES):
             before = context.timer.now()
@@ -45,15 +45,15 @@ def measure(context: TrainingContext) -> None:
     context.log.close()
 
 
-def _step_times(context: TrainingContext, turn: Callable[[], None]) -> List[float]:
+def _step_times(context: TrainingContext, step: Callable[[], None]) -> List[float]:
     """Seconds per step, a mean for each window."""
     for _ in range(_WARM_UP):
-        turn()
+        step()
     times = []
     for _ in range(_WINDOWS):
         before = time.monotonic()
         for _ in range(_WINDOW_STEPS):
-            turn()
+            step()
         context.compute.finish()
         times.append((time.monotonic() - before) / _WINDOW_STEPS)
         context.log.progress()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch.distributed import rpc
@@ -21,7 +21,6 @@ from trainer.pytorch.optimizers import Optimizer
 from trainer.pytorch.vectors import Flat
 from trainer.pytorch.worker import Statistics, Worker, assign
 
-_NO_LIMIT_S = 86_400.0  # the supervisor stops a run that hangs
 _SCHEME = "cluster-kit"
 
 _Answer = Tuple[torch.Tensor, int]  # the weights, [n] float32, and how many gradients were applied to them
@@ -47,6 +46,15 @@ class _Server:
     def pull(self) -> _Answer:
         with self._lock:
             return self.weights.detach().clone(), self._updates
+
+    def state(self) -> List[torch.Tensor]:
+        """A copy of the weights and of the optimizer's state."""
+        with self._lock:
+            return [part.detach().clone() for part in (self.weights, *self.optimizer.state())]
+
+    def restore(self, state: Sequence[torch.Tensor]) -> None:
+        assign([self.weights], state[:1])
+        self.optimizer.restore(state[1:])
 
 
 _server: Optional[_Server] = None  # in the chief's process
@@ -74,6 +82,7 @@ class Asynchronous:
         self._chief = worker.context.cluster.is_chief
         if self._chief:
             _server = _Server(worker.context.config, self._flat.pack(worker.parameters).cpu())
+            self._at_epoch_end = _server.state()
         self._statistics = Statistics(worker)
         self._known = 0  # gradients that were applied to the weights that this worker has
         worker.context.recorder.stale_updates = 0
@@ -85,7 +94,7 @@ class Asynchronous:
                 world_size=group.workers,
                 rpc_backend_options=rpc.TensorPipeRpcBackendOptions(
                     init_method=f"{_SCHEME}://",
-                    rpc_timeout=_NO_LIMIT_S,
+                    rpc_timeout=group.limit_s,
                     _transports=["uv"],  # TCP at the training interface (TP_SOCKET_IFNAME)
                     _channels=["basic"],
                 ),
@@ -96,7 +105,7 @@ class Asynchronous:
         """images: [b, ...], labels: [b] int64; one round trip to the server."""
         worker, timer = self._worker, self._worker.timer
         if number == worker.made_steps + 1:
-            self._pull()  # resumed, or the chief's
+            self._pull_together()  # not before the chief has restored a checkpoint
         worker.backward(images, labels, worker.context.shard.weight)
         here = timer.now()
         gradient = self._gradient.to("cpu", copy=True)
@@ -114,16 +123,13 @@ class Asynchronous:
         answer: _Answer = function(*arguments) if self._chief else rpc.rpc_sync("worker-0", function, arguments)
         return answer
 
-    def _pull(self) -> None:
-        self._take(*self._asked(_pull))
-
     def _take(self, weights: torch.Tensor, updates: int) -> None:
         self._known = updates
         assign(self._worker.parameters, self._flat.unpack(weights.to(self._worker.compute.device)))
 
     def finalize(self) -> None:
         """Give all workers the server's weights after the last step of all."""
-        self._take_last()
+        self._pull_together()
 
     def flush(self) -> None:
         """Nothing to do: no gradient is on its way between steps."""
@@ -131,19 +137,19 @@ class Asynchronous:
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
         """Give all workers the server's weights, once all have made the epoch's steps, and the mean statistics."""
-        self._take_last()
+        self._pull_together()
+        if _server is not None:  # for the checkpoint, before which other workers may begin the next epoch
+            self._at_epoch_end = _server.state()
         with self._statistics.averaged():
             yield
 
-    def _take_last(self) -> None:
+    def _pull_together(self) -> None:
+        """Take the server's weights once all workers have come so far."""
         self._worker.group.in_order.submit(self._worker.group.meet).result()
-        self._pull()
+        self._take(*self._asked(_pull))
 
     def state(self) -> Restorable:
-        if _server is None:
-            return []
-        held = _server
-        return [held.weights, State(held.optimizer.state, held.optimizer.restore)]
+        return [] if _server is None else [State(lambda: self._at_epoch_end, _server.restore)]
 
 
 def method(worker: Worker) -> Asynchronous:

@@ -64,19 +64,24 @@ class Worker:
 
     def apply(self) -> None:
         """Apply the parameters' gradients, which have been unscaled, unless they have overflowed; then drop them."""
-        gradient = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if self.loss_scale.applies(gradient):
+        if self.loss_scale.applies(self._gradients):
             self.optimizer.step(self.context.rate.after(self.epoch, self.place))
-        for part in gradient if self.gradient is None else [self.gradient]:
+        for part in self._gradients:
             part.zero_()
 
     def unscale(self, factor: float = 1.0) -> None:
         """Multiply the parameters' gradients by a factor, and take the loss scale out of them."""
         factor /= self.loss_scale.scale
         if factor != 1.0:
-            gradient = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            for part in gradient if self.gradient is None else [self.gradient]:
+            for part in self._gradients:
                 part.mul_(factor)
+
+    @property
+    def _gradients(self) -> List[torch.Tensor]:
+        """The parameters' gradients: one vector where they are parts of it."""
+        if self.gradient is not None:
+            return [self.gradient]
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def flatten_gradient(self) -> torch.Tensor:
         """[n] float32: one vector, of which the parameters' gradients are parts from now on."""

@@ -53,7 +53,7 @@ class Peers:
     ) -> None:
         """`names` in rank order; a board counts as cut off after `silence_s` without a heartbeat.
 
-        The others go on without boards of the ranks in `spare`, whose end is only printed.
+        Once training has begun, the others go on without boards of the ranks in `spare`, whose end is only printed.
 
         Raises OSError where the port is taken, and ValueError for a key of another length.
         """
@@ -61,6 +61,7 @@ class Peers:
             raise ValueError(f"the key of the heartbeats has {len(key)} bytes instead of {PEERS_KEY_BYTES}")
         self._names, self._key, self._rank, self._silence_s = names, key, cluster.rank, silence_s
         self._spare = spare
+        self.begun = False
         self._addresses: Dict[int, Tuple[str, int]] = {}
         for rank, address in enumerate(cluster.addresses):
             host, _, port = address.rpartition(":")
@@ -110,7 +111,7 @@ class Peers:
                     f"the network between {self._names[self._rank]} and {self._names[rank]} is down, "
                     f"or {self._names[rank]} is"
                 )
-                if rank not in self._spare:
+                if rank not in self._spare or not self.begun:
                     return Cause("network", sentence)
                 self._go_on_without(rank, sentence)
         return None
@@ -158,7 +159,7 @@ class Peers:
     def _take(self, message: Message, now: float) -> Optional[Cause]:
         """Note what another board said; return the cause to stop if it failed."""
         rank = message.rank
-        if message.state == FAILED and rank in self._spare:
+        if message.state == FAILED and rank in self._spare and self.begun:
             self._go_on_without(rank, f"{self._names[rank]} failed: {message.cause}")
             return None
         if message.state == FAILED:

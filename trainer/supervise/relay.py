@@ -17,7 +17,7 @@ from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Epoch, Lost, Resume, Served, Start, Window
 from trainer.contract.interface import Bytes, counters, interface_with
-from trainer.contract.layout import EVENTS, RELAY
+from trainer.contract.layout import EVENTS, RELAY, append_json
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 
@@ -95,9 +95,9 @@ class Relay:
         elif event == "failed":  # a task of this board
             self.cause = self.cause or Cause(told["kind"], told["sentence"])
 
-    def _begin_run(self, resumed: Optional[int], **told: Any) -> None:
-        """The chief is ready for the first step."""
-        self._step_bytes = 8 * told["changing_parameters"]  # read and then updated, 4 bytes each
+    def _begin_run(self, resumed: Optional[int], step_bytes: int, **told: Any) -> None:
+        """The chief is ready for the first step; `step_bytes`: what a step of a worker reads and then updates."""
+        self._step_bytes = step_bytes
         told.update(board=self._run.boards[self._cluster.rank], rank=self._cluster.rank, interface=self._interface)
         if not self._computes:
             told.update(steps_per_epoch=0, board_batch=0)
@@ -185,6 +185,4 @@ class Relay:
 
 def tell_failure(folder: Path, cause: Cause) -> None:
     """Tell the board's relay why a task of this board ends."""
-    told = {"event": "failed", **dataclasses.asdict(cause)}
-    with (folder / RELAY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(told) + "\n")
+    append_json(folder / RELAY, {"event": "failed", **dataclasses.asdict(cause)})

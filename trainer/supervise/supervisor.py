@@ -24,7 +24,7 @@ from typing import IO, Dict, List, Optional, Tuple
 from trainer.contract.causes import Cause
 from trainer.contract.cluster import load_cluster
 from trainer.contract.interface import interface_with
-from trainer.contract.layout import HEARTBEAT, LOG, RESULT, TF_CONFIG
+from trainer.contract.layout import HEARTBEAT, LOG, RESULT, TF_CONFIG, UNPACKED
 from trainer.supervise import environment
 from trainer.supervise.collective_log import Excerpt
 from trainer.supervise.elastic import elastic_of
@@ -152,6 +152,9 @@ def supervise(
     finally:
         signal.signal(signal.SIGTERM, _too_late)
         telemetry.stop()
+        for name in UNPACKED:  # hundreds of megabytes
+            with contextlib.suppress(FileNotFoundError):
+                (folder / name).unlink()
     with contextlib.suppress(OSError):
         if cause or not is_written(result):
             cause = cause or cause_of_exit(code or 0, folder)

@@ -1,7 +1,7 @@
 """Runs TensorFlow's tasks of a board in a run with parameter servers, each in a process of its own.
 
 A server that ends takes a part of the model with it and so ends the run. A worker may end: the chief gives its steps to
-the others, and the board's server goes on. Standard library only.
+the others, and the board's server or chief goes on. Standard library only.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def _follow(
                 break
             del processes[task]
             cause = _cause(task, code, board, folder)
-            if task != WORKER or SERVER not in processes or run.config.computing(cluster.workers) == 1:
+            alone = not processes or run.config.computing(cluster.workers) == 1
+            if task != WORKER or alone or not relay.started:  # the chief waits for all workers before it starts
                 return cause
             print(f"{cause.sentence}; the other workers go on", flush=True)
             relay.lose(cause.sentence)

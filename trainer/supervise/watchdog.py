@@ -70,12 +70,14 @@ class Watchdog:
         if seen != self._seen:
             self._seen, self._moved_s = seen, now
         self.beat(now)
+        started = seen[1] is not None  # the first step takes long: it is compiled
+        if self.peers:
+            self.peers.begun = started
         told = self.peers.exchange() if self.peers else None
         if told:  # a stopped trainer is itself what the others noticed
             return self._stopped(now) or told
         if self._halted(now):
             return self._stopped(now)
-        started = seen[1] is not None  # the first step takes long: it is compiled
         if not started and now - self._started_s > self._limits.start:
             return self._stopped(now) or self._not_started(now)
         if started and now - self._moved_s > self._limits.stall:

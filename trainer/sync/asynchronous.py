@@ -16,10 +16,11 @@ from tensorflow.python.distribute import distribute_utils
 
 from trainer.contract.cluster import SERVER
 from trainer.contract.events import Epoch
+from trainer.contract.layout import UNPACKED
 from trainer.learning import data
 from trainer.learning.model import moving_statistics
 from trainer.learning.step_timer import ready
-from trainer.sync.served import IMAGES, LABELS, RELAYED, TEST_IMAGES, TEST_LABELS, Boards
+from trainer.sync.served import RELAYED, Boards
 
 if TYPE_CHECKING:
     from trainer.learning.context import TrainingContext
@@ -63,7 +64,12 @@ class Chief:
         held = [0] * len(context.cluster.tasks(context.config.servers)[SERVER])  # bytes
         for variable in changing:
             held[tf.DeviceSpec.from_string(variable.device).task] += 4 * variable.shape.num_elements()
-        self._boards.more = {"changing_parameters": sum(held) // 4, "server_bytes": held}
+        read = 4 * sum(variable.shape.num_elements() for variable in self.model.variables)  # with those that are frozen
+        self._boards.more = {
+            "changing_parameters": sum(held) // 4,
+            "server_bytes": held,
+            "step_bytes": read + sum(held),
+        }
         context.ready(self.model, self.optimizer)
         batches = self._batches(context.epochs)
         for epoch in context.epochs:
@@ -131,18 +137,16 @@ class Chief:
     def _of_worker(self) -> tf.data.Dataset:
         """All images and labels, again and again, read by each worker from its own disk."""
         images = self.context.images
-        pixels = [
-            tf.reshape(tf.io.decode_raw(tf.io.read_file(name), tf.uint8), [-1, *images.x_train.shape[1:]])
-            for name in (IMAGES, TEST_IMAGES)
+        read = [
+            tf.reshape(tf.io.decode_raw(tf.io.read_file(name), array.dtype), [-1, *array.shape[1:]])
+            for name, array in zip(UNPACKED, (images.x_train, images.y_train, images.x_test, images.y_test))
         ]
-        kind = tf.as_dtype(images.y_train.dtype)
-        labels = [tf.io.decode_raw(tf.io.read_file(name), kind) for name in (LABELS, TEST_LABELS)]
-        return tf.data.Dataset.from_tensors((*pixels, *labels)).repeat()
+        return tf.data.Dataset.from_tensors(tuple(read)).repeat()
 
     def _make_step(self, images: Iterator, indices: tf.Tensor, seed: tf.Tensor) -> None:
         """A step of a worker. indices: [b] int32 of its images, seed: [2] int64."""
         self.context.generator.seed = seed
-        pixels, _, labels, _ = next(images)
+        pixels, labels, _, _ = next(images)
         pixels, labels = tf.gather(pixels, indices), tf.gather(labels, indices)
         variables, iterations = self.model.trainable_variables, self.optimizer.iterations
         begun = ready([labels])
@@ -169,7 +173,7 @@ class Chief:
 
     def _validate(self, images: Iterator, indices: tf.Tensor) -> None:
         """Validation of some images by a worker. indices: [b] int32."""
-        _, pixels, _, labels = next(images)
+        _, _, pixels, labels = next(images)
         pixels, labels = tf.gather(pixels, indices), tf.gather(labels, indices)
         probabilities = self.model(pixels, training=False)
         losses = tf.keras.losses.sparse_categorical_crossentropy(labels, probabilities)

@@ -11,6 +11,8 @@ from tensorflow.python.framework import kernels
 
 from trainer.learning.step_timer import StepTimer, ready
 
+_FEW = 4  # parts of a message
+
 
 class Flat:
     """Packs tensors into one vector and back: one large message instead of many small ones."""
@@ -92,26 +94,38 @@ class ScaledMean(tf.Module):
 
     def __init__(self, strategy: tf.distribute.Strategy, dtype: str, sizes: Sequence[int]) -> None:
         super().__init__()
-        self._strategy, self._dtype = strategy, tf.as_dtype(dtype)
+        self._strategy, self._dtype, self._sizes = strategy, tf.as_dtype(dtype), list(sizes)
         self._boards = strategy.num_replicas_in_sync
         # largest element of each part of the last mean, the same on all boards
         self._largest = tf.Variable(tf.ones(len(sizes)), trainable=False)
-        # the part that each element belongs to
-        self._part = tf.constant(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)) if len(sizes) > 1 else None
+        # of many small parts, the part that each element belongs to; a few large ones are cut out, which is faster
+        many = len(sizes) > _FEW
+        self._part = tf.constant(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)) if many else None
         self.payload_bytes = 0 if self._boards == 1 else sum(sizes) * self._dtype.size  # per mean
 
     def __call__(self, vector: tf.Tensor) -> tf.Tensor:
         return self.unscaled(mean_over_boards(self._strategy, self.scaled(vector)))
 
-    def timed(self, vector: tf.Tensor, timer: StepTimer) -> tf.Tensor:
-        """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`."""
+    def timed(self, vector: tf.Tensor, timer: StepTimer, met: bool = False) -> tf.Tensor:
+        """vector: [n] float32 -> mean over boards, [n] float32; adds waiting and communication to `timer`.
+
+        `met`: the boards have just exchanged something, so that all is taken as communication, without another number
+        that goes round.
+        """
         if not timer.on:
             with tf.control_dependencies([timer.add(payload_bytes=self.payload_bytes)]):
                 return self(vector)
         if self._boards == 1:  # the mark that several boards make, so that steps of both cost the same
             with tf.control_dependencies([ready([vector])]):
                 return self(tf.identity(vector))
-        small, here, everywhere = after_all(self._strategy, self.scaled(vector))
+        small = self.scaled(vector)
+        if met:
+            small = tf.identity(small)
+            here = everywhere = ready([small])
+            with tf.control_dependencies([everywhere]):
+                small = tf.identity(small)
+        else:
+            small, here, everywhere = after_all(self._strategy, small)
         mean = mean_over_boards(self._strategy, small)
         arrived = ready([mean])
         noted = timer.add(arrived - everywhere, everywhere - here, payload_bytes=self.payload_bytes)
@@ -122,25 +136,40 @@ class ScaledMean(tf.Module):
         """vector: [n] float32 -> the message, [n] `dtype`."""
         if self._dtype == tf.float32:
             return vector
-        limit = 2.0**15 / self._boards
-        # keep values that are not finite: a diverged board must not look healthy
-        clipped = tf.clip_by_value(vector * self._scale(), -limit, limit)
-        return tf.cast(tf.where(tf.math.is_finite(vector), clipped, vector), self._dtype)
+        return tf.concat([self._small(*pair) for pair in zip(self._cut(vector), self._scales())], axis=0)
+
+    def _small(self, part: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """part: [n] float32 -> its part of the message, [n] `dtype`."""
+        limit, scaled = 2.0**15 / self._boards, part * scale
+
+        def clipped() -> tf.Tensor:
+            # what is not finite stays so: a diverged board must not look healthy
+            return tf.where(tf.math.is_finite(part), tf.clip_by_value(scaled, -limit, limit), part)
+
+        # no element is longer than the vector: one pass tells that there is nothing to clip
+        within = 2.0 * tf.nn.l2_loss(scaled) <= limit**2
+        return tf.cast(tf.cond(within, lambda: scaled, clipped), self._dtype)
 
     def unscaled(self, mean: tf.Tensor) -> tf.Tensor:
         """mean: [n] `dtype` -> [n] float32 at its true scale; updates the scales."""
         if self._dtype == tf.float32:
             return mean
-        true = tf.cast(mean, tf.float32) / self._scale()
-        size = tf.abs(true)
-        largest = tf.reduce_max(size)[None] if self._part is None else tf.math.segment_max(size, self._part)
+        true = [tf.cast(part, tf.float32) / scale for part, scale in zip(self._cut(mean), self._scales())]
+        if self._part is None:
+            largest = tf.stack([tf.reduce_max(tf.abs(part)) for part in true])
+        else:
+            largest = tf.math.segment_max(tf.abs(true[0]), self._part)
         # all zero: there is no gradient, or it was too small for this scale
         largest = tf.where(tf.equal(largest, 0.0), self._largest / 1024.0, largest)
         self._largest.assign(tf.where(tf.math.is_finite(largest), tf.maximum(largest, 1e-12), self._largest))
-        return true
+        return tf.concat(true, axis=0)
 
-    def _scale(self) -> tf.Tensor:
-        """[1] or [n] float32: by how much each element is multiplied."""
+    def _cut(self, vector: tf.Tensor) -> List[tf.Tensor]:
+        """vector: [n] -> its parts, or the whole where there are many."""
+        return tf.split(vector, self._sizes) if self._part is None else [vector]
+
+    def _scales(self) -> List[tf.Tensor]:
+        """By how much each of the parts that `_cut` gives is multiplied: [] float32, or [n] of the whole."""
         exponents = 5.0 - tf.math.ceil(tf.math.log(self._boards * self._largest) / tf.math.log(2.0))
         scales = tf.pow(2.0, exponents)
-        return scales if self._part is None else tf.gather(scales, self._part)
+        return tf.unstack(scales) if self._part is None else [tf.gather(scales, self._part)]

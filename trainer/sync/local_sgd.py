@@ -4,6 +4,10 @@ communicates little", ICLR 2019; post-local SGD: Lin et al., "Don't use large mi
 All weights that train are averaged, with the moving statistics of batch normalisation. The optimizer's moments are not:
 they follow their own board's gradients and decay within a few steps.
 
+The first steps of a run change the weights most, so that boards drift apart quickly: with a warm-up they are made
+synchronously (post-local SGD), or, with `warm_up_period`, averages come more often, which costs nothing where they
+travel while the next steps compute.
+
 Boards send the change since the last average, not the weights: small numbers, which float16 represents well. With
 `overlap` it is sent while the board computes the next steps, and the result is applied as a correction when it arrives:
 weights += mean of all changes - own change.
@@ -33,24 +37,33 @@ from trainer.sync.stepping import SynchronousSteps, Worker
 
 
 def method(worker: Worker) -> LocalSgd:
-    """Local steps after `warm_up_steps` synchronous ones, and an average every `period` steps."""
+    """Local steps after a warm-up, and an average every `period` steps."""
     config = worker.context.config.sync
-    return LocalSgd(worker, config.period, SynchronousSteps(worker, GradientMean(worker)), worker.warm_up_steps)
+    synchronous = SynchronousSteps(worker, GradientMean(worker))
+    return LocalSgd(worker, config.period, synchronous, worker.warm_up_steps, config.warm_up_period)
 
 
 class LocalSgd(tf.Module):
     """Local steps, and an average every `period` steps."""
 
-    def __init__(self, worker: Worker, period: int, synchronous: SynchronousSteps, warm_up_steps: int) -> None:
-        """The first `warm_up_steps` steps are made by `synchronous`."""
+    def __init__(
+        self,
+        worker: Worker,
+        period: int,
+        synchronous: SynchronousSteps,
+        warm_up_steps: int,
+        warm_up_period: int = 1,
+    ) -> None:
+        """The first `warm_up_steps` steps are made by `synchronous`, or with averages every `warm_up_period` steps."""
         super().__init__()
         config = worker.context.config
         self._worker, self._period, self._overlap = worker, period, config.sync.overlap
         # the step at which an average arrives is random
         self._as_they_come = not config.deterministic
-        self._synchronous, self._warm_up_steps = synchronous, warm_up_steps
+        self._warm_up_steps, self._warm_up_period = warm_up_steps, warm_up_period
+        self._synchronous, self._synchronous_steps = synchronous, warm_up_steps if warm_up_period == 1 else 0
         self._averaging = _Averaging(worker)
-        self._local = worker.made_steps > warm_up_steps  # whether local steps have begun
+        self._local = worker.made_steps > self._synchronous_steps  # whether local steps have begun
         self._number = worker.made_steps
         self._alone = tf.function(self._step_alone, input_signature=worker.signature)
         self._several = Several(self._alone, worker)
@@ -60,30 +73,31 @@ class LocalSgd(tf.Module):
         self._worker.dry_run(self._alone)  # else the first local step would take seconds
         self._several.trace()
         self._averaging.trace()
-        if not self._local and self._warm_up_steps:
+        if not self._local and self._synchronous_steps:
             self._synchronous.trace()
 
     def step(self, number: int, images: tf.Tensor, labels: tf.Tensor) -> Logs:
         """images: [b, ...], labels: [b] int32 -> logs of a local step; begins or applies averages when due."""
-        if number <= self._warm_up_steps:
+        if number <= self._synchronous_steps:
             self._number = number
             return self._synchronous.step(number, images, labels)
         return self._locally(number, lambda: self._alone(images, labels))
 
     def alike(self, number: int) -> int:
         """Steps until the next average."""
-        if number <= self._warm_up_steps:
-            return min(self._warm_up_steps + 1 - number, self._synchronous.alike(number))
+        if number <= self._synchronous_steps:
+            return min(self._synchronous_steps + 1 - number, self._synchronous.alike(number))
         pace = self._worker.pace
         if not pace.unequal:
-            return self._period - (number - self._warm_up_steps - 1) % self._period
+            local, every = self._local_steps(number)
+            return -local % every + 1
         place = number - pace.before(self._worker.epoch)
         return next(end for end in pace.rounds(self._period) if end >= place) - place + 1
 
     def steps(self, number: int, count: int, batches: Iterator) -> Logs:
         """Logs of the last of `count` steps that are alike."""
         last = number + count - 1
-        if number <= self._warm_up_steps:
+        if number <= self._synchronous_steps:
             self._number = last
             return self._synchronous.steps(number, count, batches)
         return self._locally(last, lambda: self._several(count, batches))
@@ -108,12 +122,18 @@ class LocalSgd(tf.Module):
         """Whether an average begins after this step."""
         pace = self._worker.pace
         if not pace.unequal:
-            return (number - self._warm_up_steps) % self._period == 0
+            local, every = self._local_steps(number)
+            return local % every == 0
         return number - pace.before(self._worker.epoch) in pace.rounds(self._period)
 
     def common(self, number: int) -> bool:
         """See method.Method."""
-        return self._synchronous.common(number) if number <= self._warm_up_steps else self._due(number)
+        return self._synchronous.common(number) if number <= self._synchronous_steps else self._due(number)
+
+    def _local_steps(self, number: int) -> Tuple[int, int]:
+        """Steps since the warm-up, negative before its end, and from one average to the next: one is due at its end."""
+        since = number - self._warm_up_steps
+        return since, self._period if since > 0 else self._warm_up_period
 
     def _weight(self, number: int) -> float:
         """This board's weight in the average that begins after this step."""
@@ -262,12 +282,17 @@ class _Averaging(tf.Module):
     @tf.function
     def _correct(self, change: tf.Tensor, mean: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         learned, statistics = tf.split(mean, self._sizes)
-        distance = tf.norm(tf.split(change, self._sizes)[0] - learned)
-        moved = tf.norm(learned)
+        distance, moved = _length((mean - change)[: self._sizes[0]]), _length(learned)
         if self._momentum:
             learned = self._velocity.assign(self._momentum * self._velocity + learned)
-        step = tf.concat([self._outer_rate * learned, statistics], axis=0)
+        plain = not self._momentum and self._outer_rate == 1.0
+        step = mean if plain else tf.concat([self._outer_rate * learned, statistics], axis=0)
         self._anchor.assign_add(step)
         for variable, part in zip(self._variables, self._flat.unpack(step - change)):
             variable.assign_add(part)
         return distance, moved
+
+
+def _length(vector: tf.Tensor) -> tf.Tensor:
+    """vector: [n] -> its Euclidean norm, [], in one pass."""
+    return tf.sqrt(2.0 * tf.nn.l2_loss(vector))

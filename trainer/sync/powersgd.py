@@ -62,15 +62,19 @@ class LowRankMean(tf.Module):
         if self._low:
             bases = orthonormal(self._p_flat.unpack(p_vector))
             back = [tf.matmul(matrix, basis, transpose_a=True) for matrix, basis in zip(owed, bases)]
-            second = self._second.timed(self._q_flat.pack(back), self._timer)
+            second = self._second.timed(self._q_flat.pack(back), self._timer, met=True)
             finite = tf.reduce_all(tf.math.is_finite(first)) & tf.reduce_all(tf.math.is_finite(second))
             shared = self._q_flat.unpack(second)
-            for place, matrix, basis, q, error in zip(self._low, owed, bases, shared, self._errors):
-                sent = tf.matmul(basis, q, transpose_b=True)
-                error.assign(tf.where(finite, matrix - sent, error))
-                means[place] = tf.reshape(sent, self._shapes[place])
-            for kept, directions in zip(self._q, _unpadded(_unit(_padded(shared)), shared)):
-                kept.assign(tf.where(finite, directions, kept))
+            sent = [tf.matmul(basis, q, transpose_b=True) for basis, q in zip(bases, shared)]
+            means.update((place, tf.reshape(part, self._shapes[place])) for place, part in zip(self._low, sent))
+            lacking = [matrix - part for matrix, part in zip(owed, sent)]
+            directions = [tf.transpose(_unit(tf.transpose(q))) for q in shared]
+
+            def keep() -> tf.Operation:
+                kept = zip([*self._errors, *self._q], [*lacking, *directions])
+                return tf.group(*[variable.assign(value) for variable, value in kept])
+
+            tf.cond(finite, keep, tf.no_op)  # a mean that is not finite leaves no trace
         return [means[place] for place in range(len(gradient))]
 
 
@@ -82,34 +86,37 @@ def orthonormal(matrices: Sequence[tf.Tensor]) -> List[tf.Tensor]:
     process", 2005). A column of zeros is replaced by a unit vector, since P would stay zero otherwise; one that depends
     on the columns before it becomes zero.
     """
-    stacked = _unit(_padded(matrices))  # [matrices, rows, rank]
-    rows, rank = stacked.shape[1:]
-    basis = tf.zeros_like(stacked[:, :, :0])
+    stacked = _unit(_stacked(matrices))
+    rank, rows = stacked.shape[1:]
+    basis: List[tf.Tensor] = []  # [matrices, rows] each
     for place in range(rank):
-        column = stacked[:, :, place : place + 1]
-        zero = tf.reduce_all(tf.equal(column, 0.0), axis=1, keepdims=True)
-        column = tf.where(zero, tf.one_hot([place], rows, axis=0), column)
-        column = _unit(column - basis @ tf.matmul(basis, column, transpose_a=True))
-        column -= basis @ tf.matmul(basis, column, transpose_a=True)
-        within = tf.norm(column, axis=1, keepdims=True) < 0.5  # what was left of it was rounding
-        basis = tf.concat([basis, tf.where(within, 0.0, _unit(column))], axis=2)
-    return _unpadded(basis, matrices)
+        column = stacked[:, place]
+        zero = tf.reduce_all(tf.equal(column, 0.0), axis=-1, keepdims=True)
+        column = tf.where(zero, tf.one_hot([place], rows), column)
+        column = _apart(_unit(_apart(column, basis)), basis)
+        within = tf.norm(column, axis=-1, keepdims=True) < 0.5  # what was left of it was rounding
+        basis.append(tf.where(within, 0.0, _unit(column)))
+    found = tf.unstack(tf.stack(basis, axis=1))
+    return [tf.transpose(part[: like.shape[1], : like.shape[0]]) for part, like in zip(found, matrices)]
 
 
-def _padded(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
-    """matrices: list of [n_i, k_i] -> [matrices, greatest n, greatest k], filled up with zeros."""
-    most = [max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1)]
-    return tf.stack([tf.pad(matrix, [[0, size - own] for size, own in zip(most, matrix.shape)]) for matrix in matrices])
+def _stacked(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+    """matrices: list of [n_i, k_i] -> [matrices, greatest k, greatest n], filled up with zeros."""
+    n, k = (max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
+    flat = [tf.pad(tf.transpose(it), [[0, k - it.shape[1]], [0, n - it.shape[0]]]) for it in matrices]
+    return tf.stack(flat)
 
 
-def _unpadded(stacked: tf.Tensor, like: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-    """The inverse of `_padded`, for matrices of the same shapes as those of `like`."""
-    parts = tf.unstack(stacked)
-    return [part[: matrix.shape[0], : matrix.shape[1]] for part, matrix in zip(parts, like)]
+def _apart(vectors: tf.Tensor, basis: Sequence[tf.Tensor]) -> tf.Tensor:
+    """vectors: [m, n] -> less their projections onto each of `basis`, [m, n]; same shape."""
+    overlaps = [tf.reduce_sum(vectors * other, axis=-1, keepdims=True) for other in basis]
+    for overlap, other in zip(overlaps, basis):
+        vectors -= overlap * other
+    return vectors
 
 
-def _unit(stacked: tf.Tensor) -> tf.Tensor:
-    """stacked: [m, n, k] -> its columns with a length of 1, those of zeros as they are; same shape."""
+def _unit(vectors: tf.Tensor) -> tf.Tensor:
+    """vectors: [..., n] -> with a length of 1, those of zeros as they are; same shape."""
     # first by the largest element: squares of float32 underflow below 1e-19
-    near_one = tf.math.divide_no_nan(stacked, tf.reduce_max(tf.abs(stacked), axis=1, keepdims=True))
-    return tf.math.divide_no_nan(near_one, tf.norm(near_one, axis=1, keepdims=True))
+    near_one = tf.math.divide_no_nan(vectors, tf.reduce_max(tf.abs(vectors), axis=-1, keepdims=True))
+    return tf.math.divide_no_nan(near_one, tf.norm(near_one, axis=-1, keepdims=True))

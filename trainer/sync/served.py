@@ -11,32 +11,25 @@ from typing import Any, Dict
 
 import tensorflow as tf
 
-from trainer.contract.cluster import SERVER, WORKER, Cluster
+from trainer.contract.cluster import WORKER, Cluster
 from trainer.contract.config import Config
 from trainer.contract.events import Record, Resume, Start
-from trainer.contract.layout import PROGRESS, RELAY
+from trainer.contract.layout import PROGRESS, RELAY, UNPACKED, append_json
 from trainer.contract.records import EventLog
 from trainer.contract.run import Run
 from trainer.formats import archives
 
 RELAYED = f"file://{RELAY}"  # the relay's file, as TensorFlow's print names it
-IMAGES, LABELS = "train.images", "train.labels"  # files in the run's folder on a board, which its worker reads
-TEST_IMAGES, TEST_LABELS = "test.images", "test.labels"
 
 
 class Boards(EventLog):
     """Tells all boards what the chief would write: each board's relay makes its records of it."""
 
     def __init__(self, config: Config, cluster: Cluster, folder: Path) -> None:
-        self._progress = folder / PROGRESS
-        tasks = cluster.tasks(config.servers)
-        computing = len(tasks[WORKER])
-        # through its server, which lasts as long as the run, or else through its worker
-        servers = [(SERVER, index) for index in range(len(tasks[SERVER]))]
-        self._devices = [
-            f"/job:{task}/replica:0/task:{index}/device:CPU:0"
-            for task, index in ([(WORKER, rank) for rank in range(computing)] if config.servers else []) + servers
-        ]
+        self._relay, self._progress = folder / RELAY, folder / PROGRESS
+        # another board: through its server, which lasts as long as the run, or else through its worker
+        others = [Cluster(cluster.addresses, rank).own_tasks(config.servers)[0] for rank in range(1, cluster.workers)]
+        self._devices = [f"/job:{task}/replica:0/task:{index}/device:CPU:0" for task, index in others]
         self.more: Dict[str, Any] = {}  # further fields of the start
 
     def write(self, record: Record) -> None:
@@ -49,11 +42,13 @@ class Boards(EventLog):
 
     def tell(self, event: str, **fields: Any) -> None:
         """Append a line to the relay's file on every board whose task is there."""
-        line = json.dumps({"event": event, **fields})
+        told = {"event": event, **fields}
+        line = json.dumps(told)
         for device in self._devices:
             # a worker may have ended; of a server, the next step tells
             with contextlib.suppress(tf.errors.OpError), tf.device(device):
                 tf.print(tf.constant(line), output_stream=RELAYED)
+        append_json(self._relay, told)  # last: after the end, this board's tasks are stopped
 
     def close(self) -> None:
         pass
@@ -78,10 +73,5 @@ def _write_images(run: Run) -> None:
     """Write the images as they are in memory: what the chief has a worker do can read files, but not archives."""
     config, staged = run.config.data, run.assets["dataset"]
     images = archives.load(config.source, Path(staged["path"]), config.train_images, config.validation_images)
-    for name, array in (
-        (IMAGES, images.x_train),
-        (LABELS, images.y_train),
-        (TEST_IMAGES, images.x_test),
-        (TEST_LABELS, images.y_test),
-    ):
+    for name, array in zip(UNPACKED, (images.x_train, images.y_train, images.x_test, images.y_test)):
         array.tofile(name)

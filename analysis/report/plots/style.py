@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from analysis.comparison.compare import Comparison
-from analysis.report.plots.words import in_words
+from analysis.comparison.words import in_words
 from analysis.runs.columns import records
 
 # those of Okabe and Ito's colour-blind safe colours that are visible on white and black; after the last one they

@@ -6,6 +6,7 @@ interface (of the training network). The last line of standard error says what i
 
 import json
 import os
+import socket
 import sys
 from datetime import timedelta
 
@@ -17,8 +18,12 @@ import torch.distributed as dist  # noqa: E402
 
 if not dist.is_available():
     sys.exit(f"PyTorch {torch.__version__} is built without torch.distributed")
-count, chief = len(request["addresses"]), f"tcp://{request['addresses'][0]}"
-dist.init_process_group("gloo", chief, timedelta(seconds=30), world_size=count, rank=request["rank"])
+count, rank, limit = len(request["addresses"]), request["rank"], timedelta(seconds=30)
+host, _, port = request["addresses"][0].rpartition(":")
+# the store's own server would listen on all interfaces
+own = socket.create_server((host, int(port))).detach() if rank == 0 else None
+store = dist.TCPStore(host, int(port), count, rank == 0, limit, master_listen_fd=own, use_libuv=False)
+dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=limit)
 ones = torch.ones(1024)
 dist.all_reduce(ones)
 dist.barrier()  # another board may still be receiving from this one

@@ -52,6 +52,12 @@ def runs(tmp_path):
     return [str(path) for path in parent.iterdir()]
 
 
+def test_without_a_command_all_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "a live view of a run" in capsys.readouterr().out
+
+
 def test_the_table_fits_a_terminal_and_ends_with_the_verdict(runs, capsys):
     assert main(["compare", *runs]) == 0
     out, err = capsys.readouterr()
@@ -63,7 +69,9 @@ def test_the_table_fits_a_terminal_and_ends_with_the_verdict(runs, capsys):
     assert "±-" not in out
     assert re.search(r"\n2 boards, keras +failed: bad, not averaged: board-2 failed: out of memory\n", out)
     verdict = " ".join(out.split("\n\n")[-1].split())
-    assert verdict.startswith("Two boards (keras, implementation=ring, bytes_per_pack=1000000) look not worth it: ")
+    assert verdict.startswith(
+        "Two boards (plain Keras, implementation=ring, bytes_per_pack=1000000, all images on each) look not worth it: "
+    )
     assert re.search(r"\(n=1 each: no interval; the best of \d comparisons\)", verdict)
 
 
@@ -164,6 +172,14 @@ def test_manifest_prints_how_the_run_ended(tmp_path, capsys):
     assert capsys.readouterr().out == "bad failed: board-1 failed: out of memory\n"
     assert main(["manifest", str(folder), "--interrupted"]) == 0
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
+
+
+def test_after_a_run_that_succeeded_manifest_says_how_to_see_its_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = build_run(tmp_path / "runs", "good", manifest=False)
+    experiment = json.loads((folder / "run.json").read_text())["experiment"]
+    assert main(["manifest", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith(f"\nNext: cluster-kit compare runs/*-{experiment}-w*\n")
 
 
 def test_manifest_of_what_is_no_run_is_an_error(tmp_path, capsys):

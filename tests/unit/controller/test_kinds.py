@@ -53,10 +53,11 @@ def test_what_is_not_known_for_sure_is_told(linux, says):
         (PI, "35.3.1", "is not a Jetson"),
         ({**PI, "python": "3.14.1"}, "", "has Python 3.14, and the kit has TensorFlow for 3.8 to 3.13"),
         ({"old_python": "3.6.9"}, "", "has Python 3.6,"),
+        ({**PI, "machine": "armv7l"}, "", "is an armv7l machine, .* x86_64 and aarch64: install a 64-bit system"),
     ],
 )
 def test_what_cannot_be_provisioned_is_refused_with_a_remedy(survey, wanted, says):
-    assert says in kind(survey, wanted)["problem"]
+    assert re.search(says, kind(survey, wanted)["problem"])
 
 
 @pytest.mark.parametrize(("python", "file"), [("3.8.10", "board"), ("3.9.2", "board"), ("3.10.4", "board-newest")])
@@ -66,7 +67,7 @@ def test_another_linux_board_gets_the_newest_tensorflow_of_its_python(python, fi
     assert found["label"] == f"Debian GNU/Linux 12 (bookworm), aarch64, Python {found['python']}"
 
 
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("machine", kinds.MACHINES)
 @pytest.mark.parametrize("python", [*kinds.OLDER_PYTHONS, *kinds.NEWEST_PYTHONS])
 def test_the_locks_have_one_tensorflow_for_every_kind(python, machine):
     found = kind({**PI, "python": python, "machine": machine})

@@ -180,8 +180,8 @@ def test_a_run_whose_folder_was_renamed_does_not_tell_how_long_it_takes(project)
 
 def test_the_kits_own_studies_are_sound():
     for path in sorted((PROJECT / "studies").glob("*.yml")):
-        arms = {"strategies": 7, "engines": 6, "rehearsal": 4}.get(path.stem, 3)
-        assert len(slots(path.stem, PROJECT, BOARDS)) == 3 * arms, path.stem
+        arms = {"strategies": 7, "servers": 4, "engines": 6, "rehearsal": 4}.get(path.stem, 3)
+        assert len(slots(path.stem, PROJECT, [*BOARDS, "another"])) == 3 * arms, path.stem
 
 
 @pytest.mark.parametrize(

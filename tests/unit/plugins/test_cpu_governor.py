@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from plugins.modules import cpu_governor as module
 from plugins.modules.cpu_governor import change
 
 
@@ -35,6 +36,11 @@ def test_it_is_set_kept_and_given_back(cpufreq, tmp_path):
     _, now = change("restored", record, False, cpufreq)
     assert now == {"policy0": "ondemand", "policy1": "schedutil"} and not record.exists()
     assert change("restored", record, False, cpufreq)[0] == []
+
+
+def test_a_board_that_cannot_write_them_is_left_alone(cpufreq, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.os, "access", lambda path, mode: mode != module.os.W_OK)
+    assert change("set", tmp_path / "governor.json", False, cpufreq) == ([], {})
 
 
 def test_a_kernel_without_cpufreq_is_left_alone(tmp_path):

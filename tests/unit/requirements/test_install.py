@@ -368,6 +368,7 @@ def test_what_runs_on_boards_and_the_set_up_are_python_3_8(tmp_path):
         "roles/check/files",
         "benchmarks/lab/bare",
         "benchmarks/lab/standin",
+        "benchmarks/lab/slow",
     ]
     sources += ["tests/contract/two_boards.py"]
     subprocess.run([*compiler, *sources], cwd=PROJECT, check=True)
@@ -414,5 +415,9 @@ def test_pytorch_is_installed_by_pip_once_and_again_when_its_pins_change(project
     assert [command[1:3] for command in commands] == [["-m", "venv"], ["-m", "pip"], ["-c", commands[2][2]]]
     assert commands[1][-2:] == ["-r", str(pins)] and "--only-binary" in commands[1]
     pins.write_text("torch==2\n")
+    (project / ".lab").mkdir()
+    with pytest.raises(install.SetupError, match=r"using .torch-venv.\nRepeat after make lab-down"):
+        install.torch()
+    (project / ".lab").rmdir()
     install.torch()
     assert len(commands) == 6

@@ -85,9 +85,9 @@ def test_an_arm_that_never_learns_what_one_board_does_is_not_worth_it_however_fa
     build_run(tmp_path, workers=1, step_s=0.4, accuracy=(0.1, 0.2, 0.3))
     build_run(tmp_path, workers=2, step_s=0.2, accuracy=(0.1, 0.2, 0.25), override=SHARDED)
     assert first(tmp_path) == (
-        "Two boards (keras, sharded) look not worth it: they take 0.57 times the time of one board for a pass over the "
-        "data set and 0.64 times in all, and do not reach an accuracy of 0.290 within 14 s (one board: 22 s), on "
-        "emulated boards with synthetic images (n=1 each: no interval)"
+        "Two boards (plain Keras, images shared out) look not worth it: they take 0.57 times the time of one board for "
+        "a pass over the data set and 0.64 times in all, and do not reach an accuracy of 0.290 within 14 s (one "
+        "board: 22 s), on emulated boards with synthetic images (n=1 each: no interval)"
     )
 
 
@@ -97,11 +97,13 @@ def test_with_factors_only_the_time_to_the_accuracy_decides(tmp_path):
     compared = compare(load(tmp_path.iterdir()))
     how = {"factors": ["batch_size"], "rehearsal": False, "synthetic": False}
     assert verdict(compared.arms, target=0.29, **how).startswith(
-        "Two boards (keras, sharded) look not worth it: they do not reach an accuracy of 0.290 within 19 s (one board: "
+        "Two boards (plain Keras, images shared out) look not worth it: they do not reach an accuracy of 0.290 within "
+        "19 s (one board: "
     )
     compared.arms.loc[1, ["unreached", "time_to_accuracy_ratio", "pass_ratio"]] = [0, 0.8, 2.0]
     assert verdict(compared.arms, target=0.29, **how).startswith(
-        "Two boards (keras, sharded) look worth it, but learn less: they take 0.80 times the time of one board"
+        "Two boards (plain Keras, images shared out) look worth it, but learn less: they take 0.80 times the time of "
+        "one board"
     )
 
 
@@ -110,7 +112,9 @@ def test_an_arm_of_which_some_runs_never_learn_enough_cannot_be_judged(tmp_path)
     repeats(tmp_path, 2, 2, 0.2, override=SHARDED)
     build_run(tmp_path, "lost", workers=2, seed=3, step_s=0.2, accuracy=(0.1, 0.2, 0.2), override=SHARDED)
     sentence = said(tmp_path)
-    assert sentence.startswith("Whether two boards (keras, sharded) are worth it cannot be told: they take 0.5")
+    assert sentence.startswith(
+        "Whether two boards (plain Keras, images shared out) are worth it cannot be told: they take 0.5"
+    )
     assert "do not reach an accuracy of 0.29" in sentence and " in 1 of 3 runs within 1" in sentence
 
 
@@ -130,7 +134,10 @@ def test_a_collective_that_was_not_asked_for_is_told_with_its_arms(tmp_path):
     build_run(tmp_path, "plain", workers=2, **ring)
     build_run(tmp_path, "fast", workers=2, **ring, override={"sync": {"method": "local_sgd"}})
     said_so = said(tmp_path)
-    assert said_so.endswith("Two boards (keras), Two boards (local_sgd): asked for NCCL, RingReduce ran.")
+    assert said_so.endswith(
+        "Two boards (plain Keras, all images on each), Two boards (local SGD, all images on each): asked for NCCL, "
+        "RingReduce ran."
+    )
     assert said_so.count("asked for") == 1
 
 
@@ -139,9 +146,9 @@ def test_repeats_are_judged_by_their_interval(tmp_path):
     repeats(tmp_path, 3, 2, 0.2, facts=REAL, synthetic=False, override={"data": {"sharding": "sharded"}})
     one, second, *_ = said(tmp_path).split(". ")
     assert re.fullmatch(
-        r"Two boards \(keras, sharded\) are worth it: they take 0\.56 times the time of one board for a pass over the "
-        r"data set \(95 % interval 0\.5\d to 0\.5\d\), 0\.6\d times to an accuracy of 0\.29\d \(95 % interval .*\) and "
-        r"0\.6\d times in all \(95 % interval .*\) \(n=3 each, in pairs\)",
+        r"Two boards \(plain Keras, images shared out\) are worth it: they take 0\.56 times the time of one board for "
+        r"a pass over the data set \(95 % interval 0\.5\d to 0\.5\d\), 0\.6\d times to an accuracy of "
+        r"0\.29\d \(95 % interval .*\) and 0\.6\d times in all \(95 % interval .*\) \(n=3 each, in pairs\)",
         one,
     )
     assert second.startswith("Final accuracy is not worse by more than 0.5 points: ")
@@ -164,10 +171,10 @@ def test_an_interval_with_one_in_it_decides_nothing(tmp_path):
         build_run(tmp_path, workers=1, seed=seed, step_s=one)
         build_run(tmp_path, workers=2, seed=seed, step_s=two, override=SHARDED)
     assert re.match(
-        r"Whether two boards \(keras, sharded\) are worth it cannot be told: they take 1\.00 times the time of one "
-        r"board for a pass over the data set \(95 % interval 0\.9\d to 1\.0\d\), .* \(n=3 each, in pairs\); these runs "
-        r"could show a difference of 1?\d % or more \(from their own spread, which so few runs tell only to "
-        r"between \d and \d+ %\)",
+        r"Whether two boards \(plain Keras, images shared out\) are worth it cannot be told: they take 1\.00 times "
+        r"the time of one board for a pass over the data set \(95 % interval 0\.9\d to 1\.0\d\), .* \(n=3 each, "
+        r"in pairs\); these runs could show a difference of 1?\d % or more \(from their own spread, which so few runs "
+        r"tell only to between \d and \d+ %\)",
         said(tmp_path),
     )
 
@@ -176,7 +183,7 @@ def test_a_gain_in_speed_that_costs_accuracy_says_so_at_once(tmp_path):
     repeats(tmp_path, 3, 1, 0.4, accuracy=0.3)
     repeats(tmp_path, 3, 2, 0.2, accuracy=0.2, override=SHARDED)
     one, second, *_ = said(tmp_path).split(". ")
-    assert one.startswith("Two boards (keras, sharded) are not worth it: they take 0.5")
+    assert one.startswith("Two boards (plain Keras, images shared out) are not worth it: they take 0.5")
     assert "and do not reach an accuracy of 0.29" in one and " in 3 of 3 runs within 1" in one
     assert second.startswith("Final accuracy is worse: -10.0 points (0.2")
 
@@ -214,7 +221,10 @@ def test_runs_are_counted_of_the_two_arms_that_are_compared(tmp_path):
     repeats(tmp_path, 3, 1, 0.4)
     repeats(tmp_path, 3, 2, 0.2)
     build_run(tmp_path, workers=2, step_s=1.2, override={"sync": {"method": "allreduce"}})
-    assert re.match(r"Two boards \(keras\) are worth it: they take 0\.56 times the time of one board", said(tmp_path))
+    assert re.match(
+        r"Two boards \(plain Keras, all images on each\) are worth it: they take 0\.56 times the time of one board",
+        said(tmp_path),
+    )
     assert "(n=3 each, in pairs; the best of 2 comparisons, intervals are wider for that)" in said(tmp_path)
 
 
@@ -257,7 +267,7 @@ SURE = {**of_all(0.8, 0.7, 0.9), "runs": 3, **{f"detectable_ratio{end}": 0.1 for
 ACCURACY = {"accuracy_difference": -0.01, "accuracy_difference_low": -0.02, "accuracy_at_least": -0.018}
 ACCURACY |= {"accuracy_difference_high": -0.001}
 ACCURACY |= {f"detectable_accuracy{end}": value for end, value in (("", 0.01), ("_low", 0.004), ("_high", 0.06))}
-NAMED = "Two boards (local_sgd, sharded) "
+NAMED = "Two boards (local SGD, images shared out) "
 
 
 @pytest.mark.parametrize(
@@ -344,7 +354,8 @@ def test_one_board_under_the_strategy_against_one_without(tmp_path):
     build_run(tmp_path, "b", step_s=0.5, override={"strategy": "multi_worker_mirrored"})
     sentences = said(tmp_path)
     assert sentences.startswith(
-        "One board (keras) looks not worth it: it takes 1.22 times the time of one board for a pass over the data set, "
+        "One board (plain Keras) looks not worth it: it takes 1.22 times the time of one board for a pass over the "
+        "data set, "
     )
     assert "data.sharding" not in sentences
 

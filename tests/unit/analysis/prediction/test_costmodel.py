@@ -127,7 +127,7 @@ def test_buckets_hide_behind_the_backward_pass_and_never_their_last_one():
         (Sync(metrics="epoch"), 1),
         (FLOAT32, 2),
         (dataclasses.replace(FLOAT32, step_times=False), 1),
-        (Sync(method="powersgd"), 4),
+        (Sync(method="powersgd"), 3),
     ],
 )
 def test_every_collective_of_a_step_costs_the_latency_of_a_ring(sync, in_a_row):

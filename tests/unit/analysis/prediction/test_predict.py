@@ -194,6 +194,16 @@ def test_runs_of_several_boards_that_differ_in_sharding_are_not_combined(tmp_pat
     assert measured_in([one, sharded]).sharding == "sharded", "one board does the same in either way"
 
 
+def test_what_an_engine_took_predicts_nothing_of_the_other(tmp_path):
+    override = {"engine": "pytorch", "sync": {"method": "allreduce"}}
+    one, two = build_run(tmp_path, "one", override=override), build_run(tmp_path, "two", workers=2)
+    assert measured_in([one]).engine == "pytorch"
+    with pytest.raises(AnalysisError, match=r"engine: pytorch in one, tensorflow in two"):
+        measured_in([one, two])
+    with pytest.raises(AnalysisError, match=r"strategy ddp, which is not predicted: give .* multi_worker_mirr"):
+        measured_in([build_run(tmp_path, "three", workers=2, override=override)])
+
+
 def test_a_method_that_nobody_timed_and_far_more_boards_have_no_interval(tmp_path):
     folder = add(build_run(tmp_path, workers=2, epochs=1, task="trial"), trial)
     measured = Measured.from_folder(folder)

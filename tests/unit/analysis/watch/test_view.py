@@ -53,7 +53,7 @@ def moment(tmp_path: Path) -> Moment:
 def test_a_run_that_goes_on(moment: Moment) -> None:
     title, what, progress, accuracy, *rest = text(moment).splitlines()
     assert title == moment.run.run_id
-    assert what == "test, 2 workers, keras; emulated boards, synthetic images"
+    assert what == "test, 2 boards, keras; emulated boards, synthetic images"
     # two epochs like the first one, of 8 steps of 1.2 s and 0.5 s of validation; less 4 steps of 0.4 s
     assert re.fullmatch(r"epoch 2/3, step 4/8 ━{20} +50% 19 s left", progress), progress
     assert accuracy == "validation accuracy ▁ 0.100 after epoch 1"
@@ -102,7 +102,7 @@ def test_a_run_that_is_over_shows_its_end_and_exits_with_its_outcome(capsys: pyt
     step_ms = round(1000 * window["elapsed_s"] / window["steps"])
     assert main(["watch", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "rehearsal, 2 workers, keras; emulated boards, synthetic images" in shown
+    assert "rehearsal, 2 boards, keras; emulated boards, synthetic images" in shown
     assert "epoch 5/5, step 20/20" in shown and "left" not in shown
     assert re.search(r"validation accuracy \S{5} 0\.\d{3} after epoch 5", shown)
     assert re.search(rf"board-2 +ended +5/5 +20/20 +{step_ms} +\d\d +\d+ +- +- +- +\d\.\d", shown)

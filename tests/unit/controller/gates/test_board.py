@@ -141,6 +141,7 @@ RING = {"used": "RingReduce", "error": None}
         ("board.pytorch", "refuse", {}, {"engine": "pytorch"}, "none for /opt/venv/bin/python"),
         ("board.pytorch", "refuse", {"venv": None}, {"engine": "pytorch"}, "no working /opt/venv/bin/python"),
         ("board.pytorch", "refuse", TORCH, {"engine": "pytorch", "pytorch": "2.1"}, "2.13.0+cpu"),
+        ("board.pytorch", "refuse", {"venv": {**TORCH["venv"], "pytorch": "2.1.0"}}, {"engine": "pytorch"}, "2.1.0"),
         ("collective.torch", "refuse", {**TORCH, "torch_trial": LACKS}, {"engine": "pytorch"}, "without torch.distr"),
     ],
 )

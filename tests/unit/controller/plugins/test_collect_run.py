@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleActionFail
 
-from tests import PROJECT
 from tests.unit.actions import Board, action, run
-
-ROLE = PROJECT / "roles/collect"
 
 
 def test_an_odd_file_of_a_board_is_named_and_costs_no_log(tmp_path):

@@ -127,4 +127,4 @@ def test_without_a_terminal_each_thing_is_a_line_once(plan, run):
     assert [line.split(",")[0] for line in told][:1] == ["Start"]
     assert sum(line.startswith("Two boards, as in the paper, about") for line in told) == 1
     assert sum("epoch 1 of 5: accuracy 0.066" in line for line in told) == 1
-    assert told[-1] == "Stopping, and removing the boards"
+    assert told[-1] == "Stopping"

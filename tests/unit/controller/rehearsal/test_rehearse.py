@@ -137,8 +137,13 @@ def test_a_failure_is_shown_with_the_log_and_the_boards_go(project):
     assert played(project)[-1] == "lab_down" and not (project / ".lab").exists()
 
 
-def test_boards_are_kept_for_who_wants_them(project):
-    child = start(project, KEEP_LAB="1")
+@pytest.mark.parametrize(("variables", "code"), [({}, 0), ({"FAILING": "keras"}, 1), ({"HANGING": "keras"}, 130)])
+def test_boards_are_kept_for_who_wants_them(project, variables, code):
+    child = start(project, KEEP_LAB="1", **variables)
+    if code == 130:
+        while "keras" not in played(project):
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
     out, _ = child.communicate(timeout=100)
-    assert child.returncode == 0 and "make lab-down" in out
-    assert "lab_down" not in played(project) and (project / ".lab").exists()
+    assert child.returncode == code and out.splitlines()[-1] == "The boards are left up: 'make lab-down' removes them."
+    assert "removed" not in out.lower() and "lab_down" not in played(project) and (project / ".lab").exists()

@@ -18,6 +18,9 @@ from trainer.contract.causes import KerasError, NotLearningError
         (RuntimeError("x; No space left on device"), "disk_full"),
         (RuntimeError("Could not start gRPC server"), "port_taken"),
         (RuntimeError("Connection reset by peer"), "peer"),
+        (RuntimeError("Failed to recv, got 0 bytes. Connection was likely closed. Did the remote server shut"), "peer"),
+        (RuntimeError("[unbound_buffer.cc:81] Timed out waiting 9000ms for recv operation to complete"), "peer"),
+        (RuntimeError("NCCL error: remote process exited or there was a network error, NCCL version 2.18.3"), "peer"),
         (ValueError(""), "error"),
     ],
 )

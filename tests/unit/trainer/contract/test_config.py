@@ -61,6 +61,7 @@ LIMITS = {
     "sync.outer_learning_rate": (1.0, None, None),
     "sync.warm_up_steps": (0, 0, None),
     "sync.warm_up_epochs": (0.0, 0, None),
+    "sync.warm_up_period": (1, 1, None),
     "sync.efficiency": (0.95, None, 1),
     "sync.scale_warm_up_epochs": (0.0, 0, None),
 }

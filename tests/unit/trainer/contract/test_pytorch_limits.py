@@ -17,6 +17,7 @@ OUTER = {"method": "local_sgd", "outer_momentum": 0.5}
         ),
         ("c10d", {"sync": {"method": "allreduce", "bucket_bytes": 9}}, "bucket_bytes is 9, .*ddp has.*: set .* to 0"),
         ("ddp", {"sync": OUTER}, "sync.outer_momentum is 0.5, .*c10d has.*: set sync.outer_momentum to 0.0"),
+        ("ddp", {"sync": {"method": "local_sgd", "warm_up_period": 2}}, "warm_up_period is 2, .*c10d has.*: set .* 1"),
         ("c10d", {"model": {"xla": "autoclustering"}}, "model.xla is autoclustering, .*: set model.xla to jit_compile"),
         (
             "rpc",
@@ -27,6 +28,21 @@ OUTER = {"method": "local_sgd", "outer_momentum": 0.5}
             "rpc",
             {"model": {"precision": "mixed_float16"}, "sync": {"method": "asynchronous"}},
             "model.precision is mixed_float16, .*: set model.precision to mixed_bfloat16",
+        ),
+        (
+            "ddp",
+            {"model": {"precision": "mixed_float16"}, "sync": {"method": "powersgd"}},
+            "PowerSGD's hook would keep .*: set model.precision to mixed_bfloat16",
+        ),
+        (
+            "ddp",
+            {"data": {"sharding": "proportional"}, "sync": {"method": "local_sgd"}},
+            "data.sharding is proportional, .* count all boards alike .*: set data.sharding to sharded",
+        ),
+        (
+            "c10d",
+            {"sync": {"method": "allreduce", "strict_implementation": True}},
+            "sync.strict_implementation is true, .*: set sync.strict_implementation to false",
         ),
         (
             "c10d",
@@ -46,3 +62,9 @@ def test_what_it_has_is_taken():
     sync = {"method": "allreduce", "bucket_bytes": 10**6, "accumulate_steps": 2}
     model = {"xla": "jit_compile", "precision": "mixed_float16"}
     assert parse({"engine": "pytorch", "sync": sync, "model": model}).problems_with(2) == []
+
+
+def test_a_board_alone_takes_what_several_have():
+    """The baseline of an experiment is the same experiment with workers=1."""
+    sync = {"method": "allreduce", "bucket_bytes": 10**6}
+    assert parse({"engine": "pytorch", "sync": sync}).problems_with(1) == []

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from trainer.contract.causes import Cause
 from trainer.contract.cluster import Cluster
 from trainer.supervise import peers as module
 from trainer.supervise.peers import FAILED, INTERRUPTED, RUNNING, SUCCEEDED, Peers
@@ -236,6 +237,7 @@ def test_a_flood_takes_a_bounded_time_of_each_look(addresses):
 
 def test_the_others_go_on_without_a_board_that_can_be_done_without(addresses, capsys):
     one = Peers(Cluster(addresses, 0), ["a", "b"], KEY, 0.2, spare=[1])
+    one.begun = True
     other = peers(addresses, 1)
     other.exchange()
     assert one.exchange() is None
@@ -246,8 +248,15 @@ def test_the_others_go_on_without_a_board_that_can_be_done_without(addresses, ca
 
 def test_silence_of_such_a_board_is_no_cause_either(addresses, capsys):
     one = Peers(Cluster(addresses, 0), ["a", "b"], KEY, 0.2, spare=[1])
+    one.begun = True
     other = peers(addresses, 1)
     other.exchange()
     one.exchange()
     time.sleep(0.3)
     assert one.exchange() is None and "no word from b" in capsys.readouterr().err
+
+
+def test_before_training_has_begun_no_board_can_be_done_without(addresses):
+    one, other = Peers(Cluster(addresses, 0), ["a", "b"], KEY, 0.2, spare=[1]), peers(addresses, 1)
+    other.farewell(FAILED, "its worker was killed")
+    assert one.exchange() == Cause("peer", "stopped, because b failed: its worker was killed")

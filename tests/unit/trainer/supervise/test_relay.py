@@ -13,7 +13,7 @@ from trainer.contract.run import Run
 from trainer.supervise import relay as module
 from trainer.supervise.relay import Relay, tell_failure
 
-CHANGING = 1000
+CHANGING, STEP_BYTES = 1000, 8400
 EPOCH = {"loss": 2.5, "accuracy": 0.25, "val_loss": 3.0, "val_accuracy": 0.125, "learning_rate": 0.001}
 STARTED = {
     **dict.fromkeys(Start.__annotations__, None),
@@ -59,7 +59,7 @@ def begun(tmp_path, monkeypatch):
 
     def begin(rank=1, resumed=None, **fields):
         told = Told(tmp_path, rank, **fields)
-        told.say("start", **{**STARTED, "resumed": resumed})
+        told.say("start", **{**STARTED, "resumed": resumed, "step_bytes": STEP_BYTES})
         told.say("begin", epoch=1)
         return told
 
@@ -82,7 +82,7 @@ def test_steps_become_windows_with_their_times_and_bytes(begun):
     assert (window["loss"], window["accuracy"], window["learning_rate"]) == (2.5, 0.25, 0.001)
     assert window["compute_s"] == pytest.approx(1.0) and window["communication_s"] == pytest.approx(0.6)
     assert window["elapsed_s"] == pytest.approx(window["compute_s"] + window["communication_s"] + window["waiting_s"])
-    assert window["payload_bytes"] == 2 * 8 * CHANGING and window["staleness"] == 1.5
+    assert window["payload_bytes"] == 2 * STEP_BYTES and window["staleness"] == 1.5
     assert window["sent_bytes"] > 0 and window["received_bytes"] == 0
 
 

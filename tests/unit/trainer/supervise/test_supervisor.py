@@ -70,6 +70,12 @@ def test_the_trainer_has_no_proxies_and_is_told_the_training_interface(folder, m
     assert "NCCL_SOCKET_IFNAME==lo" in lines
 
 
+def test_unpacked_images_are_removed_with_the_trainer(folder):
+    (folder / "train.images").write_bytes(b"as a killed worker leaves it")
+    supervisor.supervise(python("import os; os.kill(os.getpid(), 9)"), folder, limits())
+    assert not (folder / "train.images").exists() and (folder / "trainer.log").exists()
+
+
 def test_a_trainer_that_exits_without_a_result_has_failed(folder):
     assert supervisor.supervise(python("print('no such module', '\\n'); raise SystemExit(3)"), folder, limits()) == 3
     assert "exited with code 3" in result_of(folder)["cause"]

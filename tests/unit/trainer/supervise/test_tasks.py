@@ -13,8 +13,9 @@ from trainer.supervise import tasks as module
 from trainer.supervise.tasks import run_tasks
 
 END = json.dumps({"event": "end", "epochs": 1, "train_s": 1.0, "total_s": 2.0})
-LIVES, DIES = "exec sleep 30", "kill -9 $$"
-ENDS = f"sleep 0.5; echo '{END}' >>relay.txt; exec sleep 30"
+BEGIN = json.dumps({"event": "start", "resumed": 1, "startup_s": 1.0, "step_bytes": 8})
+LIVES, DIES = "exec sleep 30", "sleep 0.3; kill -9 $$"
+ENDS = f"echo '{BEGIN}' >>relay.txt; sleep 0.8; echo '{END}' >>relay.txt; exec sleep 30"
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_a_board_ends_when_the_chief_tells_the_end(cause):
 
 
 def test_the_end_of_a_server_is_the_boards(cause):
-    told = cause(ps=f"sleep 0.3; {DIES}", worker=LIVES, chief=LIVES)
+    told = cause(ps=DIES, worker=LIVES, chief=LIVES)
     assert told == Cause("killed", "the parameter server of board-1 was ended by SIGKILL")
 
 
@@ -50,6 +51,16 @@ def test_a_worker_beside_a_server_is_recorded_and_the_board_goes_on(cause, tmp_p
     assert cause(ps=LIVES, worker=DIES, chief=ENDS) is None
     (lost,) = [it for it in read_records(tmp_path / "events.jsonl")[0] if it["event"] == "lost"]
     assert lost["cause"] == "the worker of board-1 was ended by SIGKILL"
+
+
+def test_the_chief_goes_on_without_the_worker_of_its_board(cause, tmp_path):
+    assert cause(workers=3, servers=1, worker=DIES, chief=ENDS) is None
+    assert [it["event"] for it in read_records(tmp_path / "events.jsonl")[0]] == ["resume", "lost", "end"]
+
+
+def test_a_worker_for_which_the_chief_still_waits_ends_the_board(cause):
+    told = cause(ps=LIVES, worker=DIES, chief=LIVES)
+    assert told == Cause("killed", "the worker of board-1 was ended by SIGKILL")
 
 
 def test_the_only_worker_of_a_run_takes_it_along(cause):

@@ -1,4 +1,4 @@
-"""An arm's name in words, for legends: what differs from one board, as one would say it."""
+"""An arm in words, as one would say it: for the verdict, the report and legends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _METHODS = {
     "powersgd": "PowerSGD",
     "local_sgd": "local SGD",
     "auto": "chosen by itself",
+    "asynchronous": "parameter servers",
 }
 _PARTS = {
     "sharded": "images shared out",
@@ -28,15 +29,20 @@ _VALUES = {
     "bucket_bytes": "buckets of {} bytes",
     "warm_up_steps": "{} steps together first",
     "warm_up_epochs": "epochs together first: {}",
+    "warm_up_period": "averaged every {} steps at first",
     "scale_warm_up_epochs": "",
 }
 
 
 def in_words(workers: int, label: str) -> str:
-    """Such as "2 boards, local SGD, images shared out, averaged every 4 steps". `label`: see `arms.with_arms`."""
+    """Such as "2 boards, local SGD, images shared out, averaged every 4 steps"; see `method_in_words`."""
+    return ", ".join(filter(None, [f"{workers} board{'s' if workers > 1 else ''}", method_in_words(workers, label)]))
+
+
+def method_in_words(workers: int, label: str) -> str:
+    """What such boards do, without their number; empty for a board alone. `label`: see `arms.with_arms`."""
     sync, *parts = label.split(", ")
-    boards = f"{workers} board{'s' if workers > 1 else ''}"
-    told = [boards, _METHODS.get(sync, sync), *map(_part, parts)]
+    told = [_METHODS.get(sync, sync), *map(_part, parts)]
     if workers > 1 and not {"sharded", "proportional", "measured"} & set(parts):
         told.append("all images on each")
     return ", ".join(filter(None, told))

@@ -1,8 +1,8 @@
-"""Names of arms in legends."""
+"""Names of arms in words."""
 
 import pytest
 
-from analysis.report.plots.words import in_words
+from analysis.comparison.words import in_words
 
 
 @pytest.mark.parametrize(

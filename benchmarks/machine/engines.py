@@ -1,0 +1,144 @@
+"""Whether both engines learn the same: the mean loss of each tenth of an epoch, on real images and real weights.
+
+One worker each, without dropout, whose draws are an engine's own, with the same weights of the head and the same images
+in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lab.benchmark_run import PROJECT, BenchmarkError, BenchmarkRun
+from controller.presets import merged
+from trainer.contract.config import parse, to_dict
+from trainer.contract.events import Epoch, Window
+from trainer.contract.layout import EVENTS, RUN, TF_CONFIG, write_json
+from trainer.contract.records import read_records
+from trainer.contract.strategies import PYTORCH, TENSORFLOW
+from trainer.formats.archives import sha256
+
+_PARTS = 10  # of an epoch
+_OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"name": "adam", "learning_rate": 3e-4},
+    "sgd": {"name": "sgd", "learning_rate": 0.01},
+}
+_PYTHON = {PYTORCH: ".torch-venv/bin/python", TENSORFLOW: ".board-venv/bin/python"}
+_HEAD = "head.h5"  # weights that the first engine begins with, and so does the other
+_BEFORE = {
+    PYTORCH: """
+from trainer.pytorch import context, keras_weights
+ready = context.TrainingContext.ready
+def keeping(self, *state):
+    keras_weights.save(self.model, Path(head), image_size)
+    ready(self, *state)
+context.TrainingContext.ready = keeping
+""",
+    TENSORFLOW: """
+from trainer.learning.context import TrainingContext
+build = TrainingContext.build_model
+def built(self):
+    model = build(self)
+    model.load_weights(head)
+    return model
+TrainingContext.build_model = built
+""",
+}
+
+
+def measure(images: Path, weights: Path, train_images: int, image_size: int) -> Path:
+    """Train an epoch with both engines and each optimizer; returns the file written."""
+    bench = BenchmarkRun("curves")
+    common: dict[str, Any] = {
+        "epochs": 1,
+        "window_steps": train_images // 64 // _PARTS,
+        "checkpoint_epochs": 0,
+        "data": {"source": "npz", "path": str(images), "train_images": train_images, "validation_images": 1000},
+        "model": {"image_size": image_size, "dropout": 0, "weights": str(weights), "batch_norm_momentum": 0.9},
+        "sync": {"method": "allreduce"},
+    }
+    for name, optimizer in _OPTIMIZERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            for engine in (PYTORCH, TENSORFLOW):
+                config = merged(common, {"engine": engine, "optimizer": optimizer})
+                bench.rows.append({"engine": engine, "optimizer": name, **_trained(Path(folder), engine, config)})
+    bench.path.parent.mkdir(exist_ok=True)
+    return bench.write(
+        image_size=image_size,
+        train_images=train_images,
+        optimizers=_OPTIMIZERS,
+        checksums={"images_sha256": sha256(images), "weights_sha256": sha256(weights)},
+    )
+
+
+def _trained(folder: Path, engine: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The losses of the parts of an epoch, and the accuracy after it."""
+    own = folder / engine
+    own.mkdir()
+    paths = {"dataset": config["data"]["path"], "weights": config["model"]["weights"]}
+    write_json(
+        own / RUN,
+        {
+            "schema": 2,
+            "run_id": "curves",
+            "task": "train",
+            "experiment": "curves",
+            "workers": 1,
+            "boards": ["worker0"],
+            "seed": 1,
+            "config": to_dict(parse(config)),
+            "assets": {kind: {"path": path, "sha256": sha256(Path(path))} for kind, path in paths.items()},
+            "trainer_sha256": "",
+            "git_commit": None,
+            "git_dirty": None,
+        },
+    )
+    cluster = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}  # nothing listens
+    write_json(own / TF_CONFIG, cluster)
+    head, image_size = str(folder / _HEAD), config["model"]["image_size"]
+    code = f"import sys\nfrom pathlib import Path\nhead, image_size = {head!r}, {image_size}\n{_BEFORE[engine]}"
+    code += "from trainer.__main__ import main\nsys.exit(main())\n"
+    done = subprocess.run(
+        [PROJECT / _PYTHON[engine], "-c", code, "--config", own / RUN],
+        cwd=PROJECT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"{engine} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    records = read_records(own / EVENTS)[0]
+    losses, before = [], 0.0
+    for window in (record for record in records if record["event"] == Window.KIND):
+        total = window["loss"] * (window["first_step"] + window["steps"])  # a window has the mean since the beginning
+        losses.append((total - before) / window["steps"])
+        before = total
+    (epoch,) = (record for record in records if record["event"] == Epoch.KIND)
+    return {"loss": losses, "val_accuracy": epoch["val_accuracy"]}
+
+
+def table(result: dict[str, Any]) -> str:
+    """A row for each engine and optimizer, and the ratio of the losses, in Markdown."""
+    lines = [
+        f"| optimizer | | {' | '.join(map(str, range(1, _PARTS + 1)))} | validation accuracy |",
+        f"|---|---|{'--:|' * (_PARTS + 1)}",
+    ]
+    for name, optimizer in result["optimizers"].items():
+        by_engine = {row["engine"]: row for row in result["rows"] if row["optimizer"] == name}
+        told = f"{name}, rate {optimizer['learning_rate']:g}"
+        for engine, row in by_engine.items():
+            losses = " | ".join(f"{loss:.4f}" for loss in row["loss"][:_PARTS])
+            lines.append(f"| {told} | {engine} | {losses} | {row['val_accuracy']:.4f} |")
+        pairs = zip(by_engine[PYTORCH]["loss"], by_engine[TENSORFLOW]["loss"], strict=True)
+        ratios = " | ".join(f"{ours / theirs:.3f}" for ours, theirs in list(pairs)[:_PARTS])
+        lines.append(f"| {told} | ratio | {ratios} | |")
+    return "\n".join(lines)
+
+
+def printed(path: Path) -> str:
+    """The table of a file."""
+    return table(json.loads(path.read_text(encoding="utf-8")))
