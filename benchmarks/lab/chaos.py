@@ -157,7 +157,7 @@ def _resume(bench: BenchmarkRun, seed: int) -> dict[str, float]:
     fault_s = time.time()
     _boards()[1].signal_trainer("KILL")
     run.wait()
-    given = {"resume": run.folder.name, "run_config_runs_dir": str(bench.runs), "run_config_given": []}
+    given: dict[str, Any] = {"resume": run.folder.name, "run_config_runs_dir": str(bench.runs), "run_config_given": []}
     again = _Started(
         bench, lambda: bench.playbook("playbooks/run_experiment.yml", train_poll_s=3, **given), folder=run.folder
     )
@@ -173,7 +173,7 @@ def _lost_s(folder: Path, board: str, resumed: Sequence[Mapping[str, Any]]) -> f
     before = read_records(folder / ATTEMPTS / "1" / BOARDS / board / EVENTS)[0]
     begins = next(begins_at(it) for it in resumed if it["event"] == Resume.KIND)
     kept = {id(it) for it in counted(before, begins)}
-    return sum(it["elapsed_s"] for it in before if it["event"] == Window.KIND and id(it) not in kept)
+    return float(sum(it["elapsed_s"] for it in before if it["event"] == Window.KIND and id(it) not in kept))
 
 
 def _chaos(bench: BenchmarkRun, seed: int, mean_s: float, lasts_s: float) -> dict[str, Any]:

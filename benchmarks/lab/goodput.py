@@ -61,8 +61,9 @@ def covered(intervals: Iterable[Interval], begin_s: float, end_s: float) -> floa
 
 def cost_s(rows: Sequence[Mapping[str, Any]]) -> float:
     """Seconds of a living board's training that a fault costs, over all runs: the inverse of `modelled`."""
-    lost = sum(row["lasts_s"] * (1 / row["goodput"] - 1) for row in rows)
-    return lost / sum(row["faults"] for row in rows)
+    lost: float = sum(row["lasts_s"] * (1 / row["goodput"] - 1) for row in rows)
+    faults: int = sum(row["faults"] for row in rows)
+    return lost / faults
 
 
 def modelled(mean_s: float, cost: float) -> float:

@@ -112,7 +112,7 @@ class Recorder:
         """Seconds of the epoch's steps in windows already written, earlier attempts' too."""
         return self._before("elapsed_s") + self._window_mark.since(self._epoch_mark).seconds
 
-    def _before(self, name: str) -> Any:
+    def _before(self, name: str) -> float:
         """The sum of a window's field over the windows of earlier attempts in this epoch."""
         return math.fsum(window[name] for window in self._earlier)
 
