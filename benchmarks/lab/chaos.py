@@ -246,7 +246,7 @@ class _World:
             begin_s = time.time()
             board.cut_power()
             with self._repairs:
-                self._bench.link(_LINK)
+                self._bench.link(None)  # as it was
                 board.wait_for_ssh()
                 self._back(board, begin_s)
         elif kind in (TRAINER_KILLED, STOPPED):
