@@ -20,7 +20,7 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision two emulated Orins, train the paper's experiment on them, and restore them
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-telemetry bench-gpu
+.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-chaos bench-telemetry bench-gpu
 bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (41 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (31 minutes; ARGS="--images FILE.npz --weights FILE.h5")
@@ -37,6 +37,8 @@ bench-prediction: setup setup-boards ## benchmark: predicted and actual times of
 	.venv/bin/python -m benchmarks prediction $(ARGS)
 bench-straggler: setup setup-boards ## benchmark: the cost of a board at half speed, with equal and proportional parts of the images
 	.venv/bin/python -m benchmarks straggler $(ARGS)
+bench-chaos: setup setup-boards ## benchmark: goodput of three boards to which faults happen at random times (an hour; ARGS="--minutes 10")
+	.venv/bin/python -m benchmarks chaos $(ARGS)
 bench-telemetry: setup ## benchmark: the cost of telemetry on a board
 	.venv/bin/python -m benchmarks telemetry $(ARGS)
 bench-gpu: ## benchmark: one board's step with PyTorch on this machine's CUDA GPU, plain and tuned (PYTHON=...; ARGS=--help)

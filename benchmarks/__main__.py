@@ -78,6 +78,11 @@ def _add(commands: Any) -> None:
     command("prediction", "predicted and actual times of runs", lambda o: _of("lab.prediction").measure())
     stages = command("playbook", "the controller's time per run", lambda o: _of("lab.playbook").measure(o.boards))
     stages.add_argument("--boards", type=int, nargs="+", default=[2, 8, 32], help="numbers of boards")
+    chaos = command("chaos", "goodput of three boards to which faults happen at random times", _chaos)
+    chaos.add_argument("--between", type=float, nargs="+", default=[5, 2], metavar="MINUTES", help="means, a run each")
+    chaos.add_argument("--minutes", type=float, default=25, help="of each run")
+    chaos.add_argument("--seed", type=int, default=1, help="of the faults")
+    chaos.add_argument("--resumes", type=int, default=2, help="runs that are stopped and resumed, 1 or more")
     cost = command("telemetry", "the cost of telemetry on a board", lambda o: _of("machine.telemetry").measure(o.turns))
     cost.add_argument("--turns", type=int, default=5, help="turns with and without it")
     studied = command("study", "a study's runs on emulated boards", _study)
@@ -133,6 +138,10 @@ def _learning(options: Options) -> object:
 
 def _single(options: Options) -> object:
     return _of("lab.single").measure(options.repeats, options.weights)
+
+
+def _chaos(options: Options) -> object:
+    return _of("lab.chaos").measure(options.between, options.minutes, options.seed, options.resumes)
 
 
 def _study(options: Options) -> object:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.runs.provenance import git_state
-from controller import addresses, assets, foretell, resume
+from controller import addresses, assets, foretell, resume, witness
 from controller.presets import brief, configuration
 from trainer.contract import layout, pytorch_limits
 from trainer.contract.config import Config, ConfigError, parse, to_dict
@@ -39,10 +39,11 @@ def resolve(request: Mapping[str, Any]) -> dict[str, Any]:
     `request` has task, experiment, override, workers, seed, project (the checkout), runs_dir, board_home (the kit's
     folder on the boards), boards (all names in rank order), and for each board its relative speed (speeds), its address
     in the training network (addresses) and for ssh (ssh_addresses). A run of a study has its place in it as `study`,
-    and the study's factors and primary arm as `design`. To resume a run, `resume` is its name and `given` the options
-    that the user gave with it; to follow and collect an earlier run, `run_id` is its name. With `check`, nothing is
-    written or fetched, and files that would be fetched are missing from the answer. Raises ConfigError with
-    every problem found.
+    and the study's factors and primary arm as `design`. To resume a run, `resume` is its name, `given` the options
+    that the user gave with it, and `replace` new boards by the names of lost ones; to follow and collect an earlier
+    run, `run_id` is its name. `witness` names a host that breaks ties, one of `hosts`. With `check`, nothing is written
+    or fetched, and files that would be fetched are missing from the answer. Raises ConfigError with every problem
+    found.
     """
     if request.get("run_id") is not None:
         return resume.adopt(request)
@@ -62,6 +63,8 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
             f"workers is {workers}, but there are {len(boards)} boards: give 1 to {len(boards)}, or add "
             "boards to the group 'boards' in the inventory's hosts.yml (--limit excludes some)"
         )
+    if request.get("replace"):
+        problems.append("replace is given without resume: give resume, the id of the run to resume on other boards")
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         problems.append(f"seed is {seed}; give 0 to {LARGEST_SEED}, such as -e seed=1")
     task, experiment = str(request["task"]), str(request["experiment"])
@@ -75,6 +78,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
     config = _section(raw, "", problems, partly=not understood)
     if config is not None and understood and workers is not None and workers > 0:
         problems += config.problems_with(workers)
+        problems += witness.problems(config, boards[:workers], request)
         strategy = config.strategy_on(workers)
         if config.engine == PYTORCH:
             if task in TASKS and task not in pytorch_limits.TASKS:
@@ -121,6 +125,7 @@ def _begun(request: Mapping[str, Any]) -> dict[str, Any]:
         "board_dir": f"{home}/runs/{run.run_id}",
         "trainer": {"source": str(source), "path": f"{home}/trainer/{trainer_sha256[:16]}"},
         "assets": [asset.staging(home) for asset in staged.values()],
+        "witness": witness.host(config, request),
         "prediction": _prediction(run, [Path(request["runs_dir"]), project / ".cache" / "probes"]),
     }
 

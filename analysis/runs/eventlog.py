@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from trainer.contract.events import Epoch, NewGeneration, Resume, Start, Window, fields_of
+from trainer.contract.checkpoints import Place
+from trainer.contract.events import Checkpoint, Epoch, NewGeneration, Resume, Start, Window, fields_of
 from trainer.contract.reading import opened
 from trainer.contract.records import lines_of, parse_records
 
@@ -44,6 +45,7 @@ def elapsed_s(records: Iterable[Mapping[str, Any]]) -> dict[int, float]:
     """
     found: dict[int, float] = {}
     began_s = lasted_s = math.nan
+    within: dict[Place, float] = {}  # seconds of an unfinished epoch up to a checkpoint
     goes_on = False  # whether the next trainer belongs to the same attempt
     for record in records:
         epoch = record.get("epoch", 0)
@@ -51,12 +53,15 @@ def elapsed_s(records: Iterable[Mapping[str, Any]]) -> dict[int, float]:
             continue
         if record["event"] in (Start.KIND, Resume.KIND):
             found = {earlier: at for earlier, at in found.items() if earlier <= epoch}
+            within_s = within.get(Place(epoch, record.get("images") or 0), 0.0)  # which the epoch's record has, too
             if goes_on and not math.isnan(began_s):
-                goes_on, lasted_s = False, record["time_s"] - began_s
+                goes_on, lasted_s = False, record["time_s"] - began_s - within_s
                 continue
             before_s = found.get(epoch, math.nan) if epoch else 0.0
             lasted_s = before_s + _seconds(record["startup_s"])
-            began_s = record["time_s"] - lasted_s
+            began_s = record["time_s"] - lasted_s - within_s
+        elif record["event"] == Checkpoint.KIND:
+            within[Place(epoch, record["images"] or 0)] = _seconds(record["train_s"])
         elif record["event"] == NewGeneration.KIND:
             goes_on = True
         elif record["event"] == Epoch.KIND:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.contract import causes
+from trainer.contract.checkpoints import Place
 from trainer.contract.events import NewGeneration, Resume, Start
 from trainer.contract.reading import is_number
 
@@ -18,11 +19,11 @@ Records = Sequence[Mapping[str, Any]]
 def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[dict[str, Any]]:
     """A run's generations in order, from its boards in rank order and their records; one without a loss.
 
-    number: from 1; boards: in rank order, the first is chief; epoch: the last one that is kept, 0 for none; lost:
-    boards of the generation before, joined: boards that were not of it; culprit, cause_kind, cause: why the generation
-    before ended, as the board says that knows best, null for the first; time_s: when it was decided; stopped_s: from
-    the last step until training could begin again, on the slowest board, null where unknown; discarded_s: of steps that
-    were made again.
+    number: from 1; boards: in rank order, the first is chief; epoch: the last one that is kept, 0 for none, and images:
+    of the next one that are kept, too; lost: boards of the generation before, joined: boards that were not of it;
+    culprit, cause_kind, cause: why the generation before ended, as the board says that knows best, null for the first;
+    time_s: when it was decided; stopped_s: from the last step until training could begin again, on the slowest board,
+    null where unknown; discarded_s: of steps that were made again.
     """
     found = [_generation(1, boards)]
     by_number: dict[int, dict[str, Mapping[str, Any]]] = {}
@@ -43,6 +44,7 @@ def generations(boards: Sequence[str], records: Mapping[str, Records]) -> list[d
             {
                 **_generation(number, of["boards"]),
                 "epoch": of["epoch"],
+                "images": of.get("images") or 0,
                 "lost": lost,
                 "joined": joined,
                 "culprit": culprit if causes.weight(of["cause_kind"]) == 0 else None,
@@ -68,7 +70,7 @@ def sentences(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         back = f"with {', '.join(generation['joined'])}, which came back" if generation["joined"] else ""
         changes = ", ".join(filter(None, (lost, back))) or "with the same boards"
         why = f"{generation['culprit']}: " if generation["culprit"] else ""
-        after = f"epoch {generation['epoch']}" if generation["epoch"] else "the beginning"
+        after = Place(generation["epoch"], generation.get("images", 0))  # older manifests have no images
         stopped = "" if generation["stopped_s"] is None else f", {generation['stopped_s']:.0f} s without training"
         yield (
             f"Generation {generation['number']}: {', '.join(generation['boards'])} went on from {after}, {changes} "
@@ -81,6 +83,7 @@ def _generation(number: int, boards: Sequence[str]) -> dict[str, Any]:
         "number": number,
         "boards": list(boards),
         "epoch": 0,
+        "images": 0,
         "lost": [],
         "joined": [],
         "culprit": None,

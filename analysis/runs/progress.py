@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from trainer.contract.reading import is_number
-from trainer.contract.records import is_complete
+from trainer.contract.records import begins_at, is_complete
 from trainer.contract.tegrastats import summed_rails
 
 # errors from a record with a value of a wrong type, since records are not trusted
@@ -46,7 +46,7 @@ class Progress:
             self._workers, self.chief = len(record["boards"]), record["boards"][0]
             lost = f", without {', '.join(record['lost'])}" if record["lost"] else ""
             who = f"generation {record['number']}: {', '.join(record['boards'])}"
-            return f"{who} go on after epoch {record['epoch']}{lost} ({record['cause']})"
+            return f"{who} go on from {begins_at(record)}{lost} ({record['cause']})"
         if kind == "window":
             self._inside_s += record["elapsed_s"]
             if not self._epoch_s:

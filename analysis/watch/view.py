@@ -19,6 +19,7 @@ from analysis.runs.progress import duration
 from analysis.watch.alerts import alerts
 from analysis.watch.board import Board
 from trainer.contract.reading import printable
+from trainer.contract.records import begins_at
 from trainer.contract.run import Run
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -58,7 +59,7 @@ def _title(moment: Moment) -> Text:
     title.append(f"\n{printable(run.experiment)}, {boards}, {strategy}{run.config.sync.method}", style="not bold")
     latest = max((it.generation for it in moment.boards if it.generation), key=lambda it: it["number"], default=None)
     if latest:
-        now = f"; generation {latest['number']}: {', '.join(latest['boards'])}, from epoch {latest['epoch']}"
+        now = f"; generation {latest['number']}: {', '.join(latest['boards'])}, from {begins_at(latest)}"
         title.append(printable(now), style="not bold yellow")
     if marks := _marks(moment):
         title.append(f"; {', '.join(marks)}", style="not bold magenta")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks.docs import labels, rehearsed, scaling, setup_table
-from benchmarks.lab import accuracy, playbook, prediction, scale, single, straggler, study, sync
+from benchmarks.lab import accuracy, chaos, playbook, prediction, scale, single, straggler, study, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
 from benchmarks.machine import learning as bench_learning
 from benchmarks.machine import telemetry
@@ -28,6 +28,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "straggler": straggler.table,
     "prediction": prediction.table,
     "playbook": playbook.table,
+    "chaos": chaos.table,
     "telemetry": telemetry.table,
     "strategies": study.table,
     "servers": study.table,

@@ -22,6 +22,7 @@ _FIXED = {
     "accuracy": ("1, 2", "a whole core each", ""),
     "single": ("2 at once", "a whole core each", "not used"),
     "straggler": ("1, 2", "0.6; the slower one 0.3", "1000"),
+    "chaos": ("3", "", "1000"),
     "playbook": ("2, 8, 32", "cores shared as they come", "1000"),
     "telemetry": ("none", "one process on a core", "not used"),
     "sync-cores": ("1, 2", "a whole core each", ""),

@@ -28,7 +28,7 @@ from trainer.contract.layout import BOARDS, LEFT, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
 
 _GONE = 2  # consecutive looks without a supervisor or result
-_RESTARTS = 3  # of a board's supervisor
+_RESTARTS, _RESTARTS_S = 3, 600.0  # of a board's supervisor, within so many seconds
 _VERDICT_S = 20.0  # time for the other boards to report how they ended
 _display = Display()
 
@@ -39,7 +39,8 @@ class ActionModule(Action):
         run = read(run_dir / RUN)
         local = run_dir / BOARDS / self.board
         local.mkdir(parents=True, exist_ok=True)
-        self._restarts, self._named_for = 0, 0
+        self._restarts: list[float] = []
+        self._named_for = 0
         chief, goes_on = run["boards"][0], run["config"].get("on_board_loss") == "continue"
         # of a run that goes on without lost boards, another one may become chief
         speaks = shared.watched().exists() and (goes_on or self.board == chief)
@@ -121,9 +122,11 @@ class ActionModule(Action):
     def _restart(self, options: dict[str, Any]) -> bool:
         """Start the supervisor of a board again that has none any more; whether that was possible."""
         key, argv = shared.peers_key(), options["restart"]
-        if not argv or self._restarts >= _RESTARTS or not key.exists():  # another controller's key
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < _RESTARTS_S]
+        if not argv or len(self._restarts) >= _RESTARTS or not key.exists():  # another controller's key
             return False
-        self._restarts += 1
+        self._restarts.append(now)
         environment, source = self._compute_environment_string({}), options["trainer_dir"]
         command = f"cd {shlex.quote(source)} && {environment} {shlex.join([*argv, '--rejoin'])}"
         placed = shlex.quote(f"{options['board_dir']}/{layout.PEERS_KEY}")

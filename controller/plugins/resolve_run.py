@@ -36,7 +36,8 @@ class ActionModule(Action):
         notes.folder = notes_folder()  # notes of long steps, for the callback elapsed
         try:
             # with other problems, nothing is downloaded or created
-            answer = resolve.resolve({**options, "check": check or bool(stages)})
+            request = {**options, "check": check or bool(stages), "hosts": self.task_vars.get("groups", {}).get("all")}
+            answer = resolve.resolve(request)
             problems = stages
         except ConfigError as error:
             problems = error.problems + stages

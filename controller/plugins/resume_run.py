@@ -9,6 +9,7 @@ from ansible.utils.display import Display
 
 from controller import resume
 from controller.plugins.base import Action
+from trainer.contract.checkpoints import START
 from trainer.contract.config import ConfigError
 
 _display = Display()
@@ -20,13 +21,11 @@ class ActionModule(Action):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         folder = Path(options["run_dir"])
         try:
-            epoch = resume.begin(folder)
+            place = resume.begin(folder, options["replace"])
         except ConfigError as error:
             return {"failed": True, "msg": "\n".join(error.problems)}
         after = (
-            f"after epoch {epoch}"
-            if epoch
-            else "from its beginning: there is no epoch with a checkpoint on every board"
+            f"after {place}" if place != START else "from its beginning: there is no checkpoint that every board has"
         )
         _display.display(f"  {folder.name} resumes {after}")
-        return {"changed": True, "epoch": epoch}
+        return {"changed": True, "epoch": place.epoch, "images": place.images}

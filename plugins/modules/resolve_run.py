@@ -23,8 +23,10 @@ options:
   study: {type: str, default: "", description: [The run's place in a study.]}
   design: {type: dict, default: {}, description: ["That study's factors and primary arm, if it has any."]}
   resume: {type: raw, description: [Name of a run that did not end well, to go on with.]}
+  replace: {type: raw, default: {}, description: ["With resume: new boards by the names of lost ones."]}
   given: {type: list, elements: str, default: [], description: [Those of the options above that the user gave.]}
   run_id: {type: raw, description: [Id of an earlier run to follow and collect.]}
+  witness: {type: str, default: "", description: ["Inventory name of a host that breaks ties, with tie_break witness."]}
   stages: {type: list, elements: str, default: [], description: [Roles whose inputs are checked, too.]}
 """
 
@@ -52,5 +54,6 @@ run_dir: {type: str, returned: success, description: [The run's folder on the co
 board_dir: {type: str, returned: success, description: [The run's folder on the boards.]}
 trainer: {type: dict, returned: success, description: [Path of the trainer's source on the boards; source here.]}
 assets: {type: list, returned: success, description: [Files that boards need, with source, path and sha256.]}
+witness: {type: str, returned: success, description: [The host that breaks ties; empty without.]}
 prediction: {type: dict, returned: success, description: [The predicted time; null if unknown.]}
 """

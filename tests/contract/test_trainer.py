@@ -421,7 +421,8 @@ def test_a_run_whose_steps_are_all_skipped_fails_by_name(overflowing_runs, metho
 
 @pytest.fixture(scope="module")
 def resumed_runs(on_board, tmp_path_factory):
-    """By method and precision: records of a run, and of one that was stopped within its third epoch and went on."""
+    """By method and precision: records of a run, and of ones that were stopped in their third epoch and went on: from
+    its beginning, and from a checkpoint within it."""
     images = tmp_path_factory.mktemp("resume") / "images.tar.gz"
     synthetic.write_archive(images, 128, 32)
     return on_board(
@@ -434,6 +435,7 @@ def resumed_runs(on_board, tmp_path_factory):
         from trainer.contract.config import to_dict, parse
         from trainer.contract.run import load_run
         from trainer.contract.events import Choice
+        from trainer.contract.methods import METHODS
         from trainer.sync import auto
         import tensorflow as tf
         loss_scale_optimizer = sys.modules[tf.keras.mixed_precision.LossScaleOptimizer.__module__]
@@ -462,15 +464,17 @@ def resumed_runs(on_board, tmp_path_factory):
         class Stop(Exception):
             pass
 
-        def stop_in_the_third(context, epoch):
-            if epoch == 2:
+        def stop_in_the_third(context, epoch, images=0):
+            if epoch == 2 and bool(images) == within:
                 context._checkpoints.wait()
                 raise Stop
-            go_on(context, epoch)
+            go_on(context, epoch, images)
 
         go_on = TrainingContext.on_epoch_begin
 
         def records(method, precision, stopped):
+            global within
+            within = stopped == "within"
             folder = images.parent / f"{{method}}-{{precision}}-{{stopped}}"
             board = folder / "boards/a"
             board.mkdir(parents=True)
@@ -479,6 +483,7 @@ def resumed_runs(on_board, tmp_path_factory):
                 "data": {{"path": str(images)}},
                 "model": {{"image_size": 32, "fine_tune": "head", "cache_features": True, "precision": precision}},
                 "sync": {{"method": method, "period": 4, "outer_momentum": 0.3}},
+                "checkpoint_steps": 6 if METHODS[method].own_loop else 0,
             }})
             (folder / "run.json").write_text(json.dumps({{
                 "run_id": "r", "task": "train", "experiment": "x", "workers": 1, "boards": ["a"],
@@ -497,16 +502,19 @@ def resumed_runs(on_board, tmp_path_factory):
                 with (board / "events.jsonl").open("a") as file:
                     file.write('{{"event": "window", "epoch": 3')  # what came after the last epoch
                 begin = "import json, pathlib, sys; from controller import resume; "
-                begin += "print(json.dumps({{'epoch': resume.begin(pathlib.Path(sys.argv[1]))}}))"
+                begin += "print(json.dumps(resume.begin(pathlib.Path(sys.argv[1]))))"
                 command = [{sys.executable!r}, "-c", begin, folder]
                 resumed = subprocess.run(command, stdout=subprocess.PIPE)
-                assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stdout
+                # of 8 images each; local_sgd averages after 4, 8 ... of the run's steps
+                images_kept = 8 * (8 if method in ("local_sgd", "auto") else 6) if within else 0
+                assert json.loads(resumed.stdout) == [2, images_kept], resumed.stdout
             perform(run, cluster, board, time.monotonic())
             left = [path.name for path in board.iterdir()]
             lines = (board / "events.jsonl").read_text().splitlines()
             return [[json.loads(line) for line in lines], left, scales[-1]]
 
-        answer({{f"{{method}}, {{precision}}": [records(method, precision, stopped) for stopped in (False, True)]
+        answer({{f"{{method}}, {{precision}}": [records(method, precision, stopped) for stopped in
+                    (False, True, *(["within"] if METHODS[method].own_loop else []))]
                 for method, precision in {RESUMED!r}}})
         """
     )
@@ -514,10 +522,19 @@ def resumed_runs(on_board, tmp_path_factory):
 
 @pytest.mark.parametrize(("method", "precision"), RESUMED)
 def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs, method, precision):
-    (whole, left, scale), (resumed, _, resumed_scale) = resumed_runs[f"{method}, {precision}"]
-    assert resumed_scale == scale
+    (whole, left, scale), *others = resumed_runs[f"{method}, {precision}"]
     assert (scale is None) == (precision == "float32")
     assert scale is None or (scale[0] < 2**24 and scale[1] > 0), "the first steps overflow"
+    assert "checkpoints" not in left, "a run that is over needs none"
+    assert len(others) == 1 + METHODS[method].own_loop
+    for resumed, _, resumed_scale in others:
+        assert resumed_scale == scale
+        learns_the_same(whole, resumed)
+    for resumed, *_ in others[1:]:
+        keeps_a_part_of_an_epoch(resumed)
+
+
+def learns_the_same(whole, resumed):
     kinds = [
         [(r["event"], r.get("epoch")) for r in run if r["event"] in ("epoch", "resume")] for run in (whole, resumed)
     ]
@@ -528,4 +545,15 @@ def test_a_run_that_went_on_learns_what_the_uninterrupted_one_does(resumed_runs,
     assert len(set(curves[0])) == 4
     assert resumed[-1]["event"] == "end" and resumed[-1]["epochs"] == 4
     assert resumed[-1]["train_s"] == pytest.approx(sum(r["train_s"] for r in resumed if r["event"] == "epoch"))
-    assert "checkpoints" not in left, "a run that is over needs none"
+
+
+def keeps_a_part_of_an_epoch(resumed):
+    (third,) = (r for r in resumed if r["event"] == "epoch" and r["epoch"] == 3)
+    windows = [r for r in resumed if r["event"] == "window" and r["epoch"] == 3]
+    assert (third["steps"], third["images"]) == (16, 128)
+    assert [r["first_step"] for r in windows] == list(range(0, 16, 2)), "each step once"
+    assert third["train_s"] == pytest.approx(sum(r["elapsed_s"] for r in windows))
+    (went_on,) = (r for r in resumed if r["event"] == "resume")
+    before = [r for r in resumed[: resumed.index(went_on)] if r["event"] == "checkpoint"][-1]
+    assert (before["epoch"], before["images"]) == (2, went_on["images"]) and before["stall_s"] >= 0
+    assert before["train_s"] < third["train_s"] and before["size_bytes"] > 0

@@ -43,7 +43,7 @@ from controller.mirror import Mirror
 from tests import PROJECT
 from tests.unit.controller.gates.facts import GOOD, request
 from trainer.contract import config, releases, tegrastats
-from trainer.contract.checkpoints import whole
+from trainer.contract.checkpoints import Place, whole
 from trainer.contract.cluster import Cluster
 from trainer.contract.fields import ConfigError
 from trainer.contract.layout import PEERS_KEY_BYTES
@@ -51,7 +51,7 @@ from trainer.contract.records import first_sample, last_sample, read_records
 from trainer.contract.run import load_run
 from trainer.formats import archives, checkpoint, npz, unpickle, weights
 from trainer.formats.archives import ArchiveError
-from trainer.supervise import collective_log, facts
+from trainer.supervise import collective_log, facts, witness
 from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.membership import Membership
 from trainer.supervise.peers import Peers
@@ -291,7 +291,7 @@ def generation(content: bytes) -> None:
     key = b"k" * PEERS_KEY_BYTES
     cluster = Cluster([f"127.0.0.1:{_port() - 1}", "127.0.0.2:9"], 0)
     peers = ElasticPeers(cluster, ["board-1", "board-2"], key, 1e9, Path("/nowhere"))
-    part = Membership(0, peers.generation, [1], min_workers=1, chance=random.Random(1), keep=json.dumps)
+    part = Membership(0, peers.generation, [Place(1)], min_workers=1, chance=random.Random(1), keep=json.dumps)
     part.tick(0.0)
     said = struct.pack("!HQQBI", 1, 1, 1, 4, 1) + content[:1000]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, peers._socket:
@@ -301,6 +301,14 @@ def generation(content: bytes) -> None:
         part.receive(rank, message, 1.0)
     part.tick(2.0)
     assert part.decided is None or part.decided.members[-1] < 2
+
+
+@_target(examples=2000)
+def witness_question(content: bytes) -> None:
+    """A stranger's datagram, and one of a board of the run."""
+    key, home = b"k" * PEERS_KEY_BYTES, _file("witness/granted-7", b"1").parent
+    assert witness.answer(home, key, content) is None, "a stranger's question was answered"
+    witness.answer(home, key, hmac.digest(key, b"witness asks" + content, "sha256") + content)
 
 
 # ---- data sets and weights
@@ -334,11 +342,11 @@ def npy(content: bytes) -> None:
 @_target(examples=1000)
 def checkpoints(content: bytes) -> None:
     path = _file("checkpoints/epoch-00001.npz", content)
-    for epoch in whole(path.parent):
+    for place in whole(path.parent):
         try:
             checkpoint.Checkpoints(path.parent.parent).newest()
         except npz.NpzError as error:
-            assert str(error) and epoch == 1
+            assert str(error) and place == Place(1)
 
 
 @_target(ArchiveError, examples=200)

@@ -5,26 +5,54 @@ trainer/formats/checkpoint.py writes and reads what is in them.
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import List
+from typing import Any, List, NamedTuple
+
+_NAME = re.compile("epoch-([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_MOST = 1 << 31
 
 
-def path_of(folder: Path, epoch: int) -> Path:
-    """Path of an epoch's checkpoint in the folder of checkpoints."""
-    return folder / f"epoch-{epoch:05d}.npz"
+class Place(NamedTuple):
+    """Where in a run a checkpoint was made; the later, the greater."""
+
+    epoch: int  # the last completed one, from 1; 0: none
+    images: int = 0  # of the next epoch that all boards together have trained on; with data.sharding whole: each board
+
+    def __str__(self) -> str:
+        if not self.images:
+            return f"epoch {self.epoch}" if self.epoch else "the beginning"
+        return f"{self.images} images of epoch {self.epoch + 1}"
 
 
-def whole(folder: Path) -> List[int]:
-    """The epochs with a complete checkpoint in the folder, in order."""
-    return [epoch for epoch in named(folder) if is_whole(path_of(folder, epoch))]
+START = Place(0)
 
 
-def named(folder: Path) -> List[int]:
-    """The epochs with a file named as a checkpoint, in order; copies have other names."""
-    numbers = [path.stem.partition("-")[2] for path in folder.glob("epoch-*.npz")]
-    return sorted(int(number) for number in numbers if number.isdecimal() and path_of(folder, int(number)).exists())
+def as_place(value: Any) -> Place:
+    """The place that a JSON list describes. Raises ValueError or TypeError for anything else."""
+    epoch, images = value
+    if not all(isinstance(it, int) and not isinstance(it, bool) and 0 <= it < _MOST for it in (epoch, images)):
+        raise ValueError("this is no place of a checkpoint: it needs two whole numbers")
+    return Place(epoch, images)
+
+
+def path_of(folder: Path, place: Place) -> Path:
+    """Path of a place's checkpoint in the folder of checkpoints."""
+    return folder / (f"epoch-{place.epoch:05d}" + (f"-{place.images:09d}" if place.images else "") + ".npz")
+
+
+def whole(folder: Path) -> List[Place]:
+    """The places with a complete checkpoint in the folder, in order."""
+    return [place for place in named(folder) if is_whole(path_of(folder, place))]
+
+
+def named(folder: Path) -> List[Place]:
+    """The places with a file named as a checkpoint, in order; copies have other names."""
+    matches = [_NAME.fullmatch(path.stem) for path in folder.glob("epoch-*.npz")]
+    places = [Place(int(match[1]), int(match[2] or 0)) for match in matches if match]
+    return sorted(place for place in places if path_of(folder, place).exists())
 
 
 def is_whole(path: Path) -> bool:

@@ -42,12 +42,14 @@ class Config(Section):
     steps_per_call: Optional[int] = bounded(None, minimum=1)
     # epochs between checkpoints, from which an interrupted run can resume; 0: none
     checkpoint_epochs: int = bounded(1, minimum=0)
+    # steps of a board between checkpoints within an epoch; local_sgd: until the next average after them; 0: none
+    checkpoint_steps: int = bounded(0, minimum=0)
     # what a run does when a board is lost: stop; or continue on the boards that are left, from the newest checkpoint
     # that all of them have, where they are more than half of the boards before, or half with the tie-break
     on_board_loss: str = bounded("stop", choices=("stop", "continue"))
     # which half goes on where boards fall apart into halves: that with the lowest rank, or that of the board which the
-    # controller that follows the run names; it names one for each generation
-    tie_break: str = bounded("lowest_rank", choices=("lowest_rank", "controller"))
+    # controller that follows the run names, or a host outside the run (elastic_witness): one for each generation
+    tie_break: str = bounded("lowest_rank", choices=("lowest_rank", "controller", "witness"))
     min_workers: int = bounded(1, minimum=1)  # boards without which on_board_loss: continue does not
     # runs with the same seed give the same numbers; slower on a GPU, and an overlapped average of local_sgd is applied
     # just before the next one begins
@@ -82,7 +84,7 @@ class Config(Section):
                 f"steps_per_call is {self.steps_per_call}, but window_steps {self.window_steps} is no multiple of it: "
                 f"set window_steps to {-(-self.window_steps // self.steps_per_call) * self.steps_per_call}"
             )
-        if self.on_board_loss == "continue" and not self.checkpoint_epochs:
+        if self.on_board_loss == "continue" and not self.checkpoint_epochs and not self.checkpoint_steps:
             yield (
                 "on_board_loss is continue, but checkpoint_epochs 0 leaves nothing to continue from: set "
                 "checkpoint_epochs to 1, or on_board_loss to stop"
@@ -130,6 +132,8 @@ class Config(Section):
                 f"model.xla is jit_compile, but a step of sync.method {self.sync.method} has collectives in it, which "
                 "XLA cannot compile: set model.xla to autoclustering, or sync.method to another one, such as allreduce"
             )
+        if self.checkpoint_steps:
+            problems += self._problems_of_steps(workers)
         if workers > 1 and self.data.sharding == "proportional" and not METHODS[self.sync.method].own_loop:
             problems.append(
                 f"data.sharding is proportional, but sync.method {self.sync.method} gives all boards batches of one "
@@ -170,6 +174,18 @@ class Config(Section):
         if workers > 1 and self.on_board_loss == "continue":
             problems += self._problems_of_continuing(workers)
         return problems
+
+    def _problems_of_steps(self, workers: int) -> Iterator[str]:
+        if self.engine != strategies.PYTORCH and not METHODS[self.sync.method].own_loop:
+            yield (
+                f"checkpoint_steps is {self.checkpoint_steps}, but sync.method {self.sync.method} has checkpoints of "
+                "whole epochs: set checkpoint_steps to 0, or sync.method to another one, such as allreduce"
+            )
+        if workers > 1 and self.data.sharding == "measured":
+            yield (
+                f"checkpoint_steps is {self.checkpoint_steps}, but with data.sharding measured boards make different "
+                "numbers of steps: set checkpoint_steps to 0, or data.sharding to sharded"
+            )
 
     def _problems_of_continuing(self, workers: int) -> Iterator[str]:
         if self.min_workers > workers:

@@ -54,6 +54,7 @@ class Resume:
     KIND: ClassVar[str] = "resume"
     epoch: int  # the last completed one that is kept, from 1
     startup_s: float  # from the process's start to this record
+    images: int = 0  # of the next one that are kept, too; see checkpoints.Place
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,16 @@ class NewGeneration:
     cause: str  # the same, a sentence
     stopped_s: float  # from the last step or record to this one; a resume or start record's startup_s follows
     discarded_s: float  # of steps that are made again
+    images: int = 0  # of the next epoch that are kept, too; see checkpoints.Place
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive steps of an epoch: `window_steps` of them, fewer at its end."""
+    """Consecutive steps of an epoch: `window_steps` of them, fewer at its end and at a checkpoint within it."""
 
     KIND: ClassVar[str] = "window"
     epoch: int  # from 1
-    first_step: int  # in the epoch, from 0
+    first_step: int  # in the epoch, from 0; as the boards that train count, if others began the epoch
     steps: int
     images: int  # on this board
     elapsed_s: float  # wall time of the window
@@ -166,6 +168,18 @@ class Epoch:
     received_bytes: Optional[int]
     payload_bytes: int
     staleness: Optional[float] = None  # see Window
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint was made; another thread writes it while training goes on."""
+
+    KIND: ClassVar[str] = "checkpoint"
+    epoch: int  # the last completed one, from 1; 0: none
+    images: int  # of the next one; see checkpoints.Place
+    train_s: float  # of the steps of the epoch that it is in; 0 after an epoch
+    stall_s: float  # for which it stalled training: an average, a copy of the state, writing the checkpoint before
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -284,6 +298,7 @@ Record = Union[
     End,
     Served,
     Lost,
+    Checkpoint,
 ]
 KINDS: Dict[str, Type[Record]] = {kind.KIND: kind for kind in get_args(Record)}
 _R = TypeVar("_R")

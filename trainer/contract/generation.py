@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from trainer.contract import reading
+from trainer.contract.checkpoints import Place
 from trainer.contract.cluster import Cluster
 from trainer.contract.layout import GENERATION, write_json
 from trainer.contract.run import Run
@@ -25,6 +26,12 @@ class Generation:
     members: Tuple[int, ...]  # the boards' ranks in the run, ascending; the first one is chief
     epoch: int  # whose checkpoint it begins with, from 1; 0: the beginning
     joined: Tuple[int, ...] = ()  # members that were not of the one before; they get the checkpoint from another one
+    images: int = 0  # of the next epoch, where the checkpoint was made within it; see checkpoints.Place
+
+    @property
+    def place(self) -> Place:
+        """Of the checkpoint that it begins with."""
+        return Place(self.epoch, self.images)
 
     @property
     def donor(self) -> int:
@@ -47,8 +54,9 @@ class Generation:
 def as_generation(value: Any) -> Generation:
     """The generation that a JSON object describes. Raises ValueError for anything else."""
     try:
-        number, members, epoch, joined = (value[name] for name in ("number", "members", "epoch", "joined"))
-        numbers = [number, epoch, *members, *joined]
+        number, members, joined = value["number"], value["members"], value["joined"]
+        epoch, images = value["epoch"], value["images"]
+        numbers = [number, epoch, images, *members, *joined]
     except (KeyError, TypeError) as error:
         raise ValueError(f"this is no generation: {error!r}") from error
     if not all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 31 for item in numbers):
@@ -57,7 +65,7 @@ def as_generation(value: Any) -> Generation:
         raise ValueError("this is no generation: its members are not ranks in ascending order")
     if not set(joined) < set(members):
         raise ValueError("this is no generation: all of its members joined it, or others did")
-    return Generation(number, tuple(members), epoch, tuple(joined))
+    return Generation(number, tuple(members), epoch, tuple(joined), images)
 
 
 def load_generation(folder: Path, boards: int) -> Generation:

@@ -40,6 +40,7 @@ def _yaml(value: Any) -> str:
 
 def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
     sync = config.sync
+    yield "checkpoint_steps", config.checkpoint_steps, 0, "engine pytorch has checkpoints of whole epochs"
     yield "steps_per_call", config.steps_per_call, None, "engine pytorch makes a step in a call"
     reason = "which backend engine pytorch has is known once it runs, and is recorded"
     yield "sync.strict_implementation", sync.strict_implementation, False, reason

@@ -26,7 +26,8 @@ from typing import (
 )
 
 from trainer.contract import schema1
-from trainer.contract.events import KINDS, Epoch, NewGeneration, Record, Sample, Start
+from trainer.contract.checkpoints import Place
+from trainer.contract.events import KINDS, Checkpoint, Epoch, NewGeneration, Record, Sample, Start
 from trainer.contract.layout import PROGRESS
 from trainer.contract.reading import fit, is_number, opened, parse, printable
 
@@ -116,7 +117,7 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
                 bad.append(f"{where}, line {number}: {error}")
             continue
         if records[-1]["event"] == NewGeneration.KIND:
-            records[:-1] = counted(records[:-1], records[-1]["epoch"])
+            records[:-1] = counted(records[:-1], begins_at(records[-1]))
         for name in names if len(odd) < _TOLD else ():
             odd.setdefault(f"{name[:_TOLD]} of {records[-1]['event']}", []).append(number)
     if wrong > _TOLD:
@@ -127,15 +128,29 @@ def parse_records(path: Path, lines: Iterable[Tuple[int, bytes]]) -> Tuple[List[
     return records, bad
 
 
-def counted(records: List[Dict[str, Any]], epoch: int) -> List[Dict[str, Any]]:
-    """The records that count where training begins again after an epoch: those up to it, and what is of the run.
+def counted(records: List[Dict[str, Any]], begins: Place) -> List[Dict[str, Any]]:
+    """The records that count where training begins again at a place: those up to it, and what is of the run.
 
-    A board that comes back may lack that epoch, and some before it.
+    A board that comes back may lack that place, and some before it.
     """
-    ends = [place for place, record in enumerate(records) if record["event"] == Epoch.KIND and record["epoch"] <= epoch]
-    end = ends[-1] + 1 if ends else 0
+    ends = [number for number, record in enumerate(records, 1) if (at := place_of(record)) and at <= begins]
+    end = ends[-1] if ends else 0
     of_the_run = (Start.KIND, NewGeneration.KIND)
     return records[:end] + [record for record in records[end:] if record["event"] in of_the_run]
+
+
+def place_of(record: Mapping[str, Any]) -> Optional[Place]:
+    """The place in the run that an epoch's or a checkpoint's record ends at; None for other records."""
+    if record["event"] == Epoch.KIND:
+        return Place(record["epoch"])
+    if record["event"] == Checkpoint.KIND and record["images"] is not None:
+        return Place(record["epoch"], record["images"])
+    return None
+
+
+def begins_at(record: Mapping[str, Any]) -> Place:
+    """The place that training begins at again, of a record of a resume or a generation."""
+    return Place(record["epoch"], record.get("images") or 0)
 
 
 def parse_record(line: Union[bytes, str], odd: Optional[List[str]] = None) -> Dict[str, Any]:

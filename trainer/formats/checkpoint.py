@@ -1,7 +1,7 @@
-"""A board's checkpoints, from which training resumes after an epoch as if it had never stopped.
+"""A board's checkpoints, from which training resumes as if it had never stopped.
 
 Every board writes its own to its own disk: with local steps the weights differ, and the moving statistics of batch
-normalisation always do. A run can resume from an epoch of which every board has a checkpoint.
+normalisation always do. A run can resume from a place of which every board has a checkpoint.
 
 A checkpoint is a NumPy archive. It is renamed when it is complete on disk, and each array has a CRC-32, so that a
 corrupt one is skipped.
@@ -18,7 +18,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from trainer.contract.checkpoints import named, path_of, whole
+from trainer.contract.checkpoints import Place, named, path_of, whole
 from trainer.contract.layout import CHECKPOINTS
 from trainer.formats import npz
 
@@ -34,10 +34,10 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._writing: Optional[Future[None]] = None
 
-    def save(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:
-        """Begin to write the checkpoint of an epoch (from 1). Raises OSError if the previous one failed."""
+    def save(self, place: Place, arrays: Sequence[np.ndarray]) -> None:
+        """Begin to write the checkpoint of a place. Raises OSError if the previous one failed."""
         self.wait()
-        self._writing = self._thread.submit(self._write, epoch, arrays)
+        self._writing = self._thread.submit(self._write, place, arrays)
 
     def wait(self) -> None:
         """Wait until the checkpoint is on disk. Raises OSError if it could not be written."""
@@ -45,27 +45,27 @@ class Checkpoints:
             self._writing.result()
             self._writing = None
 
-    def newest(self) -> Optional[Tuple[int, List[np.ndarray]]]:
-        """The latest epoch with a complete checkpoint, and its arrays in the order of `save`.
+    def newest(self) -> Optional[Tuple[Place, List[np.ndarray]]]:
+        """The latest place with a complete checkpoint, and its arrays in the order of `save`.
 
         Raises NpzError for an archive that `save` has not written.
         """
-        epochs = whole(self._folder)
-        if not epochs:
+        places = whole(self._folder)
+        if not places:
             return None
-        path = path_of(self._folder, epochs[-1])
+        path = path_of(self._folder, places[-1])
         arrays = npz.read(path, path.stat().st_size)
         names = [f"arr_{place}" for place in range(len(arrays))]  # np.savez's
         if set(names) != set(arrays):
             raise npz.NpzError(f"{path.name} is no checkpoint: it has the arrays {', '.join(arrays)[:100]!r}")
-        return epochs[-1], [arrays[name] for name in names]
+        return places[-1], [arrays[name] for name in names]
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write(self, epoch: int, arrays: Sequence[np.ndarray]) -> None:
+    def _write(self, place: Place, arrays: Sequence[np.ndarray]) -> None:
         self._folder.mkdir(exist_ok=True)
-        path = path_of(self._folder, epoch)
+        path = path_of(self._folder, place)
         draft = path.with_suffix(".part")
         try:
             with draft.open("wb") as file:

@@ -11,8 +11,9 @@ from typing import Callable, List, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.cluster import Cluster
-from trainer.contract.events import End, Resume, Start
+from trainer.contract.events import Checkpoint, End, Resume, Start
 from trainer.contract.generation import Generation
 from trainer.contract.interface import interface_with
 from trainer.contract.layout import EVENTS, TENSORBOARD, WEIGHTS
@@ -60,11 +61,10 @@ class TrainingContext:
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
         self._later = generation is not None and generation.number > 1  # than the first generation of boards
-        if generation is not None and self._later and generation.epoch != (self._resumed[0] if self._resumed else 0):
-            raise ValueError(
-                f"the checkpoint of epoch {generation.epoch}, which the other boards begin with, is damaged"
-            )
-        self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
+        self.begins = self._resumed[0] if self._resumed else START  # where in the run
+        if generation is not None and self._later and generation.place != self.begins:
+            raise ValueError(f"the checkpoint of {generation.place}, which the other boards begin with, is damaged")
+        self.epochs = range(self.begins.epoch, run.config.epochs)
         self.pace = pace_of(run, self.shard, len(self.images.y_train))
         updates = self.pace.steps(0) * (self.shard.workers if self.distribution.servers else 1)  # of an epoch
         self.rate = optimizers.Rate(run.config, cluster.workers, updates, self.pace.measured_in)
@@ -90,7 +90,7 @@ class TrainingContext:
             self.timer,
             folder / TENSORBOARD if cluster.is_chief and run.task == "train" else None,
         )
-        self.recorder.go_on(self.records)
+        self.recorder.go_on(self.records, self.begins)
         self.pace.go_on(self.records)
         if self.pace.unequal:
             self.rate.follow(self.pace.steps(self.epochs.start))
@@ -141,19 +141,20 @@ class TrainingContext:
         elif self._resumed is None:
             self.log.write(Resume(epoch=0, startup_s=time.monotonic() - self._started))
         else:
-            epoch, arrays = self._resumed
+            place, arrays = self._resumed
             variables = self._state()
             if [variable.shape for variable in variables] != [array.shape for array in arrays]:
                 raise ValueError(
-                    f"the checkpoint of epoch {epoch} does not match this model and method of synchronising: "
+                    f"the checkpoint of {place} does not match this model and method of synchronising: "
                     "start a new run without resume"
                 )
             for variable, array in zip(variables, arrays):
                 variable.assign(array)
             if self._later and optimizer is not None:  # other boards make other numbers of steps; the rate follows it
-                made = self.pace.before(self.epochs.start) // self.config.sync.accumulate_steps
-                optimizer.iterations.assign(made)
-            self.log.write(Resume(epoch=epoch, startup_s=time.monotonic() - self._started))
+                made = self.pace.before(self.epochs.start) + self.pace.begun(self.begins)
+                optimizer.iterations.assign(made // self.config.sync.accumulate_steps)
+            startup_s = time.monotonic() - self._started
+            self.log.write(Resume(epoch=place.epoch, startup_s=startup_s, images=place.images))
         if optimizer is not None:
             last = built.trainable_variables[-1]  # the bias of the last layer
             self.recorder.applied = optimizers.AppliedSteps(optimizer, last, self.config.sync.accumulate_steps)
@@ -186,9 +187,12 @@ class TrainingContext:
             )
         )
 
-    def on_epoch_begin(self, epoch: int) -> None:
-        """Seed dropout for an epoch (from 0): its choices depend on seed, board and epoch alone."""
-        mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch])
+    def on_epoch_begin(self, epoch: int, images: int = 0) -> None:
+        """Seed dropout for an epoch (from 0), or for what follows a checkpoint after `images` of it.
+
+        Its choices depend on seed, board, and that place alone.
+        """
+        mixed = np.random.SeedSequence([self.seed, self.cluster.rank, epoch, *([images] if images else [])])
         self.generator.reset_from_seed(int(mixed.generate_state(1)[0]))
 
     def follow(self, step_s: Sequence[float]) -> None:
@@ -205,7 +209,22 @@ class TrainingContext:
     def save(self, epoch: int) -> None:
         """Write the checkpoint of an epoch (from 0) if it is due."""
         if self.checkpoint_due(epoch):
-            self._checkpoints.save(epoch + 1, [variable.numpy() for variable in self._state()])
+            self._save(Place(epoch + 1), 0.0, 0.0)
+
+    def save_within(self, epoch: int, step: int, stalled_s: float) -> None:
+        """Write a checkpoint after so many steps of an epoch (from 0), for which steps have stalled already."""
+        place = self.pace.place(self.begins, epoch, step)
+        self._save(place, self.recorder.epoch_train_s, stalled_s)
+        self.on_epoch_begin(epoch, place.images)
+
+    def _save(self, place: Place, train_s: float, stalled_s: float) -> None:
+        began = time.monotonic()
+        arrays = [variable.numpy() for variable in self._state()]
+        self._checkpoints.wait()
+        if not self.distribution.servers:  # whose boards have only what all of them are told
+            stall_s, size_bytes = stalled_s + time.monotonic() - began, sum(array.nbytes for array in arrays)
+            self.log.write(Checkpoint(*place, train_s=train_s, stall_s=stall_s, size_bytes=size_bytes))
+        self._checkpoints.save(place, arrays)
 
     def _state(self) -> List[tf.Variable]:
         # each board saves its own copy of a variable that the strategy keeps per board

@@ -12,18 +12,23 @@ from trainer.formats.archives import Images
 from trainer.loop.shard import Shard, training_order, validation_order
 
 
-def training_batches(images: Images, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
-    """Batches of (uint8 images, int32 labels) of all `epochs` (from 0) in order."""
-    indices = training_indices(len(images.y_train), shard, seed, epochs)
+def training_batches(images: Images, shard: Shard, seed: int, epochs: range, done: int = 0) -> tf.data.Dataset:
+    """Batches of (uint8 images, int32 labels) of all `epochs` (from 0) in order; of the first one, from `done` on."""
+    indices = training_indices(len(images.y_train), shard, seed, epochs, done)
     return _batches(indices, images.x_train, images.y_train)
 
 
-def training_indices(total: int, shard: Shard, seed: int, epochs: range) -> tf.data.Dataset:
-    """The indices of each batch of all `epochs` (from 0) in order: [b] int32, among `total` images."""
+def training_indices(total: int, shard: Shard, seed: int, epochs: range, done: int = 0) -> tf.data.Dataset:
+    """The indices of each batch of all `epochs` (from 0) in order: [b] int32, among `total` images.
+
+    `done`: see shard.training_order; of the first epoch.
+    """
+
+    def order_of(epoch: np.int64) -> np.ndarray:
+        return training_order(shard, total, seed, int(epoch), done if epoch == epochs.start else 0)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        mine = tf.numpy_function(lambda at: training_order(shard, total, seed, int(at)), [epoch], tf.int32)
-        mine = tf.ensure_shape(mine, [shard.images(total)])
+        mine = tf.ensure_shape(tf.numpy_function(order_of, [epoch], tf.int32), [None])
         return tf.data.Dataset.from_tensor_slices(mine).batch(shard.batch)
 
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(order)

@@ -40,12 +40,13 @@ class Recorder(recorder.Recorder, tf.keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self.begin_epoch(epoch)
 
-    def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None, cut: bool = False) -> None:
+        """`cut`: see `end_step`."""
         # under a strategy Keras sums these over the boards, unless metrics are reduced once an epoch
         own = self.model.distribute_reduction_method == "first"
         boards = 1 if own else self.model.distribute_strategy.num_replicas_in_sync
         names = ("loss", "accuracy")
-        self.end_step(batch + 1, lambda: tuple(float(logs[name]) / boards for name in names))  # type: ignore
+        self.end_step(batch + 1, lambda: tuple(float(logs[name]) / boards for name in names), cut)  # type: ignore
 
     def on_test_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
         self.end_validation_step()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Optional, Sequence
 
+from trainer.contract.checkpoints import Place
 from trainer.contract.config import divided
 from trainer.contract.events import Pace as PaceRecord
 from trainer.contract.run import Run
@@ -39,9 +40,20 @@ class Pace:
         """This board's steps in an epoch."""
         return self.shard(epoch).steps(self._images)
 
-    def images(self, epoch: int) -> int:
-        """Images of this board in an epoch."""
-        return self.shard(epoch).images(self._images)
+    def images(self, epoch: int, done: int = 0) -> int:
+        """Images of this board in an epoch, or in what is left of it after `done` images of its order."""
+        return self.shard(epoch).images(self._images - done)
+
+    def begun(self, begins: Place) -> int:
+        """This board's steps of the next epoch before a place; as if its boards had made them all."""
+        return self.steps(begins.epoch) - self.shard(begins.epoch).steps(self._images - begins.images)
+
+    def place(self, begins: Place, epoch: int, step: int) -> Place:
+        """The place after `step` steps of an epoch (from 0), for a trainer that began at `begins`."""
+        taken = self.shard(epoch).taken
+        if epoch == begins.epoch:
+            return Place(epoch, begins.images + (step - self.begun(begins)) * taken)
+        return Place(epoch, step * taken)
 
     @property
     def batch(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Protocol, Sequence, Tuple
 
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.events import Epoch, Window
 from trainer.contract.interface import counters
 from trainer.contract.records import EventLog
@@ -36,25 +37,38 @@ class Recorder:
         self.applied: Optional[AppliedSteps] = None  # set once there is an optimizer
         # updates by others between reading the model and updating it, summed over the steps; null without servers
         self.stale_updates: Optional[int] = None
+        self._begins: Place = START
+        self._earlier: List[Mapping[str, Any]] = []  # windows of earlier attempts in the epoch that this one begins in
 
-    def go_on(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Count what the records of earlier attempts have."""
+    def go_on(self, records: Sequence[Mapping[str, Any]], begins: Place) -> None:
+        """Count what the records of earlier attempts have; this one begins at a place."""
         before = [record for record in records if record["event"] == Epoch.KIND]
         self.epochs_completed = len(before)
         self.train_s = sum(record["train_s"] for record in before)
+        self._begins = begins
+        self._earlier = [window for window in _unfinished(records) if window["epoch"] == begins.epoch + 1]
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch (from 0) begins."""
-        self._epoch = epoch + 1
-        self._steps, self._images, self._batch = self._pace.steps(epoch), self._pace.images(epoch), self._pace.batch
-        self._done = 0  # steps of this epoch in windows already written
+        """An epoch (from 0) begins, or goes on where an earlier attempt was."""
+        goes_on = epoch == self._begins.epoch
+        self._epoch, self._earlier = epoch + 1, self._earlier if goes_on else []
+        self._steps, self._batch = self._pace.steps(epoch), self._pace.batch
+        self._images = self._pace.images(epoch, self._begins.images if goes_on else 0)  # from here on
+        # steps of this epoch in windows already written, and before this attempt
+        self._done = self._begun = self._pace.begun(self._begins) if goes_on else 0
+        # other boards may have made more steps for as many images: no two windows have the same place
+        ends = [window["first_step"] + window["steps"] for window in self._earlier]
+        self._ahead = max(0, max(ends, default=0) - self._begun)
         self._epoch_mark = self._window_mark = self._now()
         self._validation_s = 0.0
 
-    def end_step(self, steps: int, read: Callable[[], Tuple[float, float]]) -> None:
-        """`steps` of the epoch have been made; `read` waits for the device, and returns loss and accuracy so far."""
+    def end_step(self, steps: int, read: Callable[[], Tuple[float, float]], cut: bool = False) -> None:
+        """`steps` of the epoch have been made; `read` waits for the device, and returns loss and accuracy so far.
+
+        `cut`: the window ends here, before a checkpoint.
+        """
         self._log.progress()
-        if steps - self._done < self._window_steps and steps < self._steps:
+        if steps // self._window_steps == self._done // self._window_steps and steps < self._steps and not cut:
             return
         loss, accuracy = read()
         now = self._now()
@@ -62,7 +76,7 @@ class Recorder:
         self._log.write(
             Window(
                 epoch=self._epoch,
-                first_step=self._done,
+                first_step=self._ahead + self._done,
                 steps=steps - self._done,
                 images=self._images_in(steps) - self._images_in(self._done),
                 elapsed_s=spent.seconds,
@@ -91,7 +105,16 @@ class Recorder:
         computed = spent.split.of(spent.seconds)
         if computed is None:
             raise ValueError("the times of steps are not measured")
-        return computed / self._done
+        return computed / (self._done - self._begun)
+
+    @property
+    def epoch_train_s(self) -> float:
+        """Seconds of the epoch's steps in windows already written, earlier attempts' too."""
+        return self._before("elapsed_s") + self._window_mark.since(self._epoch_mark).seconds
+
+    def _before(self, name: str) -> float:
+        """The sum of a window's field over the windows of earlier attempts in this epoch."""
+        return math.fsum(window[name] for window in self._earlier)
 
     def end_validation_step(self) -> None:
         """A batch has been validated."""
@@ -108,33 +131,38 @@ class Recorder:
         steps = self._window_mark.since(self._epoch_mark)  # the last window ended with the last step
         record = Epoch(
             epoch=self._epoch,
-            steps=self._done,
-            images=self._images_in(self._done),
-            train_s=steps.seconds,
+            steps=self._done - self._begun + sum(window["steps"] for window in self._earlier),
+            images=self._images_in(self._done) + sum(window["images"] for window in self._earlier),
+            train_s=self.epoch_train_s,
             validation_s=self._validation_s,
-            epoch_s=time.monotonic() - self._epoch_mark.time_s,
+            epoch_s=time.monotonic() - self._epoch_mark.time_s + self._before("elapsed_s"),
             loss=loss,
             accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             learning_rate=self._rate.after(self._epoch - 1, self._done - 1),
-            communication_s=steps.split.communication_s,
-            waiting_s=steps.split.waiting_s,
-            sent_bytes=steps.sent,
-            received_bytes=steps.received,
-            payload_bytes=steps.split.payload_bytes,
+            communication_s=self._with_earlier("communication_s", steps.split.communication_s),
+            waiting_s=self._with_earlier("waiting_s", steps.split.waiting_s),
+            sent_bytes=self._with_earlier("sent_bytes", steps.sent),
+            received_bytes=self._with_earlier("received_bytes", steps.received),
+            payload_bytes=steps.split.payload_bytes + sum(window["payload_bytes"] for window in self._earlier),
             staleness=None if steps.stale_updates is None else steps.stale_updates / self._done,
         )
         self._log.write(record)
         self.epochs_completed += 1
-        self.train_s += steps.seconds
+        self.train_s += record.train_s
         return record
 
     def _now(self) -> _Mark:
         return _Mark(self._interface, self._timer, self.stale_updates)
 
     def _images_in(self, steps: int) -> int:
-        return min(steps * self._batch, self._images)
+        return min((steps - self._begun) * self._batch, self._images)
+
+    def _with_earlier(self, name: str, measured: Any) -> Any:
+        """A sum of this attempt with that of earlier ones in the epoch; null where either was not measured."""
+        values = [measured, *(window[name] for window in self._earlier)]
+        return None if None in values else sum(values)
 
 
 @dataclass(frozen=True)
@@ -169,4 +197,11 @@ class _Mark:
 
 def spent_s(records: Sequence[Mapping[str, Any]]) -> float:
     """Seconds that earlier attempts took up to the checkpoint."""
-    return math.fsum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)
+    within = math.fsum(window["elapsed_s"] for window in _unfinished(records))
+    return within + math.fsum(record.get("startup_s", 0.0) + record.get("epoch_s", 0.0) for record in records)
+
+
+def _unfinished(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    """The windows after the last finished epoch."""
+    ends = [number for number, record in enumerate(records, 1) if record["event"] == Epoch.KIND]
+    return [record for record in records[ends[-1] if ends else 0 :] if record["event"] == Window.KIND]

@@ -46,6 +46,11 @@ class Shard:
             return self.steps(total) * self.batch
         return -(-total // self.workers) if self.sharded else total
 
+    @property
+    def taken(self) -> int:
+        """Images that a step takes from an epoch's order: all boards', or this one's if each sees all of them."""
+        return sum(self.batches) or self.batch * (self.workers if self.sharded else 1)
+
     def steps(self, total: int) -> int:
         """Steps of this board in an epoch; the last may have fewer images."""
         if self.counts:
@@ -75,22 +80,27 @@ def validation_shard(shard: Shard) -> Shard:
     return dataclasses.replace(shard, sharded=True, batch=_LARGER * shard.batch, batches=batches, counts=())
 
 
-def training_order(shard: Shard, total: int, seed: int, epoch: int) -> np.ndarray:
-    """Indices of the `total` images, [shard.images(total)] int32, in the order of an epoch (from 0)."""
+def training_order(shard: Shard, total: int, seed: int, epoch: int, done: int = 0) -> np.ndarray:
+    """Indices of the `total` images, [shard.images(total - done)] int32, in the order of an epoch (from 0).
+
+    `done`: images at the beginning of that order that boards have trained on before; the rest is shared out anew, which
+    gives as many boards as before what they would have had.
+    """
+    left = total - done
     # boards that share an epoch must cut the same permutation; boards that each see all need their own
     stream = epoch if shard.sharded else epoch * shard.workers + shard.rank
     # not Generator.permutation, whose results may change with NumPy's version, and engines have different ones
     drawn = np.random.Philox(key=np.array([seed, stream], np.uint64)).random_raw(total)
     permutation: np.ndarray = np.argsort(drawn, kind="stable").astype(np.int32)
     if shard.batches:
-        begin = np.arange(shard.steps(total)) * sum(shard.batches) + sum(shard.batches[: shard.rank])
+        begin = done + np.arange(shard.steps(left)) * sum(shard.batches) + sum(shard.batches[: shard.rank])
         mine = (begin[:, None] + np.arange(shard.batch)[None]).reshape(-1)
     elif shard.counts:
         mine = np.arange(shard.images(total)) + sum(shard.counts[: shard.rank]) * shard.batch
     elif shard.sharded:
-        mine = np.arange(shard.images(total)) * shard.workers + shard.rank
+        mine = done + np.arange(shard.images(left)) * shard.workers + shard.rank
     else:
-        return permutation
+        return permutation[done:]
     return np.take(permutation, mine % total)
 
 

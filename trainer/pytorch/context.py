@@ -9,6 +9,7 @@ from typing import Callable, List, Sequence, Union
 import numpy as np
 import torch
 
+from trainer.contract.checkpoints import Place
 from trainer.contract.cluster import Cluster
 from trainer.contract.events import End, Resume, Start
 from trainer.contract.interface import interface_with
@@ -60,7 +61,7 @@ class TrainingContext:
         self.validation_shard = validation_shard(self.shard)
         self._checkpoints = checkpoint.Checkpoints(folder)
         self._resumed = self._checkpoints.newest() if run.task == "train" else None
-        self.epochs = range(self._resumed[0] if self._resumed else 0, run.config.epochs)
+        self.epochs = range(self._resumed[0].epoch if self._resumed else 0, run.config.epochs)
         self.pace = pace_of(run, self.shard, self.data.train_images)
         self.rate = Rate(run.config, cluster.workers, self.pace.steps(0))
         self.model = self.build_model()
@@ -70,7 +71,7 @@ class TrainingContext:
         self.records = read_records(events)[0] if self._resumed else []
         self.log = EventLog(events)
         self.recorder = Recorder(self.log, self.interface, self.pace, run.config.window_steps, self.rate, self.timer)
-        self.recorder.go_on(self.records)
+        self.recorder.go_on(self.records, Place(self.epochs.start))
 
     def trainable(self) -> List[torch.nn.Parameter]:
         """The model's parameters that train."""
@@ -82,7 +83,7 @@ class TrainingContext:
         if self._resumed is None:
             self._write_start()
             return
-        epoch, arrays = self._resumed
+        (epoch, _), arrays = self._resumed
         left = [torch.from_numpy(np.asarray(array)) for array in arrays]
         wanted = [tensor.shape for tensor in self._tensors()]
         if [tensor.shape for tensor in left] != wanted:
@@ -145,7 +146,7 @@ class TrainingContext:
         if self.checkpoint_due(epoch):
             # copies: training goes on while they are written
             arrays = [tensor.detach().cpu().numpy().copy() for tensor in self._tensors()]
-            self._checkpoints.save(epoch + 1, arrays)
+            self._checkpoints.save(Place(epoch + 1), arrays)
 
     def finish(self) -> None:
         """Save the weights and close the records; checkpoints are no longer needed."""

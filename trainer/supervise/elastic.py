@@ -17,11 +17,12 @@ from typing import Any, Callable, Dict, List, Optional, Union
 
 from trainer.contract import causes, checkpoints, reading
 from trainer.contract.causes import Cause
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.events import NewGeneration, Window
 from trainer.contract.generation import Generation, as_generation, load_generation, write_generation
 from trainer.contract.layout import CHECKPOINTS, EVENTS, GRANT, MEMBERSHIP, PROGRESS, RESULT, RUN, write_json
-from trainer.contract.records import EventLog, read_records
-from trainer.supervise import transfer
+from trainer.contract.records import EventLog, counted, read_records
+from trainer.supervise import transfer, witness
 from trainer.supervise.elastic_peers import ElasticPeers
 from trainer.supervise.membership import DECIDED, JOIN, Membership, Message, Outgoing, decision, is_quorum
 from trainer.supervise.peers import Peers
@@ -35,14 +36,25 @@ _ASK_S = 1.0  # between two times that a board asks to be taken in
 _SHARE_S = 20.0  # for the transfer of a checkpoint
 
 
+Witness = Union[witness.Controller, witness.Host]
+
+
 def elastic_of(
-    folder: Path, peers: Optional[Peers], alone_s: float, beat: Callable[[float, Optional[int]], None]
+    folder: Path, peers: Optional[Peers], alone_s: float, beat: Callable[[float, Optional[int]], None], host: str
 ) -> Optional[Elastic]:
-    """What takes the board to the next generation when one is lost; None where the run then ends."""
+    """What takes the board to the next generation when one is lost; None where the run then ends.
+
+    `beat`: see witness.Controller; `host`: address and port of the witness that is a host, where there is one.
+    """
     if not isinstance(peers, ElasticPeers):
         return None
     config = reading.read(folder / RUN)["config"]
-    return Elastic(folder, peers, config["min_workers"], alone_s, beat if config["tie_break"] == "controller" else None)
+    between: Optional[Witness] = None
+    if config["tie_break"] == "controller":
+        between = witness.Controller(peers.rank, beat, folder / GRANT)
+    elif config["tie_break"] == "witness":
+        between = witness.Host(peers.rank, host, peers.key)
+    return Elastic(folder, peers, config["min_workers"], alone_s, between)
 
 
 class Elastic:
@@ -54,16 +66,13 @@ class Elastic:
         peers: ElasticPeers,
         min_workers: int,
         alone_s: float,
-        ask: Optional[Callable[[float, Optional[int]], None]],
+        between: Optional[Witness],
     ) -> None:
-        """`alone_s`: seconds that a board waits for enough others; `ask`: asks the controller, where it is the witness.
-
-        It writes the heartbeat, with the generation for which this board asks to be named.
-        """
-        self._ask = ask
+        """`alone_s`: seconds that a board waits for enough others; `between`: the witness, if there is one."""
+        self._witness = between
         self._folder, self._peers, self._min_workers, self._alone_s = folder, peers, min_workers, alone_s
-        self._failed_at: Optional[int] = None  # the newest checkpoint when the own trainer failed last
-        self._begun: List[int] = []  # the epochs that the latest generations began with
+        self._failed_at: Optional[Place] = None  # of the newest checkpoint when the own trainer failed last
+        self._begun: List[Place] = []  # that the latest generations began with
         self._kept: Optional[Message] = None
         with contextlib.suppress(OSError, ValueError):  # of a supervisor before this one
             self._kept = reading.read(folder / MEMBERSHIP)
@@ -74,24 +83,24 @@ class Elastic:
         The trainer has to be dead: the checkpoints must not change any more.
         """
         own = causes.weight(cause.kind) == 0
-        epochs = checkpoints.whole(self._folder / CHECKPOINTS)
-        if cause.kind in _UNFIT or (own and self._failed_at == max(epochs, default=0)):
+        places = checkpoints.whole(self._folder / CHECKPOINTS)
+        if cause.kind in _UNFIT or (own and self._failed_at == max(places, default=START)):
             return cause
         if own:
-            self._failed_at = max(epochs, default=0)
+            self._failed_at = max(places, default=START)
         self._peers.deciding = True
         try:
-            decided = self._decided(epochs, cause)
+            decided = self._decided(places, cause)
             if isinstance(decided, Cause):
                 return cause if own else decided
-            self._begun = [*self._begun, decided.epoch][-_FRUITLESS:]
+            self._begun = [*self._begun, decided.place][-_FRUITLESS:]
             if len(self._begun) == _FRUITLESS and len(set(self._begun)) == 1:
                 return cause
             try:
                 self._share(decided)
             except OSError as error:  # the board that was to give it is lost, too
                 self._peers.begin(decided)
-                missed = f"the checkpoint of epoch {decided.epoch} could not be fetched: {error}"
+                missed = f"the checkpoint of {decided.place} could not be fetched: {error}"
                 return self.go_on(Cause("peer", missed))
             self._begin(decided, cause)
         except OSError as error:
@@ -103,13 +112,13 @@ class Elastic:
         self._peers.begin(load_generation(self._folder, self._peers.cluster.workers))
         return self.go_on(cause)
 
-    def _decided(self, epochs: List[int], cause: Cause) -> Union[Generation, Cause]:
+    def _decided(self, places: List[Place], cause: Cause) -> Union[Generation, Cause]:
         """The next generation, or the cause to end if this board is not in it or there is none."""
         peers, now = self._peers, self._peers.generation
         part = Membership(
             peers.rank,
             now,
-            epochs,
+            places,
             min_workers=self._min_workers,
             chance=random.Random(),
             keep=self._keep,
@@ -122,15 +131,16 @@ class Elastic:
                 return told
             now_s = time.monotonic()
             part.newcomers = peers.newcomers()
-            if self._ask:
-                part.tie = self._tie(part, self._ask, now_s)
+            if self._witness:
+                half = 2 * len(part.answered()) == len(now.members)
+                part.tie = self._witness.named(part.number, half, now_s)
             for sender, message in peers.taken():
                 self._send(part, part.receive(sender, message, now_s))
             self._send(part, part.tick(now_s))
             if peers.others and peers.others <= peers.succeeded:
                 return cause  # nobody is left to go on with, and nothing to do
             possible = set(now.members) - peers.left - peers.succeeded
-            tie = peers.rank if self._ask else part.tie
+            tie = peers.rank if self._witness else part.tie
             if not is_quorum(possible, now.members, tie) or now_s - began_s > self._alone_s:
                 waited = f"waited {now_s - began_s:.0f} s for {self._wanted(part)}; before, {cause.sentence}"
                 return Cause("alone", waited)
@@ -141,15 +151,6 @@ class Elastic:
         for rank in peers.others:  # those that have not heard it ask again, and are answered then
             peers.say(rank, decision(part.decided))
         return part.decided if peers.rank in part.decided.members else self._taken_in(part.decided, cause)
-
-    def _tie(self, part: Membership, ask: Callable[[float, Optional[int]], None], now_s: float) -> Optional[int]:
-        """This board, if the controller has named it for this generation; if half of the boards wait for that, ask."""
-        half = 2 * len(part.answered()) == len(self._peers.generation.members)
-        ask(now_s, part.number if half else None)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if reading.read(self._folder / GRANT)["number"] == part.number:
-                return self._peers.rank
-        return None
 
     def _taken_in(self, latest: Generation, cause: Cause) -> Union[Generation, Cause]:
         """Ask the boards that went on until a later generation has this one too; the cause to end if none does."""
@@ -186,16 +187,17 @@ class Elastic:
     def _share(self, generation: Generation) -> None:
         """Give the checkpoint to the boards that joined, or fetch it. Raises OSError where it cannot be fetched."""
         peers, joined = self._peers, set(generation.joined)
-        path = checkpoints.path_of(self._folder / CHECKPOINTS, generation.epoch)
+        place = generation.place
+        path = checkpoints.path_of(self._folder / CHECKPOINTS, place)
         address = peers.cluster.addresses[generation.donor]
-        if not joined or not generation.epoch or peers.rank not in joined | {generation.donor}:
+        if not joined or place == START or peers.rank not in joined | {generation.donor}:
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
             work: Future[Any]
             if peers.rank == generation.donor:
-                work = pool.submit(transfer.serve, address, path, generation.epoch, peers.key, joined, _SHARE_S)
+                work = pool.submit(transfer.serve, address, path, place, peers.key, joined, _SHARE_S)
             else:
-                work = pool.submit(transfer.fetch, address, path, peers.rank, generation.epoch, peers.key, _SHARE_S)
+                work = pool.submit(transfer.fetch, address, path, peers.rank, place, peers.key, _SHARE_S)
             while not work.done():
                 peers.exchange()  # the others must not take this board for lost
                 time.sleep(_POLL_S)
@@ -205,7 +207,7 @@ class Elastic:
     def _wanted(self, part: Membership) -> str:
         """Which boards this one waits for."""
         now, heard = self._peers.generation, [self._peers.names[rank] for rank in part.answered()]
-        tie = "and the controller" if self._ask else f"with {self._peers.names[min(now.members)]}"
+        tie = f"and {self._witness.name}" if self._witness else f"with {self._peers.names[min(now.members)]}"
         enough = f"more than half of {self._names(now)}, or half {tie}"
         least = f", and at least {self._min_workers}" if self._min_workers > 1 else ""
         return f"{enough}{least} (so far only {', '.join(heard) or 'none'})"
@@ -227,9 +229,9 @@ class Elastic:
     def _begin(self, generation: Generation, cause: Cause) -> None:
         """Leave this board's folder as the next trainer is to find it. Raises OSError."""
         folder = self._folder / CHECKPOINTS
-        for epoch in checkpoints.named(folder):
-            if epoch > generation.epoch:  # of steps that other boards have not made
-                checkpoints.path_of(folder, epoch).unlink()
+        for place in checkpoints.named(folder):
+            if place > generation.place:  # of steps that other boards have not made
+                checkpoints.path_of(folder, place).unlink()
         self._record(generation, cause)
         write_generation(self._folder, generation)
         for name in (RESULT, PROGRESS):
@@ -240,7 +242,8 @@ class Elastic:
     def _record(self, generation: Generation, cause: Cause) -> None:
         path = self._folder / EVENTS
         records: List[Dict[str, Any]] = read_records(path)[0] if path.exists() else []
-        again = [it for it in records if it["event"] == Window.KIND and it["epoch"] > generation.epoch]
+        kept = {id(it) for it in counted(records, generation.place)}
+        again = [it for it in records if it["event"] == Window.KIND and id(it) not in kept]
         moved_s = [place.stat().st_mtime for place in (path, self._folder / PROGRESS) if place.exists()]
         lost = set(self._peers.generation.members) - set(generation.members)
         if path.exists() and not path.read_bytes().endswith(b"\n"):
@@ -257,6 +260,7 @@ class Elastic:
                 cause=cause.sentence,
                 stopped_s=max(0.0, time.time() - max(moved_s, default=time.time())),
                 discarded_s=sum(it["elapsed_s"] or 0.0 for it in again),
+                images=generation.images,
             )
         )
         log.close()

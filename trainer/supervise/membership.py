@@ -1,8 +1,8 @@
 """Decides which boards make up the next generation of a run, so that it cannot split. Standard library only.
 
 The boards of generation g decide generation g + 1 by single-decree Paxos (Lamport, "Paxos made simple", 2001), once for
-each number. A board stops its trainer before it takes part. It promises, with the epochs of which it has a checkpoint;
-the proposer then proposes the boards that promised, and the newest epoch that all of them have. If they have none in
+each number. A board stops its trainer before it takes part. It promises, with the places of which it has a checkpoint;
+the proposer then proposes the boards that promised, and the newest place that all of them have. If they have none in
 common but a quorum has, it proposes that quorum. Boards outside that ask are proposed beside them, without a vote; one
 of the others gives them the checkpoint.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import random
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from trainer.contract.checkpoints import START, Place, as_place
 from trainer.contract.generation import Generation, as_generation
 
 Message = Dict[str, Any]
@@ -40,7 +41,7 @@ _NONE: _Ballot = (0, -1)
 class _Promise(NamedTuple):
     """What a board promised a proposal with."""
 
-    epochs: Set[int]  # of which it has a checkpoint
+    places: Set[Place]  # of which it has a checkpoint
     at: _Ballot  # of the latest proposal that it accepted
     value: Optional[Generation]  # of that one
 
@@ -52,19 +53,19 @@ class Membership:
         self,
         rank: int,
         now: Generation,
-        epochs: Sequence[int],
+        places: Sequence[Place],
         *,
         min_workers: int,
         chance: random.Random,
         keep: Callable[[Message], None],
         kept: Optional[Message] = None,
     ) -> None:
-        """`epochs`: of which this board has a checkpoint; `keep` writes to disk what `kept` is after a restart."""
+        """`places`: of which this board has a checkpoint; `keep` writes to disk what `kept` is after a restart."""
         self.decided: Optional[Generation] = None
         # which board decides between two halves: the lowest rank, or the one that the witness names, None until it has
         self.tie: Optional[int] = min(now.members)
         self.newcomers: Set[int] = set()  # boards that ask to be taken in; they do not vote
-        self._rank, self._now, self._epochs, self._min_workers = rank, now, list(epochs), min_workers
+        self._rank, self._now, self._places, self._min_workers = rank, now, list(places), min_workers
         self._chance, self._keep = chance, keep
         self._promised: _Ballot = _NONE
         self._accepted: Tuple[_Ballot, Optional[Generation]] = (_NONE, None)
@@ -136,8 +137,8 @@ class Membership:
             return []  # the answer to an earlier proposal
         if kind == PROMISE:
             value = message["value"] and as_generation(message["value"])
-            epochs = {int(epoch) for epoch in message["epochs"]}
-            self._promises[sender] = _Promise(epochs, _ballot(message["at"]), value)
+            places = {as_place(place) for place in message["places"]}
+            self._promises[sender] = _Promise(places, _ballot(message["at"]), value)
         elif kind == REFUSE:
             self._round = max(self._round, _ballot(message["promised"])[0])
             self._give_up(now_s)
@@ -166,7 +167,7 @@ class Membership:
         if kind == ACCEPT:
             return self._to({sender}, ACCEPTED, ballot=ballot)
         value_told = told(accepted) if accepted else None
-        return self._to({sender}, PROMISE, ballot=ballot, epochs=self._epochs, at=at, value=value_told)
+        return self._to({sender}, PROMISE, ballot=ballot, places=self._places, at=at, value=value_told)
 
     def _propose(self, now_s: float) -> Outgoing:
         self._round += 1
@@ -187,22 +188,24 @@ class Membership:
         latest = max(self._promises.values(), key=lambda promise: promise.at)
         if latest.value is not None:
             return latest.value
-        common = set.intersection(*(promise.epochs for promise in self._promises.values()))
-        members, epoch = set(self._promises), max(common, default=0)
-        if not epoch:  # a board that has lost its checkpoints must not cost the others theirs
-            members, epoch = self._with_a_checkpoint() or (members, epoch)
+        common = set.intersection(*(promise.places for promise in self._promises.values()))
+        members, place = set(self._promises), max(common, default=START)
+        if place == START:  # a board that has lost its checkpoints must not cost the others theirs
+            members, place = self._with_a_checkpoint() or (members, place)
         joined = self.newcomers - set(self._promises)
         if len(members | joined) < self._min_workers:
             return None
-        return Generation(self.number, tuple(sorted(members | joined)), epoch, tuple(sorted(joined)))
+        return Generation(
+            self.number, tuple(sorted(members | joined)), place.epoch, tuple(sorted(joined)), place.images
+        )
 
-    def _with_a_checkpoint(self) -> Optional[Tuple[Set[int], int]]:
-        """A quorum of those who promised that has a checkpoint in common, and its epoch; the newest such."""
-        epochs = {epoch for promise in self._promises.values() for epoch in promise.epochs}
-        for epoch in sorted(epochs, reverse=True):
-            having = {rank for rank, promise in self._promises.items() if epoch in promise.epochs}
+    def _with_a_checkpoint(self) -> Optional[Tuple[Set[int], Place]]:
+        """A quorum of those who promised that has a checkpoint in common, and its place; the newest such."""
+        places = {place for promise in self._promises.values() for place in promise.places}
+        for place in sorted(places, reverse=True):
+            having = {rank for rank, promise in self._promises.items() if place in promise.places}
             if is_quorum(having, self._now.members, self.tie) and len(having) >= self._min_workers:
-                return having, epoch
+                return having, place
         return None
 
     def _give_up(self, now_s: float) -> None:
@@ -241,6 +244,7 @@ def told(generation: Generation) -> Message:
         "members": list(generation.members),
         "epoch": generation.epoch,
         "joined": list(generation.joined),
+        "images": generation.images,
     }
 
 

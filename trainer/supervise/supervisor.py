@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument(
         "--idle", type=float, default=0.0, metavar="SECONDS", help="idle time before the trainer starts"
     )
+    parser.add_argument("--witness", default="", metavar="HOST:PORT", help="with tie_break: witness")
     for limit in fields(Limits):
         parser.add_argument(f"--{limit.name}-limit", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
@@ -93,7 +94,7 @@ def main() -> int:
     limits = Limits(**{limit.name: getattr(arguments, f"{limit.name}_limit") for limit in fields(Limits)})
     try:
         command = [sys.executable, "-m", "trainer", "--config", str(config)]
-        supervise(command, folder, limits, lock, arguments.idle, arguments.rejoin)
+        supervise(command, folder, limits, lock, arguments.idle, arguments.rejoin, arguments.witness)
     except Exception:  # the log is the only place left to report it
         with contextlib.suppress(OSError):
             traceback.print_exc()  # into the run's log
@@ -110,15 +111,17 @@ def supervise(
     lock: Optional[Lock] = None,
     idle_s: float = 0.0,
     rejoin: bool = False,
+    witness: str = "",
 ) -> int:
     """Run the command as this folder's trainer until it ends; return its exit code.
 
     A board with power sensors idles for `idle_s` before. With `rejoin` the run goes on, after a dead supervisor.
+    `witness`: see `elastic.elastic_of`.
     """
     started_s = time.time()
     result = folder / RESULT
     watchdog = Watchdog(folder, limits)
-    elastic = elastic_of(folder, watchdog.peers, limits.alone, watchdog.beat)
+    elastic = elastic_of(folder, watchdog.peers, limits.alone, watchdog.beat, witness)
     code: Optional[int] = None
     cause: Optional[Cause] = None
     interface = interface_with(load_cluster(folder / TF_CONFIG).own_ip)

@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from typing import Set, Tuple
 
+from trainer.contract.checkpoints import Place
+
 _NONCE_BYTES = _MAC_BYTES = 32
-_ASKED = struct.Struct("!HQ")  # rank, epoch
+_ASKED = struct.Struct("!HII")  # rank, and the place: epoch, images
 _SIZE = struct.Struct("!Q")  # bytes of the checkpoint
 _PIECE = 1 << 16
 _STILL_S = 10.0  # without a byte
@@ -30,8 +32,8 @@ class TransferError(OSError):
     """The other side broke off, or does not have the key."""
 
 
-def serve(address: str, path: Path, epoch: int, key: bytes, ranks: Set[int], limit_s: float) -> Set[int]:
-    """Give the epoch's checkpoint at `path` to these boards, each once; returns those that did not fetch it in time.
+def serve(address: str, path: Path, place: Place, key: bytes, ranks: Set[int], limit_s: float) -> Set[int]:
+    """Give the place's checkpoint at `path` to these boards, each once; returns those that did not fetch it in time.
 
     Raises OSError if the port is taken.
     """
@@ -46,17 +48,17 @@ def serve(address: str, path: Path, epoch: int, key: bytes, ranks: Set[int], lim
                 connection, _ = listener.accept()
                 with connection:
                     connection.settimeout(_STILL_S)
-                    left.discard(_give(connection, path, epoch, key, left))
+                    left.discard(_give(connection, path, place, key, left))
     return left
 
 
-def fetch(address: str, path: Path, rank: int, epoch: int, key: bytes, limit_s: float) -> None:
-    """Fetch the epoch's checkpoint from the board that serves it there. Raises OSError, also at the limit."""
+def fetch(address: str, path: Path, rank: int, place: Place, key: bytes, limit_s: float) -> None:
+    """Fetch the place's checkpoint from the board that serves it there. Raises OSError, also at the limit."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
             with socket.create_connection(_pair(address), timeout=_STILL_S) as connection:
-                _take(connection, path, rank, epoch, key)
+                _take(connection, path, rank, place, key)
             return
         except OSError:
             if time.monotonic() > deadline:
@@ -64,13 +66,13 @@ def fetch(address: str, path: Path, rank: int, epoch: int, key: bytes, limit_s: 
             time.sleep(_AGAIN_S)
 
 
-def _give(connection: socket.socket, path: Path, epoch: int, key: bytes, ranks: Set[int]) -> int:
+def _give(connection: socket.socket, path: Path, place: Place, key: bytes, ranks: Set[int]) -> int:
     nonce = os.urandom(_NONCE_BYTES)
     connection.sendall(nonce)
     asked = _exactly(connection, _ASKED.size)
-    rank, wanted = _ASKED.unpack(asked)
+    rank, *wanted = _ASKED.unpack(asked)
     proof = _exactly(connection, _MAC_BYTES)
-    if not hmac.compare_digest(proof, _mac(key, b"asked", nonce, asked)) or rank not in ranks or wanted != epoch:
+    if not hmac.compare_digest(proof, _mac(key, b"asked", nonce, asked)) or rank not in ranks or wanted != list(place):
         raise TransferError("who asks has no key, or asks for another checkpoint")
     digest = hashlib.sha256()
     size = path.stat().st_size
@@ -85,9 +87,9 @@ def _give(connection: socket.socket, path: Path, epoch: int, key: bytes, ranks: 
     return int(rank)
 
 
-def _take(connection: socket.socket, path: Path, rank: int, epoch: int, key: bytes) -> None:
+def _take(connection: socket.socket, path: Path, rank: int, place: Place, key: bytes) -> None:
     nonce = _exactly(connection, _NONCE_BYTES)
-    asked = _ASKED.pack(rank, epoch)
+    asked = _ASKED.pack(rank, *place)
     connection.sendall(asked + _mac(key, b"asked", nonce, asked))
     (size,) = _SIZE.unpack(_exactly(connection, _SIZE.size))
     if size > MOST_BYTES:

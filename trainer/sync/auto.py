@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from trainer.contract.choice import FLOAT16, FLOAT32, TIMED, choose
 from trainer.contract.events import Choice, Resume
+from trainer.contract.records import begins_at
 from trainer.contract.sections import sync_of
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.local_sgd import LocalSgd
@@ -44,7 +45,8 @@ class Auto(tf.Module):
         begun = 0  # steps before the attempt that wrote the record
         for record in worker.context.records:
             if record["event"] == Resume.KIND:
-                begun = worker.pace.before(record["epoch"])
+                at = begins_at(record)
+                begun = worker.pace.before(at.epoch) + worker.pace.begun(at)
             elif record["event"] == Choice.KIND:  # chosen by an earlier attempt
                 self._first = begun
                 self._be(record["chosen"])
@@ -77,6 +79,9 @@ class Auto(tf.Module):
 
     def steps(self, number: int, count: int, batches: Iterator) -> Logs:
         return self._chosen.steps(number, count, batches)  # type: ignore[union-attr]
+
+    def common(self, number: int) -> bool:
+        return self._chosen is not None and self._chosen.common(number)
 
     def finalize(self) -> None:
         if self._chosen is not None:

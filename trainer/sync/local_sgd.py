@@ -126,6 +126,10 @@ class LocalSgd(tf.Module):
             return local % every == 0
         return number - pace.before(self._worker.epoch) in pace.rounds(self._period)
 
+    def common(self, number: int) -> bool:
+        """See method.Method."""
+        return self._synchronous.common(number) if number <= self._synchronous_steps else self._due(number)
+
     def _local_steps(self, number: int) -> Tuple[int, int]:
         """Steps since the warm-up, negative before its end, and from one average to the next: one is due at its end."""
         since = number - self._warm_up_steps

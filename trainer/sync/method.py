@@ -24,6 +24,9 @@ class Method(Protocol):
     def steps(self, number: int, count: int, batches: Iterator) -> Logs:
         """Make `count` steps that are alike, from `number` on; logs of the last."""
 
+    def common(self, number: int) -> bool:
+        """Whether all boards have the same weights after step `number`, once nothing is in flight."""
+
     @property
     def variables(self) -> Sequence[tf.Variable]:
         """The method's state, for checkpoints."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
 from typing import (
     TYPE_CHECKING,
     Callable,
@@ -40,7 +41,8 @@ class Worker:
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # sums of losses, correct predictions and images
         self.pace, self.epoch = context.pace, context.epochs.start
-        self.made_steps = self.pace.before(context.epochs.start)  # steps of earlier attempts
+        self.begun = self.pace.begun(context.begins)  # steps of the first epoch that earlier attempts made
+        self.made_steps = self.pace.before(context.epochs.start) + self.begun  # and of all epochs
         self.last_step = self.pace.before(context.epochs.stop)
         self.warm_up_steps = context.config.sync.first_steps(self.pace.steps(0))
         # of a batch, so that steps can be traced before the first
@@ -91,15 +93,16 @@ class Worker:
         batches = self._batches(context.epochs.start)
         held_out = data.validation_batches(images, validation)
         method.trace()
-        context.ready(self.model, self.optimizer, lambda: _only_own(method, self.model))
+        context.ready(self.model, self.optimizer, lambda: [*_only_own(method, self.model), self._sums])
         recorder.set_model(self.model)
         for epoch in context.epochs:
             self.epoch, steps, before = epoch, self.pace.steps(epoch), self.pace.before(epoch)
             changes = epoch == self.pace.measured_in and epoch + 1 < context.epochs.stop
-            context.on_epoch_begin(epoch)
-            self._sums.assign(tf.zeros(3))
+            place = kept = self.begun if epoch == context.epochs.start else 0
+            context.on_epoch_begin(epoch, context.begins.images if place else 0)
+            if not place:
+                self._sums.assign(tf.zeros(3))
             recorder.on_epoch_begin(epoch)
-            place = 0
             while place < steps:
                 number = before + place + 1
                 count = min(self._steps_a_call(place, steps), method.alike(number))
@@ -108,7 +111,11 @@ class Worker:
                 place += count
                 if number + count - 1 == self.last_step or (changes and place == steps):
                     method.finalize()  # counted in the last window
-                recorder.on_train_batch_end(place - 1, logs)
+                if place < steps and self._keeps(kept, place) and method.common(number + count - 1):
+                    self._save_within(method, place, logs)
+                    kept = place
+                else:
+                    recorder.on_train_batch_end(place - 1, logs)
             trained = self._sums.numpy()
             recorder.on_test_begin()
             self._sums.assign(tf.zeros(3))
@@ -132,7 +139,21 @@ class Worker:
         """This board's batches from an epoch on."""
         context = self.context
         epochs = range(epoch, context.epochs.stop)
-        return iter(data.training_batches(context.images, self.pace.shard(epoch), context.seed, epochs))
+        done = context.begins.images if epoch == context.epochs.start else 0
+        return iter(data.training_batches(context.images, self.pace.shard(epoch), context.seed, epochs, done))
+
+    def _save_within(self, method: Method, place: int, logs: Logs) -> None:
+        """Write a checkpoint after `place` steps of the epoch, where a window then ends."""
+        began = time.monotonic()
+        method.flush()
+        stalled_s = time.monotonic() - began
+        self.context.recorder.on_train_batch_end(place - 1, logs, cut=True)
+        self.context.save_within(self.epoch, place, stalled_s)
+
+    def _keeps(self, kept: int, place: int) -> bool:
+        """Whether a checkpoint within the epoch is due after `place` steps of it; the latest was after `kept`."""
+        every = self.context.config.checkpoint_steps
+        return every > 0 and place // every > kept // every
 
     def _follow_speeds(self) -> None:
         """Share out the steps of the later epochs by the speeds of this one."""
@@ -242,6 +263,10 @@ class SynchronousSteps(tf.Module):
 
     def _update_of(self, number: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
         return self._first_updates if number <= self._warm_up_steps else self._update
+
+    def common(self, number: int) -> bool:
+        """See method.Method."""
+        return number % self._every == 0
 
     def finalize(self) -> None:
         """Nothing to do: all boards have the same weights."""

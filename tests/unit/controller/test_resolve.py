@@ -481,3 +481,33 @@ def test_a_run_to_pick_up_that_is_none_is_told(tmp_path, given):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "is not the folder of a run: give the name of one in" in " ".join(done.stdout.split()), done.stdout
+
+
+def test_a_witness_is_a_host_outside_the_run(project):
+    given = {"override": {"on_board_loss": "continue", "tie_break": "witness"}, "hosts": ["a", "b", "nas"]}
+    (told,) = problems(project, **given)
+    assert told.startswith("tie_break is witness, but elastic_witness names no host: give")
+    (told,) = problems(project, **given, witness="b")
+    assert told.startswith("elastic_witness is b, a board of the run")
+    (told,) = problems(project, **given, witness="elsewhere")
+    assert told.startswith("elastic_witness is elsewhere, which is not in the inventory")
+    assert resolve(request(project, **given, witness="nas"))["witness"] == "nas"
+    other = {**given, "override": {"on_board_loss": "continue"}}
+    assert resolve(request(project, **other, witness="nas"))["witness"] == "", "the lowest rank decides"
+
+
+def test_steps_between_checkpoints_need_a_loop_of_the_kits(project):
+    override = {"checkpoint_steps": 50, "data": {"sharding": "measured"}, "sync": {"method": "local_sgd"}}
+    (told,) = problems(project, override=override)
+    assert told.startswith("checkpoint_steps is 50, but with data.sharding measured boards make different numbers")
+    (told,) = problems(project, override={"checkpoint_steps": 50})
+    assert told.startswith("checkpoint_steps is 50, but sync.method keras has checkpoints of whole epochs: set")
+    (told,) = problems(project, override={"checkpoint_steps": 50, "engine": "pytorch", "sync": {"method": "allreduce"}})
+    assert told.startswith("checkpoint_steps is 50, but engine pytorch has checkpoints of whole epochs: set")
+    only = {
+        "checkpoint_steps": 50,
+        "checkpoint_epochs": 0,
+        "on_board_loss": "continue",
+        "sync": {"method": "allreduce"},
+    }
+    assert resolve(request(project, override=only))["run"]["config"]["checkpoint_steps"] == 50

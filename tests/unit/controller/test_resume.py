@@ -14,7 +14,7 @@ from controller import resume
 from controller.resolve import resolve
 from tests.data.litter import copy_beside, litter
 from tests.unit.controller.test_resolve import request as new_run
-from trainer.contract.checkpoints import path_of
+from trainer.contract.checkpoints import Place, path_of
 from trainer.contract.config import ConfigError
 from trainer.contract.layout import CHECKPOINTS, attempts
 from trainer.formats import checkpoint
@@ -61,10 +61,10 @@ def left_by(project, board, *, recorded, kept, torn=()):
     (home / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"event": "win')
     (home / "trainer.log").write_text("what happened\n")
     for epoch in sorted([*kept, *torn]):
-        checkpoints.save(epoch, [np.full(100, epoch)])
+        checkpoints.save(Place(epoch), [np.full(100, epoch)])
     checkpoints.wait()
     for epoch in torn:
-        path = path_of(home / CHECKPOINTS, epoch)
+        path = path_of(home / CHECKPOINTS, Place(epoch))
         path.write_bytes(path.read_bytes()[:-50])
 
 
@@ -144,11 +144,11 @@ def test_it_goes_on_from_the_last_epoch_that_all_boards_completed(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=3, kept=[2, 3])
     folder = project / "runs" / RUN
-    assert resume.begin(folder) == 3
+    assert resume.begin(folder) == Place(3)
     for board in ("a", "b"):
         home = folder / "boards" / board
         assert epochs_of(home) == [1, 1, 2, 2, 3, 3]
-        assert checkpoint.Checkpoints(home).newest()[0] == 3
+        assert checkpoint.Checkpoints(home).newest()[0] == Place(3)
         assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "events.jsonl"]
         before = folder / "attempts/1/boards" / board
         assert (before / "trainer.log").exists() and '{"event": "win' in (before / "events.jsonl").read_text()
@@ -227,12 +227,12 @@ def test_wherever_resuming_is_cut_it_comes_to_the_same_end(project, tmp_path, ep
             for board in ("a", "b"):
                 (folder / "boards" / board).mkdir(parents=True, exist_ok=True)
             write_manifest(folder)
-        assert not cut or resume.begin(folder) == epoch
+        assert not cut or resume.begin(folder) == Place(epoch)
         for board in ("a", "b"):
             home = folder / "boards" / board
             if epoch:
                 assert epochs_of(home) == [1, 1, 2, 2, 3, 3], steps
-                assert checkpoint.Checkpoints(home).newest()[0] == 3
+                assert checkpoint.Checkpoints(home).newest()[0] == Place(3)
             else:
                 assert list(home.iterdir()) == [], steps
             before = folder / "attempts/1/boards" / board
@@ -258,22 +258,90 @@ def test_a_failure_of_the_attempt_before_is_put_aside(project):
     assert not (folder / "lost.json").exists() and (folder / "attempts/1/lost.json").exists()
 
 
+def test_it_goes_on_within_an_epoch_from_a_checkpoint_that_all_boards_have(project):
+    for board, more in (("a", [40, 80]), ("b", [40])):
+        left_by(project, board, recorded=2, kept=[2])
+        home = project / "runs" / RUN / "boards" / board
+        kept = checkpoint.Checkpoints(home)
+        lines = [{"event": "generation", "epoch": 2, "number": 2}]  # older records of a place have no images
+        for images in more:
+            lines += [{"event": "window", "epoch": 3, "images": 9}]
+            lines += [{"event": "checkpoint", "epoch": 2, "images": images}]
+            kept.save(Place(2, images), [np.full(100, images)])
+        kept.wait()
+        lines += [{"event": "window", "epoch": 3, "images": 9}]
+        with (home / "events.jsonl").open("a") as file:
+            file.write("\n" + "".join(json.dumps(line) + "\n" for line in lines))
+    folder = project / "runs" / RUN
+    assert resume.begin(folder) == Place(2, 40)
+    for board in ("a", "b"):
+        home = folder / "boards" / board
+        kinds = [json.loads(line)["event"] for line in (home / "events.jsonl").read_text().splitlines()]
+        assert kinds == ["start", *["window", "epoch"] * 2, "window", "checkpoint"]
+        assert checkpoint.Checkpoints(home).newest()[0] == Place(2, 40)
+
+
+def start_of(home):
+    """Give a board's records a start as a trainer writes it."""
+    lines = (home / "events.jsonl").read_text().splitlines()
+    start = {"event": "start", "board": home.name, "rank": {"a": 0, "b": 1}[home.name]}
+    (home / "events.jsonl").write_text("\n".join([json.dumps(start), *lines[1:]]) + "\n")
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["its files are here", "nothing of it is here"])
+def test_another_board_takes_the_place_of_a_lost_one(project, collected):
+    folder = project / "runs" / RUN
+    left_by(project, "a", recorded=3, kept=[2, 3])
+    start_of(folder / "boards/a")
+    if collected:
+        left_by(project, "b", recorded=3, kept=[2])
+        start_of(folder / "boards/b")
+    answer = resolve(request(project, replace={"b": "c"}))
+    assert answer["run"]["boards"] == ["a", "c"]
+    assert json.loads((folder / "run.json").read_text())["boards"] == ["a", "b"], "nothing has begun"
+    assert resume.begin(folder, {"b": "c"}) == Place(3), "what the lost one has does not matter"
+    assert json.loads((folder / "run.json").read_text())["boards"] == ["a", "c"]
+    assert json.loads((folder / "attempts/1/run.json").read_text())["boards"] == ["a", "b"]
+    home = folder / "boards/c"
+    assert sorted(path.name for path in (folder / "boards").iterdir()) == ["a", "c"]
+    _, arrays = checkpoint.Checkpoints(home).newest()
+    assert checkpoint.Checkpoints(home).newest()[0] == Place(3) and arrays[0][0] == 3
+    first, *rest = [json.loads(line) for line in (home / "events.jsonl").read_text().splitlines()]
+    assert (first["event"], first["board"], first["rank"]) == ("start", "c", 1)
+    assert [line["epoch"] for line in rest] == [*([1, 1, 2, 2, 3, 3] if collected else []), 3]
+    assert rest[-1]["event"] == "checkpoint"
+    (folder / "manifest.json").write_text('{"status": "failed"}')
+    assert resume.begin(folder) == Place(3), "also before it has made an epoch"
+
+
+def test_a_board_that_cannot_take_a_place_is_refused(project):
+    left_by(project, "a", recorded=3, kept=[3])
+    assert problems(project, replace={"x": "c"}) == ["replace has x, but the run is on a, b: name one of these"]
+    (told,) = problems(project, replace={"b": "a"})
+    assert told.startswith("replace has a instead of b: give another board of the inventory")
+    (told,) = problems(project, replace={"b": "d"})
+    assert told.startswith("replace names d, but d is not among the boards: add it to the inventory")
+    assert "replace has all boards of the run" in problems(project, replace={"a": "c", "b": "d"})[0]
+    assert problems(project, replace="c")[0].startswith("replace is 'c', but it names a board for each lost one")
+    assert problems(project, resume=None, replace={"b": "c"})[0].startswith("replace is given without resume")
+
+
 def test_a_torn_checkpoint_is_passed_over_on_all_boards(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=4, kept=[3], torn=[4])
-    assert resume.begin(project / "runs" / RUN) == 3
+    assert resume.begin(project / "runs" / RUN) == Place(3)
 
 
 def test_a_checkpoint_whose_epoch_has_no_record_is_passed_over(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     left_by(project, "b", recorded=3, kept=[3, 4])
-    assert resume.begin(project / "runs" / RUN) == 3
+    assert resume.begin(project / "runs" / RUN) == Place(3)
 
 
 def test_without_a_common_checkpoint_it_begins_again(project):
     left_by(project, "a", recorded=4, kept=[3, 4])
     folder = project / "runs" / RUN
-    assert resume.begin(folder) == 0  # nothing came from b
+    assert resume.begin(folder) == Place(0)  # nothing came from b
     assert all(list((folder / "boards" / board).iterdir()) == [] for board in ("a", "b"))
 
 
@@ -283,7 +351,7 @@ def test_the_second_time_it_goes_on_from_the_second_attempt(project):
     folder = project / "runs" / RUN
     resume.begin(folder)
     (folder / "manifest.json").write_text('{"status": "interrupted"}')
-    assert resume.begin(folder) == 2
+    assert resume.begin(folder) == Place(2)
     assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]
 
 
@@ -320,7 +388,7 @@ def test_what_systems_leave_changes_nothing(project):
     assert problems(project, resume=f"{RUN} copy") == [
         f"resume is '{RUN} copy', but that folder has the run {RUN}: give that name"
     ]
-    assert resume.begin(folder) == 3
+    assert resume.begin(folder) == Place(3)
     assert [path.name for path in attempts(folder)] == ["1", "2"]
     for board in ("a", "b"):
         assert sorted(path.name for path in (folder / "boards" / board).iterdir()) == ["checkpoints", "events.jsonl"]
@@ -340,7 +408,7 @@ def test_of_a_run_that_lost_boards_the_records_that_count_are_kept(tmp_path):
     events += [("generation", 2), ("resume", 2), ("window", 3), ("epoch", 3), ("epoch", 4)]
     lines = [json.dumps({"event": kind, "number": place, "epoch": epoch}) for place, (kind, epoch) in enumerate(events)]
     (tmp_path / "events.jsonl").write_text("".join(line + "\n" for line in lines))
-    kept = [json.loads(line) for line in resume._records_until(3, tmp_path / "events.jsonl").splitlines()]
+    kept = [json.loads(line) for line in resume._records_until(Place(3), tmp_path / "events.jsonl").splitlines()]
     assert [(it["event"], it["number"]) for it in kept] == [
         ("start", 0),
         ("epoch", 1),

@@ -73,10 +73,10 @@ def test_an_entry_has_no_code():
 
 def options_of_resolve():
     """What controller.resolve and what it calls read of a request."""
-    modules = ("resolve", "presets", "resume", "addresses")
+    modules = ("resolve", "presets", "resume", "addresses", "witness")
     code = "".join((PROJECT / f"controller/{name}.py").read_text() for name in modules)
     others = {"seed", "workers", "addresses", "ssh_addresses"}  # read by names in variables
-    return set(re.findall(r'request(?:\[|\.get\()"(\w+)"', code)) - {"check"} | others
+    return set(re.findall(r'request(?:\[|\.get\()"(\w+)"', code)) - {"check", "hosts"} | others
 
 
 @pytest.mark.parametrize("name", ACTIONS)

@@ -117,6 +117,6 @@ def test_a_new_generation_is_one_line_and_may_have_another_chief():
         "discarded_s": 1.0,
     }
     line = progress.take(record)
-    assert line == ("generation 2: board-2, board-3 go on after epoch 4, without board-1 (no word from board-1)")
+    assert line == ("generation 2: board-2, board-3 go on from epoch 4, without board-1 (no word from board-1)")
     assert progress.chief == "board-2"
     assert "128 images/s" in progress.take(epoch(5, 4.0)), "of two boards"

@@ -1,7 +1,10 @@
 """Actions of the kit: options, check mode, and what they do on controller and board, without a lab."""
 
 import json
+import os
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from controller.plugins import base, direct_command, enrol_board, shared
 from tests import PROJECT
 from tests.unit.actions import Board, action, run, snapshot
 from trainer.contract.layout import PEERS_KEY
+from trainer.supervise.watchdog import process_state
+from trainer.supervise.witness import Host
 
 ACTIONS = sorted(path.stem for path in (PROJECT / "plugins/action").glob("*.py"))
 LOOKING = {"clock_offset", "stage_files"}  # ask the board in check mode, too
@@ -24,7 +29,16 @@ def options(name, folder):
     (folder / "run").mkdir(exist_ok=True)
     (folder / "run/run.json").write_text('{"boards": ["orin-1"], "config": {"epochs": 2}, "workers": 1}')
     (folder / "image").write_text("pixels")
-    given = {"type": "str", "path": str(folder / "new"), "int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}}
+    given = {
+        "type": "str",
+        "str": "a-name",
+        "path": str(folder / "new"),
+        "int": 1,
+        "float": 1.0,
+        "bool": True,
+        "list": [],
+        "dict": {},
+    }
     chosen = {
         "argv": ["touch", str(folder / "made")],
         "board_dir": str(folder / "run"),
@@ -65,6 +79,34 @@ def test_enrolment_only_looks_in_check_mode_and_where_it_is_asked_to(check, look
     required = ("known_hosts", "private_key_file", "public_key_file")
     outcome = run("enrol_board", Board(), {"look": look, "state": state, **dict.fromkeys(required, "/x")}, check)
     assert seen == [(("ssh", "orin-1"), looks)] and outcome["problem"] == "" and not outcome["changed"]
+
+
+def test_the_witness_has_the_key_for_itself_answers_and_leaves_nothing(own_tmp, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    key = os.urandom(32)
+    (own_tmp / PEERS_KEY).write_bytes(key)
+    with tarfile.open(tmp_path / "trainer.tar.gz", "w:gz") as archive:
+        archive.add(PROJECT / "trainer/supervise/witness.py", "trainer/supervise/witness.py")
+    given = {"run_id": "run-1", "trainer": str(tmp_path / "trainer.tar.gz"), "address": "127.0.0.1", "limit_s": 60}
+    home = tmp_path / "home/.cluster-kit/witness/run-1"
+    try:
+        for attempt in (1, 2):  # the second one has another key, and ends what the first one left
+            address = run("witness_host", Board(), {**given, "python": sys.executable})["address"]
+            assert sorted(path.name for path in home.iterdir()) == ["pid", "witness.py"]
+            assert home.stat().st_mode & 0o077 == 0
+            board, end = Host(1, address, key), time.monotonic() + 5
+            while board.named(2, True, time.monotonic()) is None:
+                assert time.monotonic() < end, f"no answer at attempt {attempt}"
+            process = int((home / "pid").read_text())
+    finally:
+        outcome = run("witness_host", Board(), {"run_id": "run-1", "state": "absent"})
+    assert outcome["changed"] and not home.exists()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{process}").exists() and process_state(process) != "Z":
+        assert time.monotonic() < deadline, "it has not ended"
+    failed = run("witness_host", Board(), {**given, "python": "/no/such/python"})
+    assert failed["failed"] and failed["msg"].startswith("the witness does not start: ")
 
 
 def test_options_are_checked_by_their_documentation(tmp_path):

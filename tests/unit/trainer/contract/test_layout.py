@@ -24,10 +24,11 @@ from tests import PROJECT
 from tests.data.build_runs import build_prediction, build_run
 from tests.data.litter import APPLE_DOUBLE, FILES, FOLDERS, beside, copy_beside, litter, litter_here
 from trainer.contract import layout
+from trainer.contract.checkpoints import Place, whole
 from trainer.contract.config import parse, to_dict
 from trainer.contract.layout import ATTEMPTS, CHECKPOINTS
 from trainer.contract.run import load_run
-from trainer.formats.checkpoint import Checkpoints, whole
+from trainer.formats.checkpoint import Checkpoints
 
 REHEARSAL = PROJECT / "tests/data/rehearsal"
 JUNK = [*FILES, *FOLDERS, *beside("run.json"), *beside("20261121T185445Z-rehearsal-w2-s1"), *beside("hosts.yml")]
@@ -307,13 +308,13 @@ def test_a_study_counts_each_run_once_and_lists_only_studies(tmp_path):
 def test_copies_of_checkpoints_are_none(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for epoch in (1, 2, 3):
-        checkpoints.save(epoch, [np.full(3, epoch)])
+        checkpoints.save(Place(epoch), [np.full(3, epoch)])
     checkpoints.wait()
     litter(tmp_path)
-    assert whole(tmp_path / CHECKPOINTS) == [2, 3]
-    checkpoints.save(4, [np.full(3, 4)])
+    assert whole(tmp_path / CHECKPOINTS) == [Place(2), Place(3)]
+    checkpoints.save(Place(4), [np.full(3, 4)])
     checkpoints.wait()
-    assert whole(tmp_path / CHECKPOINTS) == [3, 4], "the oldest one goes, not what is called like one"
+    assert whole(tmp_path / CHECKPOINTS) == [Place(3), Place(4)], "the oldest one goes, not what is called like one"
 
 
 def test_a_full_disk_leaves_the_file_of_before_and_gets_its_space_back(tmp_path, monkeypatch):

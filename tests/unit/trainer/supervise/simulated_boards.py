@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.generation import Generation, as_generation
 from trainer.supervise import membership
 from trainer.supervise.membership import Membership, decision
@@ -22,7 +23,7 @@ class Board:
     def __init__(self, world: World, rank: int) -> None:
         self.world, self.rank = world, rank
         self.generation = world.first
-        self.epochs: list[int] = []
+        self.places: list[Place] = []
         self.disk: str | None = None
         self.part: Membership | None = None  # None: the trainer runs
         self.up, self.outside = True, False
@@ -41,7 +42,7 @@ class Board:
         return Membership(
             self.rank,
             self.generation,
-            self.epochs,
+            self.places,
             min_workers=self.world.min_workers,
             chance=self.world.chance,
             keep=self._keep,
@@ -98,12 +99,12 @@ class Board:
         self.part, self.newcomers = None, set()
         self.generation = decided
         self.outside = self.rank not in decided.members
-        if self.rank in decided.joined and decided.epoch:
-            self.epochs = sorted({*self.epochs, decided.epoch})  # from another board
+        if self.rank in decided.joined and decided.place != START:
+            self.places = sorted({*self.places, decided.place})  # from another board
         if not self.outside:
-            if decided.epoch and decided.epoch not in self.epochs:
+            if decided.place != START and decided.place not in self.places:
                 raise Broken(f"board {self.rank} lacks the checkpoint of {decided}")
-            self.epochs = [epoch for epoch in self.epochs if epoch <= decided.epoch]
+            self.places = [place for place in self.places if place <= decided.place]
 
 
 class World:
@@ -198,12 +199,11 @@ class World:
         """Write a checkpoint, if all boards of the generation train; each may be stopped before it has written it."""
         members = [self.boards[rank] for rank in board.generation.members]
         if all(it.trains and it.generation == board.generation for it in members):
-            epoch = 1 + max((max(it.epochs, default=0) for it in members), default=0)
-            behind = [it for it in members if max(it.epochs, default=0) < epoch - 1]
+            latest = [max(it.places, default=START) for it in members]
+            behind = [it for it, place in zip(members, latest, strict=True) if place < max(latest)]
             for it in behind or members:
                 if self.chance.random() < 0.8:
-                    new = max(it.epochs, default=0) + 1
-                    it.epochs = [*it.epochs, new][-2:]
+                    it.places = [*it.places, _next(max(it.places, default=START))][-2:]
 
     def settle(self) -> None:
         """Whatever happened: once messages arrive and a quorum is up, one of which knows the latest, it decides."""
@@ -230,6 +230,11 @@ class World:
                 board.clock_s += 0.2
                 board.tick()
         raise Broken(f"no generation after {latest}, whose ranks {alive} are up")
+
+
+def _next(place: Place) -> Place:
+    """The place of the checkpoint after this one; there are three in an epoch."""
+    return Place(place.epoch, place.images + 64) if place.images < 128 else Place(place.epoch + 1)
 
 
 def is_quorum_by_definition(ranks: Sequence[int], members: Sequence[int], tie: int | None) -> bool:

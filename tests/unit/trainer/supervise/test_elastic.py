@@ -20,10 +20,10 @@ from trainer.supervise.watchdog import process_state
 TRAINER = """
 import json, sys, time, zipfile
 from pathlib import Path
-from trainer.contract.checkpoints import path_of, whole
+from trainer.contract.checkpoints import START, Place, path_of, whole
 from trainer.contract.layout import write_json
 folder = Path(sys.argv[1])
-done = max(whole(folder / "checkpoints"), default=0)
+done = max(whole(folder / "checkpoints"), default=START).epoch
 print("begins after", done, flush=True)
 (folder / "begun").write_text(str(done))
 (folder / "checkpoints").mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ while not (folder.parent / "finish").exists():
                   "learning_rate": 1, "communication_s": 0, "waiting_s": 0, "sent_bytes": 0, "received_bytes": 0,
                   "payload_bytes": 0}
         file.write(json.dumps(record) + "\\n")
-    with zipfile.ZipFile(path_of(folder / "checkpoints", done), "w") as file:
+    with zipfile.ZipFile(path_of(folder / "checkpoints", Place(done)), "w") as file:
         file.writestr("arr_0.npy", "a checkpoint")
     (folder / "progress").touch()
 result = {"status": "succeeded", "cause": None, "exit_code": 0, "started_s": 1, "ended_s": 2, "epochs_completed": done,
@@ -52,7 +52,7 @@ from trainer.supervise import supervisor
 folder = Path(sys.argv[1])
 limits = supervisor.Limits(start=60, stall=60, total=120, silence=1.5, alone=float(sys.argv[2]))
 command = [sys.executable, "-c", os.environ["TRAINER"], str(folder)]
-sys.exit(supervisor.supervise(command, folder, limits, rejoin=len(sys.argv) > 3))
+sys.exit(supervisor.supervise(command, folder, limits, rejoin=len(sys.argv) > 3, witness=os.environ["WITNESS"]))
 """
 
 
@@ -70,10 +70,10 @@ def free_ports(count):
 class Boards:
     """Supervisors of one run, a process each."""
 
-    def __init__(self, tmp_path, count, alone_s=30, **config):
+    def __init__(self, tmp_path, count, alone_s=30, key=b"", witness="", **config):
         self.folders = [tmp_path / f"board-{rank + 1}" for rank in range(count)]
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
-        self._key, self._alone_s = os.urandom(32), str(alone_s)
+        self._key, self._alone_s, self._witness = key or os.urandom(32), str(alone_s), witness
         run = {
             "task": "train",
             "boards": [folder.name for folder in self.folders],
@@ -91,7 +91,7 @@ class Boards:
         (folder / PEERS_KEY).write_bytes(self._key)
         command = [sys.executable, "-c", SUPERVISOR, str(folder), self._alone_s, *more]
         with (folder / "trainer.log").open("ab") as log:
-            environment = {**os.environ, "TRAINER": TRAINER, "PYTHONPATH": str(PROJECT)}
+            environment = {**os.environ, "TRAINER": TRAINER, "WITNESS": self._witness, "PYTHONPATH": str(PROJECT)}
             return subprocess.Popen(command, env=environment, stderr=log)
 
     def start_again(self, rank):
@@ -229,6 +229,24 @@ def test_with_the_controller_as_witness_the_last_board_goes_on_once_it_is_named(
     assert run.generation(1)["members"] == [1]
 
 
+def test_with_a_host_as_witness_the_last_board_goes_on(boards, tmp_path):
+    key, home = os.urandom(32), tmp_path / "witness"
+    home.mkdir()
+    (home / "key").write_bytes(key)
+    command = [sys.executable, PROJECT / "trainer/supervise/witness.py", home, "60"]
+    port = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+    try:
+        run = boards(2, key=key, witness=f"127.0.0.1:{port}", tie_break="witness")
+        run.kill_board(0)
+        until(lambda: run.generation(1)["number"] == 2, "the second generation")
+        run.train(1)
+        run.finish(1)
+    finally:
+        os.kill(int((home / "pid").read_text()), signal.SIGTERM)
+    assert run.generation(1)["members"] == [1]
+    assert (home / "granted-2").read_text() == "1" and not (home / "key").exists()
+
+
 def test_a_board_whose_trainer_dies_again_and_again_leaves_and_the_others_go_on(boards):
     run = boards(3)
     (run.folders[2] / "broken").touch()
@@ -293,7 +311,7 @@ def test_a_board_that_is_back_is_taken_in_with_the_others_checkpoint(boards):
     run.train(0, 1, 2)
     run.finish(0, 1, 2)
     began = run.generation(0)["epoch"]
-    assert run.generation(2) == {"number": 3, "members": [0, 1, 2], "epoch": began, "joined": [2]}
+    assert run.generation(2) == {"number": 3, "members": [0, 1, 2], "epoch": began, "joined": [2], "images": 0}
     assert whole(run.epochs(0))
     epochs = run.epochs(2)
     assert began not in epochs and began + 1 in epochs, "it lacks what it missed"

@@ -55,7 +55,7 @@ def test_a_board_that_missed_a_generation_is_told_of_it(tmp_path):
         time.sleep(0.1)
         there.exchange()
         ((sender, told),) = there.taken()
-        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7, "joined": []}
+        assert sender == 0 and told["value"] == {"number": 3, "members": [0], "epoch": 7, "joined": [], "images": 0}
     finally:
         here._socket.close()
         there._socket.close()

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tests.unit.trainer.supervise import simulated_boards
+from trainer.contract.checkpoints import START, Place
 from trainer.contract.generation import Generation
 from trainer.supervise import membership
 from trainer.supervise.membership import Membership, decision, told
@@ -14,7 +15,8 @@ FIRST = Generation(1, (0, 1, 2), 0)
 
 def part(rank, epochs=(3, 4), kept=None, keep=lambda state: None, now=FIRST, min_workers=1):
     chance = random.Random(1)
-    return Membership(rank, now, epochs, min_workers=min_workers, chance=chance, keep=keep, kept=kept)
+    places = [Place(epoch) for epoch in epochs]
+    return Membership(rank, now, places, min_workers=min_workers, chance=chance, keep=keep, kept=kept)
 
 
 def message(kind, ballot, **content):
@@ -58,6 +60,13 @@ def test_with_a_witness_the_board_that_it_names_goes_on_alone():
     assert played({1: last}) == {1: Generation(2, (1,), 4)}
 
 
+def test_a_checkpoint_within_an_epoch_is_newer_than_that_of_the_epoch_before():
+    parts = {0: part(0, epochs=[3, 4]), 2: part(2, epochs=[4, 5])}
+    for it in parts.values():
+        it._places.append(Place(4, 640))
+    assert set(played(parts).values()) == {Generation(2, (0, 2), 4, images=640)}
+
+
 def test_fewer_boards_than_wanted_do_not_go_on():
     assert played({0: part(0, min_workers=3), 1: part(1, min_workers=3)}) == {0: None, 1: None}
 
@@ -85,7 +94,7 @@ def test_a_promise_is_kept_also_after_a_restart():
     kept = []
     board = part(1, keep=kept.append)
     ((_, promise),) = board.receive(2, message("prepare", [5, 2]), 0.0)
-    assert (promise["kind"], promise["epochs"]) == ("promise", [3, 4])
+    assert (promise["kind"], promise["places"]) == ("promise", [(3, 0), (4, 0)])
     value = told(Generation(2, (0, 1), 4))
     for board_now in (board, part(1, kept=kept[-1])):
         ((_, refusal),) = board_now.receive(0, message("accept", [3, 0], value=value), 0.0)
@@ -111,10 +120,10 @@ def test_a_decision_is_learned_also_a_later_one():
     [
         {},
         {"kind": "prepare"},
-        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0, "joined": []}},
+        {"kind": "decided", "value": {"number": 2, "members": [1, 0], "epoch": 0, "joined": [], "images": 0}},
         {"kind": "decided", "value": None},
         message("prepare", "ballot"),
-        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0, "joined": []}),
+        message("accept", [1, 0], value={"number": True, "members": [0], "epoch": 0, "joined": [], "images": 0}),
     ],
 )
 def test_what_is_no_message_changes_nothing(odd):
@@ -147,19 +156,21 @@ def test_schedules_find_a_quorum_that_is_too_small(monkeypatch, quorum):
 
 def test_schedules_find_a_proposer_that_overlooks_what_was_accepted(monkeypatch):
     def overlooking(self):
-        common = set.intersection(*(promise.epochs for promise in self._promises.values()))
-        return Generation(self.number, tuple(sorted(self._promises)), max(common, default=0))
+        common = set.intersection(*(promise.places for promise in self._promises.values()))
+        newest = max(common, default=START)
+        return Generation(self.number, tuple(sorted(self._promises)), newest.epoch, images=newest.images)
 
     monkeypatch.setattr(Membership, "_chosen", overlooking)
     assert simulated_boards.finds(range(1000))
 
 
-def test_schedules_find_an_epoch_that_not_all_boards_have(monkeypatch):
+def test_schedules_find_a_checkpoint_that_not_all_boards_have(monkeypatch):
     chosen = Membership._chosen
 
     def own(self):
         value = chosen(self)
-        return value and Generation(value.number, value.members, max(self._epochs, default=0))
+        newest = max(self._places, default=START)
+        return value and Generation(value.number, value.members, newest.epoch, images=newest.images)
 
     monkeypatch.setattr(Membership, "_chosen", own)
     assert simulated_boards.finds(range(300))
