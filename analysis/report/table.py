@@ -45,44 +45,33 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The arms, the runs that are not in them, then the paper's arms: each with name, words, runs, cause, of_paper and
-    COLUMNS' fields.
+    """The arms, the runs that are not in them, then the paper's arms: each with name, words, label, runs, cause,
+    of_paper and COLUMNS' fields.
 
-    name: by the fields of the configuration; words: as one would say it, else empty. runs: how many; of a run that is
-    not averaged its status. cause: of that, with the run's id; else null.
+    name: by its label; words: as one would say it; label: see `arms.with_arms`, empty where words do not need it.
+    runs: how many; of a run that is not averaged its status. cause: of that, with the run's id; else null.
     """
     common = {"cause": None, "of_paper": False}
-    measured = [
-        {
-            **common,
-            **arm,
-            "name": arm_name(arm["workers"], arm["label"]),
-            "words": in_words(arm["workers"], arm["label"]),
-        }
-        for arm in records(comparison.arms)
-    ]
+    measured = [{**common, **arm, **_names(arm["workers"], arm["label"])} for arm in records(comparison.arms)]
     left_out = [
         {
             "name": arm_name(run["workers"], run["sync"]),
-            "words": "",
+            "words": arm_name(run["workers"], run["sync"]),
+            "label": "",
             "runs": run["status"] if run["status"] != "succeeded" else "unread",
             "cause": f"{run['run_id']}, not averaged: {run['cause']}",
             "of_paper": False,
         }
         for run in records(comparison.excluded)
     ]
-    printed = [
-        {
-            **common,
-            **arm,
-            "name": f"paper: {arm_name(arm['workers'], arm['sync'])}",
-            "words": "",
-            "runs": "-",
-            "of_paper": True,
-        }
-        for arm in PAPER.arms()
-    ]
+    of_paper = {**common, "label": "", "runs": "-", "of_paper": True}
+    printed = [{**arm, **_names(arm["workers"], arm["sync"], "paper: "), **of_paper} for arm in PAPER.arms()]
     return [*measured, *left_out, *printed]
+
+
+def _names(workers: int, label: str, before: str = "") -> dict[str, str]:
+    words = before + in_words(workers, label)
+    return {"name": before + arm_name(workers, label), "words": words, "label": "" if label == "none" else label}
 
 
 def as_text(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ from analysis.runs.progress import duration
 from controller import child_playbook
 from controller.plugins import shared
 from controller.plugins.base import Action
+from controller.priority import likewise
 from controller.study import Slot, State, expected_s, left_s, lost, rounds, slots, states
 
 _POLL_S = 0.2
@@ -110,6 +111,7 @@ class ActionModule(Action):
         command = child_playbook.command(context.CLIARGS, self._project / f"playbooks/{playbook}.yml", variables)
         # a session of its own: Ctrl-C is passed on once, since a second one would not stop the boards
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
+            likewise(child.pid)
             assert child.stdin is not None
             with contextlib.suppress(BrokenPipeError), child.stdin as stdin:  # the child prints why it ended
                 stdin.write(child_playbook.handed_over(self._play_context))

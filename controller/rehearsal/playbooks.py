@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from controller.priority import give_way
+
 _LOOK_S = 0.5  # boards take turns with whoever looks at them
 _PATIENCE_S = 60.0  # for a playbook that was asked to stop: boards stop, and their records are collected
 _MODULES_S = 20.0  # for modules that go on without it
@@ -53,11 +55,18 @@ class Playbooks:
         return self._wish.stop
 
     def play(
-        self, name: str, look: Callable[[], None], variables: Sequence[str] = (), *, to_its_end: bool = False
+        self,
+        name: str,
+        look: Callable[[], None],
+        variables: Sequence[str] = (),
+        *,
+        to_its_end: bool = False,
+        beside_boards: bool = False,
     ) -> None:
         """Run playbooks/NAME.yml and call `look` meanwhile, twice a second.
 
-        `to_its_end`: whatever the user wishes. Raises PlaybookError if it fails, and Stopped if the user wants to stop.
+        `to_its_end`: whatever the user wishes; `beside_boards`: boards train meanwhile. Raises PlaybookError if it
+        fails, and Stopped if the user wants to stop.
         """
         if self._wish.stop and not to_its_end:
             raise Stopped
@@ -78,6 +87,8 @@ class Playbooks:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            if beside_boards:
+                give_way(child.pid)
             asked_s: float | None = None
             while child.poll() is None:
                 look()

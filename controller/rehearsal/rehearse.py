@@ -103,7 +103,7 @@ class _Rehearsal:
             with self._step(self._plan.before):
                 self._playbooks.play("lab_up", self._look)
             variables = ["study=rehearsal", '{"study_repeats": 1, "study_again": true, "study_measure": false}']
-            self._playbooks.play("run_study", self._look_at_runs, variables)
+            self._playbooks.play("run_study", self._look_at_runs, variables, beside_boards=True)
             for _ in self._plan.arms:  # what has ended since the last look, an arm at a time
                 self._look_at_runs()
             self._plan.report.ended_s = time.monotonic()

@@ -167,6 +167,12 @@ def test_names_are_known_to_the_code(code, sources):
             assert set(named) <= known, piece
 
 
+def test_mutants_that_are_explained_are_of_lines_that_there_are():
+    for mutant in yaml.safe_load((PROJECT / "tests/mutants.yml").read_text(encoding="utf-8")):
+        lines = (PROJECT / mutant["module"]).read_text(encoding="utf-8").splitlines()
+        assert mutant["line"] in map(str.strip, lines), mutant
+
+
 def test_the_hooks_before_a_commit_are_make_lint():
     hooks = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
     (lint,) = re.findall(r"-j --output-sync (.*)", (PROJECT / "Makefile").read_text(encoding="utf-8"))

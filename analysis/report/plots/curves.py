@@ -79,7 +79,7 @@ def efficiency_by_boards(comparison: Comparison) -> str:
     axes.set_ylim(0, max(105.0, axes.get_ylim()[1]))
     axes.axhline(100, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlabel("boards")
-    axes.set_ylabel("images/s over one board's / boards [%]")
+    axes.set_ylabel("efficiency [%]")
     legend(figure, axes)
     return as_svg(figure, "efficiency", title)
 

@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 from analysis.comparison.compare import Comparison
 from analysis.report.plots.style import INK, as_svg, canvas, wrapped
 
-_LINE, _BAR, _GAP = 1.0, 0.9, 0.7  # heights, in lines of text
+_LINE, _MORE, _BAR, _GAP = 1.0, 0.86, 0.9, 0.7  # heights, in lines of text; _MORE: of a name's further lines
 _INCHES = 0.185  # inches per line
 _AROUND = 1.2  # inches for heading and axis
-_NAME = 40  # characters of a line of a name
+_WIDTH = 64  # characters of a line: a name, and the value at its end
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def draw(
     parts: Sequence[str] = (),
 ) -> str:
     """The rows as SVG text. `unit`: label of the axis; `parts`: names of a bar's parts, if several."""
-    names = [wrapped(row.name, _NAME) for row in rows]
+    names = [wrapped(row.name, _WIDTH - len(row.value)) for row in rows]
     heights = [
-        _LINE * (text.count("\n") + 1) + (_BAR if row.parts else 0) + _GAP
+        _LINE + _MORE * text.count("\n") + (_BAR if row.parts else 0) + _GAP
         for row, text in zip(rows, names, strict=True)
     ]
     figure = canvas(comparison, title, _AROUND + _INCHES * sum(heights) + (0.3 if parts else 0))

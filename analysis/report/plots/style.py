@@ -42,6 +42,7 @@ STYLE: dict[Any, Any] = {
 }
 _WIDTH = 5.4  # inches
 _LEGEND = 30  # maximum characters of a label for two columns
+_LINES, _INCHES = 3, 0.19  # of a legend, for which a figure has room; a line's height
 
 
 def arms(comparison: Comparison) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -72,6 +73,8 @@ def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         columns = 2 if max(map(len, labels)) <= _LEGEND else 1
+        lines = sum(label.count("\n") + 1 for label in labels) / columns
+        figure.set_figheight(figure.get_figheight() + _INCHES * max(0.0, lines - _LINES))
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 

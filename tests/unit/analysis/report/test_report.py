@@ -81,6 +81,12 @@ def test_ids_are_unique_and_references_resolve(page):
     assert used <= set(ids)
 
 
+def test_the_table_says_in_words_what_an_arm_does_and_names_its_fields(page):
+    assert '<td class="arm">1 board</td>' in page
+    assert '<td class="arm">2 boards, plain Keras, all images on each<small>keras</small></td>' in page
+    assert '<td class="arm">paper: 2 boards, plain Keras, all images on each</td>' in page
+
+
 def test_links_lead_to_the_runs_folders(page, two_arms):
     assert 'href="../runs/one%20board/"' in page
     assert 'href="../runs/two/"' in page

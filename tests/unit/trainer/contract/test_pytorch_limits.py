@@ -17,7 +17,11 @@ OUTER = {"method": "local_sgd", "outer_momentum": 0.5}
         ),
         ("c10d", {"sync": {"method": "allreduce", "bucket_bytes": 9}}, "bucket_bytes is 9, .*ddp has.*: set .* to 0"),
         ("ddp", {"sync": OUTER}, "sync.outer_momentum is 0.5, .*c10d has.*: set sync.outer_momentum to 0.0"),
-        ("ddp", {"sync": {"method": "local_sgd", "warm_up_period": 2}}, "warm_up_period is 2, .*c10d has.*: set .* 1"),
+        (
+            "ddp",
+            {"sync": {"method": "local_sgd", "warm_up_period": 2}},
+            "warm_up_period is 2, .*c10d has.*: set .* to 1",
+        ),
         ("c10d", {"model": {"xla": "autoclustering"}}, "model.xla is autoclustering, .*: set model.xla to jit_compile"),
         (
             "rpc",
