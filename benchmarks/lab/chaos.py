@@ -295,7 +295,7 @@ def table(result: dict[str, Any]) -> str:
 
 def _share(rows: Sequence[Mapping[str, Any]]) -> float:
     """The part of the steps' time for which checkpoints stalled them; mean over the runs."""
-    return statistics.mean(row["checkpoints_share"] for row in rows)
+    return float(statistics.mean(row["checkpoints_share"] for row in rows))
 
 
 def _time(seconds: float) -> str:
