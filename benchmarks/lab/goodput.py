@@ -17,21 +17,21 @@ def outcome(
     end_s: float,
 ) -> dict[str, Any]:
     """lasts_s; living_s: of boards together, in which they could train; trained_s: in which they made what counts;
-    goodput; checkpoints_s: of trained_s, for which checkpoints stalled steps; generations: how many began."""
+    goodput; checkpoints_share: of the steps' time, for which checkpoints stalled them, on the board that waited least
+    for others and so set the pace; generations: how many began."""
     lasts_s = end_s - begin_s
     living_s = trained_s = 0.0
     for board, away in down.items():
         apart_s = covered(away, begin_s, end_s)
         living_s += lasts_s - apart_s
         trained_s += covered([*away, *training(records.get(board, ()))], begin_s, end_s) - apart_s
-    kept = [it["stall_s"] for own in records.values() for it in own if it["event"] == Checkpoint.KIND]
     numbers = [it["number"] for own in records.values() for it in own if it["event"] == NewGeneration.KIND]
     return {
         "lasts_s": lasts_s,
         "living_s": living_s,
         "trained_s": trained_s,
         "goodput": trained_s / living_s,
-        "checkpoints_s": sum(kept),
+        "checkpoints_share": min(map(stalled, records.values()), default=0.0),
         "generations": max(numbers, default=1) - 1,
     }
 
@@ -46,6 +46,13 @@ def training(records: Iterable[Mapping[str, Any]]) -> list[Interval]:
         elif record["event"] == Epoch.KIND:
             found.append((at_s - (record["epoch_s"] - record["train_s"]), at_s))
     return found
+
+
+def stalled(records: Sequence[Mapping[str, Any]]) -> float:
+    """The part of a board's steps' time for which checkpoints stalled them."""
+    stall_s = sum(it["stall_s"] for it in records if it["event"] == Checkpoint.KIND)
+    steps_s = sum(it["elapsed_s"] for it in records if it["event"] == Window.KIND)
+    return float(stall_s / steps_s) if steps_s else 0.0
 
 
 def covered(intervals: Iterable[Interval], begin_s: float, end_s: float) -> float:

@@ -26,7 +26,13 @@ def test_goodput_is_of_the_time_in_which_boards_lived():
     records = {"a": [window(60, 60), kept, window(100, 20), {"event": "generation", "number": 2, "time_s": 70}]}
     found = outcome({**records, "b": [window(50, 50)]}, {"a": [], "b": [(50, 100)]}, 0, 100)
     assert (found["living_s"], found["trained_s"], found["goodput"]) == (150, 130, pytest.approx(130 / 150))
-    assert (found["generations"], found["checkpoints_s"]) == (1, 0.5)
+    assert (found["generations"], found["checkpoints_share"]) == (1, 0.0), "the other board had no checkpoint"
+
+
+def test_checkpoints_cost_the_share_of_the_board_that_set_the_pace():
+    boards = {"a": [window(50, 50), {"event": "checkpoint", "stall_s": 0.5, "time_s": 50}]}
+    boards["b"] = [window(50, 50), {"event": "checkpoint", "stall_s": 2.0, "time_s": 50}]
+    assert outcome(boards, {"a": [], "b": []}, 0, 100)["checkpoints_share"] == 0.01
 
 
 def test_what_was_made_while_a_board_was_away_does_not_raise_its_goodput():
@@ -56,13 +62,13 @@ def test_faults_are_of_all_kinds_and_the_same_for_a_seed():
 
 def test_the_table_has_what_was_measured_and_what_the_model_says():
     row = {"mean_s": 300, "faults": 5, "generations": 9, "goodput": 0.8, "gave_up": False, "lasts_s": 1500}
-    row |= {"trained_s": 3000.0, "checkpoints_s": 15.0}
+    row |= {"checkpoints_share": 0.005}
     result = {"rows": [{**row, "kinds": "reboot 5"}], "resumes": [{"cost_s": 100, "stopped_s": 60}]}
-    result["configuration"] = {"checkpoint_steps": 10}
+    result["configuration"] = {"checkpoint_steps": 50}
     lines = chaos.table(result).splitlines()
     assert lines[2] == "| 5 min | the lab | 5 | 9 | 0.800 | 0.750 | 0.231 |"
     assert lines[4] == "| 2 h | the model | | | 0.990 | 0.986 | 0.878 |"
     assert "Faults every 5 min: reboot 5." in lines[-1] and "cost 75 s of the boards' time" in lines[-1]
-    assert "Checkpoints every 10 steps took 0.50% of the steps' time." in lines[-1]
+    assert "Checkpoints every 50 steps took 0.50% of the steps' time" in lines[-1]
     without = {**row, "faults": 0, "kinds": "", "goodput": 1.0, "gave_up": True}
     assert "1.000 (the run ended early)" in chaos.table({**result, "rows": [without]})
