@@ -18,6 +18,7 @@ import tensorflow as tf  # noqa: E402
 
 from trainer import sync  # noqa: E402
 from trainer.contract import lowrank  # noqa: E402
+from trainer.contract.checkpoints import START  # noqa: E402
 from trainer.contract.cluster import Cluster  # noqa: E402
 from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
@@ -73,6 +74,8 @@ class Log(list):
 class TrainingContext:
     """What a method needs of the trainer's, with a model that has neither batch norm nor dropout."""
 
+    begins = START
+
     def __init__(self, strategy, config, workers, scale=1.0, epochs=1, recorder=None, batches=(), overflow=False):
         self.strategy, self.config, self.seed, self.images = strategy, config, SEED, IMAGES
         self.cluster = Cluster(addresses[:workers], rank if workers > 1 else 0)
@@ -121,7 +124,7 @@ class TrainingContext:
     def ready(self, model, optimizer, more):
         pass
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch, images=0):
         pass
 
     def checkpoint_due(self, epoch):
