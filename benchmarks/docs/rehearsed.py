@@ -21,7 +21,7 @@ _NAMES = {
     "none": "one board",
     "keras": "two boards, plain Keras",
     "keras, sharded": "two boards, plain Keras, images shared out",
-    "local_sgd, sharded": "two boards, local SGD, period 8",
+    "local_sgd, sharded": "two boards, local SGD, period 4",
 }
 
 

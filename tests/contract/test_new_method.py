@@ -77,7 +77,7 @@ def copy(tmp_path_factory):
     """The tree with the method in it, and the files that differ from it."""
     copy = tmp_path_factory.mktemp("copy")
     for name in ("analysis", "controller", "trainer", "tests/data"):
-        ignored = shutil.ignore_patterns("__pycache__", "rehearsal", "wall_meter")
+        ignored = shutil.ignore_patterns("__pycache__", "rehearsal*", "wall_meter")
         shutil.copytree(PROJECT / name, copy / name, ignore=ignored)
     (copy / "trainer/sync/signs.py").write_text(MODULE)
     records = copy / "trainer/contract/methods.py"

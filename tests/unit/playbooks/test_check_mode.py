@@ -12,7 +12,7 @@ import pytest
 from tests import PROJECT
 from tests.unit.actions import snapshot
 
-GOLDEN = PROJECT / "tests/data/rehearsal/20261121T185346Z-rehearsal-w1-s1"
+GOLDEN = PROJECT / "tests/data/rehearsal_of_schema1/20261121T185346Z-rehearsal-w1-s1"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from trainer.contract.events import Probe, Resume, Trial
 from trainer.contract.records import EventLog
 from trainer.contract.sections import Sync, sync_of
 
-REHEARSAL = PROJECT / "tests/data/rehearsal"
+REHEARSAL = PROJECT / "tests/data/rehearsal_of_schema1"
 ONE, TWO, FAST = (next(REHEARSAL.glob(name)) for name in ("*-w1-s1", "*rehearsal-w2-s1", "*rehearsal_fast-w2-s1"))
 LINK = 120_000_000  # of build_run's boards
 

@@ -20,7 +20,7 @@ from tests import PROJECT
 from tests.data.build_runs import build_run
 from trainer.contract.layout import write_json
 
-REHEARSAL = PROJECT / "tests/data/rehearsal"
+REHEARSAL = PROJECT / "tests/data/rehearsal_of_schema1"
 ONE, TWO, FAST = sorted(path.name for path in REHEARSAL.iterdir())
 
 

@@ -26,7 +26,7 @@ from tests.unit.analysis.watch.test_board import SAMPLE, line_of, lines_of_a_run
 from trainer.contract.events import NewGeneration
 from trainer.contract.run import load_run
 
-GOLDEN = PROJECT / "tests/data/rehearsal"
+GOLDEN = PROJECT / "tests/data/rehearsal_of_schema1"
 
 
 def text(moment: Moment) -> str:

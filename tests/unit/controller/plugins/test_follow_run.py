@@ -16,7 +16,7 @@ from tests.unit.actions import Board, action, run
 from trainer.contract import layout
 from trainer.contract.layout import EMULATED
 
-GOLDEN = PROJECT / "tests/data/rehearsal/20261121T185346Z-rehearsal-w1-s1"
+GOLDEN = PROJECT / "tests/data/rehearsal_of_schema1/20261121T185346Z-rehearsal-w1-s1"
 RUN = {"boards": ["orin-1", "orin-2"], "workers": 2, "config": {"epochs": 2}}
 
 

@@ -13,7 +13,7 @@ from controller.study import Slot
 from tests import PROJECT
 from trainer.contract.config import parse
 
-GOLDEN = next((PROJECT / "tests/data/rehearsal").glob("*-rehearsal-w2-s1"))
+GOLDEN = next((PROJECT / "tests/data/rehearsal_of_schema1").glob("*-rehearsal-w2-s1"))
 
 
 def slot(arm, workers):

@@ -9,7 +9,7 @@ from analysis.runs.loading import load
 from controller.rehearsal.outcome import measured, sentences
 from tests import PROJECT
 
-RUNS = sorted((PROJECT / "tests/data/rehearsal").iterdir())
+RUNS = sorted((PROJECT / "tests/data/rehearsal_of_schema1").iterdir())
 
 
 def test_tracing_is_left_out_of_an_epoch_and_counted_apart():

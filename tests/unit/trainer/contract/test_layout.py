@@ -30,7 +30,7 @@ from trainer.contract.layout import ATTEMPTS, CHECKPOINTS
 from trainer.contract.run import load_run
 from trainer.formats.checkpoint import Checkpoints
 
-REHEARSAL = PROJECT / "tests/data/rehearsal"
+REHEARSAL = PROJECT / "tests/data/rehearsal_of_schema1"
 JUNK = [*FILES, *FOLDERS, *beside("run.json"), *beside("20261121T185445Z-rehearsal-w2-s1"), *beside("hosts.yml")]
 
 
@@ -202,7 +202,8 @@ def test_manifest_and_energy_are_the_same(twins, capsys):
             (said(folder.parent, capsys, "manifest", folder), said(folder.parent, capsys, "energy", folder))
             for folder in (clean, littered)
         ]
-        assert told[0] == told[1]
+        names = [folder.parents[1].name for folder in (clean, littered)]  # a command for them may be among it
+        assert str(told[0]).replace(names[0], "") == str(told[1]).replace(names[1], "")
         manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (clean, littered)]
         assert manifests[0] == manifests[1]
         assert len(manifests[0]["attempts"]) == 1

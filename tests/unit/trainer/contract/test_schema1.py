@@ -15,7 +15,7 @@ from trainer.contract.events import Trial
 from trainer.contract.records import parse_record
 from trainer.contract.run import load_run
 
-REHEARSAL = sorted((PROJECT / "tests/data/rehearsal").iterdir())
+REHEARSAL = sorted((PROJECT / "tests/data/rehearsal_of_schema1").iterdir())
 
 
 def test_the_committed_runs_are_of_schema_1_and_are_read():
