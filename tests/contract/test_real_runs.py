@@ -95,10 +95,8 @@ def test_the_verdict_and_the_readme_have_the_same_figures(folders):
     assert verdict.startswith("Two boards (local SGD, images shared out, ")
     assert f"{fast:.2f} times the time of one board for a pass" in verdict
     assert f"{whole:.2f} times in all" in verdict
-    assert (
-        f"Two boards (plain Keras, all images on each) took {ratio:.2f} times as long per epoch as one, with {same:.2f} times the"
-        in verdict
-    )
+    other = f"Two boards (plain Keras, all images on each) took {ratio:.2f} times as long per epoch as one, "
+    assert f"{other}with {same:.2f} times the" in verdict
     assert "on emulated boards with synthetic images" in verdict.split(". ")[0]
     readme = " ".join((PROJECT / "README.md").read_text().split())
     papers = PAPER.arms()[1]["images_ratio"]
