@@ -16,7 +16,7 @@ from controller.plugins.base import Action
 _SOURCE = "trainer/supervise/witness.py"  # in an archive of the trainer
 _HOME = "cd && umask 077 && home=.cluster-kit/witness/{run}"
 _END = 'pid=$(cat "$home/pid" 2>/dev/null) && grep -q witness.py "/proc/$pid/cmdline" 2>/dev/null && kill "$pid"'
-_START = 'mkdir -p "$home" && tar -xzf - -C "$home" && {python} "$home/witness.py" "$home" {limit_s:g}'
+_START = 'mkdir -p "$home" && tar -xzf - -C "$home" && {python} "$home/witness.py" "$home" {limit_s:g} {address}'
 
 
 class ActionModule(Action):
@@ -28,7 +28,8 @@ class ActionModule(Action):
         ended = f'{home} && {{ {_END}; rm -rf -- "$home"; }}'
         if options["state"] == "absent":
             return {"changed": ask(self, ended)["rc"] == 0, "address": ""}
-        start = _START.format(python=shlex.quote(options["python"]), limit_s=options["limit_s"])
+        python, address = (shlex.quote(options[name]) for name in ("python", "address"))
+        start = _START.format(python=python, limit_s=options["limit_s"], address=address)
         done = ask(self, f"{ended} && {start}", in_data=_packed(Path(options["trainer"])))
         port = done["stdout"].strip()
         if done["rc"] or not re.fullmatch("[0-9]{1,5}", port):

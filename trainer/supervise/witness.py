@@ -1,9 +1,9 @@
 """A witness between two halves of a run's boards: it names one board for each generation, and no other afterwards.
 
 The witness is the controller that follows the run (`Controller`), or a host outside the group (`Host`), on which
-`python3 witness.py FOLDER SECONDS` answers the boards. This file is copied to that host alone, so that it needs nothing
-but the standard library. FOLDER has the key of the heartbeats, which is deleted; what was granted is kept there on disk
-before it is said.
+`python3 witness.py FOLDER SECONDS ADDRESS` answers the boards at that address. This file is copied to that host alone,
+so that it needs nothing but the standard library. FOLDER has the key of the heartbeats, which is deleted; what was
+granted is kept there on disk before it is said.
 
 A datagram is an HMAC-SHA256 of the key over the rest: number of the generation, rank of the board that asks or that is
 named, and a nonce that the answer repeats. Who hears the network can repeat a question, whose answer is the same.
@@ -126,11 +126,11 @@ def serve(folder: Path, key: bytes, listener: socket.socket, limit_s: float) -> 
 
 def main() -> int:
     """Answer in the background; prints the UDP port."""
-    folder, limit_s = Path(sys.argv[1]), float(sys.argv[2])
+    folder, limit_s, address = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
     key = (folder / KEY).read_bytes()
     (folder / KEY).unlink()
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind(("0.0.0.0", 0))
+    listener.bind((address, 0))  # towards the boards alone
     pid = os.fork()
     if pid:
         (folder / PID).write_text(f"{pid}\n", encoding="ascii")
