@@ -90,7 +90,7 @@ def _add(commands: Any) -> None:
     same = command("curves", "both engines' losses on real images", _curves)
     same.add_argument("--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test")
     same.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
-    same.add_argument("--train-images", type=int, default=8320)
+    same.add_argument("--train-images", type=int, default=8320, help="images of the epoch")
     same.add_argument("--size", type=int, default=64, help="pixels per side")
     many = command("loading", "time and memory of the analysis of many runs", _loading)
     many.add_argument("--runs", type=int, default=300, help="runs to generate")

@@ -1,7 +1,7 @@
 """`python -m controller.wheels PYTHON LOCK FOLDER`: a package index of files, for boards that have no way out.
 
-PYTHON's own pip downloads what the lock has for it, by the hashes, once; FOLDER/simple is what `pip --index-url` takes
-from any server of files. It says `made` or `unchanged`.
+PYTHON's own pip downloads what the lock has for it, by the hashes, once. FOLDER/simple has the layout of a package
+index (PEP 503), for any server of files. It says `made` or `unchanged`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Goodput of three boards to which faults happen at random times: on_board_loss continue beside stopping and resuming.
 
 Goodput is the share of the time in which living boards could train and did, with steps that counted in the end. A
-board lives but for the time that its link is down, or that it takes to boot. All else is the kit's time: to notice a
-fault, to decide, to start TensorFlow again, and to make steps again. What stopping and resuming costs is measured on
+board counts as living except while its link is down or it boots. The kit answers for the rest: the time to notice a
+fault, to decide, to start TensorFlow again, and to repeat steps. What stopping and resuming costs is measured on
 runs that stop: from a killed trainer until all boards are ready again, where nobody hesitates to resume, and the steps
 that are made again. Rarer faults are a model: goodput = mean time between faults / (that time + the cost of a fault).
 """
@@ -113,7 +113,7 @@ class _Started:
         raise BenchmarkError(f"the boards did not begin to train: {why}")
 
     def wait_for(self, kind: str, count: int) -> None:
-        """Until every board has so many records of a kind, or the run has ended."""
+        """Wait until every board has `count` records of this kind, or the run has ended."""
         while not self.ended:
             counts = [sum(it["event"] == kind for it in records) for records in self.records().values()]
             if len(counts) == BOARDS_COUNT and min(counts) >= count:
@@ -246,7 +246,7 @@ class _World:
             begin_s = time.time()
             board.cut_power()
             with self._repairs:
-                self._bench.link(None)  # as it was
+                self._bench.link(None)  # the calibrated rate again
                 board.wait_for_ssh()
                 self._back(board, begin_s)
         elif kind in (TRAINER_KILLED, STOPPED):
@@ -284,7 +284,7 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"Runs in the lab lasted {_time(statistics.mean(row['lasts_s'] for row in rows))} each. "
         + " ".join(f"Faults every {_time(row['mean_s'])}: {row['kinds'] or 'none'}." for row in rows)
-        + ("" if fault_s is None else f" A fault cost {fault_s:.0f} s of the boards' time in the mean.")
+        + ("" if fault_s is None else f" A fault cost {fault_s:.0f} s of the boards' time on average.")
         + f" Stopping and resuming at once cost {resume_s:.0f} s, of which no board trained for {still_s:.0f} s "
         f"(mean of {len(result['resumes'])} runs whose trainer was killed). Checkpoints every "
         f"{result['configuration']['checkpoint_steps']} steps took {_share(rows):.2%} of the steps' time on the board "

@@ -74,5 +74,5 @@ def cost_s(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def modelled(mean_s: float, cost: float) -> float:
-    """Goodput with faults that come `mean_s` of training apart in the mean, and cost so many seconds each."""
+    """Goodput if faults are `mean_s` seconds of training apart on average, and each costs `cost` seconds."""
     return mean_s / (mean_s + cost)

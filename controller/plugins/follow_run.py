@@ -28,7 +28,7 @@ from trainer.contract.layout import BOARDS, LEFT, LOST, RUN, entries, write_json
 from trainer.contract.reading import printable, read
 
 _GONE = 2  # consecutive looks without a supervisor or result
-_RESTARTS, _RESTARTS_S = 3, 600.0  # of a board's supervisor, within so many seconds
+_RESTARTS, _RESTARTS_S = 3, 600.0  # a board's supervisor is started again at most 3 times in 600 s
 _VERDICT_S = 20.0  # time for the other boards to report how they ended
 _display = Display()
 

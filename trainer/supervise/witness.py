@@ -78,7 +78,7 @@ class Host:
 
 
 def answer(folder: Path, key: bytes, question: bytes) -> Optional[bytes]:
-    """The answer to a datagram; None for one that no board of the run has sent. Raises OSError of the disk."""
+    """The answer to a datagram; None if it is not from a board of the run. Raises OSError if the disk fails."""
     asked = _opened(key, _ASKS, question)
     if asked is None:
         return None
@@ -113,7 +113,7 @@ def _opened(key: bytes, purpose: bytes, datagram: bytes) -> Optional[Tuple[int, 
 
 
 def serve(folder: Path, key: bytes, listener: socket.socket, limit_s: float) -> None:
-    """Answer boards for so many seconds."""
+    """Answer boards for `limit_s` seconds."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         listener.settimeout(max(0.01, deadline - time.monotonic()))
