@@ -28,7 +28,7 @@ class ActionModule(Action):
         ended = f'{home} && {{ {_END}; rm -rf -- "$home"; }}'
         if options["state"] == "absent":
             return {"changed": ask(self, ended)["rc"] == 0, "address": ""}
-        python, address = (shlex.quote(options[name]) for name in ("python", "address"))
+        python, address = shlex.quote(options["python"]), shlex.quote(options["address"])
         start = _START.format(python=python, limit_s=options["limit_s"], address=address)
         done = ask(self, f"{ended} && {start}", in_data=_packed(Path(options["trainer"])))
         port = done["stdout"].strip()

@@ -233,7 +233,7 @@ def test_with_a_host_as_witness_the_last_board_goes_on(boards, tmp_path):
     key, home = os.urandom(32), tmp_path / "witness"
     home.mkdir()
     (home / "key").write_bytes(key)
-    command = [sys.executable, PROJECT / "trainer/supervise/witness.py", home, "60"]
+    command = [sys.executable, PROJECT / "trainer/supervise/witness.py", home, "60", "127.0.0.1"]
     port = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
     try:
         run = boards(2, key=key, witness=f"127.0.0.1:{port}", tie_break="witness")
