@@ -356,9 +356,32 @@ def test_figures_in_words_are_the_measured_ones():
         assert f"{few:.1f} s for 2 boards, {many:.1f} s for 32" in usage, stage
     few, many = (controllers[boards]["outside_training_s"] for boards in (2, 32))
     assert f"{few:.1f} s for 2 boards, {many:.1f} s for 32" in usage
-    for row in measured("sync"):
-        if row["boards"] == 2 and row["sync"] != "no_sync":
-            assert f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, row["sync"]
+    methods = {(row["engine"], row["sync"], row["link"]): row for row in measured("sync")}
+    for sync in ("keras", "allreduce, float16, bucket_bytes 2000000", "powersgd, rank 4", "local_sgd, period 32"):
+        row = methods["tensorflow", sync, "paper's ratio"]
+        assert f"{row['speedup']:.2f} times" in claims, sync
+        assert f"({row['speedup_min']:.2f} to {row['speedup_max']:.2f})" in claims, sync
+    every, rare, ddp, post, c10d = (
+        [f"{100 * methods[engine, sync, link]['of_no_sync']:.0f}" for link in ("paper's ratio", "1 Gbit/s")]
+        for engine, sync in (
+            ("tensorflow", "local_sgd, period 16"),
+            ("tensorflow", "local_sgd, period 32"),
+            ("pytorch", "ddp powersgd, rank 4"),
+            ("pytorch", "ddp local_sgd, period 16"),
+            ("pytorch", "c10d local_sgd, period 16"),
+        )
+    )
+    assert (
+        every[0] == every[1]
+        and f"period 16: {every[0]} % at both links; period 32: {rare[0]} and {rare[1]} %" in claims
+    )
+    assert f"PowerSGD {ddp[0]} %, post-local SGD {post[0]} %; the kit's local SGD on c10d {c10d[0]} %" in claims
+    strategies = json.loads((PROJECT / "docs/data/bench-strategies.json").read_text())["rows"]
+    alone = {row["repeat"]: row["images_per_s"] for row in strategies if row["arm"] == "none"}
+    for arm in ("multi_worker_mirrored", "shared_servers", "dedicated_server"):
+        found = sorted(row["images_per_s"] / alone[row["repeat"]] for row in strategies if row["arm"] == arm)
+        assert f"{statistics.median(found):.2f}" in claims, arm
+        assert arm == "dedicated_server" or f"({found[0]:.2f} to {found[-1]:.2f})" in claims, arm
     single = {row["variant"]: row for row in measured("single")}
     kit, head, cached = single["kit"], single["head"], single["head, cached features"]
     saved = [f"{-100 * kit[name]:.1f}" for name in ("cost", "cost_max", "cost_min")]
