@@ -40,8 +40,12 @@ def measure(task: learning.Task, rows: list[dict[str, Any]], numbers: tuple[int,
         ) as bench:
             bench.rows = made
             folder = bench.run(boards, override, seed=_SEED, train_start_limit_s=3600)
-            made.append({"boards": boards, "core_share": bench.core_share, **_outcome(folder)})
-            path = bench.write(calibration=bench.calibration(), rate=override["optimizer"]["learning_rate"])
+            sync = jobs[boards].config.sync
+            # whether the first pass is made in synchronous steps
+            together = boards > 1 and sync.warm_up_period == 1 and bool(sync.warm_up_epochs or sync.warm_up_steps)
+            made.append({"boards": boards, "core_share": bench.core_share, "together": together, **_outcome(folder)})
+            rate = override["optimizer"]["learning_rate"]
+            path = bench.write(calibration=bench.calibration(), rate=rate, task=task.name)
         told = " ".join(f"{value:.4f}" for value in made[-1]["val_accuracy"])
         print(f"{boards} boards: {told}", flush=True)
     return path
