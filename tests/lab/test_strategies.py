@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import test_faults
 from conftest import Lab, training_lab
 
 from analysis import compare, load
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.tensorflow]
 
 lab = training_lab(27)
+start = test_faults.start
 SERVERS = {
     "strategy": "parameter_server",
     "epochs": 2,
@@ -62,6 +65,48 @@ def test_parameter_servers_train_and_send_what_they_must(lab: Lab, tmp_path: Pat
     assert loaded.problems == []
     (arm,) = compare(loaded).arms.to_dict("records")
     assert arm["label"] == "asynchronous, sharded" + (", servers=1" if servers else "") and arm["images_per_s"] > 0
+
+
+ONE = {key: value for key, value in SERVERS.items() if key != "sync"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("workers", "override"),
+    [
+        (1, {**ONE, "strategy": "mirrored"}),
+        (1, {**ONE, "strategy": "central_storage"}),
+        (2, {**ONE, "strategy": "multi_worker_mirrored"}),
+        (2, SERVERS),
+        (2, {**SERVERS, "servers": 1}),
+    ],
+    ids=["mirrored", "central_storage", "multi_worker_mirrored", "shared servers", "dedicated server"],
+)
+def test_a_stopped_run_goes_on_with_its_strategy(lab: Lab, start: Any, workers: int, override: dict[str, Any]) -> None:
+    lasting = {**override, "epochs": 12}
+    run = start(lasting, workers=workers, train_environment=test_faults.slowly(lab))
+    run.wait_until(lambda: made(run) >= 2, "two epochs")
+    assert test_faults.playbook(lab, "stop").ok
+    assert run.end() != 0 and run.manifest["status"] != "succeeded"
+    before = made(run)
+    assert before < 12
+    resumed = test_faults.playbook(
+        lab, "run_experiment", resume=run.folder.name, run_config_runs_dir=str(run.folder.parent)
+    )
+    assert resumed.ok, resumed.output
+    assert (run.manifest["status"], run.manifest["strategy"]) == ("succeeded", override["strategy"])
+    loaded = load([run.folder])
+    assert loaded.problems == []
+    assert sorted(loaded.epochs.loc[loaded.epochs["rank"] == 0, "epoch"]) == list(range(1, 13))
+    (arm,) = compare(loaded).arms.to_dict("records")
+    assert arm["images_per_s"] > 0
+
+
+def made(run: test_faults.Run) -> int:
+    """Epochs of the chief that the controller has seen."""
+    with contextlib.suppress(OSError, ValueError):
+        return (run.folder / "boards/board-1/events.jsonl").read_text().count('"event": "epoch"')
+    return 0
 
 
 def test_a_tpu_that_no_board_has_is_refused_before_anything_starts(lab: Lab, tmp_path: Path) -> None:
