@@ -29,7 +29,7 @@ def test_the_optimizers_make_keras_steps(tmp_path, name):
 import sys, numpy as np, torch
 from trainer.contract.config import parse
 from trainer.pytorch.optimizers import Optimizer
-config = parse({"optimizer": {"name": sys.argv[2].split()[0], "momentum": 0.9}})
+config = parse({"optimizer": {"name": sys.argv[2].split()[0], "momentum": 0.9, "beta_1": 0.8, "beta_2": 0.99}})
 made = torch.optim.Adam.__init__
 def older(self, *given, fused=None):  # which has no such operation on a CPU
     if fused:
@@ -58,8 +58,8 @@ np.save(sys.argv[1] + ".npy", parameter.detach().numpy())
             first = 0.9 * first - rate * gradient
             weights = weights + first
             continue
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        first, second = 0.8 * first + 0.2 * gradient, 0.99 * second + 0.01 * gradient**2
+        corrected = rate * np.sqrt(1 - 0.99**step) / (1 - 0.8**step)
         weights = weights - corrected * first / (np.sqrt(second) + 1e-7)
     np.testing.assert_allclose(np.load(tmp_path / "steps.npz.npy"), weights, rtol=1e-4)
 

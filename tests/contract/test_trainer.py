@@ -115,10 +115,11 @@ def test_a_rate_scaled_for_two_boards_is_reached_after_its_warm_up(on_board):
 
 
 def test_adam_is_keras_adam(on_board):
-    ours, of_keras = on_board(
+    ours, of_keras, betas = on_board(
         """
         import tensorflow as tf
-        from trainer.learning.optimizers import Adam
+        from trainer.contract.config import parse
+        from trainer.learning.optimizers import Adam, optimizer
         def learnt(kind):
             optimizer, generator = kind(0.1, beta_1=0.8, epsilon=1e-5), tf.random.Generator.from_seed(1, alg="philox")
             variables = [tf.Variable(generator.normal(shape)) for shape in ([7, 5], [5])]
@@ -127,11 +128,14 @@ def test_adam_is_keras_adam(on_board):
                 optimizer.apply_gradients(zip(gradients, variables))
             found = [*variables, *optimizer.variables]
             return [value for it in found for value in tf.reshape(it, [-1]).numpy().tolist()]
-        answer([learnt(Adam), learnt(tf.keras.optimizers.Adam)])
+        configured = optimizer(parse({"optimizer": {"beta_1": 0.5, "beta_2": 0.99}}), 0.1)
+        assert isinstance(configured, Adam)
+        answer([learnt(Adam), learnt(tf.keras.optimizers.Adam), [configured.beta_1, configured.beta_2]])
         """
     )
     assert len(ours) == 3 * 40 + 1  # weights, both moments, and the number of updates
     assert ours == pytest.approx(of_keras, abs=2e-5)  # float32, in another order
+    assert betas == [0.5, 0.99]
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

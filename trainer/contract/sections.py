@@ -97,6 +97,9 @@ class Optimizer(Section):
     name: str = bounded("adam", choices=("adam", "sgd"))  # unstated in the paper
     learning_rate: float = bounded(0.001, above=0)  # unstated in the paper
     momentum: float = bounded(0.9, minimum=0, maximum=0.9999)  # used by sgd only
+    # used by adam only: how much of the moments of the gradient and of its square a step keeps
+    beta_1: float = bounded(0.9, minimum=0, maximum=0.9999)
+    beta_2: float = bounded(0.999, minimum=0, maximum=0.99999)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def optimizer(config: Config, rate: Rate) -> tf.keras.optimizers.Optimizer:
     # on a GPU Keras would compile the update of each variable with XLA, of which there are 158
     if config.optimizer.name == "sgd":
         return tf.keras.optimizers.SGD(rate, momentum=config.optimizer.momentum, jit_compile=False)
-    return Adam(rate, jit_compile=False)
+    chosen = config.optimizer
+    return Adam(rate, beta_1=chosen.beta_1, beta_2=chosen.beta_2, jit_compile=False)
 
 
 def state(built: tf.keras.optimizers.Optimizer) -> List[tf.Variable]:

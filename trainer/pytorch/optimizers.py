@@ -10,7 +10,7 @@ from trainer.contract.causes import NotLearningError
 from trainer.contract.config import Config
 
 # of Keras' Adam, and of its LossScaleOptimizer
-_BETAS, _EPSILON = (0.9, 0.999), 1e-7
+_EPSILON = 1e-7
 _FIRST_SCALE, _GROWTH_STEPS = 2.0**15, 2000
 # in a row, after which a run has failed: the loss scale falls from 2^15 to 1 in 15
 SKIPPED_STEPS = 50
@@ -22,13 +22,14 @@ class Optimizer:
     def __init__(self, config: Config, parameters: Sequence[torch.nn.Parameter]) -> None:
         self._parameters = list(parameters)
         self._adam = config.optimizer.name == "adam"
+        self._betas = (config.optimizer.beta_1, config.optimizer.beta_2)
         self._rate, self._steps = config.optimizer.learning_rate, 0
         if self._adam:
             self.inner: torch.optim.Optimizer
             try:  # one operation for all tensors
-                self.inner = torch.optim.Adam(self._parameters, self._rate, _BETAS, fused=True)
+                self.inner = torch.optim.Adam(self._parameters, self._rate, self._betas, fused=True)
             except RuntimeError:  # PyTorch before 2.4 has it on GPUs alone
-                self.inner = torch.optim.Adam(self._parameters, self._rate, _BETAS)
+                self.inner = torch.optim.Adam(self._parameters, self._rate, self._betas)
         else:
             self.inner = torch.optim.SGD(self._parameters, self._rate, momentum=config.optimizer.momentum)
 
@@ -39,7 +40,7 @@ class Optimizer:
         group["lr"] = rate
         if self._adam:
             # Keras adds epsilon to the root of the second moment before its bias is corrected, PyTorch after
-            group["eps"] = _EPSILON / (1.0 - _BETAS[1] ** self._steps) ** 0.5
+            group["eps"] = _EPSILON / (1.0 - self._betas[1] ** self._steps) ** 0.5
         elif rate != self._rate and group["momentum"]:
             # Keras' velocity has the rate in it, PyTorch's is multiplied by the rate when it is applied
             for held in self.inner.state.values():

@@ -46,6 +46,8 @@ LIMITS = {
     "model.batch_norm_momentum": (0.999, None, 0.9999),
     "optimizer.learning_rate": (0.001, None, None),
     "optimizer.momentum": (0.9, 0, 0.9999),
+    "optimizer.beta_1": (0.9, 0, 0.9999),
+    "optimizer.beta_2": (0.999, 0, 0.99999),
     "schedule.constant_epochs": (10, 0, None),
     "schedule.decay": (0.1, 0, None),
     "sync.strict_implementation": (False, None, None),
