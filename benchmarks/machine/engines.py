@@ -1,7 +1,8 @@
 """Whether both engines learn the same: the mean loss of each tenth of an epoch, on real images and real weights.
 
 One worker each, without dropout, whose draws are an engine's own, with the same weights of the head and the same images
-in the same order.
+in the same order. Rounding alone makes two such runs part, the sooner the greater the learning rate: so there are two
+rates of each optimizer, and a third run, TensorFlow's with weights that are off in the fifth digit, as a measure.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from trainer.contract.strategies import PYTORCH, TENSORFLOW
 from trainer.formats.archives import sha256
 
 _PARTS = 10  # of an epoch
-_OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "adam": {"name": "adam", "learning_rate": 3e-4},
-    "sgd": {"name": "sgd", "learning_rate": 0.01},
-}
+_OPTIMIZERS: tuple[dict[str, Any], ...] = (
+    {"name": "adam", "learning_rate": 3e-5},
+    {"name": "adam", "learning_rate": 3e-4},
+    {"name": "sgd", "learning_rate": 1e-4},
+    {"name": "sgd", "learning_rate": 0.01},
+)
+_DISTURBED = "tensorflow, disturbed"
+_ARMS = {PYTORCH: PYTORCH, TENSORFLOW: TENSORFLOW, _DISTURBED: TENSORFLOW}  # the engine of each
 _PYTHON = {PYTORCH: ".torch-venv/bin/python", TENSORFLOW: ".board-venv/bin/python"}
 _HEAD = "head.h5"  # weights that the first engine begins with, and so does the other
 _BEFORE = {
@@ -48,6 +53,13 @@ def built(self):
 TrainingContext.build_model = built
 """,
 }
+_BEFORE[_DISTURBED] = _BEFORE[TENSORFLOW].replace(
+    "    return model",
+    """    import numpy as np
+    rng = np.random.default_rng(0)
+    model.set_weights([weight * (1 + 1e-5 * rng.standard_normal(weight.shape)) for weight in model.get_weights()])
+    return model""",
+)
 
 
 def measure(images: Path, weights: Path, train_images: int, image_size: int) -> Path:
@@ -61,23 +73,22 @@ def measure(images: Path, weights: Path, train_images: int, image_size: int) -> 
         "model": {"image_size": image_size, "dropout": 0, "weights": str(weights), "batch_norm_momentum": 0.9},
         "sync": {"method": "allreduce"},
     }
-    for name, optimizer in _OPTIMIZERS.items():
+    for optimizer in _OPTIMIZERS:
         with tempfile.TemporaryDirectory() as folder:
-            for engine in (PYTORCH, TENSORFLOW):
+            for arm, engine in _ARMS.items():
                 config = merged(common, {"engine": engine, "optimizer": optimizer})
-                bench.rows.append({"engine": engine, "optimizer": name, **_trained(Path(folder), engine, config)})
+                bench.rows.append({"arm": arm, "optimizer": optimizer, **_trained(Path(folder), arm, config)})
     bench.path.parent.mkdir(exist_ok=True)
     return bench.write(
         image_size=image_size,
         train_images=train_images,
-        optimizers=_OPTIMIZERS,
         checksums={"images_sha256": sha256(images), "weights_sha256": sha256(weights)},
     )
 
 
-def _trained(folder: Path, engine: str, config: dict[str, Any]) -> dict[str, Any]:
+def _trained(folder: Path, arm: str, config: dict[str, Any]) -> dict[str, Any]:
     """The losses of the parts of an epoch, and the accuracy after it."""
-    own = folder / engine
+    own = folder / arm
     own.mkdir()
     paths = {"dataset": config["data"]["path"], "weights": config["model"]["weights"]}
     write_json(
@@ -100,17 +111,17 @@ def _trained(folder: Path, engine: str, config: dict[str, Any]) -> dict[str, Any
     cluster = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}  # nothing listens
     write_json(own / TF_CONFIG, cluster)
     head, image_size = str(folder / _HEAD), config["model"]["image_size"]
-    code = f"import sys\nfrom pathlib import Path\nhead, image_size = {head!r}, {image_size}\n{_BEFORE[engine]}"
+    code = f"import sys\nfrom pathlib import Path\nhead, image_size = {head!r}, {image_size}\n{_BEFORE[arm]}"
     code += "from trainer.__main__ import main\nsys.exit(main())\n"
     done = subprocess.run(
-        [PROJECT / _PYTHON[engine], "-c", code, "--config", own / RUN],
+        [PROJECT / _PYTHON[_ARMS[arm]], "-c", code, "--config", own / RUN],
         cwd=PROJECT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise BenchmarkError(f"{engine} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise BenchmarkError(f"{arm} failed:\n{(done.stdout + done.stderr)[-3000:]}")
     records = read_records(own / EVENTS)[0]
     losses, before = [], 0.0
     for window in (record for record in records if record["event"] == Window.KIND):
@@ -122,20 +133,21 @@ def _trained(folder: Path, engine: str, config: dict[str, Any]) -> dict[str, Any
 
 
 def table(result: dict[str, Any]) -> str:
-    """A row for each engine and optimizer, and the ratio of the losses, in Markdown."""
+    """A row for each optimizer, rate and arm, and the ratios of the losses to TensorFlow's, in Markdown."""
     lines = [
-        f"| optimizer | | {' | '.join(map(str, range(1, _PARTS + 1)))} | validation accuracy |",
+        f"| optimizer, rate | | {' | '.join(map(str, range(1, _PARTS + 1)))} | validation accuracy |",
         f"|---|---|{'--:|' * (_PARTS + 1)}",
     ]
-    for name, optimizer in result["optimizers"].items():
-        by_engine = {row["engine"]: row for row in result["rows"] if row["optimizer"] == name}
-        told = f"{name}, rate {optimizer['learning_rate']:g}"
-        for engine, row in by_engine.items():
-            losses = " | ".join(f"{loss:.4f}" for loss in row["loss"][:_PARTS])
-            lines.append(f"| {told} | {engine} | {losses} | {row['val_accuracy']:.4f} |")
-        pairs = zip(by_engine[PYTORCH]["loss"], by_engine[TENSORFLOW]["loss"], strict=True)
-        ratios = " | ".join(f"{ours / theirs:.3f}" for ours, theirs in list(pairs)[:_PARTS])
-        lines.append(f"| {told} | ratio | {ratios} | |")
+    rows = result["rows"]
+    for base in (row for row in rows if row["arm"] == TENSORFLOW):
+        told = f"{base['optimizer']['name']}, {base['optimizer']['learning_rate']:g}"
+        others = [row for row in rows if row["optimizer"] == base["optimizer"] and row is not base]
+        losses = " | ".join(f"{loss:.4f}" for loss in base["loss"][:_PARTS])
+        lines.append(f"| {told} | {TENSORFLOW}, loss | {losses} | {base['val_accuracy']:.4f} |")
+        for row in others:
+            pairs = list(zip(row["loss"], base["loss"], strict=True))[:_PARTS]
+            ratios = " | ".join(f"{loss / of_base:.3f}" for loss, of_base in pairs)
+            lines.append(f"| {told} | {row['arm']}, over that | {ratios} | {row['val_accuracy']:.4f} |")
     return "\n".join(lines)
 
 
