@@ -16,7 +16,7 @@ from benchmarks.docs import labels, rehearsed, scaling, setup_table
 from benchmarks.lab import accuracy, chaos, playbook, prediction, scale, single, straggler, study, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
 from benchmarks.machine import learning as bench_learning
-from benchmarks.machine import telemetry
+from benchmarks.machine import engines, telemetry
 from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -33,6 +33,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "strategies": study.table,
     "servers": study.table,
     "engines": study.table,
+    "curves": engines.table,
 }
 _SCALING: dict[str, Callable[[dict[str, Any]], str]] = {
     "validation": scaling.validation_table,

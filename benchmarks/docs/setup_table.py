@@ -25,6 +25,8 @@ _FIXED = {
     "chaos": ("3", "", "1000"),
     "playbook": ("2, 8, 32", "cores shared as they come", "1000"),
     "telemetry": ("none", "one process on a core", "not used"),
+    "learning": ("none", "one process on a core", "not used"),
+    "curves": ("none", "one process, as it comes", "not used"),
     "sync-cores": ("1, 2", "a whole core each", ""),
 }
 
