@@ -9,6 +9,7 @@ import pytest
 from engine_runs import PYTHONS, Run, on_torch
 
 from controller import resume, synthetic
+from trainer.contract.checkpoints import Place
 from trainer.contract.strategies import of_engine
 from trainer.formats.checkpoint import whole
 
@@ -224,7 +225,7 @@ def begun(run):
     workers = run.start()
     try:
         deadline = time.monotonic() + 100
-        while not all(1 in whole(board / "checkpoints") for board in run.boards):
+        while not all(Place(1) in whole(board / "checkpoints") for board in run.boards):
             assert time.monotonic() < deadline and all(worker.poll() is None for worker in workers)
             time.sleep(0.01)
     finally:
@@ -248,11 +249,11 @@ def test_a_resumed_run_learns_what_the_uninterrupted_one_does(images, tmp_path, 
     stopped = Run(tmp_path / "stopped", {"dataset": images}, config, workers)
     begun(stopped)
     kept = resume.begin(stopped.folder)
-    assert kept >= 1
+    assert kept >= Place(1)
     stopped.place()
     stopped.train()
     for rank in range(workers):
-        assert [record["epoch"] for record in stopped.records(rank, "resume")] == [kept]
+        assert [record["epoch"] for record in stopped.records(rank, "resume")] == [kept.epoch]
         ours, theirs = (
             [(record["loss"], record["val_loss"]) for record in run.records(rank, "epoch")]
             for run in (stopped, whole_run)

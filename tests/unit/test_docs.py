@@ -7,6 +7,7 @@ import shlex
 import statistics
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -313,6 +314,12 @@ def measured(name):
     return json.loads((PROJECT / f"docs/data/bench-{name}.json").read_text())["summary"]
 
 
+def times(rows: list[dict[str, Any]], base: str, arm: str) -> float:
+    """An arm's images/s over those of its base in the same repeat: the median."""
+    alone = {row["repeat"]: row["images_per_s"] for row in rows if row["arm"] == base}
+    return statistics.median(row["images_per_s"] / alone[row["repeat"]] for row in rows if row["arm"] == arm)
+
+
 def test_figures_in_words_are_the_measured_ones():
     """README, usage.md and claims.md repeat some of docs/data; results.md is made from it."""
     readme, usage = (" ".join((PROJECT / name).read_text().split()) for name in ("README.md", "docs/usage.md"))
@@ -382,6 +389,28 @@ def test_figures_in_words_are_the_measured_ones():
         found = sorted(row["images_per_s"] / alone[row["repeat"]] for row in strategies if row["arm"] == arm)
         assert f"{statistics.median(found):.2f}" in claims, arm
         assert arm == "dedicated_server" or f"({found[0]:.2f} to {found[-1]:.2f})" in claims, arm
+    engines = json.loads((PROJECT / "docs/data/bench-engines.json").read_text())["rows"]
+    alone = {(row["engine"], row["repeat"]): row["images_per_s"] for row in engines if row["boards"] == 1}
+    for arm in ("keras", "local_sgd", "pytorch_ddp", "pytorch_local_sgd"):
+        own = [row for row in engines if row["arm"] == arm]
+        found = sorted(row["images_per_s"] / alone[row["engine"], row["repeat"]] for row in own)
+        assert f"({found[0]:.2f} to {found[-1]:.2f})" in claims and f"{statistics.median(found):.2f} times" in claims, (
+            arm
+        )
+    tensorflow, of_servers, ddp, ours, theirs = (
+        f"{times(rows, base, arm):.2f}"
+        for rows, base, arm in (
+            (strategies, "none", "multi_worker_mirrored"),
+            (strategies, "none", "shared_servers"),
+            (engines, "pytorch_one_board", "pytorch_ddp"),
+            (engines, "one_board", "local_sgd"),
+            (engines, "pytorch_one_board", "pytorch_local_sgd"),
+        )
+    )
+    assert (
+        f"servers process {of_servers} times the images/s of one board (Multi Worker Mirrored {tensorflow}), and {ddp} "
+        f"times with PyTorch's DDP. With local SGD it is {ours} times in TensorFlow and {theirs} times in PyTorch."
+    ) in readme
     single = {row["variant"]: row for row in measured("single")}
     kit, head, cached = single["kit"], single["head"], single["head, cached features"]
     saved = [f"{-100 * kit[name]:.1f}" for name in ("cost", "cost_max", "cost_min")]
