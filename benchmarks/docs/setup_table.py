@@ -68,8 +68,12 @@ def _distinct(by_name: dict[str, Any]) -> str:
     """The value of most files, and which files have another one."""
     values = list(by_name.values())
     usual = max(values, key=values.count)
-    others = [f"{value} for {name}" for name, value in by_name.items() if value != usual]
-    return f"{usual}" + (f" ({'; '.join(others)})" if others else "")
+    others: dict[Any, list[str]] = {}
+    for name, value in by_name.items():
+        if value != usual:
+            others.setdefault(value, []).append(name)
+    told = "; ".join(f"{value} for {', '.join(names)}" for value, names in others.items())
+    return f"{usual}" + (f" ({told})" if told else "")
 
 
 def _boards(name: str, result: dict[str, Any]) -> tuple[str, str, str]:
