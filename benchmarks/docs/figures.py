@@ -15,8 +15,8 @@ from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks.docs import labels, rehearsed, scaling, setup_table
 from benchmarks.lab import accuracy, chaos, playbook, prediction, scale, single, straggler, study, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
-from benchmarks.machine import learning as bench_learning
 from benchmarks.machine import engines, telemetry
+from benchmarks.machine import learning as bench_learning
 from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
