@@ -59,8 +59,7 @@ def _steady(row: dict[str, Any]) -> list[float]:
 
 def _tracing_s(row: dict[str, Any]) -> float:
     """What the first pass takes longer than a later one, where its steps are made in the same way."""
-    together = row.get("together", False)
-    return 0.0 if together else max(0.0, row["train_s"][0] - statistics.median(row["train_s"][1:]))
+    return 0.0 if row["together"] else max(0.0, row["train_s"][0] - statistics.median(row["train_s"][1:]))
 
 
 def _until(passes: float, parts: list[float]) -> float:

@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
-from benchmarks.docs import labels, rehearsed, scaling, setup_table
+from benchmarks.docs import estimate, labels, rehearsed, scaling, setup_table
 from benchmarks.lab import accuracy, chaos, playbook, prediction, scale, single, straggler, study, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
 from benchmarks.machine import engines, telemetry
@@ -74,6 +74,8 @@ def render(docs: Path) -> list[Path]:
             figure = docs / "figures" / f"bench_{name}.svg"
             figure.write_text(standalone(_FIGURES[name](result)), encoding="utf-8")
             written.append(figure)
+    if {"learned", "learning"} <= set(results):
+        text = filled(text, "estimate", estimate.table(results["learned"], results["learning"]["rows"]))
     page.write_text(text, encoding="utf-8")
     return written
 
