@@ -133,45 +133,64 @@ def rate_of(rate: float) -> dict[str, Any]:
     return {"optimizer": {"learning_rate": rate}}
 
 
-def best_rate(rows: list[dict[str, Any]], task: str) -> float | None:
-    """One board's rate with the highest mean accuracy at the end, on the tuning seeds; null until all are there.
+def candidates(rows: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
+    """Fields of the optimizer to try for one board: the rates of the grid, and once the best of these is known the same
+    with what else the preset changes of the optimizer.
 
-    Raises BenchmarkError where it is the greatest of the grid: a greater one could be better.
+    Raises BenchmarkError where the best rate is the greatest of the grid: a greater one could be better.
     """
-    found = {
-        rate: [
-            row["val_accuracy"][-1]
-            for row in rows
-            if row["task"] == task and row["arm"] == tuning(rate) and row["seed"] in TUNING_SEEDS
-        ]
-        for rate in GRID
-    }
-    if any(len(accuracies) < len(TUNING_SEEDS) for accuracies in found.values()):
+    rates = [rate_of(rate) for rate in GRID]
+    best = _best(rows, task, rates)
+    if best is None:
+        return rates
+    if best == rates[-1]:
+        raise BenchmarkError(f"{task}: the best rate of one board is the greatest of the grid, {GRID[-1]:g}: add more")
+    # what the preset gains by them must not count as its own
+    other = layered(best, {"optimizer": preset(max(NUMBERS)).get("optimizer", {})})
+    return rates if other in rates else [*rates, other]
+
+
+def best_of(rows: list[dict[str, Any]], task: str) -> dict[str, Any] | None:
+    """The candidate with which one board ends highest, in the mean over the tuning seeds; null until all are there."""
+    return _best(rows, task, candidates(rows, task))
+
+
+def _best(rows: list[dict[str, Any]], task: str, tried: list[dict[str, Any]]) -> dict[str, Any] | None:
+    means = [_tuned(rows, task, fields) for fields in tried]
+    if None in means:
         return None
-    best = max(found, key=lambda rate: statistics.mean(found[rate]))
-    if best == max(GRID):
-        raise BenchmarkError(f"{task}: the best rate of one board is the greatest of the grid, {best:g}: add a greater")
-    return best
+    return tried[means.index(max(mean for mean in means if mean is not None))]
 
 
-def tuning(rate: float) -> str:
-    """The arm of one board with this rate."""
-    return f"{BASE}, rate {rate:g}"
+def _tuned(rows: list[dict[str, Any]], task: str, fields: dict[str, Any]) -> float | None:
+    """Mean accuracy at the end over the tuning seeds; null if one is missing."""
+    own = {row["seed"]: row for row in rows if row["task"] == task and row["arm"] == tuning(fields)}
+    if not set(TUNING_SEEDS) <= set(own):
+        return None
+    return statistics.mean(own[seed]["val_accuracy"][-1] for seed in TUNING_SEEDS)
+
+
+def tuning(fields: dict[str, Any]) -> str:
+    """The arm of one board with these fields of the optimizer."""
+    told = dict(fields["optimizer"])
+    rate = told.pop("learning_rate")
+    return ", ".join([f"{BASE}, rate {rate:g}", *(f"{name} {value:g}" for name, value in told.items())])
 
 
 def plan(task: Task, rows: list[dict[str, Any]]) -> Iterator[Job]:
     """The runs of a task: those of the grid, and once their best is known those of the table."""
     for seed in TUNING_SEEDS:
-        for rate in GRID:
-            yield Job(task, tuning(rate), 1, seed, parse(layered(common(task), rate_of(rate))))
-    best = best_rate(rows, task.name)
+        for fields in candidates(rows, task.name):
+            yield Job(task, tuning(fields), 1, seed, parse(layered(common(task), fields)))
+    best = best_of(rows, task.name)
     if best is None:
         return
+    rate = rate_of(best["optimizer"]["learning_rate"])
     for seed in SEEDS:
-        yield Job(task, BASE, 1, seed, parse(layered(common(task), rate_of(best))))
+        yield Job(task, BASE, 1, seed, parse(layered(common(task), best)))
         for boards in NUMBERS:
             # workers that take turns are not lost, and leave no checkpoints
-            told = layered(common(task), rate_of(best), preset(boards), {"on_board_loss": "stop"})
+            told = layered(common(task), rate, preset(boards), {"on_board_loss": "stop"})
             yield Job(task, ARMS[1], boards, seed, parse(told))
 
 
@@ -359,17 +378,25 @@ def table(result: dict[str, Any]) -> str:
 def _grid(rows: list[dict[str, Any]], task: str) -> list[str]:
     found = pd.DataFrame(
         [
-            {"rate": row["config"]["optimizer"]["learning_rate"], "seed": row["seed"], "last": row["val_accuracy"][-1]}
+            {"arm": row["arm"].removeprefix(f"{BASE}, "), "rate": _rate(row), "seed": row["seed"], "last": _last(row)}
             for row in rows
             if row["task"] == task and row["seed"] in TUNING_SEEDS and row["arm"].startswith(f"{BASE}, rate")
         ]
     )
-    lines = ["| one board's rate of Adam | seeds | accuracy after the last pass |", "|--:|---|---|"]
-    for rate, own in found.groupby("rate") if len(found) else ():
+    lines = ["| one board with Adam | seeds | accuracy after the last pass |", "|---|---|---|"]
+    for (_, arm), own in found.groupby(["rate", "arm"]) if len(found) else ():
         ordered = own.sort_values("seed")
         last = ", ".join(f"{value:.4f}" for value in ordered["last"])
-        lines.append(f"| {rate:g} | {', '.join(map(str, ordered['seed']))} | {last} |")
+        lines.append(f"| {arm} | {', '.join(map(str, ordered['seed']))} | {last} |")
     return lines
+
+
+def _rate(row: dict[str, Any]) -> float:
+    return row["config"]["optimizer"]["learning_rate"]
+
+
+def _last(row: dict[str, Any]) -> float:
+    return row["val_accuracy"][-1]
 
 
 def _boards(told: list[dict[str, Any]]) -> list[str]:

@@ -12,9 +12,12 @@ from benchmarks.machine.learning import (
     SEEDS,
     TUNING_SEEDS,
     Task,
-    best_rate,
+    best_of,
+    candidates,
     passes_to,
     plan,
+    preset,
+    rate_of,
     summary,
     tuning,
 )
@@ -36,10 +39,16 @@ def row(arm: str, boards: int, seed: int, accuracies: list[float]) -> dict:
 
 def grid(best: float) -> list[dict]:
     return [
-        row(tuning(rate), 1, seed, [0.5, 0.9 if rate == best else 0.8 + 0.001 * seed])
+        row(tuning(rate_of(rate)), 1, seed, [0.5, 0.9 if rate == best else 0.8 + 0.001 * seed])
         for rate in GRID
         for seed in TUNING_SEEDS
     ]
+
+
+def tried(rate: float, accuracy: float) -> list[dict]:
+    """Rows of the candidate that has this rate and the preset's other fields."""
+    fields = candidates(grid(rate), "images")[-1]
+    return [row(tuning(fields), 1, seed, [0.5, accuracy]) for seed in TUNING_SEEDS]
 
 
 @pytest.mark.parametrize(
@@ -52,16 +61,26 @@ def test_passes_to_a_target_are_interpolated(accuracies, passes):
 
 
 def test_the_rival_has_its_best_rate_and_one_above_it_was_tried():
-    assert best_rate(grid(GRID[-2]), "images") == GRID[-2]
-    assert best_rate(grid(GRID[0])[:-1], "images") is None, "not all of the grid is there"
+    best = GRID[-2]
+    assert best_of(grid(best) + tried(best, 0.89), "images") == rate_of(best)
+    assert best_of(grid(best)[:-1], "images") is None, "not all of the grid is there"
     with pytest.raises(BenchmarkError, match="the greatest of the grid"):
-        best_rate(grid(GRID[-1]), "images")
+        best_of(grid(GRID[-1]), "images")
+
+
+def test_the_rival_may_have_what_the_preset_changes_of_the_optimizer():
+    best = GRID[1]
+    assert best_of(grid(best), "images") is None, "the preset's fields were not tried"
+    found = best_of(grid(best) + tried(best, 0.91), "images")
+    assert found is not None
+    assert found["optimizer"] == {**preset(8)["optimizer"], "learning_rate": best}
 
 
 def test_the_grid_comes_first_and_the_table_has_its_best_rate():
     first = list(plan(TASK, []))
     assert {(job.boards, job.seed) for job in first} == {(1, seed) for seed in TUNING_SEEDS}
-    jobs = list(plan(TASK, grid(GRID[1])))[len(first) :]
+    rows = grid(GRID[1]) + tried(GRID[1], 0.89)
+    jobs = list(plan(TASK, rows))[len(first) + len(TUNING_SEEDS) :]
     assert {(job.boards, job.seed) for job in jobs} == {(n, seed) for n in (1, *learning.NUMBERS) for seed in SEEDS}
     assert {job.config.optimizer.learning_rate for job in jobs} == {GRID[1]}
     assert {job.config.sync.method for job in jobs if job.boards > 1} == {"local_sgd"}
@@ -97,5 +116,5 @@ def test_the_tables_say_which_rate_was_best_and_how_much_boards_learn():
     rows = [*grid(GRID[1]), *(row(BASE, 1, seed, [0.8, 0.9]) for seed in SEEDS)]
     rows += [row("preset", 2, seed, [0.4, 0.89]) for seed in SEEDS]
     text = learning.table({"rows": rows})
-    assert "| 0.001 | " in text and "Target: 0.8900" in text
+    assert f"| rate {GRID[1]:g} | 11, 12 | 0.9000, 0.9000 |" in text and "Target: 0.8900" in text
     assert "| 2 | 5 | 0.8900 (0.8900 to 0.8900) | -1.00 | -1.00 | 2.00 |" in text
