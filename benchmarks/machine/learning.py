@@ -188,10 +188,11 @@ def plan(task: Task, rows: list[dict[str, Any]]) -> Iterator[Job]:
     rate = rate_of(best["optimizer"]["learning_rate"])
     for seed in SEEDS:
         yield Job(task, BASE, 1, seed, parse(layered(common(task), best)))
-        for boards in NUMBERS:
-            # workers that take turns are not lost, and leave no checkpoints
-            told = layered(common(task), rate, preset(boards), {"on_board_loss": "stop"})
-            yield Job(task, ARMS[1], boards, seed, parse(told))
+    for boards in NUMBERS:
+        # workers that take turns are not lost, and leave no checkpoints
+        told = parse(layered(common(task), rate, preset(boards), {"on_board_loss": "stop"}))
+        for seed in SEEDS:
+            yield Job(task, ARMS[1], boards, seed, told)
 
 
 def tried(task: Task, override: dict[str, Any], boards: int, seed: int) -> Job:
