@@ -143,12 +143,12 @@ def step(measured: Measured, found: Constants, sync: Sync | None, workers: int, 
     return Step(compute, travel_s / every, lag_s + random_s / every)
 
 
-def chosen(measured: Measured, found: Constants, workers: int, network: Network, efficiency: float) -> Choice:
+def chosen(measured: Measured, found: Constants, workers: int, network: Network, asked: Sync) -> Choice:
     """What `auto` would choose on such boards, and why: it does not consider waiting for the slowest board."""
     made = {name: step(measured, found, sync_of(name), workers, network) for name in TIMED}
     computing_s = made[FLOAT32].compute_s  # as `auto` times it
     extra_s = {name: max(0.0, it.compute_s - computing_s) + it.communication_s for name, it in made.items()}
-    return choose(computing_s, extra_s, efficiency)
+    return choose(computing_s, extra_s, asked.efficiency, asked.period)
 
 
 def break_even_link(measured: Measured, found: Constants, sync: Sync, workers: int, network: Network) -> float | None:

@@ -196,7 +196,7 @@ def _efficiency_of_arms(runs: pd.DataFrame, workers: Sequence[int]) -> pd.DataFr
 def recommendations(measured: Measured, plan: Plan) -> dict[int, str]:
     """What `auto` would choose for each number of boards, and why."""
     found = constants(measured)
-    return {count: chosen(measured, found, count, plan.network, _WANTED).reason for count in plan.workers if count > 1}
+    return {count: chosen(measured, found, count, plan.network, Sync()).reason for count in plan.workers if count > 1}
 
 
 def notes(measured: Measured) -> list[str]:

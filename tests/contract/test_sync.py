@@ -217,7 +217,7 @@ def test_auto_takes_the_least_lossy_method_that_is_efficient_enough(records):
         assert (undemanding["method"], undemanding["gradient_dtype"]) == ("allreduce", "float32")
         demanding = board["auto"]["records"][0]
         assert demanding["method"] == "local_sgd"
-        assert demanding["period"] > 1
+        assert demanding["period"] == 8, "the longest that it may choose"
         assert all(demanding["extra_s"][name] > 0 and name in demanding["reason"] for name in TIMED)
     # both boards decide from the same numbers
     assert records[0]["auto"]["records"][0] == records[1]["auto"]["records"][0]

@@ -244,7 +244,7 @@ SCENARIOS = {
     "powersgd, full rank": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100},
     "powersgd": {"method": "powersgd", "gradient_dtype": "float32", "rank": 2},
     "powersgd, warm": {"method": "powersgd", "gradient_dtype": "float32", "rank": 1, "warm_up_steps": 20},
-    "auto": {"method": "auto", "efficiency": 0.999999, "epochs": 2},
+    "auto": {"method": "auto", "efficiency": 0.999999, "period": 8, "epochs": 2},
     "auto, undemanding": {"method": "auto", "gradient_dtype": "float32", "efficiency": 1e-9, "epochs": 2},
     "float16, large gradient": {"method": "allreduce", "gradient_dtype": "float16", "scale": 1e7},
 }

@@ -1,11 +1,12 @@
 """Chooses the method of synchronising from measured times. Standard library only.
 
 The methods from the least lossy to the most: the whole gradient in float32, in float16, in float16 and buckets, a
-low-rank approximation of it, and local SGD with longer and longer periods.
+low-rank approximation of it, and local SGD with longer and longer periods, up to one with which boards still learn.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Iterator, Mapping, Optional, Tuple
 
@@ -16,18 +17,17 @@ from trainer.contract.sections import sync_of
 FLOAT32, FLOAT16 = "allreduce, float32", "allreduce, float16"
 TIMED = (FLOAT32, FLOAT16, "allreduce, float16, bucket_bytes 2000000", "powersgd, rank 4")
 RARER = "local_sgd"  # its fallback
-LONGEST_PERIOD = 128  # steps
 
 
-def choose(compute_s: float, extra_s: Mapping[str, float], efficiency: float) -> Choice:
+def choose(compute_s: float, extra_s: Mapping[str, float], efficiency: float, longest_period: int) -> Choice:
     """The least lossy method that computes for at least `efficiency` of a step's time.
 
     `compute_s`: seconds of a step on one board; `extra_s`: by name in TIMED, the seconds that synchronising adds to it,
     those of compression included; NaN or absent: not known, and not chosen. For local SGD it assumes that no average
-    overlaps with computing; overlap makes it better. If no method reaches `efficiency`, it chooses the most efficient
-    one, and the reason says so.
+    overlaps with computing; overlap makes it better. Periods are powers of two up to `longest_period` [steps], and that
+    one. If no method reaches `efficiency`, it chooses the most efficient one, and the reason says so.
     """
-    candidates = list(_candidates(extra_s))
+    candidates = list(_candidates(extra_s, longest_period))
     name, period, added_s = next(
         (candidate for candidate in candidates if _share(compute_s, candidate[2]) >= efficiency),
         max(candidates, key=lambda candidate: _share(compute_s, candidate[2])),
@@ -66,12 +66,11 @@ def _known(extra_s: Mapping[str, float], name: str) -> bool:
     return not math.isnan(extra_s.get(name, math.nan))
 
 
-def _candidates(extra_s: Mapping[str, float]) -> Iterator[Tuple[str, Optional[int], float]]:
+def _candidates(extra_s: Mapping[str, float], longest_period: int) -> Iterator[Tuple[str, Optional[int], float]]:
     """(name, period, seconds added to a step), the least lossy first."""
     for name in TIMED:
         if _known(extra_s, name):
             yield name, None, extra_s[name]
-    period = 2
-    while period <= LONGEST_PERIOD:
+    powers = itertools.takewhile(lambda period: period < longest_period, (2**power for power in itertools.count(1)))
+    for period in (*powers, longest_period):
         yield f"{RARER}, float16, period {period}", period, extra_s[FLOAT16] / period
-        period *= 2

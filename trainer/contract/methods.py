@@ -115,11 +115,12 @@ OPTIONS = {
     "bucket_bytes": "bytes (as float32) per message, sent during the backward pass; 0: one message after it",
     "accumulate_steps": "batches per step of the optimizer",
     "rank": "rank of the approximation; a higher one loses less and sends more",
-    "period": "steps of the optimizer from one average to the next",
+    "period": "steps of the optimizer from one average to the next; of `auto` the most that it may choose",
     "overlap": "whether an average travels while the next steps compute",
     "outer_momentum": "momentum of the outer optimizer, whose gradient is the mean change",
     "outer_learning_rate": "learning rate of the outer optimizer; 1 without momentum is plain averaging",
-    "warm_up_steps": "first steps of a run, made synchronously with the whole gradient",
+    "warm_up_steps": "first steps of a run, made synchronously with the whole gradient; of `auto` where it chooses "
+    "local SGD",
     "warm_up_epochs": "instead of `warm_up_steps`: epochs, or part of one, from the run's begin",
     "warm_up_period": "steps from one average to the next in the warm-up; 1: synchronous steps",
     "efficiency": "wanted share of a step's time that is computing",
@@ -185,7 +186,7 @@ METHODS: Dict[str, Method] = {
             sends="what it chose: the least lossy of `allreduce`, also in buckets, `powersgd` and `local_sgd` with the "
             "wanted `efficiency`",
             when="chosen after a few timed steps; the records and the report say why",
-            options=("gradient_dtype", *_OF_AVERAGES, "efficiency"),
+            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP, "efficiency"),
             remedy="a higher sync.efficiency",
         ),
         Method(

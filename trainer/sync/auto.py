@@ -102,7 +102,8 @@ class Auto(tf.Module):
         # compression computes, too
         mine = [stall_s + max(0.0, own_s - fastest[0]) for stall_s, own_s in zip(stalls, fastest)]
         compute_s, *extra_s = self._worker.means([sum(of_steps) / len(of_steps), *mine])
-        choice = choose(compute_s, dict(zip(TIMED, extra_s)), context.config.sync.efficiency)
+        asked = context.config.sync
+        choice = choose(compute_s, dict(zip(TIMED, extra_s)), asked.efficiency, asked.period)
         context.log.write(choice)
         print(f"auto: {choice.reason}")
         self._be(choice.chosen or FLOAT32)
@@ -116,7 +117,8 @@ class Auto(tf.Module):
         if name in TIMED:
             self._chosen = kept
         else:
-            self._chosen = LocalSgd(self._worker, sync_of(name).period, kept, self._first + MEASURED_STEPS)
+            together = max(self._first + MEASURED_STEPS, self._worker.warm_up_steps)
+            self._chosen = LocalSgd(self._worker, sync_of(name).period, kept, together)
 
 
 def _synchronous(worker: Worker, name: str) -> SynchronousSteps:

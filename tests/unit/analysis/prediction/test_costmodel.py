@@ -193,8 +193,8 @@ def test_the_break_even_period_is_the_shortest_that_reaches_the_efficiency():
 
 
 def test_what_auto_would_choose_is_less_lossy_on_a_faster_link():
-    assert chosen(MODEL, FREE, 2, NETWORK, 0.95).method == "local_sgd"
-    assert chosen(MODEL, FREE, 2, Network(1e11), 0.95).gradient_dtype == "float32"
+    assert chosen(MODEL, FREE, 2, NETWORK, Sync()).method == "local_sgd"
+    assert chosen(MODEL, FREE, 2, Network(1e11), Sync()).gradient_dtype == "float32"
 
 
 def test_what_was_not_measured_is_said():

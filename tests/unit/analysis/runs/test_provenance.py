@@ -67,7 +67,7 @@ def test_why_an_energy_is_not_known_is_told_with_the_run(tmp_path):
 
 def test_what_auto_chose_is_told_with_its_reason(tmp_path):
     plain, own = (build_run(tmp_path, run_id=name, workers=2, override=override) for name, override in RUNS.items())
-    choice = choose(1.0, {FLOAT32: 0.8, FLOAT16: 0.4, TIMED[2]: 0.01}, 0.95)
+    choice = choose(1.0, {FLOAT32: 0.8, FLOAT16: 0.4, TIMED[2]: 0.01}, 0.95, 16)
     for board in ("boards/board-1", "boards/board-2"):
         EventLog(own / board / "events.jsonl").write(choice)
     runs = load([plain, own]).runs
