@@ -12,7 +12,7 @@ from analysis.comparison.metrics import METRICS
 from analysis.comparison.statistics import Estimate
 from analysis.runs.columns import shown
 from trainer.contract import strategies
-from trainer.contract.sections import Sync
+from trainer.contract.sections import Optimizer, Sync
 
 MARGIN = 0.005  # of validation accuracy, 0 to 1: an arm that is worse by less counts as equally good
 # ratios of an arm's measures to one board's; of times and energies, less than 1 is better
@@ -38,6 +38,7 @@ _AGAINST = [
 _NO_ARM = ("method", "timeout_s", "strict_implementation")
 _DEFAULTS = {name: value for name, value in asdict(Sync()).items() if name not in _NO_ARM}
 _ARM = ["workers", "sync", "label"]
+_BETA_2, _USUAL_BETA_2 = "config.optimizer.beta_2", shown(Optimizer().beta_2)
 # what boards and method say already
 _UNNAMED = (strategies.NONE, strategies.MULTI_WORKER_MIRRORED, strategies.PARAMETER_SERVER)
 
@@ -48,10 +49,10 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     sync: how the boards synchronise; none for a board that trains without a distribution strategy.
     sharding: whole, sharded or proportional, config.data.sharding.
     label: sync, a strategy of one board, dedicated parameter servers, and the differences from the paper's method:
-    sharded images, and fields of config.sync that are not at their defaults. `implementation` is named only if runs
-    differ in it: it is only the collective asked for, and without GPUs all are the same ring. Relative speeds for
-    proportional parts are named if an arm's runs would differ in them. Of the factors that a study declares
-    (`factors_of`) the values are named where runs differ in them.
+    sharded images, and fields of config.sync and Adam's beta_2 that are not at their defaults. `implementation` is
+    named only if runs differ in it: it is only the collective asked for, and without GPUs all are the same ring.
+    Relative speeds for proportional parts are named if an arm's runs would differ in them. Of the factors that a study
+    declares (`factors_of`) the values are named where runs differ in them.
     """
     strategy = runs["config.strategy"].fillna("").astype(str)
     # several boards have the engine's first strategy by default, of which the paper's engine's is named by the method
@@ -74,6 +75,10 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
         odd = ~alone & (values != shown(default))
         if field != "implementation" or values[~alone].nunique() > 1:
             runs.loc[odd, "label"] += f", {field}=" + values[odd]
+    if _BETA_2 in runs and _BETA_2.removeprefix("config.") not in factors_of(runs):
+        values = runs[_BETA_2].map(shown, na_action=None)
+        odd = runs[_BETA_2].notna() & (values != _USUAL_BETA_2)
+        runs.loc[odd, "label"] += ", beta_2=" + values[odd]
     proportional = shared & (runs["sharding"] == "proportional")
     speeds = runs["speeds"].map(shown, na_action=None)  # lists cannot be hashed
     kinds = speeds.where(proportional).groupby([runs["workers"], runs["label"]]).transform("nunique")

@@ -35,6 +35,7 @@ MAY_DIFFER = (
     "config.data.path",
     "config.data.sha256",
     "config.model.weights",  # and weights_sha256
+    "config.optimizer.beta_2",  # follows how few steps boards make, as the learning rate of sync.scale_rate does
     "config.on_board_loss",  # without a loss it changes nothing, and a run with one says so
     "config.min_workers",
 )

@@ -25,6 +25,7 @@ _PARTS = {
 _VALUES = {
     "period": "averaged every {} steps",
     "rank": "rank {}",
+    "beta_2": "Adam's beta_2 {}",
     "accumulate_steps": "{} batches a step",
     "bucket_bytes": "buckets of {} bytes",
     "warm_up_steps": "{} steps together first",

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import AnalysisError, NotComparable, compare, load
 from analysis.comparison.statistics import ratio
+from analysis.comparison.words import in_words
 from tests.data.build_runs import PARAMETERS, build_run
 from trainer.contract.layout import write_json
 
@@ -277,6 +278,15 @@ def test_what_is_compared_may_differ(tmp_path):
     ]
     assert set(arms["sync"]) == {"none", "keras", "allreduce"}
     assert arm(comparison, 1, "none")["pass_ratio"] == 1.0
+
+
+def test_a_preset_may_shorten_adams_memory_and_makes_an_arm_of_its_own(tmp_path):
+    build_run(tmp_path, "one")
+    for name, beta_2 in (("usual", 0.999), ("short", 0.99)):
+        build_run(tmp_path, name, workers=2, override={"optimizer": {"beta_2": beta_2}})
+    labels = compared(tmp_path).arms["label"].tolist()
+    assert labels == ["none", "keras", "keras, beta_2=0.99"]
+    assert in_words(2, labels[-1]) == "2 boards, plain Keras, Adam's beta_2 0.99, all images on each"
 
 
 def test_an_implementation_is_named_where_arms_differ_in_it(tmp_path):
