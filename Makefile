@@ -20,11 +20,9 @@ rehearse: setup setup-boards ## run the paper's experiment on two emulated board
 provision-rehearsal: setup setup-boards ## provision two emulated Orins, train the paper's experiment on them, and restore them
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
-.PHONY: bench-sync bench-accuracy bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-chaos bench-telemetry bench-gpu
+.PHONY: bench-sync bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-chaos bench-telemetry bench-gpu
 bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (38 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
-bench-accuracy: setup setup-boards ## benchmark: accuracy with allreduce and local_sgd (31 minutes; ARGS="--images FILE.npz --weights FILE.h5")
-	.venv/bin/python -m benchmarks accuracy $(ARGS)
 bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (a repeated call goes on; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks learning $(ARGS)
 bench-single: setup setup-boards ## benchmark: the kit and bare Keras on one board; the head with and without cached features (ARGS="--weights FILE.h5")

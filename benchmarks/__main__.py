@@ -44,15 +44,6 @@ def _add(commands: Any) -> None:
     engines = ["tensorflow", "pytorch"]
     speed.add_argument("--engines", nargs="+", choices=engines, default=engines, help="engines to measure")
     speed.add_argument("--own-cores", action="store_true", help="give each board its own core, for docs/scaling.md")
-    real = command("accuracy", "accuracy and time to accuracy, on real images and weights", _accuracy)
-    real.add_argument(
-        "--images", type=Path, required=True, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)"
-    )
-    real.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
-    real.add_argument("--seeds", type=int, default=3, help="runs of each arm")
-    real.add_argument("--train-images", type=int, default=8192, help="images to train on, of those in the file")
-    real.add_argument("--validation-images", type=int, default=5000, help="images to validate with")
-    real.add_argument("--size", type=int, default=32, help="pixels per side")
     learn = command("learning", "accuracy of 1 to 16 boards, on real images and on generated ones", _learning)
     learn.add_argument("--images", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test (.npz)")
     learn.add_argument("--weights", type=Path, required=True, metavar="FILE", help="backbone weights without top (.h5)")
@@ -107,11 +98,6 @@ def _of(name: str) -> Any:
 
 def _speed(options: Options) -> object:
     return _of("lab.sync").measure(options.engines, options.own_cores)
-
-
-def _accuracy(options: Options) -> object:
-    sizes = options.train_images, options.validation_images, options.size
-    return _of("lab.accuracy").measure(options.images.resolve(), options.weights.resolve(), options.seeds, *sizes)
 
 
 def _learning(options: Options) -> object:

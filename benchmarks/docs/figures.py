@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.report.plots.style import COLOURS, INK, STYLE, as_svg, standalone
 from benchmarks.docs import estimate, labels, rehearsed, scaling, setup_table
-from benchmarks.lab import accuracy, chaos, playbook, prediction, scale, single, straggler, study, sync
+from benchmarks.lab import chaos, playbook, prediction, scale, single, straggler, study, sync
 from benchmarks.lab.benchmark_run import PROJECT, RUNS
 from benchmarks.machine import engines, telemetry
 from benchmarks.machine import learning as bench_learning
@@ -21,7 +21,6 @@ from trainer.contract.layout import entries
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": sync.table,
-    "accuracy": accuracy.table,
     "learning": bench_learning.table,
     "single": single.table,
     "scale": scale.table,
@@ -129,34 +128,11 @@ def speed(result: dict[str, Any]) -> str:
                 axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
             axes.set_xlim(0, 1.15 * max(row["speedup_max"] for row in two))  # room for the figures
             axes.tick_params(axis="y", length=0)
-            rate = next(row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link)
-            axes.set_title(labels.of_link(link, rate), loc="left", fontsize=11)
+            rates = {row["link_rate_bit_per_s"] for row in result["rows"] if row["link"] == link}
+            axes.set_title(labels.of_link(link, *rates), loc="left", fontsize=11)
         axes.set_xlabel("images/s of two boards, one board of the same engine = 1")
         figure.suptitle(f"{title}, on emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
         return as_svg(figure, "sync", title)
-
-
-def learning(result: dict[str, Any]) -> str:
-    """Validation accuracy over the seconds of training, a line per run."""
-    title = "Validation accuracy over time"
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        for place, arm in enumerate(accuracy.ARMS):
-            label: str | None = labels.ARMS[arm]
-            for row in result["rows"]:
-                if row["arm"] == arm:
-                    seconds = row.get("elapsed_s") or row["train_s"]
-                    axes.plot(seconds, row["val_accuracy"], ".-", color=COLOURS[place], linewidth=1.4, label=label)
-                    label = None
-        axes.axhline(accuracy.summary(result["rows"])[0]["target_accuracy"], color=INK, linewidth=0.8, linestyle=":")
-        whole = all("elapsed_s" in row for row in result["rows"])
-        axes.set_xlabel("seconds since the start" if whole else "seconds of steps, start-up and validation left out")
-        axes.set_ylabel("validation accuracy")
-        axes.grid(axis="y", alpha=0.2, color=INK)
-        figure.legend(loc="outside lower left", ncols=3)
-        figure.suptitle(f"{title}, on emulated boards", x=0.01, horizontalalignment="left", fontsize=12)
-        return as_svg(figure, "accuracy", title)
 
 
 def passes(result: dict[str, Any]) -> str:
@@ -221,13 +197,11 @@ def efficiency(result: dict[str, Any]) -> str:
 
 _ALT = {
     "sync": "Speed-up of two boards over one by method, a bar each, at both links",
-    "accuracy": "Validation accuracy over seconds, a line per run",
     "learning": "Validation accuracy by passes over the images, a line a number of boards",
     "scale": "Efficiency of 2, 4 and 8 boards by method, measured and predicted",
 }
 _FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sync": speed,
-    "accuracy": learning,
     "learning": passes,
     "scale": efficiency,
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from trainer.contract.events import NO_SYNC, ONE_BOARD
 
+ENGINES = {"tensorflow": "TensorFlow", "pytorch": "PyTorch"}
 # of the kit, by its name in the rows
 METHODS = {
     ONE_BOARD: "one board",
@@ -37,12 +38,6 @@ PYTORCH = {
     "powersgd, rank 2": "DDP, PowerSGD, rank 2",
     "post-local SGD, period 16": "DDP, post-local SGD, period 16",
 }
-# of `make bench-accuracy`, by their name in the rows
-ARMS = {
-    "one board": "one board",
-    "two boards, allreduce": "two boards, allreduce recipe",
-    "two boards, local_sgd": "two boards, fast recipe",
-}
 _LINKS = {"1 Gbit/s": "1 Gbit/s per core"}  # the rate is that of the boards' share of a core
 
 
@@ -53,6 +48,7 @@ def of_method(row: dict[str, Any]) -> str:
     return METHODS[ONE_BOARD if row["boards"] == 1 else row["sync"]]
 
 
-def of_link(link: str, rate_bit_per_s: float) -> str:
-    """The real rate of a board's link, and why it is that."""
-    return f"{rate_bit_per_s / 1e6:.0f} Mbit/s ({_LINKS.get(link, link)})"
+def of_link(link: str, *rates_bit_per_s: float) -> str:
+    """The real rate of a board's link, or the rates that two engines had, and why it is that."""
+    told = " and ".join(f"{rate / 1e6:.0f}" for rate in sorted(rates_bit_per_s))
+    return f"{told} Mbit/s ({_LINKS.get(link, link)})"

@@ -32,7 +32,7 @@ from trainer.contract.run import load_run
 
 _CYCLES = 3
 _PAPERS_RATIO = "paper's ratio"
-_PAPERS_WAY = {"tensorflow": "keras", "pytorch": "ddp allreduce, float32"}  # what the paper's two boards do
+_OF_PAPER = {"tensorflow": "keras", "pytorch": "ddp allreduce, float32"}  # what the paper's two boards do
 
 
 def measure(engines: list[str], own_cores: bool = False) -> Path:
@@ -56,13 +56,15 @@ def measure(engines: list[str], own_cores: bool = False) -> Path:
 
 
 def ratio_and_rate(rows: list[dict[str, Any]], engine: str, rate_bit_per_s: float) -> tuple[float, int]:
-    """What the paper's way adds to a step of one board, over that step, in a trial's rows of an engine at this rate; and
-    the rate [bit/s] at which it would be the paper's ratio. What does not depend on the rate is kept (see calibrate)."""
+    """In the rows of an engine's trial at this rate: what plain Keras or DDP adds to one board's step, over that step.
+    And the rate [bit/s] at which it would be the paper's ratio, where what does not depend on the rate is kept, as in
+    controller/calibrate.py."""
     middle = pd.DataFrame(rows).groupby("sync")[["step_s", "expected_bytes_per_step"]].median()
-    step_s, way = middle.loc[ONE_BOARD, "step_s"], middle.loc[_PAPERS_WAY[engine]]
-    added_s, bits = way["step_s"] - step_s, 8 * way["expected_bytes_per_step"]
+    seconds, wire = middle["step_s"].to_dict(), middle["expected_bytes_per_step"].to_dict()
+    step_s, way = float(seconds[ONE_BOARD]), _OF_PAPER[engine]
+    added_s, bits = float(seconds[way]) - step_s, 8 * float(wire[way])
     overhead_s = max(0.0, added_s - bits / rate_bit_per_s)
-    return float(added_s / step_s), round(bits / (PAPER.communication_ratio * step_s - overhead_s))
+    return added_s / step_s, round(bits / (PAPER.communication_ratio * step_s - overhead_s))
 
 
 def _trial(bench: BenchmarkRun, engine: str, cycles: int) -> list[dict[str, Any]]:
@@ -143,8 +145,9 @@ def table(result: dict[str, Any]) -> str:
     rates = {(row["link"], row["engine"]): row["link_rate_bit_per_s"] for row in result["rows"]}
     for row in result["summary"]:
         expected, of_no_sync = row["expected_bytes_per_step"], row["of_no_sync"]
+        link = labels.of_link(row["link"], rates[row["link"], row["engine"]])
         lines.append(
-            f"| {labels.of_link(row['link'], rates[row['link'], row['engine']])} | {labels.of_method(row)} | {row['boards']} | "
+            f"| {link} | {labels.of_method(row)} | {row['boards']} | "
             f"{row['images_per_s']:.1f} | {50_000 / row['images_per_s']:.0f} | "
             f"{row['speedup']:.2f} ({row['speedup_min']:.2f} to {row['speedup_max']:.2f}) | "
             f"{'' if of_no_sync is None else f'{of_no_sync:.0%}'} | "
@@ -155,6 +158,10 @@ def table(result: dict[str, Any]) -> str:
     for (link, engine), rate in rates.items():
         if link == _PAPERS_RATIO:
             own = [row for row in result["rows"] if (row["link"], row["engine"]) == (link, engine)]
-            name, ratio = labels.ENGINES[engine], ratio_and_rate(own, engine, rate)[0]
-            lines.append(f"{name}'s ratio in these rows: {ratio:.2f} (the paper's: {PAPER.communication_ratio:.2f}).")
+            ratio = ratio_and_rate(own, engine, rate)[0]
+            name, papers = labels.ENGINES[engine], PAPER.communication_ratio
+            lines += [
+                "",
+                f"{name}'s ratio of communication to computation in these rows: {ratio:.2f}, the paper's {papers:.2f}.",
+            ]
     return "\n".join(lines)

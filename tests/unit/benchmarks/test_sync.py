@@ -7,7 +7,7 @@ from benchmarks.lab.sync import ratio_and_rate
 from trainer.contract.events import ONE_BOARD
 
 RATE = 80_000_000  # bit/s
-MEGABYTES = 10.0  # that a step sends in the paper's way: 1 s at that rate
+MEGABYTES = 10.0  # that a step sends as in the paper: 1 s at that rate
 
 
 def rows(step_s: float, overhead_s: float) -> list[dict]:
