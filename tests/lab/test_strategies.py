@@ -64,7 +64,8 @@ def test_parameter_servers_train_and_send_what_they_must(lab: Lab, tmp_path: Pat
     loaded = load([folder])
     assert loaded.problems == []
     (arm,) = compare(loaded).arms.to_dict("records")
-    assert arm["label"] == "asynchronous, sharded" + (", servers=1" if servers else "") and arm["images_per_s"] > 0
+    label = "asynchronous, servers=1, sharded" if servers else "asynchronous, sharded"
+    assert arm["label"] == label and arm["images_per_s"] > 0
 
 
 ONE = {key: value for key, value in SERVERS.items() if key != "sync"}
