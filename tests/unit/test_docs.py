@@ -338,8 +338,8 @@ def test_figures_in_words_are_the_measured_ones():
     learned = json.loads((PROJECT / "docs/data/bench-learning.json").read_text())["rows"]
     told = {row["boards"]: row for row in learning.summary(learned, "fashion")}
     assert {len(told[boards]["seeds"]) for boards in (1, 2, 4, 8)} == {5}
-    two, four, eight = (f"{100 * told[boards]['difference']:+.1f}" for boards in (2, 4, 8))
-    assert f"two boards end {two} points from it, four {four} and eight {eight}" in readme
+    two, four, eight = (f"{-100 * told[boards]['difference']:.1f}" for boards in (2, 4, 8))
+    assert f"two boards end {two} points below it, four {four} and eight {eight}" in readme
     for boards in (2, 4, 8):
         row = told[boards]
         spread = f"{row['accuracy']:.4f} ({row['accuracy_min']:.4f} to {row['accuracy_max']:.4f})"
