@@ -7,7 +7,7 @@ set -uo pipefail
 
 faults=(tests/lab/test_{faults,study}.py)
 provisioned=(tests/lab/test_{dressed,enrolment,provision}.py)
-torch=(tests/contract/test_pytorch{,_parts}.py tests/lab/test_pytorch.py)
+torch=(tests/contract/test_pytorch_{engine,parts}.py tests/lab/test_pytorch.py)
 trainer=(tests/contract/test_{keras_collectives,new_method,pace,sync,trainer,turns}.py)
 living=(tests/lab/test_{kinds,recovery,strangers,trial,watch}.py)
 gates=(tests/lab/test_{check,check_mode,journey}.py)

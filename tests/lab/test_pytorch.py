@@ -40,7 +40,7 @@ PAIRS = [
     ("c10d", {"method": "local_sgd", "period": 2, "warm_up_steps": 1}),
     ("rpc", {"method": "asynchronous"}),
 ]
-_SHORTLY = {0, 5}  # of PAIRS; the others between processes, see contract/test_pytorch.py
+_SHORTLY = {0, 5}  # of PAIRS; the others between processes, see contract/test_pytorch_engine.py
 
 
 @pytest.fixture(scope="module")
