@@ -1,8 +1,8 @@
 """Whether both engines learn the same: the mean loss of each tenth of an epoch, on real images and real weights.
 
 One worker each, without dropout, whose draws are an engine's own, with the same weights of the head and the same images
-in the same order. Rounding alone makes two such runs part, the sooner the greater the learning rate: so there are two
-rates of each optimizer, and a third run, TensorFlow's with weights that are off in the fifth digit, as a measure.
+in the same order. Rounding alone makes two such runs part, the sooner the greater the learning rate: so each optimizer
+has several rates, and there is a third run, TensorFlow's with weights that are off in the fifth digit, as a measure.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from trainer.formats.archives import sha256
 
 _PARTS = 10  # of an epoch
 _OPTIMIZERS: tuple[dict[str, Any], ...] = (
+    {"name": "adam", "learning_rate": 1e-5},
     {"name": "adam", "learning_rate": 3e-5},
     {"name": "adam", "learning_rate": 3e-4},
     {"name": "sgd", "learning_rate": 1e-4},
