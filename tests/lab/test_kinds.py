@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ SHORT = {
     "data": {"train_images": 128, "validation_images": 64},
     "model": {"image_size": 32, "fine_tune": "head"},
 }
+SYSTEM_PYTHON = subprocess.run(
+    ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True
+).stdout.strip()
 GOVERNOR = "cat /sys/devices/system/cpu/cpufreq/policy0/scaling_governor"
 
 
@@ -117,16 +121,29 @@ def test_jetsons_of_other_releases_are_provisioned_checked_and_run(
 
 
 def test_a_board_of_another_kind_is_one_line_of_the_inventory(tmp_path: Path) -> None:
-    """A plain Linux board beside an Orin: each gets what fits it, and the check names what differs."""
-    lab = Lab(tmp_path, 19, 2, PROJECT / ".board-venv")
+    """Two releases of JetPack and a plain Linux board: each gets what fits it, and the check names what differs."""
+    lab = Lab(tmp_path, 19, 3, PROJECT / ".board-venv")
+    # JetPack 6.2 has another Python and TensorFlow: here the system's own, and the newest of the index
+    newer = {
+        "python_env_index": f"http://{lab.network}.2:8000/simple/",
+        "python_env_pycuda": "",
+        "python_env_python": "/usr/bin/python3",
+        "python_env_python_version": SYSTEM_PYTHON,
+        "python_env_requirements": str(PROJECT / "requirements/board-newest.txt"),
+        "python_env_tensorflow": "",
+        "python_env_wheels": "",
+    }
+    dresses = {"orin": {}, "orin-6.2": newer, "debian": {}}
     hosts = {
-        "board-1": {"ansible_host": lab.address(1), "lab_dress": "orin"},
-        "board-2": {"ansible_host": lab.address(2), "lab_dress": "debian"},
+        f"board-{rank}": {"ansible_host": lab.address(rank), "lab_dress": dress, **own}
+        for rank, (dress, own) in enumerate(dresses.items(), 1)
     }
     (lab.inventory / "hosts.yml").write_text(json.dumps({"boards": {"hosts": hosts}}))
     with running(lab):
         done(lab, "provision")
-        checked = lab.play("check", check_measure_network=False)
-        assert not checked.ok
-        for gate in ("symmetry.module", "symmetry.tensorflow", "symmetry.python"):
-            assert f"board-2  {gate}" in " ".join(checked.output.split("\n")) or gate in checked.output
+        for run, boards in (("5.1.1 and 6.2", "board-1,board-2"), ("5.1.1 and none", "board-1,board-3")):
+            checked = lab.play("check", "--limit", f"localhost,{boards}", check_measure_network=False)
+            assert not checked.ok
+            told = " ".join(checked.output.split())
+            assert "symmetry.tensorflow" in told and "2.21.0" in told, (run, told)
+        assert "symmetry.module" in told
