@@ -27,6 +27,7 @@ _VALUES = {
     "rank": "rank {}",
     "beta_2": "Adam's beta_2 {}",
     "accumulate_steps": "{} batches a step",
+    "delay_steps": "gradients applied a step later",
     "bucket_bytes": "buckets of {} bytes",
     "warm_up_steps": "{} steps together first",
     "warm_up_epochs": "epochs together first: {}",

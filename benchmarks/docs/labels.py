@@ -17,7 +17,11 @@ METHODS = {
     "allreduce, float16": "allreduce, float16",
     "allreduce, float16, bucket_bytes 2000000": "allreduce, float16, buckets",
     "allreduce, buckets": "allreduce, float16, buckets",
+    "allreduce, float16, delay_steps 1": "allreduce, float16, a step later",
+    "allreduce, a step later": "allreduce, float16, a step later",
     "powersgd, rank 4": "PowerSGD, rank 4",
+    "powersgd, rank 4, delay_steps 1": "PowerSGD, rank 4, a step later",
+    "powersgd, a step later": "PowerSGD, rank 4, a step later",
     "local_sgd, period 16": "local SGD, period 16",
     "local_sgd, period 32": "local SGD, period 32",
 }

@@ -142,6 +142,30 @@ def test_accumulated_batches_make_fewer_and_larger_steps(weights, records):
     assert payload(records, "accumulated") / payload(records, "allreduce") == pytest.approx(7 / 20)
 
 
+@pytest.mark.parametrize(
+    ("method", "by_hand"),
+    [
+        ("delayed", "delayed by hand"),
+        ("delayed, accumulated", "delayed by hand, accumulated"),
+        ("delayed, powersgd", "delayed by hand"),
+        ("delayed, powersgd, warm", "delayed by hand"),
+        ("delayed, local_sgd, warm", "delayed by hand"),
+        ("delayed, then local_sgd", "delayed by hand, then not"),
+    ],
+)
+def test_a_delayed_gradient_is_applied_when_the_next_one_is_computed(weights, method, by_hand):
+    assert difference(weights, method, by_hand) < 1e-5
+    assert difference(weights, method, "allreduce") > 1e-4
+
+
+def test_a_delayed_gradient_travels_while_the_next_one_is_computed(records):
+    split = records[0]["delayed"]["split"]
+    assert split["overlapped_s"] > split["communication_s"]
+    assert payload(records, "delayed") == payload(records, "allreduce") == 2 * payload(records, "delayed, whole steps")
+    assert payload(records, "delayed, accumulated") == payload(records, "accumulated")
+    assert records[0]["delayed, whole steps"]["split"]["overlapped_s"] is None
+
+
 def test_local_sgd_that_averages_every_step_is_allreduce(weights):
     assert difference(weights, "local_sgd, period 1", "allreduce") < 1e-5
 

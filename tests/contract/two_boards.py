@@ -22,6 +22,7 @@ from trainer.contract.checkpoints import START  # noqa: E402
 from trainer.contract.cluster import Cluster  # noqa: E402
 from trainer.contract.config import parse  # noqa: E402
 from trainer.formats.archives import Images  # noqa: E402
+from trainer.learning import data  # noqa: E402
 from trainer.learning.step_timer import StepTimer  # noqa: E402
 from trainer.loop.pace import Pace  # noqa: E402
 from trainer.loop.shard import Shard  # noqa: E402
@@ -153,6 +154,25 @@ def trained(strategy, workers, config=None, host=False, **fields):
     return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
 
+def delayed_by_hand(every=1, until=STEPS):
+    """One board with twice the batch, on which a gradient, of `every` batches, waits until the next one is computed;
+    after batch `until` none waits."""
+    context = TrainingContext(tf.distribute.get_strategy(), parse({}), 1)
+    model, optimizer = context.build_model(), context.build_optimizer()
+    batches = list(data.training_batches(IMAGES, context.shard, SEED, range(1)))
+    waiting = []
+    for first in range(0, STEPS, every):
+        with tf.GradientTape() as tape:
+            losses = [tf.keras.losses.sparse_categorical_crossentropy(y, model(x)) for x, y in batches[first:][:every]]
+            loss = tf.add_n([tf.reduce_mean(loss) for loss in losses]) / len(losses)
+        due, waiting = waiting, [tape.gradient(loss, model.trainable_variables)]
+        if first + every >= until:
+            due, waiting = [*due, *waiting], []
+        for gradient in due:
+            optimizer.apply_gradients(zip(gradient, model.trainable_variables))
+    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+
 RECORDS = []
 ON_HOST = collective.reduces_on_host
 FIVE = {"steps_per_call": 5}
@@ -180,6 +200,37 @@ SCENARIOS = {
     "float16": {"method": "allreduce", "gradient_dtype": "float16"},
     "bfloat16": {"method": "allreduce", "gradient_dtype": "bfloat16"},
     "accumulated": {"method": "allreduce", "gradient_dtype": "float32", "accumulate_steps": 3},
+    "delayed": {"method": "allreduce", "gradient_dtype": "float32", "delay_steps": 1, "recorder": Slow()},
+    "delayed, accumulated": {
+        "method": "allreduce",
+        "gradient_dtype": "float32",
+        "accumulate_steps": 3,
+        "delay_steps": 1,
+        "config": FIVE,
+    },
+    "delayed, powersgd": {"method": "powersgd", "gradient_dtype": "float32", "rank": 100, "delay_steps": 1},
+    "delayed, powersgd, warm": {
+        "method": "powersgd",
+        "gradient_dtype": "float32",
+        "rank": 1,
+        "warm_up_steps": 20,
+        "delay_steps": 1,
+    },
+    "delayed, whole steps": {"method": "allreduce", "gradient_dtype": "float16", "delay_steps": 1, "step_times": False},
+    "delayed, local_sgd, warm": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "warm_up_steps": 20,
+        "delay_steps": 1,
+    },
+    "delayed, then local_sgd": {
+        "method": "local_sgd",
+        "gradient_dtype": "float32",
+        "period": 1,
+        "overlap": False,
+        "warm_up_steps": 8,
+        "delay_steps": 1,
+    },
     "local_sgd, period 1": {"method": "local_sgd", "gradient_dtype": "float32", "period": 1, "overlap": False},
     "local_sgd, proportional": {
         "method": "local_sgd",
@@ -254,4 +305,7 @@ if __name__ == "__main__":
     lowrank.MIN_SAVING = 0.0  # compress matrices of this small model too, and at full rank
     weights = {name: trained(together, 2, **fields) for name, fields in SCENARIOS.items()}
     weights["one board"] = trained(tf.distribute.get_strategy(), 1, method="allreduce", gradient_dtype="float32")
+    weights["delayed by hand"] = delayed_by_hand()
+    weights["delayed by hand, accumulated"] = delayed_by_hand(every=3)
+    weights["delayed by hand, then not"] = delayed_by_hand(until=8)
     np.savez(out, records=json.dumps(dict(zip(weights, RECORDS))), **weights)

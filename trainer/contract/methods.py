@@ -87,14 +87,14 @@ def _in_packs(sync: Sync, sizes: Sizes) -> Exchange:
 
 def _in_buckets(sync: Sync, sizes: Sizes) -> Exchange:
     messages = _pieces(sizes.gradient, sync.bucket_bytes)
-    if len(messages) > 1:
+    if len(messages) > 1 and not sync.delay_steps:
         return Exchange(messages, _BYTES[sync.gradient_dtype], sync.accumulate_steps, BACKWARD_PASS)
-    return _in_line(messages, sync, sync.accumulate_steps)
+    return _in_line(messages, sync, sync.accumulate_steps, NEXT_STEPS if sync.delay_steps else NOTHING)
 
 
 def _low_rank(sync: Sync, sizes: Sizes) -> Exchange:
     messages = (math.nan, math.nan) if sizes.shapes is None else low_rank_elements(sizes.shapes, sync.rank)
-    return _in_line(messages, sync, sync.accumulate_steps)
+    return _in_line(messages, sync, sync.accumulate_steps, NEXT_STEPS if sync.delay_steps else NOTHING)
 
 
 def _changes(sync: Sync, sizes: Sizes) -> Exchange:
@@ -114,6 +114,8 @@ OPTIONS = {
     "gradient_dtype": "data type on the wire; numbers are scaled so that float16 does not overflow",
     "bucket_bytes": "bytes (as float32) per message, sent during the backward pass; 0: one message after it",
     "accumulate_steps": "batches per step of the optimizer",
+    "delay_steps": "1: the mean gradient travels while the next one is computed, and is applied after it; of "
+    "`local_sgd` in the synchronous warm-up; 0: at once",
     "rank": "rank of the approximation; a higher one loses less and sends more",
     "period": "steps of the optimizer from one average to the next; of `auto` the most that it may choose",
     "overlap": "whether an average travels while the next steps compute",
@@ -150,29 +152,33 @@ METHODS: Dict[str, Method] = {
             sends="the gradient in one flat message, float16 unless told otherwise; with `bucket_bytes: 2000000` in "
             "several, during the backward pass",
             when=_EVERY_STEP,
-            options=("gradient_dtype", "bucket_bytes", "accumulate_steps"),
+            options=("gradient_dtype", "bucket_bytes", "accumulate_steps", "delay_steps"),
             remedy="sync.accumulate_steps above 1 or sync.method local_sgd",
             exchange=_in_buckets,
             variants=(
                 Variant("allreduce, float32", 8, 0, "allreduce, float32"),
                 Variant("allreduce, float16", 8, 6, "allreduce, float16"),
                 Variant("allreduce, float16, bucket_bytes 2000000", 8, 0, "allreduce, buckets"),
+                Variant("allreduce, float16, delay_steps 1", 16, 0, "allreduce, a step later"),
             ),
         ),
         Method(
             name="powersgd",
             sends="a low-rank approximation of the gradient; what it lacks is sent later (error feedback)",
             when=_EVERY_STEP,
-            options=("gradient_dtype", "accumulate_steps", "rank", *_WARM_UP),
+            options=("gradient_dtype", "accumulate_steps", "delay_steps", "rank", *_WARM_UP),
             remedy="a lower sync.rank or sync.method local_sgd",
             exchange=_low_rank,
-            variants=(Variant("powersgd, rank 4", 16, 6, "powersgd, rank 4"),),
+            variants=(
+                Variant("powersgd, rank 4", 16, 6, "powersgd, rank 4"),
+                Variant("powersgd, rank 4, delay_steps 1", 16, 0, "powersgd, a step later"),
+            ),
         ),
         Method(
             name="local_sgd",
             sends="the change of all weights and moving statistics; it travels while the next steps compute",
             when="every `period` steps",
-            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP, "warm_up_period"),
+            options=("gradient_dtype", "period", *_OF_AVERAGES, *_WARM_UP, "warm_up_period", "delay_steps"),
             remedy="a longer sync.period",
             exchange=_changes,
             local_steps=True,

@@ -44,6 +44,7 @@ def _rules(config: Config, strategy: str) -> Iterator[_Rule]:
     yield "steps_per_call", config.steps_per_call, None, "engine pytorch makes a step in a call"
     reason = "which backend engine pytorch has is known once it runs, and is recorded"
     yield "sync.strict_implementation", sync.strict_implementation, False, reason
+    yield "sync.delay_steps", sync.delay_steps, 0, "engine pytorch applies every mean at once"
     if strategy == C10D:
         yield "sync.bucket_bytes", sync.bucket_bytes, 0, "strategy c10d has no buckets (strategy ddp has)"
     if strategy == DDP and sync.method == "local_sgd":

@@ -138,6 +138,7 @@ class Sync(Section):
     gradient_dtype: str = bounded("float16", choices=("float32", "float16", "bfloat16"))
     bucket_bytes: int = bounded(0, minimum=0)
     accumulate_steps: int = bounded(1, minimum=1)
+    delay_steps: int = bounded(0, minimum=0, maximum=1)
     rank: int = bounded(4, minimum=1)
     period: int = bounded(16, minimum=1)
     overlap: bool = True
@@ -183,6 +184,12 @@ class Sync(Section):
             yield (
                 f"sync.accumulate_steps is {self.accumulate_steps}, but sync.method {self.method} applies every "
                 f"gradient at once: set sync.method to {' or '.join(others)}, or leave sync.accumulate_steps out"
+            )
+        others = those_with("delay_steps")
+        if self.delay_steps > 0 and self.method in METHODS and self.method not in others:
+            yield (
+                f"sync.delay_steps is {self.delay_steps}, but sync.method {self.method} applies no gradient later: set "
+                f"sync.method to {' or '.join(others)}, or leave sync.delay_steps out"
             )
 
 

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from trainer.learning.step_timer import moment, ready
 from trainer.sync.collective import Flat, ScaledMean, mean_over_boards
+from trainer.sync.delayed import synchronous
 from trainer.sync.stepping import SynchronousSteps, Worker
 
 
 def method(worker: Worker) -> SynchronousSteps:
     """One all-reduce of the gradient per step, or per `accumulate_steps` steps."""
-    return SynchronousSteps(worker, GradientMean(worker))
+    return synchronous(worker, GradientMean)
 
 
 class GradientMean(tf.Module):

@@ -32,6 +32,7 @@ from trainer.learning.model import moving_statistics
 from trainer.learning.step_timer import ready
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean, after_all, mean_over_boards
+from trainer.sync.delayed import synchronous
 from trainer.sync.method import Logs, Several
 from trainer.sync.stepping import SynchronousSteps, Worker
 
@@ -39,8 +40,8 @@ from trainer.sync.stepping import SynchronousSteps, Worker
 def method(worker: Worker) -> LocalSgd:
     """Local steps after a warm-up, and an average every `period` steps."""
     config = worker.context.config.sync
-    synchronous = SynchronousSteps(worker, GradientMean(worker))
-    return LocalSgd(worker, config.period, synchronous, worker.warm_up_steps, config.warm_up_period)
+    together = synchronous(worker, GradientMean)
+    return LocalSgd(worker, config.period, together, worker.warm_up_steps, config.warm_up_period)
 
 
 class LocalSgd(tf.Module):
@@ -106,6 +107,7 @@ class LocalSgd(tf.Module):
         """Logs of local steps, of which the last has this number; begins or applies averages when due."""
         self._number = number
         if not self._local:
+            self._synchronous.finalize()
             with self._synchronous.consensus():  # changes are relative to weights that all boards share
                 self._averaging.start()
             self._local = True
@@ -145,14 +147,17 @@ class LocalSgd(tf.Module):
 
     def finalize(self) -> None:
         """Average the changes since the last average, and wait for it."""
-        if self._local:
+        if not self._local:
+            self._synchronous.finalize()
+        else:
             if not self._due(self._number):  # else the last step has begun it
                 self._averaging.begin(self._number, self._worker.context.shard.weight)
             self._averaging.finish(self._number)
             self._averaging.adopt()
 
     def flush(self) -> None:
-        """Wait for the average in flight; usually it arrived during validation."""
+        """Wait for what is in flight; usually it arrived during validation."""
+        self._synchronous.flush()
         self._averaging.finish(self._number)
 
     @contextlib.contextmanager

@@ -19,12 +19,13 @@ import tensorflow as tf
 from trainer.contract.lowrank import as_matrix
 from trainer.sync.allreduce import GradientMean
 from trainer.sync.collective import Flat, ScaledMean
+from trainer.sync.delayed import synchronous
 from trainer.sync.stepping import SynchronousSteps, Worker
 
 
 def method(worker: Worker) -> SynchronousSteps:
     """Low-rank gradients after `warm_up_steps` steps with the whole gradient."""
-    return SynchronousSteps(worker, LowRankMean(worker), warm_up=GradientMean(worker))
+    return synchronous(worker, LowRankMean, warm_up=GradientMean)
 
 
 class LowRankMean(tf.Module):

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from trainer.learning import data, optimizers
 from trainer.learning.model import moving_statistics
+from trainer.learning.step_timer import StepTimer
 from trainer.sync.collective import Flat, mean_over_boards
 from trainer.sync.method import Logs, Mean, Method, Several
 
@@ -72,6 +73,12 @@ class Worker:
         if scaled:
             gradient = self.optimizer.get_unscaled_gradients(gradient)
         return self._logs(loss, probabilities, labels), gradient
+
+    def timed_apart(self) -> Worker:
+        """A worker with the same model and optimizer, whose methods time into a timer of its own."""
+        context = copy.copy(self.context)
+        context.timer = StepTimer(context.timer.on)
+        return self.under(context)
 
     def apply(self, gradient: List[tf.Tensor]) -> None:
         """Apply gradient: list of [*shape_i] float32, one per trainable variable. Call it in a tf.function."""
@@ -298,13 +305,20 @@ class SynchronousSteps(tf.Module):
     def _updating(self, mean: Mean) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Logs]:
         @tf.function(input_signature=[*self._worker.signature, tf.TensorSpec([], tf.float32)])
         def update(images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> Logs:
-            logs, gradient = self._worker.backward(images, labels)
-            if self._held:
-                gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
-                for held in self._held:
-                    held.assign(tf.zeros_like(held))
-            weight = self._worker.context.shard.weight
-            self._worker.apply(mean(gradient if weight == 1 else [weight * part for part in gradient]))
+            logs, gradient = self.gradient(images, labels, share)
+            self._worker.apply(mean(gradient))
             return logs
 
         return update
+
+    def gradient(self, images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> Tuple[Logs, List[tf.Tensor]]:
+        """images: [b, ...], labels: [b] int32, share: [] -> logs, this board's part of the mean gradient: list of
+        [*shape_i] float32. With batches that were held it is of all of them, times `share`. Call it in a tf.function.
+        """
+        logs, gradient = self._worker.backward(images, labels)
+        if self._held:
+            gradient = [(held + part) * share for held, part in zip(self._held, gradient)]
+            for held in self._held:
+                held.assign(tf.zeros_like(held))
+        weight = self._worker.context.shard.weight
+        return logs, gradient if weight == 1 else [weight * part for part in gradient]

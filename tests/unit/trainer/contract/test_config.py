@@ -56,6 +56,7 @@ LIMITS = {
     "sync.step_times": (True, None, None),
     "sync.bucket_bytes": (0, 0, None),
     "sync.accumulate_steps": (1, 1, None),
+    "sync.delay_steps": (0, 0, None),
     "sync.rank": (4, 1, None),
     "sync.period": (16, 1, None),
     "sync.overlap": (True, None, None),
@@ -160,6 +161,11 @@ def test_a_wrong_type_is_named_with_the_wanted_one(raw, problem):
             {"sync": {"method": "local_sgd", "accumulate_steps": 2}},
             "sync.accumulate_steps is 2, but sync.method local_sgd applies every gradient at once: "
             "set sync.method to allreduce or powersgd, or leave sync.accumulate_steps out",
+        ),
+        (
+            {"sync": {"method": "keras", "delay_steps": 1}},
+            "sync.delay_steps is 1, but sync.method keras applies no gradient later: "
+            "set sync.method to allreduce or powersgd or local_sgd, or leave sync.delay_steps out",
         ),
         (
             {"model": {"cache_features": True}},

@@ -57,6 +57,7 @@ def test_variants_are_configurations_of_their_method_that_use_its_options():
         ("allreduce, float32", Exchange([1000], 4, single=1)),
         ("allreduce, float32, step_times 0", Exchange([1000], 4)),
         ("allreduce, float16, accumulate_steps 3", Exchange([1000], 2, every=3, single=1)),
+        ("allreduce, float16, delay_steps 1", Exchange([1000], 2, behind=NEXT_STEPS, single=1)),
         ("allreduce, float16, bucket_bytes 2000", Exchange([500, 500], 2, behind=BACKWARD_PASS)),
         ("powersgd, rank 4", Exchange((4 * 30 + 100, 4 * 30), 2, single=1)),
         ("local_sgd, float32, period 8", Exchange([1100], 4, every=8, behind=NEXT_STEPS, single=1)),
