@@ -157,6 +157,7 @@ class PostLocalSgd(Synchronous):
         self._averager = PeriodicModelAverager(worker.context.config.sync.period, self._warm_up_steps)
         self._averager.step = worker.made_steps
         self._synchronises = self._sent
+        self._average_bytes = 4 * sum(parameter.numel() for parameter in worker.parameters)
 
     def step(self, number: int, images: torch.Tensor, labels: torch.Tensor) -> None:
         """images: [b, ...], labels: [b] int64."""
@@ -174,13 +175,15 @@ class PostLocalSgd(Synchronous):
             everywhere = timer.now()
         self._averager.average_parameters(iter(worker.parameters))
         if due:
-            sent = 4 * sum(parameter.numel() for parameter in worker.parameters)
             times = (timer.now() - everywhere, everywhere - here) if timer.on else (0.0, 0.0)
-            timer.add(*times, payload_bytes=sent)
+            timer.add(*times, payload_bytes=self._average_bytes)
 
     def finalize(self) -> None:
         """Average the weights."""
+        timer = self._worker.timer
+        here = timer.now() if timer.on else 0.0
         self._worker.group.in_order.submit(self._mean_weights).result()
+        timer.add(timer.now() - here if timer.on else 0.0, payload_bytes=self._average_bytes)
 
     @contextlib.contextmanager
     def consensus(self) -> Iterator[None]:
