@@ -84,7 +84,11 @@ def test_two_boards_train_and_are_compared_with_one(experiment: Experiment, stra
     # of what a worker hands to the server of parameters and gets from it, it sends the gradients
     handed = second["payload_bytes"].sum()
     expected = handed / 2 if strategy == "rpc" else wire_bytes(handed, 2)
-    assert second["sent_bytes"].sum() == pytest.approx(expected, rel=0.02)
+    # the last average of an epoch may travel during validation, when bytes are not counted
+    later = 0.0
+    if (strategy, sync["method"]) == ("c10d", "local_sgd"):
+        later = len(second) * second["payload_bytes"].min() / 2
+    assert 0.98 * expected - later <= second["sent_bytes"].sum() <= 1.02 * expected
     assert list((experiment.folders()[1] / "boards/board-1/weights").iterdir())
 
 
