@@ -21,7 +21,7 @@ provision-rehearsal: setup setup-boards ## provision two emulated Orins, train t
 	@KEEP_LAB=$(KEEP_LAB) playbooks/provision_rehearsal.sh
 
 .PHONY: bench-sync bench-learning bench-single bench-scale bench-playbook bench-prediction bench-straggler bench-chaos bench-telemetry bench-gpu
-bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (38 minutes; ARGS=--help)
+bench-sync: setup setup-boards setup-torch ## benchmark: images/s of every method of synchronising, with both engines (66 minutes; ARGS=--help)
 	.venv/bin/python -m benchmarks sync $(ARGS)
 bench-learning: setup setup-boards ## benchmark: accuracy of 1 to 16 boards beside the best one board (a repeated call goes on; ARGS="--images FILE.npz --weights FILE.h5")
 	.venv/bin/python -m benchmarks learning $(ARGS)

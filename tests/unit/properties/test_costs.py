@@ -15,14 +15,16 @@ SECONDS = st.floats(1e-3, 10)
 WORKERS = st.integers(2, 32)
 LINKS = st.floats(1e6, 1e11)
 BYTES = st.integers(1, 10**9)
-SYNCS = st.builds(
-    Sync,
-    method=st.sampled_from(["keras", "allreduce", "local_sgd"]),
-    gradient_dtype=st.sampled_from(["float32", "float16"]),
-    bucket_bytes=st.sampled_from([0, 10**5]),
-    period=st.integers(1, 128),
-    overlap=st.booleans(),
+OPTIONS = {
+    "gradient_dtype": st.sampled_from(["float32", "float16"]),
+    "bucket_bytes": st.sampled_from([0, 10**5]),
+    "period": st.integers(1, 128),
+    "overlap": st.booleans(),
+}
+KITS_OWN = st.builds(
+    Sync, method=st.sampled_from(["allreduce", "local_sgd"]), delay_steps=st.sampled_from([0, 1]), **OPTIONS
 )
+SYNCS = st.builds(Sync, method=st.just("keras"), **OPTIONS) | KITS_OWN
 CONSTANTS = st.builds(
     lambda latency, per_byte, stretch: Constants(
         AllReduce(latency, per_byte), 0.0, {"allreduce": stretch}, {}, 0.0, 0.0, ()
@@ -79,3 +81,13 @@ def test_boards_are_never_more_times_as_fast_as_they_are_many(step_s, gradient_b
     # each board makes a step of the same size: their number times as fast, if it took no longer than alone
     together = step(measured, found, sync, workers, Network(link))
     assert together.total_s * SLACK >= step(measured, found, None, 1, Network(link)).total_s == step_s
+
+
+@given(SECONDS, BYTES, CONSTANTS, KITS_OWN, WORKERS, LINKS)
+def test_a_gradient_that_travels_behind_a_step_never_makes_it_longer(
+    step_s, gradient_bytes, found, sync, workers, link
+):
+    at_once, later = (dataclasses.replace(sync, bucket_bytes=0, delay_steps=steps) for steps in (0, 1))
+    measured = boards(step_s, gradient_bytes)
+    waiting, hidden = (step(measured, found, it, workers, Network(link)).total_s for it in (at_once, later))
+    assert hidden <= waiting * SLACK
