@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -109,7 +110,9 @@ def _trained(folder: Path, arm: str, config: dict[str, Any]) -> dict[str, Any]:
             "git_dirty": None,
         },
     )
-    cluster = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}  # nothing listens
+    with socket.create_server(("127.0.0.1", 0)) as free:  # TensorFlow's worker listens at its address, alone too
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    cluster = {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
     write_json(own / TF_CONFIG, cluster)
     head, image_size = str(folder / _HEAD), config["model"]["image_size"]
     code = f"import sys\nfrom pathlib import Path\nhead, image_size = {head!r}, {image_size}\n{_BEFORE[arm]}"

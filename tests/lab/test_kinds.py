@@ -123,7 +123,8 @@ def test_jetsons_of_other_releases_are_provisioned_checked_and_run(
 def test_a_board_of_another_kind_is_one_line_of_the_inventory(tmp_path: Path) -> None:
     """Two releases of JetPack and a plain Linux board: each gets what fits it, and the check names what differs."""
     lab = Lab(tmp_path, 19, 3, PROJECT / ".board-venv")
-    # JetPack 6.2 has another Python and TensorFlow: here the system's own, and the newest of the index
+    # JetPack 6.2 has another Python and TensorFlow: here the system's own, and the newest of the index, which has an
+    # address in the lab's own network that is known before the lab is up
     newer = {
         "python_env_index": f"http://{lab.network}.2:8000/simple/",
         "python_env_pycuda": "",
